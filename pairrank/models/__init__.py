@@ -1,0 +1,1 @@
+"""One architecture a file; `base` finds them by itself."""

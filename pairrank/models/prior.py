@@ -1,0 +1,48 @@
+"""How often each outcome occurs: the floor of every table."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from pairrank.battles import Battles
+from pairrank.files import write_json
+from pairrank.models.base import register
+from pairrank.predictions import Proba, normalise
+
+
+@register("prior")
+@dataclass
+class Prior:
+    """The class frequencies of the training battles, for every battle alike."""
+
+    smoothing: float = 1.0
+    """Battles added to each outcome before counting, so that none is impossible."""
+
+    symmetric: ClassVar[bool] = False
+    """A fold's winners are not exactly balanced, so a swap would show."""
+
+    def fit(self, train: Battles, folder: Path | None = None) -> Self:
+        """Count winners."""
+        counts = np.bincount(train.labels, minlength=3) + self.smoothing
+        self.proba_: list[float] = normalise(counts[None, :])[0].tolist()
+        return self
+
+    def predict_proba(self, battles: Battles) -> Proba:
+        """(n, 3) equal rows."""
+        return np.tile(np.array(self.proba_), (len(battles), 1))
+
+    def save(self, folder: Path) -> None:
+        """Write prior.json."""
+        write_json(folder / "prior.json", self.proba_)
+
+    def load(self, folder: Path) -> Self:
+        """Read prior.json."""
+        self.proba_ = json.loads((folder / "prior.json").read_text(encoding="utf-8"))
+        return self
+
+    def report(self) -> dict[str, Any]:
+        """Two free probabilities."""
+        return {"parameters": 2}

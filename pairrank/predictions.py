@@ -1,0 +1,122 @@
+"""Predictions are ids with three probabilities, in memory and on disk: a prediction file is a submission file."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from pairrank.battles import WINNERS, Objects, object_array
+from pairrank.errors import UserError, gather
+from pairrank.files import written_whole
+
+COLUMNS = ("id", *WINNERS)
+Proba = npt.NDArray[np.float64]
+
+SUM_TOLERANCE = 1e-3
+"""Rows may sum to 1 only to this; a notebook's rounded file passes, raw logits do not."""
+
+
+def normalise(proba: npt.NDArray[Any]) -> Proba:
+    """(n, 3) probabilities in float64, each row divided by its sum."""
+    exact = np.asarray(proba, dtype=np.float64)
+    total: Proba = exact.sum(axis=1, keepdims=True)
+    return exact / total
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """n ids and their probabilities that A wins, B wins, neither does."""
+
+    id: Objects
+    """(n,) battle ids as text, each once."""
+    proba: Proba
+    """(n, 3) columns A, B, tie; rows sum to 1."""
+
+    def __len__(self) -> int:
+        return len(self.id)
+
+    def swap(self) -> Self:
+        """What these predictions say of the same battles with A and B in each other's place."""
+        return type(self)(self.id, self.proba[:, [1, 0, 2]])
+
+    def align(self, ids: Sequence[str] | Objects, place: str = "predictions") -> Self:
+        """The rows of `ids`, in their order; raises UserError if any of them is missing."""
+        rows = {name: row for row, name in enumerate(self.id.tolist())}
+        missing = [f"id {name}: no prediction" for name in ids if name not in rows]
+        if missing:
+            raise gather(place, missing, "Make the predictions again for these very battles.")
+        order = np.array([rows[name] for name in ids], dtype=np.int64)
+        return type(self)(self.id[order], self.proba[order])
+
+    def complaints(self) -> list[str]:
+        """Everything that keeps these from being valid predictions; empty when they are."""
+        found = []
+        if self.proba.shape != (len(self.id), 3):
+            return [f"{self.proba.shape} probabilities for {len(self.id)} ids, expected {(len(self.id), 3)}"]
+        names, counts = np.unique(self.id.astype(str), return_counts=True)
+        found += [f"id {name}: stands twice" for name in names[counts > 1]]
+        finite = np.isfinite(self.proba).all(axis=1)
+        found += [f"id {self.id[row]}: a probability is missing or infinite" for row in np.flatnonzero(~finite)]
+        outside = finite & ((self.proba < 0) | (self.proba > 1)).any(axis=1)
+        found += [
+            f"id {self.id[row]}: {self.proba[row].tolist()} lies outside 0 to 1" for row in np.flatnonzero(outside)
+        ]
+        sums = self.proba.sum(axis=1)
+        wrong = finite & ~outside & (np.abs(sums - 1) > SUM_TOLERANCE)
+        found += [
+            f"id {self.id[row]}: probabilities sum to {sums[row]:.6g}, expected 1" for row in np.flatnonzero(wrong)
+        ]
+        return found
+
+    def validate(self, place: str = "predictions") -> Self:
+        """These predictions, if they are valid; raises UserError with every complaint if not."""
+        if complaints := self.complaints():
+            raise gather(place, complaints, f"Expected the columns {', '.join(COLUMNS)}, one row per battle.")
+        return self
+
+    def write(self, path: Path) -> None:
+        """Write the competition's submission format; nine digits are enough to read the same float32 back."""
+        self.validate(str(path))
+        with written_whole(path) as beside, beside.open("w", encoding="utf-8", newline="") as file:
+            file.write(",".join(COLUMNS) + "\n")
+            file.writelines(prediction_lines(self))
+
+
+def prediction_lines(predictions: Predictions) -> list[str]:
+    """The lines of a prediction file, without its header."""
+    rows = zip(predictions.id.tolist(), predictions.proba.tolist(), strict=True)
+    return [f"{_quoted(name)},{a:.9g},{b:.9g},{tie:.9g}\n" for name, (a, b, tie) in rows]
+
+
+def read_predictions(path: str | Path) -> Predictions:
+    """Read and validate a prediction file, whoever made it; raises UserError with every complaint."""
+    import pandas as pd
+
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such file. Expected a prediction file with the columns {', '.join(COLUMNS)}.")
+    try:
+        frame = pd.read_csv(path, dtype={"id": str}, keep_default_na=False)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not a prediction file ({error}). Expected {', '.join(COLUMNS)}.") from None
+    if missing := [f"missing column {name!r}" for name in COLUMNS if name not in frame.columns]:
+        raise gather(str(path), missing, f"Found the columns {', '.join(map(repr, frame.columns)) or 'none'}.")
+    proba = frame[list(WINNERS)].apply(pd.to_numeric, errors="coerce").to_numpy(np.float64)
+    return Predictions(object_array(frame["id"].tolist()), proba).validate(str(path))
+
+
+def geometric_mean(members: Sequence[Predictions]) -> Predictions:
+    """The normalised geometric mean of several predictions of the same battles, row by row.
+
+    It is the mean in log space, where margins and tie logits live, so it commutes with a swap.
+    """
+    ids = members[0].id
+    logs = [np.log(np.clip(member.align(ids).proba, 1e-15, None)) for member in members]
+    return Predictions(ids, normalise(np.exp(np.mean(logs, axis=0))))
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"' if any(c in name for c in ',"\n\r') else name
