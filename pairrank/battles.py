@@ -63,6 +63,18 @@ class Battles:
         taken: dict[str, Any] = {name: None if v is None else v[rows] for name, v in columns.items()}
         return replace(self, repairs=(), **taken)
 
+    def swap(self) -> Self:
+        """The same battles with A and B in each other's place: a rename, so winners A and B change too."""
+        return replace(
+            self,
+            response_a=self.response_b,
+            response_b=self.response_a,
+            model_a=self.model_b,
+            model_b=self.model_a,
+            winner=None if self.winner is None else np.array([1, 0, 2])[self.winner],
+            soft=None if self.soft is None else self.soft[:, [1, 0, 2]],
+        )
+
     @property
     def labels(self) -> npt.NDArray[np.int64]:
         """(n,) winners; raises UserError where the battles carry none."""
