@@ -6,16 +6,20 @@ from typing import Any
 
 Turns = tuple[str, ...]
 
-LONE_SURROGATE = re.compile("[\ud800-\udfff]")
-REPLACEMENT = "\ufffd"
+SURROGATE = re.compile("[\ud800-\udfff]")
+
+DECODER = json.JSONDecoder(strict=False)
+"""Takes a raw line break inside a text for what it is."""
 
 
 def repair_text(text: str) -> str:
-    """Text that every tokenizer and UTF-8 writer accepts: lone surrogates become U+FFFD.
+    """Text that every tokenizer and UTF-8 writer accepts: lone surrogates become U+FFFD, pairs their character.
 
     About 1 % of the competition's rows hold half of an emoji, which crashes both.
     """
-    return LONE_SURROGATE.sub(REPLACEMENT, text)
+    if text.isascii() or not SURROGATE.search(text):
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def parse_turns(cell: Any) -> tuple[Turns, str]:
@@ -24,30 +28,36 @@ def parse_turns(cell: Any) -> tuple[Turns, str]:
     A null turn is an empty one, which real data has; an empty list is one empty turn. A cell that is not a
     JSON list of texts is taken as a single turn as it stands. Lists (from parquet files) are taken as they are.
     """
-    if isinstance(cell, str):
-        try:
-            value = json.loads(cell)
-        except (ValueError, RecursionError):
-            what = "is empty" if not cell.strip() else f"is not JSON: {_excerpt(cell)}"
-            return (repair_text(cell),), f"{what}, expected a JSON list of turns"
-    elif cell is None or (isinstance(cell, float) and cell != cell):
+    if cell is None or (isinstance(cell, float) and cell != cell) or (isinstance(cell, str) and not cell.strip()):
         return ("",), "is empty, expected a JSON list of turns"
-    else:
-        value = cell.tolist() if hasattr(cell, "tolist") else cell
-    if not isinstance(value, list | tuple):
-        text = value if isinstance(value, str) else str(cell)
-        return (repair_text(text),), f"is no list: {_excerpt(str(cell))}, expected a JSON list of turns"
-    odd = [turn for turn in value if turn is not None and not isinstance(turn, str)]
-    turns = tuple("" if turn is None else turn if isinstance(turn, str) else json.dumps(turn) for turn in value)
-    if not all(map(str.isascii, turns)):
-        turns = tuple(map(repair_text, turns))
-    what = f"holds {_excerpt(str(odd[0]))}, expected text or null in every turn" if odd else ""
-    return turns or ("",), what
+    if not isinstance(cell, str):
+        return _turns_of(cell, str(cell))
+    try:
+        return _turns_of(DECODER.decode(cell), cell)
+    except (ValueError, RecursionError):  # recursion: a list nested a thousand deep
+        return (repair_text(cell),), f"is not JSON: {_excerpt(cell)}, expected a JSON list of turns"
 
 
 def join_turns(turns: Turns) -> str:
-    """The cell of these turns: JSON with ASCII escapes, as in the competition's files."""
-    return json.dumps(list(turns))
+    r"""The cell of these turns, character for character as the competition writes it: no spaces, `\/`, `\uXXXX`."""
+    return json.dumps(list(turns), separators=(",", ":")).replace("/", "\\/")
+
+
+def _turns_of(value: Any, cell: str) -> tuple[Turns, str]:
+    """The turns of a decoded cell, and what was wrong with it."""
+    if not isinstance(value, list | tuple):
+        text = value if isinstance(value, str) else "" if value is None else cell
+        return (repair_text(text),), f"is no list: {_excerpt(cell)}, expected a JSON list of turns"
+    odd = [turn for turn in value if turn is not None and not isinstance(turn, str)]
+    what = f"holds {_excerpt(str(odd[0]))}, expected text or null in every turn" if odd else ""
+    return tuple(repair_text(_text_of(turn)) for turn in value) or ("",), what
+
+
+def _text_of(turn: Any) -> str:
+    """A turn as text: null is nothing, and what is neither text nor null is spelled as JSON."""
+    if isinstance(turn, str):
+        return turn
+    return "" if turn is None else json.dumps(turn, ensure_ascii=False, default=str)
 
 
 def _excerpt(text: str) -> str:

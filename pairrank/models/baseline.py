@@ -1,0 +1,177 @@
+"""The published recipe: one text `Prompt: … Response A: … Response B: …`, a three-class sequence classifier."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from logging import ERROR
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal, Self
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+from transformers.utils import logging
+
+from pairrank.battles import Battles, concatenate
+from pairrank.encoders import Encoder, find_encoder
+from pairrank.errors import UserError
+from pairrank.folds import hold_out
+from pairrank.models.base import register
+from pairrank.predictions import Proba, normalise
+from pairrank.text import Budget, Cells, Kept, Tokens, template_rows
+from pairrank.training import Batch, Recipe, Rows, device_name, fine_tune, predict_logits, softmax, targets_of
+
+LABELS = {0: "Model A", 1: "Model B", 2: "Tie"}
+
+
+class _Logits(nn.Module):
+    """A sequence classifier reduced to its logits (B, 3)."""
+
+    def __init__(self, classifier: nn.Module) -> None:
+        super().__init__()
+        self.classifier = classifier
+
+    def forward(self, **batch: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.classifier(**batch).logits
+        return logits
+
+    def activation_checkpointing_enable(self, **options: Any) -> None:
+        self.classifier.activation_checkpointing_enable(**options)  # type: ignore[operator]
+
+
+@register("baseline")
+@dataclass
+class Baseline:
+    """A pretrained encoder reads prompt and both answers in one window and is fine-tuned to name the winner."""
+
+    encoder: list[str] = field(default_factory=lambda: ["distilbert/distilbert-base-uncased", "minilm"])
+    """In order of preference: a local folder, a hub id with a pinned revision, or a name of the catalogue."""
+    max_tokens: int = 512
+    """The window, special tokens included; at most what the encoder has positions for."""
+    budget: Budget = "fair"
+    """How prompt, A and B share the window; "right" cuts the text where the window ends, as published."""
+    cells: Cells = "turns"
+    """"json" feeds the file's raw JSON lists, brackets and quotes included, as published."""
+    padding: Literal["longest", "window"] = "longest"
+    """"window" pads every row to `max_tokens`, as published."""
+    attention_dropout: float = 0.0
+    """Anything above 0 keeps PyTorch off its fused attention kernel; the published recipe has .1."""
+    swap_augmentation: bool = False
+    """Train on both orders of every battle."""
+    both_sides: bool = False
+    """Average the predictions for both orders (geometric mean): twice the cost, and exactly symmetric in fp32."""
+    soft_targets: bool = False
+    """Learn from `battles.soft` where the battles carry it, instead of the winners."""
+    training: Recipe = field(default_factory=Recipe)
+    """Epochs, learning rate, batches, precision."""
+    seed: int = 0
+    """Of the new head, the order of the battles and the dropout."""
+
+    @property
+    def symmetric(self) -> bool:
+        """Only if both orders are averaged."""
+        return self.both_sides
+
+    def fit(self, train: Battles, folder: Path | None = None) -> Self:
+        """Fine-tune; with a `folder`, an interrupted training goes on from its last whole epoch."""
+        self.encoder_ = find_encoder(self.encoder)
+        self._start_from(self.encoder_)
+        held = hold_out(train, self.training.hold_out, salt="watch")
+        watched, learned = train.take(held), train.take(~held)
+        if self.swap_augmentation:
+            learned = concatenate([learned, learned.swap()])
+        with TemporaryDirectory() as scratch:
+            self.history_ = fine_tune(
+                self.module_,
+                self._rows(learned, self.training.label_smoothing),
+                self._rows(watched) if len(watched) else None,
+                self._collate,
+                self.training,
+                (folder or Path(scratch)) / "checkpoints",
+                self.seed,
+            )
+        return self
+
+    def predict_proba(self, battles: Battles) -> Proba:
+        """(n, 3) probabilities of A, B, tie."""
+        tokens, self.kept_ = self._tokens(battles)
+        straight = self._predict(tokens)
+        if not self.both_sides:
+            return straight
+        swapped = self._predict(self._tokens(battles.swap())[0])[:, [1, 0, 2]]
+        return normalise(np.sqrt(straight * swapped))
+
+    def save(self, folder: Path) -> None:
+        """Write a folder that `AutoModelForSequenceClassification.from_pretrained` opens."""
+        self.module_.classifier.save_pretrained(folder)  # type: ignore[operator]
+        self.tokenizer_.save_pretrained(folder)
+
+    def load(self, folder: Path) -> Self:
+        """Open what `save` wrote."""
+        self._open(folder, {})
+        return self
+
+    def report(self) -> dict[str, Any]:
+        """Size, encoder, tokens kept, history and warnings."""
+        report: dict[str, Any] = {
+            "parameters": sum(p.numel() for p in self.module_.parameters()),
+            "device": device_name(self.training.precision),
+        }
+        if hasattr(self, "encoder_"):
+            report["encoder"] = {"name": self.encoder_.name, "sha256": self.encoder_.sha256}
+        if hasattr(self, "kept_"):
+            report["tokens"] = {"kept": self.kept_.tokens, "of": self.kept_.of}
+            report["lost_a_side"] = self.kept_.lost_a_side
+        if hasattr(self, "history_"):
+            report |= {"history": self.history_.rows, "warnings": self.history_.warnings}
+        return report
+
+    def _start_from(self, encoder: Encoder) -> None:
+        """Put a new three-class head, drawn from the seed, on the pretrained encoder."""
+        names = {"num_labels": 3, "id2label": LABELS, "label2id": {name: i for i, name in LABELS.items()}}
+        with torch.random.fork_rng():
+            torch.manual_seed(self.seed)
+            self._open(encoder.folder, names)
+        config = self.module_.classifier.config
+        if self.max_tokens > (limit := getattr(config, "max_position_embeddings", self.max_tokens)):
+            raise UserError(f"max_tokens = {self.max_tokens}: {encoder.name} has positions for {limit} tokens.")
+
+    def _open(self, folder: Path, options: dict[str, Any]) -> None:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, **options)
+        for name in {"attention_dropout", "attention_probs_dropout_prob"} & set(vars(config)):
+            setattr(config, name, self.attention_dropout)
+        level = logging.get_verbosity()
+        # The report of newly made weights tells a reader nothing: the head is always new.
+        logging.set_verbosity(ERROR)
+        try:
+            self.tokenizer_: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            classifier = AutoModelForSequenceClassification.from_pretrained(
+                folder, config=config, use_safetensors=True, local_files_only=True, dtype=torch.float32
+            )
+        finally:
+            logging.set_verbosity(level)
+        self.module_ = _Logits(classifier)
+
+    def _rows(self, battles: Battles, label_smoothing: float = 0.0) -> Rows:
+        tokens, _ = self._tokens(battles)
+        return Rows(tokens, targets_of(battles, self.soft_targets, label_smoothing))
+
+    def _tokens(self, battles: Battles) -> tuple[list[Tokens], Kept]:
+        return template_rows(battles, self.tokenizer_, self.max_tokens, self.budget, self.cells)
+
+    def _predict(self, tokens: list[Tokens]) -> Proba:
+        logits = predict_logits(
+            self.module_, tokens, self._collate, 2 * self.training.batch_size, self.training.precision
+        )
+        return softmax(logits)
+
+    def _collate(self, rows: Sequence[Tokens]) -> Batch:
+        """Token ids and attention mask (B, T), padded to the longest row or to the whole window."""
+        width = self.max_tokens if self.padding == "window" else max(map(len, rows))
+        ids = torch.full((len(rows), width), self.tokenizer_.pad_token_id, dtype=torch.long)
+        mask = torch.zeros((len(rows), width), dtype=torch.long)
+        for i, row in enumerate(rows):
+            ids[i, : len(row)] = torch.from_numpy(row)
+            mask[i, : len(row)] = 1
+        return {"input_ids": ids, "attention_mask": mask}

@@ -1,0 +1,177 @@
+"""Prompt, A and B share a window fairly: what one leaves unused goes to the others, and A and B are equals."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from pairrank.battles import TEXTS, Battles
+from pairrank.turns import join_turns
+
+Budget = Literal["fair", "head+tail", "latest", "right"]
+Cells = Literal["turns", "json"]
+Tokens = npt.NDArray[np.int32]
+Round = tuple[Tokens, Tokens, Tokens]
+"""The tokens of one turn of the prompt and of its two answers."""
+
+WEIGHTS = (1, 2, 2)
+"""How prompt, A and B share a window that all three would fill (as in the better public solutions)."""
+
+EMPTY: Tokens = np.zeros(0, dtype=np.int32)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """How much of each text the model saw."""
+
+    tokens: dict[str, int]
+    """Tokens that reached the model, of prompt, response_a and response_b."""
+    of: dict[str, int]
+    """Tokens there were."""
+    lost_a_side: int
+    """Battles of which all of one answer was cut away; the target is none."""
+
+
+def fair_shares(lengths: Sequence[int], total: int, weights: Sequence[int] = WEIGHTS) -> tuple[int, ...]:
+    """Tokens granted to parts of these lengths in a window of `total` (water-filling).
+
+    A part shorter than its weighted share keeps everything and leaves the rest to the others. The two answers
+    get the same grant when both are cut, so one token may stay unused; a fraction of one goes to the prompt.
+    """
+    granted, left = [0] * len(lengths), total
+    hungry = list(range(len(lengths)))
+    while hungry:
+        weight = sum(weights[i] for i in hungry)
+        content = [i for i in hungry if lengths[i] * weight <= weights[i] * left]
+        if not content:
+            break
+        for i in content:
+            granted[i] = lengths[i]
+        left -= sum(lengths[i] for i in content)
+        hungry = [i for i in hungry if i not in content]
+    for i in hungry:
+        granted[i] = weights[i] * left // sum(weights[j] for j in hungry)
+    if 0 in hungry:
+        granted[0] += min(left - sum(granted[i] for i in hungry), lengths[0] - granted[0])
+    return tuple(granted)
+
+
+def keep_head(tokens: Tokens, count: int) -> Tokens:
+    """The first `count` tokens."""
+    return tokens[:count]
+
+
+def keep_both_ends(tokens: Tokens, count: int) -> Tokens:
+    """The first and the last tokens, `count` in all, the head one longer if the count is odd."""
+    if count >= len(tokens):
+        return tokens
+    tail = count // 2
+    return np.concatenate([tokens[: count - tail], tokens[len(tokens) - tail :]])
+
+
+def cut_rounds(rounds: Sequence[Round], total: int, budget: Budget) -> tuple[Tokens, ...]:
+    """The tokens of prompt, A and B that fit a window of `total`, under a budget that treats A and B alike.
+
+    "fair" and "head+tail" share the window between the whole conversation's three texts and keep the head, or
+    both ends, of each. "latest" lets the newest turn share the window first, then the one before with what
+    is left, so that the oldest turns are the ones that go. ("right" is no budget: see `template_rows`.)
+    """
+    if budget == "latest":
+        kept: list[tuple[Tokens, ...]] = []
+        for latest in reversed(rounds):
+            shares = fair_shares([len(part) for part in latest], total)
+            kept.append(tuple(part[:share] for part, share in zip(latest, shares, strict=True)))
+            total -= sum(shares)
+        return tuple(np.concatenate(parts) for parts in zip(*reversed(kept), strict=True))
+    whole = tuple(np.concatenate(parts) for parts in zip(*rounds, strict=True))
+    cut = keep_both_ends if budget == "head+tail" else keep_head
+    shares = fair_shares([len(part) for part in whole], total)
+    return tuple(cut(part, share) for part, share in zip(whole, shares, strict=True))
+
+
+def tokenise(battles: Battles, tokenizer: Any, cells: Cells = "turns") -> list[list[Round]]:
+    """The tokens of every turn of every battle, uncut and without special tokens.
+
+    With `cells="json"` a text is one turn: the JSON list as it stands in the competition's file, brackets and
+    quotes included, which is what the published notebook feeds its model.
+    """
+    texts: list[str] = []
+    counts: list[int] = []
+    for turns3 in zip(*(getattr(battles, name) for name in TEXTS), strict=True):
+        columns = [(join_turns(t),) for t in turns3] if cells == "json" else turns3
+        counts.append(max(map(len, columns)))
+        for i in range(counts[-1]):
+            # A line break between turns, for the tokenizers that see one.
+            texts += [("\n" if i else "") + column[i] if i < len(column) else "" for column in columns]
+    tokens = [np.array(t, dtype=np.int32) for t in encode(tokenizer, texts)]
+    rounds: list[list[Round]] = []
+    start = 0
+    for count in counts:
+        rounds.append([(tokens[i], tokens[i + 1], tokens[i + 2]) for i in range(start, start + 3 * count, 3)])
+        start += 3 * count
+    return rounds
+
+
+def encode(tokenizer: Any, texts: list[str]) -> list[list[int]]:
+    """Token ids of texts, uncut and without special tokens."""
+    if not texts:
+        return []
+    ids: list[list[int]] = tokenizer(texts, add_special_tokens=False, truncation=False, verbose=False)["input_ids"]
+    return ids
+
+
+def template_rows(
+    battles: Battles, tokenizer: Any, window: int, budget: Budget = "fair", cells: Cells = "turns"
+) -> tuple[list[Tokens], Kept]:
+    """One row of tokens a battle: `Prompt: … Response A: … Response B: …` between the tokenizer's special tokens.
+
+    Under the budget "right" the text is cut where the window ends, as the published notebook does it, and
+    little or nothing may remain of B. Raises ValueError if the window cannot hold the template.
+    """
+    names = encode(tokenizer, ["Prompt:", "\nResponse A:", "\nResponse B:"])
+    heads = [np.array(name, dtype=np.int32) for name in names]
+    room = window - tokenizer.num_special_tokens_to_add() - sum(map(len, heads))
+    if room < 3:
+        raise ValueError(f"a window of {window} tokens has no room for prompt, A and B")
+    rounds = tokenise(battles, tokenizer, cells)
+    wrap = _wrapper(tokenizer)
+    rows, kept, lengths = [], np.zeros((len(rounds), 3), dtype=int), np.zeros((len(rounds), 3), dtype=int)
+    for i, conversation in enumerate(rounds):
+        lengths[i] = [sum(len(turn[part]) for turn in conversation) for part in range(3)]
+        if budget == "right":
+            parts = tuple(np.concatenate(parts) for parts in zip(*conversation, strict=True))
+            before = np.cumsum([0, *(len(h) + len(p) for h, p in zip(heads, parts, strict=True))])[:3]
+            space = room + sum(map(len, heads))
+            kept[i] = [
+                int(np.clip(space - start - len(head), 0, len(part)))
+                for start, head, part in zip(before, heads, parts, strict=True)
+            ]
+        else:
+            parts = cut_rounds(conversation, room, budget)
+            kept[i] = [len(part) for part in parts]
+        row = np.concatenate([piece for pair in zip(heads, parts, strict=True) for piece in pair])
+        rows.append(wrap(row[: room + sum(map(len, heads))]))
+    return rows, _kept(kept, lengths)
+
+
+def _kept(kept: npt.NDArray[Any], lengths: npt.NDArray[Any]) -> Kept:
+    """Totals of (n, 3) kept tokens and of (n, 3) tokens there were."""
+    lost = ((kept[:, 1:] == 0) & (lengths[:, 1:] > 0)).any(axis=1)
+    return Kept(
+        tokens=dict(zip(TEXTS, kept.sum(axis=0).tolist(), strict=True)),
+        of=dict(zip(TEXTS, lengths.sum(axis=0).tolist(), strict=True)),
+        lost_a_side=int(lost.sum()),
+    )
+
+
+def _wrapper(tokenizer: Any) -> Callable[[Tokens], Tokens]:
+    """A function that puts the tokenizer's own special tokens around a row of tokens."""
+    # A marker that stands for the row shows which special tokens come before it and which after.
+    [marker] = encode(tokenizer, ["a"])
+    wrapped = tokenizer("a")["input_ids"]
+    at = next(i for i in range(len(wrapped)) if wrapped[i : i + len(marker)] == marker)
+    before = np.array(wrapped[:at], dtype=np.int32)
+    after = np.array(wrapped[at + len(marker) :], dtype=np.int32)
+    return lambda row: np.concatenate([before, row, after])

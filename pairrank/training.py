@@ -1,0 +1,288 @@
+"""Fine-tuning: the Trainer of transformers does the loop; this adds what battles need and nothing else."""
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_callback import PrinterCallback
+
+from pairrank.battles import Battles
+from pairrank.curves import HISTORY
+from pairrank.predictions import Proba
+from pairrank.scoring import log_loss
+from pairrank.terminal import shows_progress
+
+Precision = Literal["auto", "bf16", "fp16", "fp32"]
+Batch = dict[str, torch.Tensor]
+Collate = Callable[[list[npt.NDArray[np.int32]]], Batch]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a pretrained model is fine-tuned. The defaults are the published recipe, made fast."""
+
+    learning_rate: float = 2e-5
+    epochs: int = 3
+    batch_size: int = 8
+    """Battles that go through the model at once."""
+    accumulation: int = 1
+    """Batches whose gradients are added up before a step."""
+    weight_decay: float = 0.01
+    warmup: float = 0.1
+    """Share of the steps in which the learning rate climbs; afterwards it falls linearly to 0."""
+    label_smoothing: float = 0.0
+    """Share of each target that is spread over all three outcomes."""
+    activation_checkpointing: bool = False
+    """Compute activations twice instead of keeping them: less memory, about a third slower."""
+    hold_out: float = 0.1
+    """Share of the training prompts kept out to watch the training; 0 watches nothing and trains on all."""
+    keep_best: bool = True
+    """Go back to the epoch with the best log loss on the held-out training prompts."""
+    patience: int = 0
+    """Epochs without a better held-out log loss after which training stops; 0 never stops early."""
+    precision: Precision = "auto"
+    """bf16 and fp16 compute in that format and keep fp32 weights; "auto" chooses for the device."""
+    group_by_length: bool = True
+    """Put battles of like length in one batch, so that little of it is padding."""
+
+
+@dataclass
+class Rows:
+    """Battles as a model reads them; a data set in the Trainer's sense."""
+
+    tokens: Sequence[npt.NDArray[np.int32]]
+    """n rows of token ids."""
+    targets: npt.NDArray[np.float64]
+    """(n, 3) probabilities to learn."""
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def __getitem__(self, row: int) -> dict[str, Any]:
+        return {"input_ids": self.tokens[row], "labels": self.targets[row]}
+
+
+def targets_of(battles: Battles, soft: bool = False, label_smoothing: float = 0.0) -> npt.NDArray[np.float64]:
+    """(n, 3) probabilities to learn: the winner's row is one-hot, or `battles.soft` where `soft` asks for it."""
+    targets = battles.soft if soft and battles.soft is not None else np.eye(3)[battles.labels]
+    smoothed: npt.NDArray[np.float64] = (1 - label_smoothing) * targets + label_smoothing / 3
+    return smoothed
+
+
+def choose_precision(asked: str = "auto") -> str:
+    """What the device computes fast in: bf16 where the processor or GPU has it, fp16 on older GPUs, else fp32."""
+    if asked != "auto":
+        return asked
+    if torch.cuda.is_available():
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    return "bf16" if cpu_has_bf16() else "fp32"
+
+
+def cpu_has_bf16() -> bool:
+    """Whether this processor multiplies bf16 matrices in hardware ; emulation is slower than fp32."""
+    probes = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+    return any(probe() for probe in probes if probe)
+
+
+def device() -> torch.device:
+    """Where models run: the first GPU, or the processor."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def device_name(precision: str = "auto") -> str:
+    """The device in words, and the precision it computes in."""
+    where = (
+        torch.cuda.get_device_name(0) if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
+    )
+    return f"{where}, {choose_precision(precision)}"
+
+
+class _WithLoss(nn.Module):
+    """A module that returns logits (B, 3), made to return the dictionary that the Trainer needs."""
+
+    # Otherwise the Trainer takes **batch for a loss that divides by the accumulation steps itself.
+    accepts_loss_kwargs = False
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, labels: torch.Tensor, **batch: torch.Tensor) -> Batch:
+        logits = self.module(**batch).float()
+        return {"loss": nn.functional.cross_entropy(logits, labels), "logits": logits}
+
+    def activation_checkpointing_enable(self, **options: Any) -> None:
+        self.module.activation_checkpointing_enable(**options)  # type: ignore[operator]
+
+
+class _MarkComplete(TrainerCallback):
+    """Marks each checkpoint when all of it is written; an unmarked one was cut off and is ignored."""
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        (Path(args.output_dir) / f"checkpoint-{state.global_step}" / "complete").touch()
+
+
+@dataclass
+class History:
+    """What a training left to look at."""
+
+    rows: list[dict[str, float | None]] = field(default_factory=list)
+    """One per epoch, under the names of `HISTORY`."""
+    warnings: list[str] = field(default_factory=list)
+    """What a reader of the result must know, such as a training that never left the prior."""
+
+
+def fine_tune(
+    module: nn.Module,
+    train: Rows,
+    validation: Rows | None,
+    collate: Collate,
+    recipe: Recipe,
+    folder: Path,
+    seed: int = 0,
+) -> History:
+    """Train `module`, whose `forward(**batch)` returns logits (B, 3), in place.
+
+    Checkpoints are written to `folder` once an epoch and removed at the end; a call that finds a complete one goes
+    on from it and ends with the same weights as one that was never interrupted. `validation` must be training
+    prompts: the scored fold has no part in choosing an epoch.
+    """
+    precision = choose_precision(recipe.precision)
+    watched = validation is not None and len(validation) > 0
+    arguments = TrainingArguments(
+        output_dir=str(folder),
+        learning_rate=recipe.learning_rate,
+        num_train_epochs=recipe.epochs,
+        per_device_train_batch_size=recipe.batch_size,
+        per_device_eval_batch_size=2 * recipe.batch_size,
+        gradient_accumulation_steps=recipe.accumulation,
+        activation_checkpointing=recipe.activation_checkpointing,
+        weight_decay=recipe.weight_decay,
+        warmup_steps=recipe.warmup,
+        bf16=precision == "bf16",
+        fp16=precision == "fp16",
+        use_cpu=not torch.cuda.is_available(),
+        train_sampling_strategy="group_by_length" if recipe.group_by_length else "random",
+        remove_unused_columns=False,
+        label_names=["labels"],
+        eval_strategy="epoch" if watched else "no",
+        save_strategy="epoch",
+        save_total_limit=2,
+        logging_strategy="epoch",
+        load_best_model_at_end=watched and recipe.keep_best,
+        metric_for_best_model="log_loss",
+        greater_is_better=False,
+        report_to="none",
+        seed=seed,
+        disable_tqdm=not shows_progress(),
+        dataloader_pin_memory=torch.cuda.is_available(),
+    )
+
+    def to_batch(rows: list[dict[str, Any]]) -> Batch:
+        labels = torch.tensor(np.stack([row["labels"] for row in rows]), dtype=torch.float32)
+        return collate([row["input_ids"] for row in rows]) | {"labels": labels}
+
+    callbacks: list[TrainerCallback] = [_MarkComplete()]
+    if watched and recipe.patience:
+        callbacks.append(EarlyStoppingCallback(recipe.patience))
+    trainer = Trainer(
+        model=_WithLoss(module),
+        args=arguments,
+        train_dataset=train,
+        eval_dataset=validation if watched else None,
+        data_collator=to_batch,
+        compute_metrics=_metrics,
+        callbacks=callbacks,
+    )
+    trainer.remove_callback(PrinterCallback)
+    trainer.train(resume_from_checkpoint=_last_complete(folder))
+    history = History(_history_rows(trainer.state.log_history))
+    if watched and validation is not None:
+        history.warnings = _stuck(history, train.targets, validation.targets)
+    shutil.rmtree(folder, ignore_errors=True)
+    return history
+
+
+def predict_logits(
+    module: nn.Module,
+    tokens: Sequence[npt.NDArray[np.int32]],
+    collate: Collate,
+    batch_size: int,
+    precision: str = "auto",
+) -> Proba:
+    """(n, 3) logits in float64, in the order of `tokens`.
+
+    Rows go through the model in one canonical order, by length and then by content, so that the same rows give
+    the same logits whatever order they come in, and little of a batch is padding.
+    """
+    where = device()
+    chosen = choose_precision(precision)
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[chosen]
+    order = sorted(range(len(tokens)), key=lambda i: (len(tokens[i]), tokens[i].tobytes()))
+    logits = np.zeros((len(tokens), 3))
+    module.to(where).eval()
+    with torch.inference_mode(), torch.autocast(where.type, dtype, enabled=dtype != torch.float32):
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            batch = {name: value.to(where) for name, value in collate([tokens[i] for i in rows]).items()}
+            logits[rows] = module(**batch).double().cpu().numpy()
+    return logits
+
+
+def softmax(logits: Proba) -> Proba:
+    """(n, 3) probabilities of (n, 3) logits, in float64."""
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    result: Proba = exponentials / exponentials.sum(axis=1, keepdims=True)
+    return result
+
+
+def _metrics(result: Any) -> dict[str, float]:
+    """Accuracy and log loss of an evaluation; the targets' largest entry is taken as the winner."""
+    winner = result.label_ids.argmax(axis=1)
+    proba = softmax(np.asarray(result.predictions, dtype=np.float64))
+    return {"accuracy": float((proba.argmax(axis=1) == winner).mean()), "log_loss": log_loss(proba, winner)}
+
+
+def _last_complete(folder: Path) -> str | None:
+    """The newest checkpoint that was written whole."""
+    marked = folder.glob("checkpoint-*/complete")
+    checkpoints = sorted((marker.parent for marker in marked), key=lambda c: int(c.name.split("-")[1]))
+    return str(checkpoints[-1]) if checkpoints else None
+
+
+def _history_rows(log: list[dict[str, Any]]) -> list[dict[str, float | None]]:
+    """The Trainer's log as one row an epoch under the notebook's column names."""
+    rows: dict[int, dict[str, float | None]] = {}
+    names = {
+        "Training Loss": "loss",
+        "Validation Loss": "eval_loss",
+        "Accuracy": "eval_accuracy",
+        "Log Loss": "eval_log_loss",
+        "Runtime": "eval_runtime",
+        "Samples Per Second": "eval_samples_per_second",
+        "Steps Per Second": "eval_steps_per_second",
+    }
+    for entry in log:
+        found = {name: entry[key] for name, key in names.items() if key in entry}
+        if found:
+            rows.setdefault(entry["step"], dict.fromkeys(HISTORY)).update(Step=entry["step"], **found)
+    return [rows[step] for step in sorted(rows)]
+
+
+def _stuck(history: History, train: Proba, validation: Proba) -> list[str]:
+    """Say so if the best epoch is no better than the training battles' outcome frequencies: a common failure."""
+    losses = [row["Log Loss"] for row in history.rows if row["Log Loss"] is not None]
+    prior = log_loss(np.tile(train.mean(axis=0), (len(validation), 1)), validation.argmax(axis=1))
+    if not losses or min(losses) < prior:
+        return []
+    return [
+        f"stuck at the prior: best held-out log loss {min(losses):.4f}, outcome frequencies alone {prior:.4f}. "
+        "Try more epochs, another learning rate or more battles."
+    ]
