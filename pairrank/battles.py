@@ -36,7 +36,7 @@ class Battles:
     """A table of n battles. Every field that ends in `_a` has a twin that ends in `_b`."""
 
     id: Objects
-    """(n,) battle ids as text, as they stand in the file."""
+    """(n,) battle ids as text, without white space around them, each once."""
     prompt: Objects
     """(n,) tuples of turns, oldest first."""
     response_a: Objects

@@ -1,4 +1,4 @@
-"""An experiment is a short TOML file that says only what differs from the defaults; here it is checked and resolved."""
+"""An experiment is a short TOML file that says only what differs from the defaults; here it is resolved."""
 
 import dataclasses
 import tomllib

@@ -1,12 +1,24 @@
-"""Nothing half-written: a file is made beside its target and renamed when it is whole."""
+"""Nothing half-written: a file is made beside its target and renamed when it is whole; nothing half-read either."""
 
+import csv
+import gzip
 import hashlib
 import json
 import os
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
+
+from pairrank.errors import UserError
+
+LARGEST_CELL = 2**31 - 1
+"""Characters: the csv module's own limit of 131,072 is less than one long conversation."""
+
+END = "\0end of file"
+"""A line of its own after the last one: a quote that never closes swallows it, which gives the quote away."""
 
 
 @contextmanager
@@ -36,7 +48,33 @@ def write_json(target: Path, value: Any) -> None:
     write_text(target, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def csv_rows(path: Path) -> Iterator[list[str]]:
+    """The rows of a .csv or .csv.gz file, header first, blank lines left out.
+
+    Bytes that are not UTF-8 come out as lone surrogates. Raises UserError for a file that is empty or cut off:
+    inside a quoted cell, or in its compression.
+    """
+    csv.field_size_limit(LARGEST_CELL)
+    opened: Any = gzip.open if path.name.lower().endswith(".gz") else open
+    last: list[str] = []
+    rows = 0
+    try:
+        with opened(path, "rt", encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+            for row in csv.reader(chain(file, [END])):
+                if last:
+                    rows += 1
+                    yield last
+                last = row
+    except (OSError, EOFError, zlib.error, csv.Error) as error:
+        raise UserError(f"{path}: damaged file ({error}). Download or export it again.") from error
+    if last != [END]:
+        what = f"a quote that opens in row {rows} never closes"
+        raise UserError(f"{path}: damaged file ({what}, row 0 being the header). Download or export it again.")
+    if not rows:
+        raise UserError(f"{path}: the file is empty. Expected a header and one row per battle.")
+
+
 def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file's bytes, in hexadecimal, read in blocks of 1 MiB."""
+    """The SHA-256 of a file's bytes, in hexadecimal, read in blocks."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -14,7 +14,7 @@ Folds = npt.NDArray[np.int64]
 
 def prompt_key(battle_prompt: tuple[str, ...]) -> str:
     """What makes two prompts the same: the first turn, NFKC, white space collapsed, casefolded."""
-    text = unicodedata.normalize("NFKC", repair_text(battle_prompt[0]))
+    text = unicodedata.normalize("NFKC", repair_text(next(iter(battle_prompt), "")))
     return " ".join(text.split()).casefold()
 
 
@@ -39,7 +39,12 @@ def assign_folds(battles: Battles, k: int = 5, salt: str = "") -> Folds:
 
 
 def hold_out(battles: Battles, share: float, salt: str) -> npt.NDArray[np.bool_]:
-    """(n,) True for about `share` of the battles, whole prompts at a time: an inner validation set."""
+    """(n,) True for about `share` of the battles, whole prompts at a time: an inner validation set.
+
+    Raises ValueError for salt "": its thousandths decide the scored folds too, so both would hold the same prompts.
+    """
+    if not salt:
+        raise ValueError('salt "" makes the scored folds: an inner split needs another')
     thousandths = np.array([fold_of(key, 1000, salt) for key in prompt_keys(battles)])
     held: npt.NDArray[np.bool_] = thousandths < round(share * 1000)
     return held

@@ -1,5 +1,6 @@
 """Predictions are ids with three probabilities, in memory and on disk: a prediction file is a submission file."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,8 @@ import numpy.typing as npt
 
 from pairrank.battles import WINNERS, Objects, object_array
 from pairrank.errors import UserError, gather
-from pairrank.files import written_whole
+from pairrank.files import csv_rows, written_whole
+from pairrank.turns import repair_text
 
 COLUMNS = ("id", *WINNERS)
 Proba = npt.NDArray[np.float64]
@@ -20,9 +22,11 @@ SUM_TOLERANCE = 1e-3
 
 
 def normalise(proba: npt.NDArray[Any]) -> Proba:
-    """(n, 3) probabilities in float64, each row divided by its sum."""
+    """(n, 3) probabilities in float64, each row divided by its sum; raises ValueError where that is not above 0."""
     exact = np.asarray(proba, dtype=np.float64)
     total: Proba = exact.sum(axis=1, keepdims=True)
+    if not (np.isfinite(total) & (total > 0)).all():
+        raise ValueError("no probabilities: the sum of a row is 0, negative, infinite or NaN")
     return exact / total
 
 
@@ -53,18 +57,23 @@ class Predictions:
 
     def complaints(self) -> list[str]:
         """Everything that keeps these from being valid predictions; empty when they are."""
-        found = []
+        counts = Counter(self.id.tolist())
+        found = [f"id {name}: stands in {count} rows, expected one" for name, count in counts.items() if count > 1]
+        found += [f"row {row}: no id" for row, name in enumerate(self.id, 1) if not name]
         if self.proba.shape != (len(self.id), 3):
-            return [f"{self.proba.shape} probabilities for {len(self.id)} ids, expected {(len(self.id), 3)}"]
-        names, counts = np.unique(self.id.astype(str), return_counts=True)
-        found += [f"id {name}: stands twice" for name in names[counts > 1]]
-        finite = np.isfinite(self.proba).all(axis=1)
-        found += [f"id {self.id[row]}: a probability is missing or infinite" for row in np.flatnonzero(~finite)]
+            return [
+                *found,
+                f"{self.proba.shape} probabilities for {len(self.id)} ids, expected {(len(self.id), 3)}",
+            ]
+        finite = np.asarray(np.isfinite(self.proba).all(axis=1))
+        found += [
+            f"id {self.id[row]}: a probability is missing, infinite or no number" for row in np.flatnonzero(~finite)
+        ]
         outside = finite & ((self.proba < 0) | (self.proba > 1)).any(axis=1)
         found += [
             f"id {self.id[row]}: {self.proba[row].tolist()} lies outside 0 to 1" for row in np.flatnonzero(outside)
         ]
-        sums = self.proba.sum(axis=1)
+        sums = np.where(finite[:, None], self.proba, 0).sum(axis=1)
         wrong = finite & ~outside & (np.abs(sums - 1) > SUM_TOLERANCE)
         found += [
             f"id {self.id[row]}: probabilities sum to {sums[row]:.6g}, expected 1" for row in np.flatnonzero(wrong)
@@ -93,29 +102,39 @@ def prediction_lines(predictions: Predictions) -> list[str]:
 
 def read_predictions(path: str | Path) -> Predictions:
     """Read and validate a prediction file, whoever made it; raises UserError with every complaint."""
-    import pandas as pd
-
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such file. Expected a prediction file with the columns {', '.join(COLUMNS)}.")
-    try:
-        frame = pd.read_csv(path, dtype={"id": str}, keep_default_na=False)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not a prediction file ({error}). Expected {', '.join(COLUMNS)}.") from None
-    if missing := [f"missing column {name!r}" for name in COLUMNS if name not in frame.columns]:
-        raise gather(str(path), missing, f"Found the columns {', '.join(map(repr, frame.columns)) or 'none'}.")
-    proba = frame[list(WINNERS)].apply(pd.to_numeric, errors="coerce").to_numpy(np.float64)
-    return Predictions(object_array(frame["id"].tolist()), proba).validate(str(path))
+    rows = csv_rows(path)
+    header = [name.strip() for name in next(rows)]
+    if missing := [f"missing column {name!r}" for name in COLUMNS if name not in header]:
+        raise gather(str(path), missing, f"Found the columns {', '.join(map(repr, header))}.")
+    at = [header.index(name) for name in COLUMNS]
+    cells = [[row[i] if i < len(row) else "" for i in at] for row in rows]
+    ids = object_array([repair_text(name).strip() for name, *_ in cells])
+    proba = np.array([list(map(_number, numbers)) for _, *numbers in cells], dtype=np.float64)
+    return Predictions(ids, proba.reshape(len(ids), len(WINNERS))).validate(str(path))
 
 
 def geometric_mean(members: Sequence[Predictions]) -> Predictions:
     """The normalised geometric mean of several predictions of the same battles, row by row.
 
-    It is the mean in log space, where margins and tie logits live, so it commutes with a swap.
+    It is the mean in log space, where margins and tie logits live, so it commutes with a swap. Raises UserError
+    if a battle is missing from any of them, the first included.
     """
     ids = members[0].id
-    logs = [np.log(np.clip(member.align(ids).proba, 1e-15, None)) for member in members]
+    for member in members[1:]:
+        members[0].align(member.id, "the first of the predictions to average")
+    logs = [np.log(np.clip(member.align(ids, "predictions to average").proba, 1e-15, None)) for member in members]
     return Predictions(ids, normalise(np.exp(np.mean(logs, axis=0))))
+
+
+def _number(cell: str) -> float:
+    """A cell as a number, NaN if it is none."""
+    try:
+        return float(cell)
+    except ValueError:
+        return float("nan")
 
 
 def _quoted(name: str) -> str:

@@ -18,8 +18,8 @@ Labels = NDArray[np.int64]
 
 def battle_losses(proba: NDArray[np.floating], winner: Labels) -> Proba:
     """(n,) natural-log losses of (n, 3) probabilities, renormalised once, in float64."""
-    exact = normalise(proba)
-    chosen = exact[np.arange(len(winner)), winner]
+    _check_rows(proba, winner)
+    chosen = normalise(proba)[np.arange(len(winner)), winner]
     losses: Proba = -np.log(np.clip(chosen, SMALLEST, 1.0))
     return losses
 
@@ -31,6 +31,7 @@ def log_loss(proba: NDArray[np.floating], winner: Labels) -> float:
 
 def accuracy(proba: NDArray[np.floating], winner: Labels) -> float:
     """The share of battles whose most probable outcome came true (the first of A, B, tie where they are equal)."""
+    _check_rows(proba, winner)
     return float((np.argmax(proba, axis=1) == winner).mean())
 
 
@@ -38,21 +39,21 @@ def expected_calibration_error(proba: NDArray[np.floating], winner: Labels, bins
     """Mean |accuracy - confidence| of the top label over `bins` bins of equal mass, weighted by their size.
 
     Naeini, Cooper and Hauskrecht, "Obtaining well calibrated probabilities using Bayesian binning" (2015), with
-    equal-mass bins as in Nguyen and O'Connor (2015). Battles of equal confidence keep their order.
+    equal-mass bins as in Nguyen and O'Connor (2015). Battles of equal confidence share a bin, so that the order of
+    the battles does not matter and a constant prediction has one bin.
     """
+    _check_rows(proba, winner)
     confidence = normalise(proba).max(axis=1)
     hit = np.argmax(proba, axis=1) == winner
-    order = np.argsort(confidence, kind="stable")
-    gaps = [
-        len(rows) * abs(hit[rows].mean() - confidence[rows].mean())
-        for rows in np.array_split(order, bins)
-        if len(rows)
-    ]
-    return float(np.sum(gaps) / len(winner))
+    rank = np.searchsorted(np.sort(confidence), confidence)
+    gaps = np.bincount(rank * bins // len(winner), hit - confidence)
+    return float(np.abs(gaps).sum() / len(winner))
 
 
 def swap_gap(straight: NDArray[np.floating], swapped: NDArray[np.floating]) -> float:
     """The mean largest difference between a battle's prediction and that of its swapped twin, read back."""
+    if np.shape(straight) != np.shape(swapped):
+        raise ValueError(f"{np.shape(straight)} and {np.shape(swapped)} probabilities are not of the same battles")
     back = np.asarray(swapped)[:, [Winner.B, Winner.A, Winner.TIE]]
     return float(np.abs(np.asarray(straight) - back).max(axis=1).mean())
 
@@ -78,7 +79,10 @@ def bootstrap_means(
     drawn groups' summed values to their summed sizes (Efron and Tibshirani 1993, section 8.3 and chapter 10).
     """
     exact = np.asarray(values, dtype=np.float64)
-    member = np.unique(np.asarray(groups, dtype=str), return_inverse=True)[1]
+    # In sorted order, so that the order of the battles does not matter. (A numpy array of texts would give each of
+    # 57,477 prompts the room of the longest.)
+    number = {group: i for i, group in enumerate(sorted(set(groups)))}
+    member = np.array([number[group] for group in groups], dtype=np.int64)
     sums, sizes = np.bincount(member, exact), np.bincount(member).astype(np.float64)
     rng = np.random.default_rng(seed)
     means = np.empty(draws)
@@ -103,3 +107,11 @@ def paired_difference(
     difference = np.asarray(losses, dtype=np.float64) - np.asarray(reference, dtype=np.float64)
     low, high = np.quantile(bootstrap_means(difference, groups, seed=seed), [0.025, 0.975])
     return Difference(float(difference.mean()), float(low), float(high))
+
+
+def _check_rows(proba: NDArray[np.floating], winner: Labels) -> None:
+    """Raise ValueError unless there is one row of three probabilities for each of at least one winner."""
+    if np.shape(proba) != (len(winner), len(Winner)) or not len(winner):
+        raise ValueError(
+            f"{np.shape(proba)} probabilities for {len(winner)} winners: expected {len(Winner)} for each"
+        )

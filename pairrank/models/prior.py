@@ -25,8 +25,9 @@ class Prior:
     """A fold's winners are not exactly balanced, so a swap would show."""
 
     def fit(self, train: Battles, folder: Path | None = None) -> Self:
-        """Count winners."""
-        counts = np.bincount(train.labels, minlength=3) + self.smoothing
+        """Count winners, or add up soft labels where there are some."""
+        counts = np.bincount(train.labels, minlength=3) if train.soft is None else train.soft.sum(axis=0)
+        counts = counts + self.smoothing
         self.proba_: list[float] = normalise(counts[None, :])[0].tolist()
         return self
 

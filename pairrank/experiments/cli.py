@@ -1,0 +1,169 @@
+"""The command line: each command says what it does in a few lines and leaves the work to the modules below."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="python -m pairrank.experiments",
+    help="Predict which of two chatbot answers people prefer, and compare the architectures that do, by log loss.\n\n"
+    "Start with: run baseline",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Names = Annotated[
+    list[str], typer.Argument(metavar="NAME...", help="Experiments (see `list`) or paths of .toml files.")
+]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="An experiment (see `list`), or a run's name.")]
+Data = Annotated[
+    Path | None,
+    typer.Option("--data", help="Folder with train.csv and test.csv. Default: ./Dataset, else the sample."),
+]
+Runs = Annotated[
+    Path | None, typer.Option("--runs", help="Where runs are kept. Default: runs/NAME-OF-THE-DATA-FOLDER.")
+]
+Out = Annotated[Path, typer.Option("--out", help="The file to write.")]
+
+
+@app.callback()
+def _common(
+    debug: Annotated[bool, typer.Option("--debug", help="Show a traceback with every error.")] = False,
+) -> None:
+    if debug:
+        os.environ["PAIRRANK_DEBUG"] = "1"
+
+
+@app.command()
+def run(
+    names: Names,
+    data: Data = None,
+    runs: Runs = None,
+    fold: Annotated[list[int] | None, typer.Option("--fold", help="Only this fold; may be repeated.")] = None,
+    salt: Annotated[str, typer.Option(help="Another way to cut the folds; published figures use none.")] = "",
+    limit: Annotated[int, typer.Option(min=0, help="Only the first battles, to try something out.")] = 0,
+    seed: Annotated[int | None, typer.Option(help="Another seed for head, order and dropout.")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Change a parameter, e.g. training.epochs=1; may be repeated."
+        ),
+    ] = None,
+) -> None:
+    """Train experiments, one model per fold, and show where they land.
+
+    What is finished is used again; an interrupted training goes on from its last whole epoch.
+
+    Examples: run structure · run baseline --data ../my-battles --fold 0 · run baseline --set training.epochs=1
+    """
+    from pairrank.experiments import commands
+
+    commands.run(names, data, runs, fold, salt, limit, seed, set_ or [])
+
+
+@app.command("list")
+def list_(data: Data = None, runs: Runs = None) -> None:
+    """List the experiments there are and what has been run."""
+    from pairrank.experiments import commands
+
+    commands.show_list(data, runs)
+
+
+@app.command()
+def compare(
+    data: Data = None,
+    runs: Runs = None,
+    reference: Annotated[
+        list[str] | None, typer.Option(help="Row that differences are taken to; may be repeated. Default: prior.")
+    ] = None,
+    add: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=OOF.CSV", help="Enter anyone's out-of-fold predictions; may be repeated."),
+    ] = None,
+    publish: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder in which predictions, results and LEADERBOARD.md are collected, to be committed."
+        ),
+    ] = None,
+) -> None:
+    """Show the leaderboard of all runs on the data, and write it as Markdown and JSON.
+
+    Differences come with the 95 % interval of a paired bootstrap over prompts.
+    """
+    from pairrank.experiments import commands
+
+    commands.compare(data, runs, reference or ["prior"], add or [], publish)
+
+
+@app.command()
+def submit(name: Name, data: Data = None, runs: Runs = None, out: Out = Path("submission.csv")) -> None:
+    """Write a valid submission for the test battles of the data.
+
+    Uses the run's test predictions, or, where test.csv is not the one the run saw, predicts anew from its models.
+    """
+    from pairrank.experiments import commands
+
+    commands.submit(name, data, runs, out)
+
+
+@app.command()
+def predict(
+    name: Name,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Battles: .csv, .csv.gz or .parquet.")],
+    out: Out,
+    data: Data = None,
+    runs: Runs = None,
+) -> None:
+    """Predict new battles with a trained run, in constant memory.
+
+    Damaged battles are repaired, predicted and reported.
+    """
+    from pairrank.experiments import commands
+
+    commands.predict(name, file, out, data, runs)
+
+
+@app.command()
+def simulate(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write the battles to.")],
+    train: Annotated[int, typer.Option(min=1, help="Battles with winners.")] = 600,
+    test: Annotated[int, typer.Option(min=1, help="Battles without.")] = 150,
+    seed: Annotated[int, typer.Option(help="Another seed, another arena.")] = 0,
+) -> None:
+    """Write battles of an invented arena whose true probabilities are known."""
+    from pairrank.experiments import commands
+
+    commands.simulate(folder, train, test, seed)
+
+
+@app.command()
+def doctor(data: Data = None) -> None:
+    """Show versions, device, precision, the encoders that can be had and the data found."""
+    from pairrank.experiments import commands
+
+    commands.doctor(data)
+
+
+def main() -> None:
+    """Run a command; a user's mistake is one message and exit code 2, without a traceback."""
+    # tokenizers would warn of a fork that nobody asked for.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    try:
+        app(standalone_mode=True)
+    except KeyboardInterrupt:
+        message = "\nInterrupted. Finished folds and epochs are kept: the same command goes on from there."
+        print(message, file=sys.stderr)
+        sys.exit(130)
+    except ValueError as error:
+        from pairrank.errors import UserError
+
+        if not isinstance(error, UserError) or os.environ.get("PAIRRANK_DEBUG"):
+            raise
+        print(f"Error: {error}", file=sys.stderr)
+        sys.exit(2)

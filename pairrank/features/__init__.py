@@ -1,0 +1,76 @@
+"""What can be counted in a battle: odd parts change sign when A and B swap, even parts do not change."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from pairrank.battles import Battles
+from pairrank.errors import UserError, unknown
+from pairrank.features.contexts import PAIRS, PROMPTS
+from pairrank.features.reading import Reading
+from pairrank.features.sides import SIDES
+
+Columns = npt.NDArray[np.float64]
+
+GROUPS = tuple(dict.fromkeys([*SIDES, *PROMPTS, *PAIRS]))
+"""Every group of features by name."""
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """n battles in numbers, all finite."""
+
+    odd: Columns
+    """(n, p) differences: a measure of A minus the same measure of B."""
+    even: Columns
+    """(n, q) sums and absolute differences of the same measures, the prompt's measures, similarities."""
+    odd_names: tuple[str, ...]
+    """p names, "group.measure"."""
+    even_names: tuple[str, ...]
+    """q names: "group.measure", with ".sum" or ".gap" where two sides were put together."""
+
+    def swap(self) -> Self:
+        """The features of the same battles with A and B in each other's place."""
+        return replace(self, odd=-self.odd)
+
+
+def features(battles: Battles, groups: Sequence[str] | None = None) -> Features:
+    """The features of `groups` (None: of every group); raises UserError for an unknown group.
+
+    A battle is measured by itself: nothing here is learned, and no model's name or winner is looked at.
+    """
+    chosen = GROUPS if groups is None else tuple(groups)
+    if wrong := [unknown("group of features", name, GROUPS) for name in chosen if name not in GROUPS]:
+        raise UserError(" ".join(wrong))
+    # An empty battle tells the names, so that a table without rows has its columns too.
+    empty = _measures((("",),) * 3, chosen)
+    side_names, even_names = tuple(empty[0]), tuple(empty[2])
+    sides = np.empty((2, len(battles), len(side_names)))
+    context = np.empty((len(battles), len(even_names)))
+    for row, texts in enumerate(zip(battles.prompt, battles.response_a, battles.response_b, strict=True)):
+        of_a, of_b, shared = _measures(texts, chosen)
+        sides[0, row], sides[1, row] = list(of_a.values()), list(of_b.values())
+        context[row] = list(shared.values())
+    a, b = sides
+    return Features(
+        odd=a - b,
+        even=np.hstack([a + b, np.abs(a - b), context]),
+        odd_names=side_names,
+        even_names=(*(f"{name}.sum" for name in side_names), *(f"{name}.gap" for name in side_names), *even_names),
+    )
+
+
+def _measures(texts: Sequence[tuple[str, ...]], groups: Sequence[str]) -> tuple[dict[str, float], ...]:
+    """The measures of A, of B, and of what they share, by "group.measure"."""
+    # A cell without any turn is one empty turn, as in a file.
+    prompt, *answers = (Reading(tuple(turns) or ("",)) for turns in texts)
+    sides = [
+        {f"{g}.{k}": v for g in groups if g in SIDES for k, v in SIDES[g](answer, prompt).items()}
+        for answer in answers
+    ]
+    shared = {f"{g}.{k}": v for g in groups if g in PROMPTS for k, v in PROMPTS[g](prompt).items()}
+    shared |= {f"{g}.{k}": v for g in groups if g in PAIRS for k, v in PAIRS[g](*answers).items()}
+    return *sides, shared

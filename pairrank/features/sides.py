@@ -1,0 +1,153 @@
+"""What is measured on one answer: f(answer, prompt), the same function for both sides."""
+
+import math
+import re
+import zlib
+from collections.abc import Callable
+from itertools import pairwise
+
+from pairrank.features.phrases import APOLOGIES, HEDGES, MACHINE, OFFERS, QUESTIONS_BACK, REFUSALS, STOP_WORDS
+from pairrank.features.reading import Reading, share
+
+Measure = Callable[[Reading, Reading], dict[str, float]]
+
+# Every repetition in a pattern is bounded or can end in one way only, so that no text takes more than linear time.
+SENTENCE_END = re.compile(r"[.!?](?=\s|\Z)|[。！？]")
+BULLET = re.compile(r"^[ \t]{0,12}[-*•+][ \t]", re.MULTILINE)
+NUMBERED = re.compile(r"^[ \t]{0,12}\d{1,3}[.)][ \t]", re.MULTILINE)
+HEADING = re.compile(r"^#{1,6}[ \t]", re.MULTILINE)
+TABLE_ROW = re.compile(r"^[ \t]{0,12}\|", re.MULTILINE)
+EMOJI = re.compile("[\U0001f300-\U0001faff\u2600-\u27bf]")
+
+LONG_WORD = 7
+"""Letters from which a word counts as long, as in the LIX readability index (Björnsson 1968)."""
+SENTENCE_MARKS = ".!?。！？:;)]}\"'`*|"
+"""What a finished answer may end with; another end tells of one that was cut off."""
+
+
+def length(answer: Reading, prompt: Reading) -> dict[str, float]:
+    """The log of the number of characters, all turns together."""
+    return {"chars": math.log1p(len(answer.text))}
+
+
+def turns(answer: Reading, prompt: Reading) -> dict[str, float]:
+    """Other sides of length: words, sentences, lines, and how it is spread over the turns."""
+    sizes = [len(turn) for turn in answer.turns]
+    sentences = len(SENTENCE_END.findall(answer.text))
+    return {
+        "words": math.log1p(len(answer.words)),
+        "root_chars": math.sqrt(len(answer.text)),
+        "last": math.log1p(sizes[-1]),
+        "first": math.log1p(sizes[0]),
+        "shortest": math.log1p(min(sizes)),
+        "longest": math.log1p(max(sizes)),
+        "empty": share(sum(not turn.strip() for turn in answer.turns), len(sizes)),
+        "sentences": math.log1p(sentences),
+        "lines": math.log1p(len(answer.lines)),
+        "words_a_sentence": math.log1p(len(answer.words) / (sentences + 1)),
+        "chars_a_line": math.log1p(share(len(answer.text), len(answer.lines))),
+    }
+
+
+def repetition(answer: Reading, prompt: Reading) -> dict[str, float]:
+    """How much of the text says again what it said before."""
+    words, counts = answer.words, answer.counts
+    n = len(words)
+    packed = len(zlib.compress(answer.text.encode("utf-8", "replace"), 6))
+    pairs, triples = n - 1, n - 2
+    return {
+        "types": share(len(counts), n),
+        "root_types": len(counts) / math.sqrt(n) if n else 0.0,
+        "early_types": share(len(set(words[:100])), min(n, 100)),
+        "once": share(sum(count == 1 for count in counts.values()), n),
+        "commonest": share(max(counts.values(), default=0), n),
+        "pairs": 1 - len(set(pairwise(words))) / pairs if pairs > 0 else 0.0,
+        "triples": 1 - len(set(zip(words, words[1:], words[2:], strict=False))) / triples if triples > 0 else 0.0,
+        "lines": 1 - share(len(set(answer.lines)), len(answer.lines)) if answer.lines else 0.0,
+        "zlib": min(share(packed, len(answer.text)), 2.0),
+        "information": math.log1p(packed),
+    }
+
+
+def refusal(answer: Reading, prompt: Reading) -> dict[str, float]:
+    """Declining, apologising, hedging, and handing the turn back."""
+    text = answer.lower
+    beginning = answer.turns[-1][:200].lower().replace("’", "'")
+    refusals, hedges = _count(text, REFUSALS), _count(text, HEDGES)
+    return {
+        "refusals": math.log1p(refusals),
+        "refuses": float(refusals > 0),
+        "at_once": float(_count(beginning, REFUSALS) > 0),
+        "machine": math.log1p(_count(text, MACHINE)),
+        "apologies": math.log1p(_count(text, APOLOGIES)),
+        "hedges": math.log1p(hedges),
+        "hedge_rate": share(hedges, len(answer.words) + 20),
+        "questions_back": math.log1p(_count(text, QUESTIONS_BACK)),
+    }
+
+
+def style(answer: Reading, prompt: Reading) -> dict[str, float]:
+    """Markdown and punctuation."""
+    text = answer.text
+    tail = answer.turns[-1].rstrip()
+    return {
+        "bullets": math.log1p(len(BULLET.findall(text))),
+        "numbered": math.log1p(len(NUMBERED.findall(text))),
+        "headings": math.log1p(len(HEADING.findall(text))),
+        "bold": math.log1p(text.count("**") // 2),
+        "fences": math.log1p(text.count("```") // 2),
+        "table_rows": math.log1p(len(TABLE_ROW.findall(text))),
+        "emoji": math.log1p(len(EMOJI.findall(text))),
+        "exclamations": math.log1p(text.count("!")),
+        "questions": math.log1p(text.count("?")),
+        "quotes": math.log1p(text.count('"')),
+        "commas": share(text.count(","), len(answer.words)),
+        "unfinished": float(bool(tail) and tail[-1] not in SENTENCE_MARKS),
+        "offer": float(answer.lower.lstrip().startswith(OFFERS)),
+    }
+
+
+def words(answer: Reading, prompt: Reading) -> dict[str, float]:
+    """Which words: common or learned, about you or about me."""
+    counts = answer.counts
+    n = len(answer.words)
+    letters = sum(map(len, answer.words))
+    return {
+        "stop": share(sum(counts[word] for word in counts.keys() & STOP_WORDS), n),
+        "long": share(sum(count for word, count in counts.items() if len(word) >= LONG_WORD), n),
+        "letters": share(letters, n),
+        "me": share(counts["i"] + counts["my"] + counts["me"] + counts["i'm"], n),
+        "you": share(counts["you"] + counts["your"], n),
+        "digits": share(sum(count for word, count in counts.items() if word.isdecimal()), n),
+        "foreign": answer.foreign,
+        "signs": share(len(answer.text) - letters - answer.text.count(" "), len(answer.text)),
+    }
+
+
+def relevance(answer: Reading, prompt: Reading) -> dict[str, float]:
+    """How much of the prompt comes back in the answer, and how much of the answer is the prompt."""
+    asked, said = prompt.content, answer.content
+    common = len(asked & said)
+    return {
+        "covered": share(common, len(asked)),
+        "borrowed": share(common, len(said)),
+        "opening": share(len(asked & set(answer.words[:40])), len(asked)),
+        "foreign": abs(answer.foreign - prompt.foreign),
+        "times_prompt": math.log1p(len(answer.text) / (len(prompt.text) + 20)),
+    }
+
+
+def _count(text: str, phrases: tuple[str, ...]) -> int:
+    return sum(map(text.count, phrases))
+
+
+SIDES: dict[str, Measure] = {
+    "length": length,
+    "turns": turns,
+    "repetition": repetition,
+    "refusal": refusal,
+    "style": style,
+    "words": words,
+    "relevance": relevance,
+}
+"""Group name -> what it measures on an answer."""

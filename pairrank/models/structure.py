@@ -1,0 +1,274 @@
+"""A tie is told by what two answers share, a winner by how they differ: counted features, no encoder."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+import lightgbm as lgb
+import numpy as np
+import numpy.typing as npt
+from sklearn.linear_model import LogisticRegression
+
+from pairrank.battles import Battles, Winner
+from pairrank.errors import UserError, unknown
+from pairrank.features import GROUPS, Columns, Features, features
+from pairrank.features.sides import SIDES
+from pairrank.files import write_json, write_text
+from pairrank.models.base import register
+from pairrank.predictions import Proba, normalise
+
+Labels = npt.NDArray[np.int64]
+Head = Literal["tie", "margin", "outcome"]
+Learner = Literal["logistic", "lightgbm"]
+
+BACK = [Winner.B, Winner.A, Winner.TIE]
+"""The columns of swapped battles, read back."""
+
+
+@register("structure")
+@dataclass
+class Structure:
+    """A logistic model and boosted trees over counted features, pooled with equal weights.
+
+    Two heads: P(tie) from the even features of all battles, P(A wins | not a tie) from the odd ones of the decided
+    battles in both orders. They are the tie logit and the margin of the difference head, learned apart.
+    """
+
+    learner: Literal["both", "logistic", "lightgbm"] = "both"
+    """Which learner, or the geometric mean of both."""
+    groups: tuple[str, ...] = tuple(group for group in GROUPS if group != "style")
+    """Which groups of features. Markdown and punctuation ("style") made both learners worse."""
+    decompose: bool = True
+    """Two heads; False: one model of three classes over all features, trained and asked in both orders."""
+    penalty: float = 100.0
+    """L2 penalty of the logistic model on standardised features; fewer battles want more."""
+    clip: float = 3.0
+    """Standard deviations at which a feature of the logistic model stops growing."""
+    rounds: int = 300
+    """Trees of the margin (and of the model of three classes)."""
+    tie_rounds: int = 200
+    """Trees of the tie head, where there is less to learn."""
+    learning_rate: float = 0.02
+    """The share of each tree's answer that is kept."""
+    leaves: int = 4
+    """Leaves of a tree."""
+    min_leaf: int = 40
+    """Fewest battles in a leaf."""
+    leaf_penalty: float = 10.0
+    """L2 penalty on a leaf's value."""
+    column_share: float = 0.3
+    """The share of features that each tree sees."""
+    row_share: float = 0.6
+    """The share of battles that each tree sees."""
+    seeds: int = 5
+    """How many times the trees are grown; their logits are averaged."""
+    seed: int = 0
+    """The first of the seeds."""
+    threads: int = 1
+    """Threads of LightGBM; the answer is the same with any number."""
+
+    symmetric: ClassVar[bool] = True
+    """By construction: margins are odd, tie logits even, and three classes are averaged over both orders."""
+
+    def __post_init__(self) -> None:
+        wrong = [unknown("group of features", group, GROUPS) for group in self.groups if group not in GROUPS]
+        if not set(self.groups) & set(SIDES):
+            wrong.append(
+                f"groups = {list(self.groups)}: nothing in it tells A from B. Add one of {', '.join(SIDES)}."
+            )
+        if self.seeds < 1:
+            wrong.append(f"seeds = {self.seeds}: expected 1 or more.")
+        if wrong:
+            raise UserError(" ".join(wrong))
+
+    @property
+    def heads(self) -> tuple[Head, ...]:
+        """What is learned apart."""
+        return ("tie", "margin") if self.decompose else ("outcome",)
+
+    @property
+    def learners(self) -> tuple[Learner, ...]:
+        """What is pooled."""
+        return ("logistic", "lightgbm") if self.learner == "both" else (self.learner,)
+
+    def fit(self, train: Battles, folder: Path | None = None) -> Self:
+        """Learn every head with every learner; an outcome without battles gets one battle of average features."""
+        counted = features(train, self.groups)
+        self.lines_: dict[str, Line] = {}
+        self.trees_: dict[str, list[lgb.Booster]] = {}
+        for head in self.heads:
+            for learner in self.learners:
+                x, target = _task(head, learner, counted, train.labels)
+                if learner == "logistic":
+                    self.lines_[head] = _fit_line(x, target, self.penalty, self.clip, head)
+                else:
+                    self.trees_[head] = list(self._grow(head, x, target))
+        return self
+
+    def predict_proba(self, battles: Battles) -> Proba:
+        """(n, 3) probabilities: the geometric mean of the learners'."""
+        if len(battles) == 0:
+            return np.empty((0, 3))
+        counted = features(battles, self.groups)
+        logs = [self._log_proba(learner, counted) for learner in self.learners]
+        return normalise(np.exp(np.mean(logs, axis=0)))
+
+    def save(self, folder: Path) -> None:
+        """Write logistic.json, and one LightGBM text a head and seed."""
+        write_json(folder / "logistic.json", {head: asdict(line) for head, line in self.lines_.items()})
+        for head, boosters in self.trees_.items():
+            for i, booster in enumerate(boosters):
+                write_text(folder / f"{head}_{i}.txt", booster.model_to_string())
+
+    def load(self, folder: Path) -> Self:
+        """Read what `save` wrote."""
+        lines = json.loads((folder / "logistic.json").read_text(encoding="utf-8"))
+        self.lines_ = {head: Line(**line) for head, line in lines.items()}
+        self.trees_ = {}
+        if "lightgbm" in self.learners:
+            for head in self.heads:
+                texts = [(folder / f"{head}_{i}.txt").read_text(encoding="utf-8") for i in range(self.seeds)]
+                self.trees_[head] = [lgb.Booster(model_str=text) for text in texts]
+        return self
+
+    def report(self) -> dict[str, Any]:
+        """Coefficients of the logistic model and leaves of the trees."""
+        coefficients = sum(line.size for line in self.lines_.values())
+        boosters = [booster for grown in self.trees_.values() for booster in grown]
+        leaves = sum(tree["num_leaves"] for booster in boosters for tree in booster.dump_model()["tree_info"])
+        return {"parameters": coefficients + leaves}
+
+    def _grow(self, head: Head, x: Columns, target: Labels) -> Iterator[lgb.Booster]:
+        """One booster a seed."""
+        settings = {
+            "objective": "multiclass" if head == "outcome" else "binary",
+            "num_class": 3 if head == "outcome" else 1,
+            "learning_rate": self.learning_rate,
+            "num_leaves": self.leaves,
+            "min_data_in_leaf": self.min_leaf,
+            "lambda_l2": self.leaf_penalty,
+            "feature_fraction": self.column_share,
+            "bagging_fraction": self.row_share,
+            "bagging_freq": 1,
+            "max_bin": 63,
+            "deterministic": True,
+            "force_col_wise": True,
+            "num_threads": self.threads,
+            "verbose": -1,
+        }
+        rounds = self.tie_rounds if head == "tie" else self.rounds
+        for seed in range(self.seed, self.seed + self.seeds):
+            # Classes are given as numbers, so the columns of three classes are A, B, tie whichever occur.
+            yield lgb.train(settings | {"seed": seed}, lgb.Dataset(x, target), rounds)
+
+    def _log_proba(self, learner: Learner, counted: Features) -> Columns:
+        """(n, 3) log-probabilities of one learner."""
+        if not self.decompose:
+            straight = self._outcome(learner, counted)
+            back = self._outcome(learner, counted.swap())[:, BACK]
+            return (straight + back) / 2
+        # The tie head looks at nothing odd, so it needs no second look.
+        tie = self._scores("tie", learner, counted)[:, 0]
+        straight, turned = (self._scores("margin", learner, f)[:, 0] for f in (counted, counted.swap()))
+        margin = (straight - turned) / 2
+        decided = _log_sigmoid(-tie)
+        columns = [decided + _log_sigmoid(margin), decided + _log_sigmoid(-margin), _log_sigmoid(tie)]
+        return np.stack(columns, axis=1)
+
+    def _outcome(self, learner: Learner, counted: Features) -> Columns:
+        """(n, 3) log-probabilities of the model of three classes, in one order."""
+        scores = self._scores("outcome", learner, counted)
+        highest = scores.max(axis=1, keepdims=True)
+        logs: Columns = scores - highest - np.log(np.exp(scores - highest).sum(axis=1, keepdims=True))
+        return logs
+
+    def _scores(self, head: Head, learner: Learner, counted: Features) -> Columns:
+        """(n, 1) logits of a head, (n, 3) of three classes."""
+        x = _inputs(head, learner, counted)
+        if learner == "logistic":
+            return self.lines_[head].scores(x)
+        raw = [np.asarray(b.predict(x, raw_score=True, num_threads=self.threads)) for b in self.trees_[head]]
+        scores: Columns = np.mean(raw, axis=0).reshape(len(x), -1)
+        return scores
+
+
+@dataclass(frozen=True)
+class Line:
+    """A fitted linear model of p features: k logits of clipped, standardised inputs."""
+
+    centre: list[float]
+    """(p) subtracted; 0 for an odd feature, whose sign must survive."""
+    scale: list[float]
+    """(p) divided by."""
+    clip: float
+    """The largest absolute value after that."""
+    weights: list[list[float]]
+    """(k, p)."""
+    intercept: list[float]
+    """(k)."""
+
+    @property
+    def size(self) -> int:
+        """How many numbers were fitted to winners."""
+        return sum(map(len, self.weights)) + sum(value != 0 for value in self.intercept)
+
+    def standardise(self, x: Columns) -> Columns:
+        """(n, p) features on one scale."""
+        scaled: Columns = np.clip((x - np.array(self.centre)) / np.array(self.scale), -self.clip, self.clip)
+        return scaled
+
+    def scores(self, x: Columns) -> Columns:
+        """(n, k) logits. Not a matrix product, whose last digits depend on how many rows there are."""
+        scaled = self.standardise(x)
+        rows = zip(self.weights, self.intercept, strict=True)
+        return np.stack([(scaled * np.array(row)).sum(axis=1) + bias for row, bias in rows], axis=1)
+
+
+def _inputs(head: Head, learner: Learner, counted: Features) -> Columns:
+    """(n, p) what a head sees: ties nothing odd; a linear margin nothing even, where its weights would be 0."""
+    if head == "tie":
+        return counted.even
+    if head == "margin" and learner == "logistic":
+        return counted.odd
+    return np.hstack([counted.odd, counted.even])
+
+
+def _task(head: Head, learner: Learner, counted: Features, winner: Labels) -> tuple[Columns, Labels]:
+    """Inputs and classes of a head's training rows."""
+    if head == "tie":
+        return _complete(_inputs(head, learner, counted), (winner == Winner.TIE).astype(np.int64), 2)
+    both = np.vstack([_inputs(head, learner, counted), _inputs(head, learner, counted.swap())])
+    if head == "outcome":
+        return _complete(both, np.concatenate([winner, np.array(BACK)[winner]]), 3)
+    decided = np.tile(winner != Winner.TIE, 2)
+    first = np.concatenate([winner == Winner.A, winner == Winner.B]).astype(np.int64)
+    return _complete(both[decided], first[decided], 2)
+
+
+def _complete(x: Columns, target: Labels, classes: int) -> tuple[Columns, Labels]:
+    """The same rows, and one row of average features for every class that has none, so that all are learned."""
+    missing = np.setdiff1d(np.arange(classes), target)
+    average = x.mean(axis=0) if len(x) else np.zeros(x.shape[1])
+    return np.vstack([x, np.tile(average, (len(missing), 1))]), np.concatenate([target, missing])
+
+
+def _fit_line(x: Columns, target: Labels, penalty: float, clip: float, head: Head) -> Line:
+    """A ridge-penalised logistic model (multinomial for three classes)."""
+    # A margin's training rows come in both orders, so their mean is 0 but for rounding, which must not remain.
+    centre = np.zeros(x.shape[1]) if head == "margin" else x.mean(axis=0)
+    scale = np.sqrt(((x - centre) ** 2).mean(axis=0))
+    # A constant feature says nothing; dividing by its rounding error would make it say something.
+    scale[scale < 1e-9] = 1.0
+    plain = Line(centre.tolist(), scale.tolist(), clip, [], [])
+    fitted = LogisticRegression(C=1 / penalty, fit_intercept=head != "margin", max_iter=5_000)
+    fitted.fit(plain.standardise(x), target)
+    intercept = np.broadcast_to(fitted.intercept_, len(fitted.coef_))
+    return Line(plain.centre, plain.scale, clip, fitted.coef_.tolist(), intercept.tolist())
+
+
+def _log_sigmoid(logit: Columns) -> Columns:
+    """log(1 / (1 + exp(-logit))) without overflow."""
+    logs: Columns = -np.logaddexp(0, -logit)
+    return logs

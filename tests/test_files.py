@@ -1,0 +1,119 @@
+import gzip
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from pairrank.errors import UserError
+from pairrank.files import csv_rows, sha256_of, write_json, write_text, written_whole
+
+
+def test_an_error_while_writing_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path):
+    target = tmp_path / "a.txt"
+    target.write_text("old")
+    with pytest.raises(KeyboardInterrupt), written_whole(target) as beside:
+        beside.write_text("half")
+        raise KeyboardInterrupt
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_the_target_is_untouched_until_the_block_ends(tmp_path: Path):
+    target = tmp_path / "a.csv.gz"
+    target.write_text("old")
+    with written_whole(target) as beside:
+        beside.write_text("new")
+        assert target.read_text() == "old"
+        assert beside.parent == target.parent  # a rename is whole only within one file system
+        assert beside.name.endswith("a.csv.gz")
+    assert target.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_missing_folders_are_made(tmp_path: Path):
+    write_text(tmp_path / "a" / "b" / "c.txt", "x")
+    assert (tmp_path / "a" / "b" / "c.txt").read_bytes() == b"x"
+
+
+def test_text_is_utf8_with_its_own_line_ends(tmp_path: Path):
+    write_text(tmp_path / "a.txt", "é\n😀\r\n")
+    assert (tmp_path / "a.txt").read_bytes() == b"\xc3\xa9\n\xf0\x9f\x98\x80\r\n"
+
+
+def test_json_comes_back_as_it_went(tmp_path: Path):
+    value = {"é": [1, 0.1, None, True], "nested": {"x": "\n"}}
+    write_json(tmp_path / "a.json", value)
+    assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == value
+
+
+def test_nan_is_refused_and_the_old_json_stays(tmp_path: Path):
+    write_json(tmp_path / "a.json", 1)
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_json(tmp_path / "a.json", float("nan"))
+    assert (tmp_path / "a.json").read_text() == "1\n"
+
+
+def test_the_hash_of_a_file_is_that_of_its_bytes(tmp_path: Path):
+    data = bytes(range(256)) * 9000
+    (tmp_path / "a.bin").write_bytes(data)
+    assert sha256_of(tmp_path / "a.bin") == hashlib.sha256(data).hexdigest()
+    (tmp_path / "b.bin").write_bytes(b"abc")  # the example of FIPS 180-2, appendix B.1
+    assert sha256_of(tmp_path / "b.bin") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+@pytest.mark.parametrize(
+    ("data", "rows"),
+    [
+        (b"a,b\n1,2\n", [["a", "b"], ["1", "2"]]),
+        (b"a,b\n1,2", [["a", "b"], ["1", "2"]]),
+        (b"a,b\r\n1,2\r\n", [["a", "b"], ["1", "2"]]),
+        (b"a,b\r1,2\r", [["a", "b"], ["1", "2"]]),
+        (b"\xef\xbb\xbfa,b\n1,2\n", [["a", "b"], ["1", "2"]]),
+        (b'\xef\xbb\xbf"a",b\n1,2\n', [["a", "b"], ["1", "2"]]),
+        (b"\n\na,b\n\n1,2\n\n", [["a", "b"], ["1", "2"]]),
+        (b'a,b\n"x\r\ny","say ""hi"""\n', [["a", "b"], ["x\r\ny", 'say "hi"']]),
+        (b"a,b\n\xe9,2\n", [["a", "b"], ["\udce9", "2"]]),
+        (b'a,b\n"1" ,2\n', [["a", "b"], ["1 ", "2"]]),
+    ],
+)
+def test_csv_rows_are_the_same_in_every_dialect(tmp_path: Path, data: bytes, rows: list[list[str]]):
+    (tmp_path / "a.csv").write_bytes(data)
+    (tmp_path / "a.csv.gz").write_bytes(gzip.compress(data))
+    assert list(csv_rows(tmp_path / "a.csv")) == rows
+    assert list(csv_rows(tmp_path / "a.csv.gz")) == rows
+
+
+def test_a_cell_may_be_longer_than_the_csv_modules_own_limit(tmp_path: Path):
+    (tmp_path / "a.csv").write_text("a\n" + "x" * 300_000)
+    assert len(list(csv_rows(tmp_path / "a.csv"))[1][0]) == 300_000
+
+
+@pytest.mark.parametrize("data", [b"", b"\n\n", b"\xef\xbb\xbf"])
+def test_an_empty_file_is_an_error_that_says_so(tmp_path: Path, data: bytes):
+    (tmp_path / "a.csv").write_bytes(data)
+    with pytest.raises(UserError, match=r"a\.csv: the file is empty\. Expected a header"):
+        list(csv_rows(tmp_path / "a.csv"))
+
+
+@pytest.mark.parametrize("tail", ["", "\n", "\n2,x\n3,y\n"])
+def test_a_quote_that_never_closes_is_an_error_that_names_its_row(tmp_path: Path, tail: str):
+    (tmp_path / "a.csv").write_text('a,b\n0,w\n1,"x' + tail)
+    with pytest.raises(UserError, match=r"a\.csv: damaged file .*row 2 never closes.*export it again"):
+        list(csv_rows(tmp_path / "a.csv"))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda whole: whole[:-200],  # truncated
+        lambda whole: whole[:-4],  # truncated within its checksum
+        lambda whole: whole[:60] + bytes(8) + whole[68:],  # overwritten
+        lambda whole: b"a,b\n1,2\n",  # not compressed at all
+    ],
+)
+def test_a_damaged_gz_is_an_error_that_names_the_file(tmp_path: Path, damage):
+    numbers = "".join(f"{i},{i * i % 9973}\n" for i in range(2000))
+    (tmp_path / "a.csv.gz").write_bytes(damage(gzip.compress(b"a,b\n" + numbers.encode())))
+    with pytest.raises(UserError, match=r"a\.csv\.gz: damaged file"):
+        list(csv_rows(tmp_path / "a.csv.gz"))
