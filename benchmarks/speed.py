@@ -3,8 +3,8 @@
     python benchmarks/speed.py --data FOLDER [--battles 300] [--rounds 3] [--out FILE.json] [--check 5]
 
 Same battles, encoder (minilm), batch size in battles, 512 tokens and kept text: both cut
-the raw text on the right. No evaluation and no loading is timed. One switch is changed at a time on the way from the
-published recipe to ours, so that the table says what each contributes; the steps are interleaved (A B C … A B C …),
+Same battles, encoder (minilm), batch size in battles, 512 tokens and kept text: both cut the raw text on the right.
+No evaluation and no loading is timed. One switch is changed at a time on the way from the
 because a shared machine's speed drifts. Seconds are the median over rounds of a whole pass over the same batches.
 """
 

@@ -5,11 +5,15 @@
 >>> build("structure").fit(battles).predict_proba(battles)  # (n, 3): A, B, tie
 """
 
-from pairrank.battle_files import read_battles
-from pairrank.battles import Battles, Winner
-from pairrank.errors import UserError
-from pairrank.models.base import build, load_model
-from pairrank.predictions import Predictions, read_predictions
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pairrank.battle_files import read_battles
+    from pairrank.battles import Battles, Winner
+    from pairrank.errors import UserError
+    from pairrank.models.base import build, load_model
+    from pairrank.predictions import Predictions, read_predictions
 
 __all__ = [
     "Battles",
@@ -21,3 +25,21 @@ __all__ = [
     "read_battles",
     "read_predictions",
 ]
+
+HOMES = {
+    "Battles": "battles",
+    "Predictions": "predictions",
+    "UserError": "errors",
+    "Winner": "battles",
+    "build": "models.base",
+    "load_model": "models.base",
+    "read_battles": "battle_files",
+    "read_predictions": "predictions",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Late, so that the command line answers `--help` before numpy is loaded.
+    if name not in HOMES:
+        raise AttributeError(f"module 'pairrank' has no attribute {name!r}")
+    return getattr(import_module(f"pairrank.{HOMES[name]}"), name)

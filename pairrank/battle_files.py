@@ -111,7 +111,7 @@ def _csv_tables(path: Path, rows: int) -> Iterator[Table]:
     header = [name.strip() for name in next(lines)]
     wanted = {name: header.index(name) for name in COLUMNS if name in header}
     first_row, block = 1, list(islice(lines, rows))
-    while block or first_row == 1:
+    while True:
         complaints = [
             f"row {row}: {len(cells)} cells, expected {len(header)} as in the header"
             for row, cells in enumerate(block, first_row)
@@ -121,7 +121,8 @@ def _csv_tables(path: Path, rows: int) -> Iterator[Table]:
             block = [cells + [""] * (len(header) - len(cells)) for cells in block]
         yield Table(header, {name: [cells[at] for cells in block] for name, at in wanted.items()}, complaints)
         first_row += len(block)
-        block = list(islice(lines, rows))
+        if not (block := list(islice(lines, rows))):
+            return
 
 
 def _parquet_tables(path: Path, rows: int) -> Iterator[Table]:

@@ -1,19 +1,51 @@
 """An experiment is a short TOML file that says only what differs from the defaults; here it is resolved."""
 
-import dataclasses
+import hashlib
+import math
+import re
 import tomllib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import tomli_w
 
 from pairrank.data_folder import shipped
-from pairrank.errors import UserError, unknown
-from pairrank.models.base import Model, build, parameters_of
+from pairrank.errors import UserError, gather, unknown
+from pairrank.models.base import Model, build, from_mapping, model_class, parameters_of
 
-KEYS = {"about", "model", "submittable", "soft_targets"}
+KEYS = {
+    "about": (str, "a text"),
+    "submittable": (bool, "true or false"),
+    "soft_targets": (str, "the path of a prediction file"),
+    "model": (dict, 'a table [model] with name = "…"'),
+    "split": (dict, "a table [split]"),
+}
+"""What may stand at the top of an experiment file, and what it must be."""
+
+RUN_FILE = "experiment.toml"
+"""The resolved experiment in a run's folder: run again, it keeps the run's name."""
+
+LONGEST_CHANGE, LONGEST_LABEL = 60, 120
+"""Characters; Windows allows 260 for a whole path."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which battles are used, and how they are cut into folds."""
+
+    folds: int = 5
+    salt: str = ""
+    """Of the scored folds; "" makes the folds of every published figure."""
+    limit: int = 0
+    """Use only the first battles; 0 uses all."""
+
+    def __post_init__(self) -> None:
+        if self.folds < 2:
+            raise UserError(f"folds = {self.folds}: expected 2 or more, since a fold is judged by the others.")
+        if self.limit < 0:
+            raise UserError(f"limit = {self.limit}: expected 0 (all battles) or more.")
 
 
 @dataclass(frozen=True)
@@ -21,7 +53,7 @@ class Experiment:
     """One model with its hyperparameters, and the split it is scored on."""
 
     name: str
-    """The file's name without .toml."""
+    """The file's name without .toml, or the run's name where the file is a run's own."""
     about: str
     """One sentence: what this is and why."""
     model: str
@@ -44,12 +76,14 @@ class Experiment:
 
     @property
     def label(self) -> str:
-        """The run's name: plain only if nothing differs from the experiment file and its first encoder was used."""
-        return (
-            self.name
-            + (f"@{Path(self.encoder).name}" if self.encoder else "")
-            + "".join(f"+{change.replace('/', '-')}" for change in self.overrides)
-        )
+        """The run's name: plain only if nothing differs from the experiment file and its first encoder was used.
+
+        It can name a folder on every system, and two different changes never share one.
+        """
+        changes = [f"@{_distinct(Path(self.encoder).name, '[^a-zA-Z0-9._@-]')}"] if self.encoder else []
+        # Small letters only: where a file system ignores case, C=1 and c=1 would share a folder.
+        changes += [f"+{_distinct(change, '[^a-z0-9._=,-]')}" for change in self.overrides]
+        return _distinct(self.name + "".join(changes), r'[<>:"/\\|?*\x00-\x1f\x7f]', LONGEST_LABEL)
 
     def build(self) -> Model:
         """The unfitted model."""
@@ -70,7 +104,7 @@ class Experiment:
     def to_toml(self) -> str:
         """The resolved experiment as a file that can be run again."""
         resolved = self.resolved()
-        return tomli_w.dumps({key: resolved[key] for key in ("about", "submittable", "soft_targets", "model")})
+        return tomli_w.dumps({key: resolved[key] for key in KEYS})
 
 
 def experiment_folders() -> list[Path]:
@@ -82,9 +116,14 @@ def experiment_files() -> dict[str, Path]:
     """Every experiment by name."""
     found: dict[str, Path] = {}
     for folder in experiment_folders():
-        for file in sorted(folder.glob("*.toml")):
+        for file in sorted(folder.glob("[!.]*.toml")):
             found.setdefault(file.stem, file)
     return found
+
+
+def read_about(path: Path) -> str:
+    """What an experiment file says of itself, its model unseen; raises UserError if it cannot be read."""
+    return str(read_table(path).get("about", ""))
 
 
 def load_experiment(
@@ -103,61 +142,107 @@ def load_experiment(
     path = Path(name) if name.endswith(".toml") else files.get(name)
     if path is None:
         raise UserError(unknown("experiment", name, files))
-    table = _read_toml(path)
-    if strange := [unknown("key", key, KEYS) for key in table if key not in KEYS]:
-        raise UserError(f"{path}: " + " ".join(strange))
-    model = table.get("model", {})
-    if not isinstance(model, dict) or not isinstance(model.get("name"), str):
-        raise UserError(f'{path}: no model. Expected a table [model] with name = "…".')
-    parameters = {key: value for key, value in model.items() if key != "name"}
-    changes = [*overrides]
-    if seed is not None and _takes_seed(model["name"]) and seed != parameters.get("seed", 0):
-        changes.append(f"seed={seed}")
-    for change in changes:
-        _override(parameters, change)
+    table = read_table(path)
+    given = dict(table["model"])
+    model = given.pop("name")
+    # By key, so that the last of two values for one key counts, as it does in the label.
+    changes = dict(map(_parse_change, overrides))
+    for key, text in changes.items():
+        _override(given, key, text)
+    place = f"{path}{''.join(f' --set {key}={text}' for key, text in changes.items())}"
     try:
-        complete = parameters_of(build(model["name"], **parameters))
+        _refuse_infinite(given)
+        parameters = parameters_of(from_mapping(model_class(model), given, f"model {model!r}"))
+        split = from_mapping(Split, table.get("split", {}), "[split]")
     except UserError as error:
-        raise UserError(f"{path}: {error}") from None
-    changes += [f"salt={salt}"] if salt else []
-    changes += [f"limit={limit}"] if limit else []
-    return Experiment(
-        name=path.stem,
-        about=str(table.get("about", "")),
-        model=model["name"],
-        parameters=complete,
-        submittable=bool(table.get("submittable", True)),
-        soft_targets=str(table.get("soft_targets", "")),
-        salt=salt,
-        limit=limit,
-        overrides=tuple(changes),
+        raise UserError(f"{place}: {error}") from None
+    if seed is not None and parameters.get("seed", seed) != seed:
+        changes["seed"] = str(seed)
+        parameters["seed"] = seed
+    asked = {key: value for key, value in {"salt": salt, "limit": limit}.items() if value}
+    whole = asdict(split) | asked
+    changes |= {key: str(value) for key, value in asked.items() if value != getattr(split, key)}
+    experiment = Experiment(
+        name=path.resolve().parent.name if path.name == RUN_FILE else path.stem,
+        about=table.get("about", ""),
+        model=model,
+        parameters=parameters,
+        submittable=table.get("submittable", True),
+        soft_targets=table.get("soft_targets", ""),
+        overrides=tuple(f"{key}={text}" for key, text in changes.items()),
+        **whole,
     )
+    if experiment.soft_targets and parameters.get("soft_targets") is False:
+        raise UserError(f"{place}: soft_targets names a file, but [model] has soft_targets = false and ignores it.")
+    return experiment
 
 
-def _takes_seed(model: str) -> bool:
-    return "seed" in {f.name for f in dataclasses.fields(build(model))}  # type: ignore[arg-type]
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
+def read_table(path: Path) -> dict[str, Any]:
+    """The content of an experiment file, its keys and their types checked, but for the model's own."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        # Windows editors like to begin a file with a byte-order mark.
+        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise UserError(f"{path}: no such experiment file.") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot read this file ({error.strerror}).") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not TOML: {error}") from None
+    complaints = [unknown("key", key, KEYS) for key in table if key not in KEYS]
+    for key, (kind, expected) in KEYS.items():
+        if key in table and not isinstance(table[key], kind):
+            complaints.append(f"{key} = {table[key]!r}: expected {expected}.")
+    model = table.get("model", {})
+    if isinstance(model, dict) and not isinstance(model.get("name"), str):
+        complaints.append('no model. Expected a table [model] with name = "…".')
+    if complaints:
+        raise gather(str(path), complaints, "README.md shows an experiment file.")
+    return table
 
 
-def _override(parameters: dict[str, Any], change: str) -> None:
-    """Put `key=value` or `table.key=value` into nested parameters; the value is TOML, or else text."""
-    key, equals, text = change.partition("=")
-    if not equals or not key:
+def _parse_change(change: str) -> tuple[str, str]:
+    key, equals, text = (part.strip() for part in change.partition("="))
+    if not equals or not all(key.split(".")):
         raise UserError(f"--set {change}: expected key=value, such as --set training.epochs=1.")
+    if key.split(".")[0] == "name":
+        raise UserError(f"--set {change}: the model's name makes the experiment. Write another experiment file.")
+    return key, text
+
+
+def _override(parameters: dict[str, Any], key: str, text: str) -> None:
+    """Put `key=value` or `table.key=value` into nested parameters; the value is TOML, or else text."""
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
+        value = tomllib.loads(f"value = {text}")
     except tomllib.TOMLDecodeError:
-        value = text
-    *tables, last = key.strip().split(".")
-    for table in tables:
-        parameters[table] = dict(parameters.get(table, {}))
+        value = {"value": text}
+    *tables, last = key.split(".")
+    for i, table in enumerate(tables):
+        inner = parameters.get(table, {})
+        if not isinstance(inner, Mapping):
+            raise UserError(f"--set {key}={text}: {'.'.join(tables[: i + 1])} is no table, but {inner!r}.")
+        parameters[table] = dict(inner)
         parameters = parameters[table]
-    parameters[last] = value
+    # Text with a line break may parse as more than one key; it is text then.
+    parameters[last] = value["value"] if set(value) == {"value"} else text
+
+
+def _refuse_infinite(parameters: Mapping[str, Any]) -> None:
+    """TOML has nan and inf; no hyperparameter has, and JSON cannot record them."""
+    if strange := [f"{key} = {value}" for key, value in _leaves(parameters) if not math.isfinite(value)]:
+        raise UserError(f"{', '.join(strange)}: expected a finite number.")
+
+
+def _leaves(parameters: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, float]]:
+    """Every number in nested parameters with its dotted key."""
+    for key, value in parameters.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{before}{key}.")
+        else:
+            numbers = value if isinstance(value, list) else [value]
+            yield from ((before + key, number) for number in numbers if isinstance(number, float))
+
+
+def _distinct(text: str, unsafe: str, longest: int = LONGEST_CHANGE) -> str:
+    """The text as part of a folder's name; where that changes it, a hash keeps it apart from all others."""
+    safe = re.sub(unsafe, "-", text)[:longest].rstrip(". ")
+    return safe if safe == text else f"{safe}~{hashlib.sha256(text.encode(errors='replace')).hexdigest()[:8]}"

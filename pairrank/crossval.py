@@ -2,24 +2,31 @@
 
 import hashlib
 import json
+import math
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from pairrank.battles import Battles
-from pairrank.config import Experiment
-from pairrank.data_folder import DataFolder
+from pairrank.config import RUN_FILE, Experiment
 from pairrank.errors import UserError
 from pairrank.files import write_json, write_text
 from pairrank.folds import assign_folds
 from pairrank.models.base import load_model, save_model
 from pairrank.predictions import Predictions, geometric_mean, read_predictions
-from pairrank.provenance import code_hash, commit, peak_memory_mb, versions
+from pairrank.provenance import (
+    code_hash,
+    commit,
+    peak_memory_mb,
+    predictions_hash,
+    read_json,
+    restart_peak_memory,
+    versions,
+)
+from pairrank.run_folder import Run, finished_folds, read_fold, read_kept, refuse_other_battles
 from pairrank.scoring import accuracy, log_loss, swap_gap
 
 SWAPPED = 500
@@ -28,133 +35,90 @@ SWAPPED = 500
 Say = Callable[[str], None]
 
 
-@dataclass(frozen=True)
-class Run:
-    """An experiment on its data: what makes its result, and the folder that holds it."""
-
-    experiment: Experiment
-    data: DataFolder
-    folder: Path
-
-    @property
-    def train(self) -> Battles:
-        """The battles with winners, with teacher's probabilities where the experiment names them."""
-        battles = self.data.train
-        if self.experiment.limit:
-            battles = battles.take(slice(self.experiment.limit))
-        if self.experiment.soft_targets:
-            teacher = read_predictions(self.experiment.soft_targets)
-            battles = replace(battles, soft=teacher.align(battles.id, self.experiment.soft_targets).proba)
-        return battles
-
-
-def start_run(experiment: Experiment, data: DataFolder, runs: Path) -> Run:
-    """Settle which encoder is used, and so the run's name and folder; raises UserError if none can be had."""
-    wanted = experiment.parameters.get("encoder")
-    if wanted:
-        from pairrank.encoders import find_encoder
-
-        found = find_encoder(wanted)
-        parameters = {**experiment.parameters, "encoder": [found.name]}
-        used = "" if found.name == wanted[0] else found.name
-        experiment = replace(experiment, parameters=parameters, encoder=used)
-    return Run(experiment, data, runs / experiment.label)
-
-
 def cross_validate(run: Run, folds: Sequence[int] | None = None, say: Say = lambda _: None) -> dict[str, Any]:
     """Train one model per fold, predict the fold it did not see and the test battles; returns metrics.json.
 
     A fold that is finished and whose identity (experiment, data, split, code) has not changed is used again, an
     interrupted fine-tuning goes on from its last whole epoch, and everything else starts anew.
     """
-    experiment, train, test = run.experiment, run.train, run.data.test
-    labels = train.labels
+    experiment, train, test = run.experiment, run.train, run.test
     member = assign_folds(train, experiment.folds, experiment.salt)
-    data_hash = train.content_hash()
-    _refuse_other_data(run.folder, run.data.name, data_hash)
-    identity = _identity(experiment, data_hash)
+    # Without the teacher's probabilities: another teacher is another experiment on the same battles.
+    data_hash = replace(train, soft=None).content_hash()
+    data = {"name": run.data.name, "hash": data_hash, "battles": len(train)}
+    refuse_other_battles(run, data)
+    identity = _identity(experiment, train.content_hash())
     if test is not None and test.repairs:
         say(f"{run.data.path}: {len(test.repairs)} repairs in the test file; the first: {test.repairs[0]}")
-    write_text(run.folder / "experiment.toml", experiment.to_toml())
+    write_text(run.folder / RUN_FILE, experiment.to_toml())
     for fold in folds if folds is not None else range(experiment.folds):
-        seen, scored = train.take(member != fold), train.take(member == fold)
-        _fold(run, fold, identity, seen, scored, test, say)
-    done = _finished(run.folder, experiment.folds, identity)
+        _fold(run, fold, {"identity": identity, "data": data}, member == fold, say)
+    done = finished_folds(run.folder, experiment.folds, identity)
     rows = np.isin(member, list(done))
+    if not rows.any():
+        raise UserError(f"{experiment.label}: no battle is in fold {', '.join(map(str, done))}; nothing to score.")
     parts = [read_predictions(run.folder / f"fold{fold}" / "oof.csv") for fold in done]
     ids = np.concatenate([part.id for part in parts])
     whole = Predictions(ids, np.concatenate([part.proba for part in parts])).align(train.id[rows])
     whole.write(run.folder / "oof.csv")
-    if test is not None:
-        members = [read_predictions(run.folder / "test" / f"fold{fold}.csv") for fold in done]
-        geometric_mean(members).align(test.id).write(run.folder / "test.csv")
+    _write_test(run, list(done))
+    _write_history(run, done)
     metrics = {
         "label": experiment.label,
         "experiment": experiment.resolved(),
-        "data": {"name": run.data.name, "hash": data_hash, "battles": len(train)},
+        "data": data,
         "folds": sorted(done),
-        "log_loss": log_loss(whole.proba, labels[rows]),
-        "accuracy": accuracy(whole.proba, labels[rows]),
+        "log_loss": log_loss(whole.proba, train.labels[rows]),
+        "accuracy": accuracy(whole.proba, train.labels[rows]),
         **_summary(list(done.values())),
         "versions": versions(),
         "commit": commit(),
-        "code": identity,
+        "identity": identity,
+        "predictions": predictions_hash(whole),
     }
     write_json(run.folder / "metrics.json", metrics)
-    _write_history(run.folder, done)
     return metrics
 
 
-def predict_with(folder: Path, battles: Battles, models: Sequence[Any] | None = None) -> Predictions:
-    """What a run says of new battles: the geometric mean over its fold models, as for its test battles."""
-    members = models if models is not None else load_fold_models(folder)
-    return geometric_mean([Predictions(battles.id, model.predict_proba(battles)) for model in members])
-
-
-def load_fold_models(folder: Path) -> list[Any]:
-    """The saved models of a run; raises UserError if there are none."""
-    folders = sorted(file.parent for file in folder.glob("fold*/fold.json"))
-    if not folders:
-        raise UserError(f"{folder}: no trained models. Run the experiment first.")
-    return [load_model(fold) for fold in folders]
-
-
-def _fold(
-    run: Run, fold: int, identity: str, seen: Battles, scored: Battles, test: Battles | None, say: Say
-) -> None:
+def _fold(run: Run, fold: int, start: dict[str, Any], scored_rows: np.ndarray[Any, Any], say: Say) -> None:
     """Train, predict and save one fold, or as much of that as is not done yet."""
-    folder = run.folder / f"fold{fold}"
+    folder, test = run.folder / f"fold{fold}", run.test
     place = f"{run.experiment.label}, fold {fold}"
+    seen, scored = run.train.take(~scored_rows), run.train.take(scored_rows)
     test_hash = test.content_hash() if test is not None else ""
-    done = _read_json(folder / "fold.json")
-    if done and done["identity"] == identity:
-        if done["test_hash"] != test_hash and test is not None:
-            say(f"{place}: finished before; predicting the new test battles")
-            Predictions(test.id, load_model(folder).predict_proba(test)).write(_test_file(run, fold))
-            write_json(folder / "fold.json", done | {"test_hash": test_hash})
-        else:
-            say(f"{place}: finished before, used again (log loss {done['log_loss']:.4f})")
+    done = read_fold(folder)
+    if done and done["identity"] == start["identity"] and read_kept(folder / "oof.csv", scored.id):
+        if test is None or (done["test_hash"] == test_hash and read_kept(run.test_file(fold), test.id)):
+            say(f"{place}: finished before, used again{_score(done)}")
+            return
+        say(f"{place}: finished before; predicting the new test battles")
+        Predictions(test.id, load_model(folder).predict_proba(test)).write(run.test_file(fold))
+        write_json(folder / "fold.json", done | {"test_hash": test_hash})
         return
-    started = _read_json(folder / "started.json")
-    if not started or started["identity"] != identity:
+    if not len(seen):
+        raise UserError(f"{place}: all {len(scored):,} battles are in this fold, so there is none to learn from.")
+    started = read_json(folder / "started.json")
+    if done or not started or started.get("identity") != start["identity"]:
         shutil.rmtree(folder, ignore_errors=True)
-        write_json(folder / "started.json", {"identity": identity, "seconds": 0.0})
+        run.test_file(fold).unlink(missing_ok=True)
+        write_json(folder / "started.json", start)
     say(f"{place}: training on {len(seen):,} battles")
+    restart_peak_memory()
     begun = time.perf_counter()
     model = run.experiment.build()
     model.fit(seen, folder)
     trained = time.perf_counter()
-    proba = model.predict_proba(scored)
+    proba = model.predict_proba(scored) if len(scored) else np.empty((0, 3))
     predicted = time.perf_counter()
-    report = model.report()
+    report = _plain(model.report())
     some = scored.take(slice(SWAPPED))
     gap = swap_gap(proba[:SWAPPED], model.predict_proba(some.swap())) if len(some) else 0.0
     Predictions(scored.id, proba).write(folder / "oof.csv")
     if test is not None:
-        Predictions(test.id, model.predict_proba(test)).write(_test_file(run, fold))
+        Predictions(test.id, model.predict_proba(test)).write(run.test_file(fold))
     save_model(model, folder)
     result = {
-        "identity": identity,
+        "identity": start["identity"],
         "test_hash": test_hash,
         "battles": len(scored),
         "log_loss": log_loss(proba, scored.labels) if len(scored) else None,
@@ -166,9 +130,17 @@ def _fold(
         "report": report,
     }
     write_json(folder / "fold.json", result)
-    say(f"{place}: log loss {result['log_loss']:.4f} on {len(scored):,} battles, {trained - begun:.0f} s")
+    say(f"{place}: {len(scored):,} battles, {trained - begun:.0f} s{_score(result)}")
     for warning in report.get("warnings", []):
         say(f"{place}: {warning}")
+
+
+def _score(done: dict[str, Any]) -> str:
+    return (
+        "; no battle has its prompt in this fold"
+        if done["log_loss"] is None
+        else f" (log loss {done['log_loss']:.4f})"
+    )
 
 
 def _summary(folds: list[dict[str, Any]]) -> dict[str, Any]:
@@ -197,23 +169,38 @@ def _summary(folds: list[dict[str, Any]]) -> dict[str, Any]:
     return summary
 
 
-def _write_history(folder: Path, folds: dict[int, dict[str, Any]]) -> None:
-    """history.csv and its curves, for models that are trained epoch by epoch."""
-    rows = [{"Fold": fold, **row} for fold, done in folds.items() for row in done["report"].get("history", [])]
-    if rows:
-        from pairrank.curves import draw_curves, write_history
+def _write_test(run: Run, folds: Sequence[int]) -> None:
+    """test.csv, the geometric mean over the fold models that are done; no earlier configuration's is left."""
+    kept = run.folder / "test.csv"
+    members = [] if run.test is None else [read_kept(run.test_file(fold), run.test.id) for fold in folds]
+    whole = [member for member in members if member is not None]
+    # A fold that was not asked for this time may have seen another test file: then `submit` predicts anew.
+    if whole and len(whole) == len(folds):
+        geometric_mean(whole).write(kept)
+    else:
+        kept.unlink(missing_ok=True)
 
-        write_history(rows, folder / "history.csv")
-        draw_curves(rows, folder / "curves.png")
+
+def _write_history(run: Run, folds: dict[int, dict[str, Any]]) -> None:
+    """history.csv and its curves, for models that are trained epoch by epoch."""
+    files = run.folder / "history.csv", run.folder / "curves.png"
+    rows = [{"Fold": fold, **row} for fold, done in folds.items() for row in done["report"].get("history", [])]
+    if not rows:
+        for file in files:
+            file.unlink(missing_ok=True)
+        return
+    from pairrank.curves import draw_curves, write_history
+
+    write_history(rows, files[0])
+    draw_curves(rows, files[1])
 
 
 def _identity(experiment: Experiment, data_hash: str) -> str:
-    """What a fold's result depends on: the resolved experiment, the data and the code; not the file's prose."""
+    """What a fold's result depends on: model, split, data, encoder and code; not the file's prose or name."""
     resolved = experiment.resolved()
-    resolved = {key: resolved[key] for key in ("model", "split", "soft_targets")}
+    resolved = {key: resolved[key] for key in ("model", "split")}
     code = [code_hash(f"pairrank.models.{experiment.model}"), code_hash("pairrank.folds")]
-    encoder = _encoder_hash(experiment)
-    text = json.dumps([resolved, data_hash, code, encoder], sort_keys=True)
+    text = json.dumps([resolved, data_hash, code, _encoder_hash(experiment)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -225,28 +212,12 @@ def _encoder_hash(experiment: Experiment) -> str:
     return find_encoder(experiment.parameters["encoder"]).sha256
 
 
-def _refuse_other_data(folder: Path, name: str, data_hash: str) -> None:
-    before = _read_json(folder / "metrics.json")
-    if before and before["data"]["hash"] != data_hash:
-        raise UserError(
-            f"{folder}: holds a run on other battles ({before['data']['name']}, {before['data']['battles']:,} of "
-            f"them; these are {name}). Nothing was overwritten: give another folder with --runs."
-        )
-
-
-def _finished(folder: Path, count: int, identity: str) -> dict[int, dict[str, Any]]:
-    found = {fold: _read_json(folder / f"fold{fold}" / "fold.json") for fold in range(count)}
-    return {fold: done for fold, done in found.items() if done and done["identity"] == identity}
-
-
-def _read_json(path: Path) -> dict[str, Any] | None:
-    """The content of a JSON file; None where there is none, or it is damaged and so to be made again."""
-    try:
-        value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return None
-    return value
-
-
-def _test_file(run: Run, fold: int) -> Path:
-    return run.folder / "test" / f"fold{fold}.csv"
+def _plain(value: Any) -> Any:
+    """A model's report as JSON can hold it: numpy's numbers as Python's, NaN (a diverged loss) as null."""
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -20,6 +20,27 @@ HISTORY = (
 )
 """Columns of a history, named as the published notebook names them; Runtime in seconds."""
 
+LOGGED = {
+    "Training Loss": "loss",
+    "Validation Loss": "eval_loss",
+    "Accuracy": "eval_accuracy",
+    "Log Loss": "eval_log_loss",
+    "Runtime": "eval_runtime",
+    "Samples Per Second": "eval_samples_per_second",
+    "Steps Per Second": "eval_steps_per_second",
+}
+"""What the Trainer's log calls them."""
+
+
+def history_rows(log: Sequence[dict[str, Any]]) -> list[dict[str, float | None]]:
+    """The Trainer's log as one row an epoch: what was not measured is None."""
+    rows: dict[int, dict[str, float | None]] = {}
+    for entry in log:
+        found = {name: entry[key] for name, key in LOGGED.items() if key in entry}
+        if found:
+            rows.setdefault(entry["step"], dict.fromkeys(HISTORY)).update(Step=entry["step"], **found)
+    return [rows[step] for step in sorted(rows)]
+
 
 def write_history(rows: Sequence[dict[str, Any]], path: Path) -> None:
     """Write history.csv: one row an epoch of each fold."""

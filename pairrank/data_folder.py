@@ -40,7 +40,10 @@ class DataFolder:
                 f"{self.path}: no train.csv in it (nor .csv.gz, .parquet). Expected Kaggle's files; "
                 "see Dataset/README.md, or leave --data away to use the sample."
             )
-        return read_battles(file)
+        battles = read_battles(file)
+        if battles.winner is None:
+            raise UserError(f"{file}: no winners in it, so nothing can be learned. Is this a test file?")
+        return battles
 
     @cached_property
     def test(self) -> Battles | None:

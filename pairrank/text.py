@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pairrank.battles import TEXTS, Battles
+from pairrank.errors import UserError
 from pairrank.turns import join_turns
 
 Budget = Literal["fair", "head+tail", "latest", "right"]
@@ -38,7 +39,8 @@ def fair_shares(lengths: Sequence[int], total: int, weights: Sequence[int] = WEI
     """Tokens granted to parts of these lengths in a window of `total` (water-filling).
 
     A part shorter than its weighted share keeps everything and leaves the rest to the others. The two answers
-    get the same grant when both are cut, so one token may stay unused; a fraction of one goes to the prompt.
+    get the same grant when both are cut, so one token may stay unused; a fraction of one goes to the prompt (which
+    a window one token larger may take back for the answers).
     """
     granted, left = [0] * len(lengths), total
     hungry = list(range(len(lengths)))
@@ -115,10 +117,12 @@ def tokenise(battles: Battles, tokenizer: Any, cells: Cells = "turns") -> list[l
 
 
 def encode(tokenizer: Any, texts: list[str]) -> list[list[int]]:
-    """Token ids of texts, uncut and without special tokens."""
+    """Token ids of texts, uncut and without special tokens, even where a text spells one."""
     if not texts:
         return []
-    ids: list[list[int]] = tokenizer(texts, add_special_tokens=False, truncation=False, verbose=False)["input_ids"]
+    # People write "[SEP]" and "</s>" in their prompts: split, or they would become the model's own marks.
+    encoded = tokenizer(texts, add_special_tokens=False, split_special_tokens=True, truncation=False, verbose=False)
+    ids: list[list[int]] = encoded["input_ids"]
     return ids
 
 
@@ -128,13 +132,15 @@ def template_rows(
     """One row of tokens a battle: `Prompt: … Response A: … Response B: …` between the tokenizer's special tokens.
 
     Under the budget "right" the text is cut where the window ends, as the published notebook does it, and
-    little or nothing may remain of B. Raises ValueError if the window cannot hold the template.
+    little or nothing may remain of B. Raises UserError if the window cannot hold the template.
     """
     names = encode(tokenizer, ["Prompt:", "\nResponse A:", "\nResponse B:"])
     heads = [np.array(name, dtype=np.int32) for name in names]
-    room = window - tokenizer.num_special_tokens_to_add() - sum(map(len, heads))
+    space = window - tokenizer.num_special_tokens_to_add()
+    room = space - sum(map(len, heads))
     if room < 3:
-        raise ValueError(f"a window of {window} tokens has no room for prompt, A and B")
+        least = window - room + 3
+        raise UserError(f"a window of {window} tokens has no room for prompt, A and B: it takes {least} or more.")
     rounds = tokenise(battles, tokenizer, cells)
     wrap = _wrapper(tokenizer)
     rows, kept, lengths = [], np.zeros((len(rounds), 3), dtype=int), np.zeros((len(rounds), 3), dtype=int)
@@ -143,7 +149,6 @@ def template_rows(
         if budget == "right":
             parts = tuple(np.concatenate(parts) for parts in zip(*conversation, strict=True))
             before = np.cumsum([0, *(len(h) + len(p) for h, p in zip(heads, parts, strict=True))])[:3]
-            space = room + sum(map(len, heads))
             kept[i] = [
                 int(np.clip(space - start - len(head), 0, len(part)))
                 for start, head, part in zip(before, heads, parts, strict=True)
@@ -152,7 +157,7 @@ def template_rows(
             parts = cut_rounds(conversation, room, budget)
             kept[i] = [len(part) for part in parts]
         row = np.concatenate([piece for pair in zip(heads, parts, strict=True) for piece in pair])
-        rows.append(wrap(row[: room + sum(map(len, heads))]))
+        rows.append(wrap(row[:space]))
     return rows, _kept(kept, lengths)
 
 

@@ -1,5 +1,6 @@
 """Fine-tuning: the Trainer of transformers does the loop; this adds what battles need and nothing else."""
 
+import json
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -10,11 +11,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
-from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
 from pairrank.battles import Battles
-from pairrank.curves import HISTORY
+from pairrank.curves import history_rows
+from pairrank.encoders import quiet_transformers
+from pairrank.errors import UserError
 from pairrank.predictions import Proba
 from pairrank.scoring import log_loss
 from pairrank.terminal import shows_progress
@@ -52,6 +55,24 @@ class Recipe:
     group_by_length: bool = True
     """Put battles of like length in one batch, so that little of it is padding."""
 
+    def __post_init__(self) -> None:
+        bounds = {
+            "learning_rate": (self.learning_rate >= 0, "0 or more"),
+            "epochs": (self.epochs >= 1, "1 or more"),
+            "batch_size": (self.batch_size >= 1, "1 or more"),
+            "accumulation": (self.accumulation >= 1, "1 or more"),
+            "weight_decay": (self.weight_decay >= 0, "0 or more"),
+            "warmup": (0 <= self.warmup < 1, "a share from 0 to below 1"),
+            "label_smoothing": (0 <= self.label_smoothing <= 1, "a share from 0 to 1"),
+            "hold_out": (0 <= self.hold_out < 1, "a share from 0 to below 1"),
+            "patience": (self.patience >= 0, "0 or more"),
+        }
+        wrong = [
+            f"{name} = {getattr(self, name)}: expected {what}." for name, (good, what) in bounds.items() if not good
+        ]
+        if wrong:
+            raise UserError(" ".join(wrong))
+
 
 @dataclass
 class Rows:
@@ -77,7 +98,12 @@ def targets_of(battles: Battles, soft: bool = False, label_smoothing: float = 0.
 
 
 def choose_precision(asked: str = "auto") -> str:
-    """What the device computes fast in: bf16 where the processor or GPU has it, fp16 on older GPUs, else fp32."""
+    """What the device computes fast in: bf16 where the processor or GPU has it, fp16 on older GPUs, else fp32.
+
+    Raises UserError for fp16 without a GPU, which the Trainer would take without a word.
+    """
+    if asked == "fp16" and not torch.cuda.is_available():
+        raise UserError('precision = "fp16" needs a GPU, and there is none here: set it to "auto" (or "fp32").')
     if asked != "auto":
         return asked
     if torch.cuda.is_available():
@@ -86,7 +112,7 @@ def choose_precision(asked: str = "auto") -> str:
 
 
 def cpu_has_bf16() -> bool:
-    """Whether this processor multiplies bf16 matrices in hardware ; emulation is slower than fp32."""
+    """Whether this processor multiplies bf16 matrices in hardware; emulation is slower than fp32."""
     probes = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
     return any(probe() for probe in probes if probe)
 
@@ -130,11 +156,21 @@ class _MarkComplete(TrainerCallback):
 
 
 @dataclass
+class _StopEarly(TrainerCallback):
+    """Stops when the log says so. It keeps no count of its own, which a resumed training would not have."""
+
+    patience: int
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        control.should_training_stop |= _is_past_its_best(state.log_history, self.patience)
+
+
+@dataclass
 class History:
     """What a training left to look at."""
 
     rows: list[dict[str, float | None]] = field(default_factory=list)
-    """One per epoch, under the names of `HISTORY`."""
+    """One per epoch, under the names of `curves.HISTORY`."""
     warnings: list[str] = field(default_factory=list)
     """What a reader of the result must know, such as a training that never left the prior."""
 
@@ -152,8 +188,11 @@ def fine_tune(
 
     Checkpoints are written to `folder` once an epoch and removed at the end; a call that finds a complete one goes
     on from it and ends with the same weights as one that was never interrupted. `validation` must be training
-    prompts: the scored fold has no part in choosing an epoch.
+    prompts: the scored fold has no part in choosing an epoch. Raises UserError if there is nothing to learn from,
+    or the logits cease to be numbers.
     """
+    if not len(train):
+        raise UserError("no battles to learn from. Give more of them, or a smaller hold_out.")
     precision = choose_precision(recipe.precision)
     watched = validation is not None and len(validation) > 0
     arguments = TrainingArguments(
@@ -191,7 +230,7 @@ def fine_tune(
 
     callbacks: list[TrainerCallback] = [_MarkComplete()]
     if watched and recipe.patience:
-        callbacks.append(EarlyStoppingCallback(recipe.patience))
+        callbacks.append(_StopEarly(recipe.patience))
     trainer = Trainer(
         model=_WithLoss(module),
         args=arguments,
@@ -202,8 +241,15 @@ def fine_tune(
         callbacks=callbacks,
     )
     trainer.remove_callback(PrinterCallback)
-    trainer.train(resume_from_checkpoint=_last_complete(folder))
-    history = History(_history_rows(trainer.state.log_history))
+    checkpoint = _last_complete(folder)
+    if checkpoint is not None and recipe.patience:
+        # The run was killed after it had decided to stop: another epoch would be one too many.
+        state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+        if _is_past_its_best(state["log_history"], recipe.patience):
+            arguments.num_train_epochs = round(state["epoch"])
+    with quiet_transformers():
+        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    history = History(history_rows(trainer.state.log_history))
     if watched and validation is not None:
         history.warnings = _stuck(history, train.targets, validation.targets)
     shutil.rmtree(folder, ignore_errors=True)
@@ -245,35 +291,27 @@ def softmax(logits: Proba) -> Proba:
 
 def _metrics(result: Any) -> dict[str, float]:
     """Accuracy and log loss of an evaluation; the targets' largest entry is taken as the winner."""
+    if not np.isfinite(result.predictions).all():
+        raise UserError(
+            "training diverged: the logits of held-out battles are infinite or no numbers. "
+            "Try a smaller learning_rate, more warmup, or another precision."
+        )
     winner = result.label_ids.argmax(axis=1)
     proba = softmax(np.asarray(result.predictions, dtype=np.float64))
     return {"accuracy": float((proba.argmax(axis=1) == winner).mean()), "log_loss": log_loss(proba, winner)}
 
 
-def _last_complete(folder: Path) -> str | None:
+def _last_complete(folder: Path) -> Path | None:
     """The newest checkpoint that was written whole."""
     marked = folder.glob("checkpoint-*/complete")
     checkpoints = sorted((marker.parent for marker in marked), key=lambda c: int(c.name.split("-")[1]))
-    return str(checkpoints[-1]) if checkpoints else None
+    return checkpoints[-1] if checkpoints else None
 
 
-def _history_rows(log: list[dict[str, Any]]) -> list[dict[str, float | None]]:
-    """The Trainer's log as one row an epoch under the notebook's column names."""
-    rows: dict[int, dict[str, float | None]] = {}
-    names = {
-        "Training Loss": "loss",
-        "Validation Loss": "eval_loss",
-        "Accuracy": "eval_accuracy",
-        "Log Loss": "eval_log_loss",
-        "Runtime": "eval_runtime",
-        "Samples Per Second": "eval_samples_per_second",
-        "Steps Per Second": "eval_steps_per_second",
-    }
-    for entry in log:
-        found = {name: entry[key] for name, key in names.items() if key in entry}
-        if found:
-            rows.setdefault(entry["step"], dict.fromkeys(HISTORY)).update(Step=entry["step"], **found)
-    return [rows[step] for step in sorted(rows)]
+def _is_past_its_best(log: list[dict[str, Any]], patience: int) -> bool:
+    """Whether the best of the held-out log losses lies `patience` epochs back."""
+    losses = [entry["eval_log_loss"] for entry in log if "eval_log_loss" in entry]
+    return bool(losses) and len(losses) - 1 - losses.index(min(losses)) >= patience
 
 
 def _stuck(history: History, train: Proba, validation: Proba) -> list[str]:

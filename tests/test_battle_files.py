@@ -13,7 +13,7 @@ from pyarrow import parquet
 from strategies import ragged_rows, training_rows, valid_battles, write_rows
 
 from pairrank.battle_files import read_battles, stream_battles, write_battles
-from pairrank.battles import TEXTS, WINNERS, Battles, concatenate
+from pairrank.battles import TEXTS, WINNERS, Battles, concatenate, object_array
 from pairrank.errors import UserError
 
 SHARED_FOLDER = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
@@ -44,12 +44,19 @@ def test_battles_survive_the_way_to_a_file_and_back(tmp_path: Path, battles: Bat
     assert back.repairs == ()
 
 
+@pytest.mark.parametrize("name", ["a\rb", "a\nb", "a\r\nb", 'a"b', "a,b", '"', "\0", "NA"])
+def test_ids_and_names_come_back_whatever_they_hold(tmp_path: Path, battles: Battles, name: str):
+    one = replace(battles.take(slice(0, 1)), id=object_array([name]), model_a=object_array([name]), soft=None)
+    write_battles(one, tmp_path / "train.csv")
+    assert read_battles(tmp_path / "train.csv").content_hash() == one.content_hash()
+
+
 def test_a_written_file_is_what_the_standard_library_reads(tmp_path: Path, battles: Battles):
     write_battles(battles, tmp_path / "train.csv")
     with (tmp_path / "train.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["id", "model_a", "model_b", *TEXTS, *WINNERS]
-    assert rows[1]["prompt"] == '["What is 2+2?", "Sure?"]'
+    assert rows[1]["prompt"] == '["What is 2+2?","Sure?"]'
     assert rows[4]["prompt"] == r'["Na\u00efve \ud83d\ude00"]'
     assert [[row[name] for name in WINNERS] for row in rows[1:4]] == [
         ["1", "0", "0"],
@@ -97,7 +104,7 @@ def test_parquet_holds_the_same_battles_whatever_its_types(tmp_path: Path, ids: 
     columns = {
         "id": ids,
         "extra": [1, 2],
-        **{name: cells for name in TEXTS},
+        **dict.fromkeys(TEXTS, cells),
         **dict(zip(WINNERS, winners, strict=True)),
     }
     parquet.write_table(pa.table(columns), tmp_path / "train.parquet")
@@ -393,8 +400,8 @@ def test_a_stream_needs_no_more_memory_for_a_longer_file(tmp_path: Path):
 def test_real_battles_are_read_without_a_complaint(arena: Path):
     train = read_battles(arena / "train.csv")
     assert len(train) == 1587
-    # ../shared/data/README.md: A wins 35.8 %, B 34.2 %, ties 30 %.
-    assert np.bincount(train.labels) / 1587 == pytest.approx([0.358, 0.342, 0.300], abs=6e-4)
+    assert train.repairs == ()
+    assert np.bincount(train.labels).tolist() == [568, 545, 474]  # counted in the file with csv.DictReader
     test = read_battles(arena / "test.csv", damage="repair")
     assert len(test) == 949
     assert test.repairs == ()

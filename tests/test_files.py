@@ -12,9 +12,14 @@ from pairrank.files import csv_rows, sha256_of, write_json, write_text, written_
 def test_an_error_while_writing_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path):
     target = tmp_path / "a.txt"
     target.write_text("old")
-    with pytest.raises(KeyboardInterrupt), written_whole(target) as beside:
-        beside.write_text("half")
-        raise KeyboardInterrupt
+
+    def interrupted() -> None:
+        with written_whole(target) as beside:
+            beside.write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
 

@@ -114,7 +114,7 @@ def test_every_cell_gives_at_least_one_turn_of_text_that_utf8_can_hold(cell: obj
 
 @given(st.text(st.characters() | st.characters(categories=["Cs"])))
 def test_repair_replaces_lone_surrogates_and_nothing_else(text: str):
-    """The oracle: a pair is a high one (D800 to DBFF) before a low one (DC00 to DFFF); 0x10000 + 1024 * high + low."""
+    """A pair is a high one (D800 to DBFF) before a low one (DC00 to DFFF): 0x10000 + 1024 * high + low."""
 
     def join(pair: re.Match[str]) -> str:
         high, low = map(ord, pair.group())

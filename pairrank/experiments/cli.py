@@ -1,16 +1,34 @@
 """The command line: each command says what it does in a few lines and leaves the work to the modules below."""
 
+import io
 import os
 import sys
+import traceback
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
+
+
+class Commands(TyperGroup):
+    """All commands; typer itself would end an interrupted one without a word."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command; Ctrl-C says how to go on."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            message = "\nInterrupted. Finished folds and epochs are kept: the same command goes on from there."
+            print(message, file=sys.stderr)
+            sys.exit(130)
+
 
 app = typer.Typer(
     name="python -m pairrank.experiments",
-    help="Predict which of two chatbot answers people prefer, and compare the architectures that do, by log loss.\n\n"
-    "Start with: run baseline",
+    cls=Commands,
+    help="Predict which of two chatbot answers people prefer, and compare the architectures that do, "
+    "by log loss.\n\nStart with: run baseline",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -35,8 +53,8 @@ Out = Annotated[Path, typer.Option("--out", help="The file to write.")]
 def _common(
     debug: Annotated[bool, typer.Option("--debug", help="Show a traceback with every error.")] = False,
 ) -> None:
-    if debug:
-        os.environ["PAIRRANK_DEBUG"] = "1"
+    # `main` has taken --debug out of the arguments, wherever it stood; here it is only explained.
+    del debug
 
 
 @app.command()
@@ -44,10 +62,12 @@ def run(
     names: Names,
     data: Data = None,
     runs: Runs = None,
-    fold: Annotated[list[int] | None, typer.Option("--fold", help="Only this fold; may be repeated.")] = None,
+    fold: Annotated[
+        list[int] | None, typer.Option("--fold", min=0, help="Only this fold; may be repeated.")
+    ] = None,
     salt: Annotated[str, typer.Option(help="Another way to cut the folds; published figures use none.")] = "",
     limit: Annotated[int, typer.Option(min=0, help="Only the first battles, to try something out.")] = 0,
-    seed: Annotated[int | None, typer.Option(help="Another seed for head, order and dropout.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Another seed for head, order and dropout.")] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option(
@@ -98,7 +118,7 @@ def compare(
     """
     from pairrank.experiments import commands
 
-    commands.compare(data, runs, reference or ["prior"], add or [], publish)
+    commands.compare(data, runs, reference or [], add or [], publish)
 
 
 @app.command()
@@ -134,7 +154,7 @@ def simulate(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write the battles to.")],
     train: Annotated[int, typer.Option(min=1, help="Battles with winners.")] = 600,
     test: Annotated[int, typer.Option(min=1, help="Battles without.")] = 150,
-    seed: Annotated[int, typer.Option(help="Another seed, another arena.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, another arena.")] = 0,
 ) -> None:
     """Write battles of an invented arena whose true probabilities are known."""
     from pairrank.experiments import commands
@@ -154,16 +174,29 @@ def main() -> None:
     """Run a command; a user's mistake is one message and exit code 2, without a traceback."""
     # tokenizers would warn of a fork that nobody asked for.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    for stream in (sys.stdout, sys.stderr):
+        # A console that lacks a character of a battle shows its code; it does not end the run.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
-        app(standalone_mode=True)
-    except KeyboardInterrupt:
-        message = "\nInterrupted. Finished folds and epochs are kept: the same command goes on from there."
-        print(message, file=sys.stderr)
-        sys.exit(130)
-    except ValueError as error:
+        app(arguments, standalone_mode=True)
+    except (ValueError, OSError) as error:
         from pairrank.errors import UserError
 
-        if not isinstance(error, UserError) or os.environ.get("PAIRRANK_DEBUG"):
+        if isinstance(error, ValueError) and not isinstance(error, UserError):
             raise
-        print(f"Error: {error}", file=sys.stderr)
+        if "--debug" in sys.argv:
+            traceback.print_exc()
+        else:
+            print(f"Error: {_message(error)}", file=sys.stderr)
         sys.exit(2)
+
+
+def _message(error: Exception) -> str:
+    """One readable message, in which no text of a battle can act on the terminal."""
+    from pairrank.experiments.console import harmless
+
+    if isinstance(error, OSError) and error.strerror:
+        return harmless(f"{error.filename or 'input or output'}: {error.strerror}.")
+    return harmless(str(error))

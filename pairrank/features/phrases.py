@@ -73,7 +73,6 @@ MACHINE = (
     "knowledge cutoff",
     "real-time",
     "openai",
-    "anthropic",
 )
 """Speaking of itself as a program."""
 

@@ -89,16 +89,25 @@ def from_mapping(cls: type, values: Mapping[str, Any], place: str) -> Any:
             complaints.append(unknown("parameter", key, known))
         elif dataclasses.is_dataclass(hints[key]) and isinstance(value, Mapping):
             ready[key] = from_mapping(typing.cast(type, hints[key]), value, f"{place}, {key}")
+        elif dataclasses.is_dataclass(hints[key]) and not isinstance(value, typing.cast(type, hints[key])):
+            complaints.append(f"{key} = {value!r}: expected a table.")
         elif (wrong := _mismatch(value, hints[key])) is not None:
-            complaints.append(f"{key} = {value!r}: expected {wrong}")
+            complaints.append(f"{key} = {value!r}: expected {wrong}.")
         else:
-            ready[key] = float(value) if hints[key] is float else value
+            ready[key] = _as_declared(value, hints[key])
     if complaints:
         raise UserError(f"{place}: " + " ".join(complaints))
     try:
         return cls(**ready)
     except UserError as error:
         raise UserError(f"{place}: {error}") from None
+
+
+def _as_declared(value: Any, hint: Any) -> Any:
+    """A checked value in the type of its field: TOML and JSON know no tuples, and write 1 for 1.0."""
+    if hint is float:
+        return float(value)
+    return tuple(value) if typing.get_origin(hint) is tuple else value
 
 
 def save_model(model: Model, folder: Path) -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from logging import ERROR
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal, Self
@@ -11,10 +10,9 @@ import numpy as np
 import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
-from transformers.utils import logging
 
 from pairrank.battles import Battles, concatenate
-from pairrank.encoders import Encoder, find_encoder
+from pairrank.encoders import Encoder, find_encoder, position_limit, quiet_transformers
 from pairrank.errors import UserError
 from pairrank.folds import hold_out
 from pairrank.models.base import register
@@ -84,8 +82,9 @@ class Baseline:
         with TemporaryDirectory() as scratch:
             self.history_ = fine_tune(
                 self.module_,
-                self._rows(learned, self.training.label_smoothing),
-                self._rows(watched) if len(watched) else None,
+                Rows(self._tokens(learned)[0], self._targets(learned)),
+                # Watched against what people chose, whatever is learned from.
+                Rows(self._tokens(watched)[0], targets_of(watched)) if len(watched) else None,
                 self._collate,
                 self.training,
                 (folder or Path(scratch)) / "checkpoints",
@@ -104,8 +103,9 @@ class Baseline:
 
     def save(self, folder: Path) -> None:
         """Write a folder that `AutoModelForSequenceClassification.from_pretrained` opens."""
-        self.module_.classifier.save_pretrained(folder)  # type: ignore[operator]
-        self.tokenizer_.save_pretrained(folder)
+        with quiet_transformers():
+            self.module_.classifier.save_pretrained(folder)  # type: ignore[operator]
+            self.tokenizer_.save_pretrained(folder)
 
     def load(self, folder: Path) -> Self:
         """Open what `save` wrote."""
@@ -133,29 +133,23 @@ class Baseline:
         with torch.random.fork_rng():
             torch.manual_seed(self.seed)
             self._open(encoder.folder, names)
-        config = self.module_.classifier.config
-        if self.max_tokens > (limit := getattr(config, "max_position_embeddings", self.max_tokens)):
+        limit = position_limit(self.module_)
+        if limit is not None and self.max_tokens > limit:
             raise UserError(f"max_tokens = {self.max_tokens}: {encoder.name} has positions for {limit} tokens.")
 
     def _open(self, folder: Path, options: dict[str, Any]) -> None:
         config = AutoConfig.from_pretrained(folder, local_files_only=True, **options)
         for name in {"attention_dropout", "attention_probs_dropout_prob"} & set(vars(config)):
             setattr(config, name, self.attention_dropout)
-        level = logging.get_verbosity()
-        # The report of newly made weights tells a reader nothing: the head is always new.
-        logging.set_verbosity(ERROR)
-        try:
+        with quiet_transformers():
             self.tokenizer_: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
             classifier = AutoModelForSequenceClassification.from_pretrained(
                 folder, config=config, use_safetensors=True, local_files_only=True, dtype=torch.float32
             )
-        finally:
-            logging.set_verbosity(level)
         self.module_ = _Logits(classifier)
 
-    def _rows(self, battles: Battles, label_smoothing: float = 0.0) -> Rows:
-        tokens, _ = self._tokens(battles)
-        return Rows(tokens, targets_of(battles, self.soft_targets, label_smoothing))
+    def _targets(self, battles: Battles) -> Proba:
+        return targets_of(battles, self.soft_targets, self.training.label_smoothing)
 
     def _tokens(self, battles: Battles) -> tuple[list[Tokens], Kept]:
         return template_rows(battles, self.tokenizer_, self.max_tokens, self.budget, self.cells)

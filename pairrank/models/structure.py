@@ -67,7 +67,7 @@ class Structure:
     seed: int = 0
     """The first of the seeds."""
     threads: int = 1
-    """Threads of LightGBM; the answer is the same with any number."""
+    """Threads of LightGBM: the answer is the same with any number; more than the free cores are far slower."""
 
     symmetric: ClassVar[bool] = True
     """By construction: margins are odd, tie logits even, and three classes are averaged over both orders."""
@@ -75,9 +75,8 @@ class Structure:
     def __post_init__(self) -> None:
         wrong = [unknown("group of features", group, GROUPS) for group in self.groups if group not in GROUPS]
         if not set(self.groups) & set(SIDES):
-            wrong.append(
-                f"groups = {list(self.groups)}: nothing in it tells A from B. Add one of {', '.join(SIDES)}."
-            )
+            listed = ", ".join(SIDES)
+            wrong.append(f"groups = {list(self.groups)}: they cannot tell A from B. Add one of {listed}.")
         if self.seeds < 1:
             wrong.append(f"seeds = {self.seeds}: expected 1 or more.")
         if wrong:

@@ -1,0 +1,89 @@
+"""What competes in a leaderboard: out-of-fold predictions, and the numbers that were measured with them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pairrank.battles import Battles
+from pairrank.errors import UserError
+from pairrank.files import write_json
+from pairrank.predictions import Predictions, read_predictions
+from pairrank.provenance import predictions_hash, read_json, read_metrics
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Out-of-fold predictions that compete, and what their run measured besides."""
+
+    label: str
+    predictions: Predictions
+    metrics: dict[str, Any]
+    """A run's metrics.json; empty for a file that somebody else made."""
+    test: Predictions | None = None
+
+
+def entries_in(runs: Path, battles: Battles, say: Callable[[str], None] = lambda _: None) -> list[Entry]:
+    """The runs in a folder that were made on these battles; `say` hears of those that are half-written."""
+    ids = set(battles.id.tolist())
+    entries = []
+    for file in sorted(runs.glob("[!.]*/metrics.json")):
+        folder = file.parent
+        try:
+            metrics = read_metrics(folder)
+            predictions = read_predictions(folder / "oof.csv")
+            _refuse_borrowed(folder, predictions, metrics)
+            test = read_predictions(folder / "test.csv") if (folder / "test.csv").is_file() else None
+        except UserError as error:
+            say(f"Left out: {error}")
+            continue
+        if ids.issuperset(predictions.id.tolist()):
+            # A folder that its user has renamed shows both names: neither may pass for another experiment.
+            label = metrics["label"] if metrics["label"] == folder.name else f"{folder.name} ({metrics['label']})"
+            entries.append(Entry(label, predictions, metrics, test))
+    return entries
+
+
+def published_entries(folder: Path, data: str) -> list[Entry]:
+    """The entries that `publish` wrote; raises UserError for predictions and a result that are not of one run."""
+    entries = []
+    for file in sorted((folder / "predictions" / data).glob("[!.]*.csv")):
+        predictions, label = read_predictions(file), file.name.removesuffix(".csv")
+        metrics = read_json(folder / "results" / data / f"{label}.json") or {}
+        if metrics:
+            _refuse_borrowed(file, predictions, metrics)
+        test = folder / "submissions" / data / file.name
+        entries.append(Entry(label, predictions, metrics, read_predictions(test) if test.is_file() else None))
+    return entries
+
+
+def publish(folder: Path, data: str, entries: Sequence[Entry]) -> None:
+    """Write each entry's predictions and result where a later comparison finds them; no text of any battle.
+
+    What an earlier publication left under the same label and this entry lacks is removed: it is another's.
+    """
+    for entry in entries:
+        entry.predictions.write(folder / "predictions" / data / f"{entry.label}.csv")
+        result = folder / "results" / data / f"{entry.label}.json"
+        submission = folder / "submissions" / data / f"{entry.label}.csv"
+        if entry.metrics:
+            write_json(result, entry.metrics)
+        else:
+            result.unlink(missing_ok=True)
+        if entry.test is not None and is_complete(entry.metrics):
+            entry.test.write(submission)
+        else:
+            submission.unlink(missing_ok=True)
+
+
+def is_complete(metrics: dict[str, Any]) -> bool:
+    """Whether every fold of a run is done."""
+    return bool(metrics) and len(metrics["folds"]) == metrics["experiment"]["split"]["folds"]
+
+
+def _refuse_borrowed(place: Path, predictions: Predictions, metrics: dict[str, Any]) -> None:
+    """Raise UserError if these numbers were measured on other predictions than these."""
+    if metrics.get("predictions") != predictions_hash(predictions):
+        raise UserError(
+            f"{place}: the numbers beside these predictions belong to others. Run {metrics.get('label')} again."
+        )

@@ -1,0 +1,87 @@
+"""What is printed: plain lines, tables that fit the terminal, and no text of a battle that acts on the terminal."""
+
+import os
+from collections.abc import Sequence
+
+from rich.cells import cell_len
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from pairrank.leaderboard import Leaderboard
+from pairrank.leaderboard_text import DASH, difference_cell, notes
+
+WIDE = 200
+"""Characters a line where the output is no terminal, such as a file or another program."""
+
+SHOWN_REPAIRS = 10
+
+console = Console(highlight=False, emoji=False)
+errors = Console(stderr=True, highlight=False, emoji=False)
+
+
+def say(text: str) -> None:
+    """Print one line as it stands: it may hold text of battles, which is no markup."""
+    console.print(harmless(text), markup=False, soft_wrap=True)
+
+
+def warn(text: str) -> None:
+    """Print one line as it stands, apart from the output."""
+    errors.print(harmless(text), markup=False, soft_wrap=True)
+
+
+def show_repairs(repairs: Sequence[str], before: int = 0) -> None:
+    """The first few of what had to be mended, of which `before` were found already."""
+    for repair in repairs[: max(0, SHOWN_REPAIRS - before)]:
+        warn(f"Repaired: {repair}")
+    if before <= SHOWN_REPAIRS < before + len(repairs):
+        warn("… and more")
+
+
+def show_count(text: str) -> None:
+    """Progress in one line, on a terminal only."""
+    if errors.is_terminal:
+        errors.print(text, end="\r")
+
+
+def harmless(text: str) -> str:
+    """The text with everything that could act on a terminal (escape sequences, reversed writing) spelled out."""
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
+
+
+def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], whole: str = "") -> None:
+    """A table of plain text, in which the column `whole` is never wrapped or cut."""
+    table = Table(title=Text(harmless(title)), title_justify="left")
+    for name in columns:
+        table.add_column(Text(harmless(name)), no_wrap=name == whole, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(harmless(cell)) for cell in row))
+    console.print(table, width=_width())
+
+
+def show_board(board: Leaderboard) -> None:
+    """The leaderboard's columns that fit, the most important first; the files have them all."""
+    columns = {"experiment": [row.label for row in board.rows]}
+    columns["log loss"] = [f"{row.log_loss:.4f} ± {row.standard_error:.4f}" for row in board.rows]
+    if board.floor is not None:
+        columns["above floor"] = [
+            DASH if row.above_floor is None else f"{row.above_floor:+.4f}" for row in board.rows
+        ]
+    for name in board.references:
+        columns[f"Δ {name} [95 %]"] = [difference_cell(row.differences[name]) for row in board.rows]
+    columns["folds"] = [row.folds or DASH for row in board.rows]
+    columns["accuracy"] = [f"{row.accuracy:.1%}" for row in board.rows]
+    room = _width() - 1
+    shown: list[str] = []
+    for name, cells in columns.items():
+        room -= max(map(cell_len, [name, *cells])) + 3
+        if room >= 0 or len(shown) < 2:
+            shown.append(name)
+    rows = list(zip(*(columns[name] for name in shown), strict=True))
+    show_table(f"Leaderboard: {board.data}", shown, rows, whole="log loss")
+    for line in filter(None, notes(board)):
+        say(line)
+
+
+def _width() -> int:
+    return console.width if console.is_terminal or "COLUMNS" in os.environ else WIDE

@@ -1,0 +1,511 @@
+import csv
+import gc
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import log_loss as sklearn_log_loss
+from torch import nn
+
+from pairrank import training
+from pairrank.battles import Battles
+from pairrank.curves import HISTORY, draw_curves, history_rows, write_history
+from pairrank.errors import UserError
+from pairrank.models.base import from_mapping
+from pairrank.training import (
+    History,
+    Recipe,
+    Rows,
+    choose_precision,
+    device_name,
+    fine_tune,
+    predict_logits,
+    softmax,
+    targets_of,
+)
+
+RECIPE = Recipe(learning_rate=0.01, epochs=3, batch_size=4, hold_out=0.0, precision="fp32")
+MEASURED = ("Step", "Training Loss", "Validation Loss", "Accuracy", "Log Loss")
+"""The columns of a history that do not depend on the clock."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def little_garbage():
+    """Accelerate collects garbage after every training: what the imports left need not be looked at each time."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+class Bag(nn.Module):
+    """The mean of a text's word vectors, read by a linear layer: the smallest thing that can be fine-tuned."""
+
+    def __init__(self, dropout: float = 0.0) -> None:
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(7)
+            self.words = nn.Embedding(12, 8)
+            self.dropout = nn.Dropout(dropout)
+            self.head = nn.Linear(8, 3)
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        mask = attention_mask[:, :, None].float()
+        mean = (self.words(input_ids) * mask).sum(1) / mask.sum(1)
+        return self.head(self.dropout(mean))
+
+
+def collate(rows: Sequence[np.ndarray]) -> dict[str, torch.Tensor]:
+    width = max(map(len, rows))
+    padded = np.stack([np.pad(row, (0, width - len(row))) for row in rows])
+    mask = np.stack([np.arange(width) < len(row) for row in rows])
+    return {"input_ids": torch.tensor(padded, dtype=torch.long), "attention_mask": torch.tensor(mask)}
+
+
+def some_rows(n: int, seed: int = 0, shift: int = 0) -> Rows:
+    """Texts of 1 to 9 words whose first word, modulo 3, is the outcome (or another one, by `shift`)."""
+    rng = np.random.default_rng(seed)
+    tokens = [rng.integers(0, 12, rng.integers(1, 10)).astype(np.int32) for _ in range(n)]
+    # Said twice more, so that a bag of words can tell.
+    tokens = [np.concatenate([row, [row[0]] * 9]).astype(np.int32) for row in tokens]
+    return Rows(tokens, np.eye(3)[[(row[0] + shift) % 3 for row in tokens]])
+
+
+def train(folder: Path, recipe: Recipe = RECIPE, validation: Rows | None = None, dropout: float = 0.0, n: int = 16):
+    module = Bag(dropout)
+    return module, fine_tune(module, some_rows(n), validation, collate, recipe, folder / "checkpoints")
+
+
+def same_weights(left: nn.Module, right: nn.Module) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(left.parameters(), right.parameters(), strict=True))
+
+
+def measured(history: History) -> list[tuple]:
+    return [tuple(row[name] for name in MEASURED) for row in history.rows]
+
+
+# --- Targets and probabilities
+
+
+def test_a_winner_is_one_hot_and_smoothing_spreads_its_share_over_all_three(battles: Battles):
+    battles = battles.take(np.array([0, 2, 3]))  # A, B, tie
+    assert targets_of(battles).tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
+    # 0.3 of each target is spread: 0.7 + 0.1 and 0.1.
+    assert targets_of(battles, label_smoothing=0.3) == pytest.approx(np.eye(3) * 0.7 + 0.1)
+
+
+def test_soft_targets_are_learned_only_where_asked_for_and_carried(battles: Battles):
+    assert targets_of(battles)[0].tolist() == [1, 0, 0]
+    assert targets_of(battles, soft=True)[0].tolist() == [0.7, 0.1, 0.2]
+    assert targets_of(battles, soft=True, label_smoothing=0.3)[0] == pytest.approx([0.59, 0.17, 0.24])
+    assert targets_of(replace(battles, soft=None), soft=True)[0].tolist() == [1, 0, 0]
+    assert targets_of(replace(battles, winner=None), soft=True)[0].tolist() == [0.7, 0.1, 0.2]
+    with pytest.raises(UserError, match="carry no winners"):
+        targets_of(replace(battles, winner=None))
+
+
+def test_softmax_is_torchs_and_survives_large_logits():
+    logits = np.array([[1.0, 2.0, 3.0], [-800.0, 0.0, 800.0]])
+    assert softmax(logits) == pytest.approx(torch.softmax(torch.tensor(logits), dim=1).numpy())
+    assert softmax(logits).dtype == np.float64
+
+
+# --- Recipe
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("learning_rate", -1e-5),
+        ("epochs", 0),
+        ("batch_size", 0),
+        ("accumulation", 0),
+        ("weight_decay", -0.1),
+        ("warmup", 1.0),
+        ("label_smoothing", 1.1),
+        ("hold_out", 1.0),
+        ("patience", -1),
+    ],
+)
+def test_a_recipe_that_makes_no_sense_is_refused_by_name(name, value):
+    with pytest.raises(UserError, match=rf"training: {name} = {value}: expected"):
+        from_mapping(Recipe, {name: value}, "training")
+
+
+# --- Precision
+
+
+@pytest.mark.parametrize(
+    ("gpu", "bf16", "asked", "chosen"),
+    [
+        (True, True, "auto", "bf16"),
+        (True, False, "auto", "fp16"),  # Kaggle's T4
+        (True, False, "fp16", "fp16"),
+        (False, True, "auto", "bf16"),
+        (False, False, "auto", "fp32"),
+        (False, False, "bf16", "bf16"),
+        (True, True, "fp32", "fp32"),
+    ],
+)
+def test_what_a_device_computes_in(monkeypatch: pytest.MonkeyPatch, gpu, bf16, asked, chosen):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setattr(
+        torch.cuda, "is_bf16_supported", lambda including_emulation: bf16 and not including_emulation
+    )
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "Tesla T4")
+    monkeypatch.setattr(training, "cpu_has_bf16", lambda: bf16)
+    assert choose_precision(asked) == chosen
+    assert device_name(asked).startswith("Tesla T4" if gpu else "CPU")
+    assert device_name(asked).endswith(chosen)
+
+
+def test_fp16_without_a_gpu_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UserError, match="needs a GPU"):
+        train(tmp_path, replace(RECIPE, precision="fp16"))
+    with pytest.raises(UserError, match="needs a GPU"):
+        predict_logits(Bag(), some_rows(2).tokens, collate, 2, "fp16")
+
+
+@pytest.mark.parametrize("present", [[], ["_is_avx512_bf16_supported"], ["_is_amx_tile_supported"]])
+def test_bf16_is_chosen_for_processors_that_have_it(monkeypatch: pytest.MonkeyPatch, present):
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.setattr(torch.cpu, name, lambda name=name: name in present)
+    assert training.cpu_has_bf16() is bool(present)
+    monkeypatch.delattr(torch.cpu, "_is_amx_tile_supported")
+    assert training.cpu_has_bf16() is ("_is_avx512_bf16_supported" in present)
+
+
+# --- Steps
+
+
+def first_step(folder: Path, recipe: Recipe, rows: Rows) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """The gradients a training of one step has at its end, and the weights after it."""
+    module = Bag()
+    seen: dict[str, torch.Tensor] = {}
+    for name, parameter in module.named_parameters():
+        parameter.register_post_accumulate_grad_hook(lambda p, name=name: seen.update({name: p.grad.clone()}))
+    fine_tune(module, rows, None, collate, recipe, folder)
+    return [seen[name] for name, _ in module.named_parameters()], list(module.parameters())
+
+
+def test_two_batches_of_four_make_the_step_of_one_batch_of_eight(tmp_path: Path):
+    rows = some_rows(8)
+    whole = first_step(tmp_path / "8", replace(RECIPE, epochs=1, batch_size=8), rows)
+    halves = first_step(tmp_path / "4", replace(RECIPE, epochs=1, batch_size=4, accumulation=2), rows)
+    # Adam's first step is nearly blind to the gradients' scale, so the gradients are compared as well.
+    torch.testing.assert_close(halves[0], whole[0], atol=1e-7, rtol=1e-5)
+    torch.testing.assert_close(halves[1], whole[1], atol=1e-5, rtol=1e-5)
+
+
+def test_a_step_follows_the_mean_cross_entropy_of_soft_targets(tmp_path: Path):
+    rows = some_rows(8)
+    rows.targets[:] = 0.6 * rows.targets + 0.4 * np.array([0.5, 0.3, 0.2])
+    module = Bag()
+    log_proba = torch.log_softmax(module(**collate(rows.tokens)), dim=1)
+    (-(torch.tensor(rows.targets).float() * log_proba).sum(1).mean()).backward()
+    recipe = replace(RECIPE, epochs=1, batch_size=8, label_smoothing=0.9)  # applied by `targets_of`, not here
+    seen, _ = first_step(tmp_path, recipe, rows)
+    torch.testing.assert_close(seen, [p.grad for p in module.parameters()], atol=1e-7, rtol=1e-5)
+
+
+def test_a_rate_of_zero_leaves_the_weights_and_no_rubbish(tmp_path: Path):
+    module, history = train(tmp_path, replace(RECIPE, learning_rate=0))
+    assert same_weights(module, Bag())
+    assert len(history.rows) == 3
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_to_learn_from_is_said(tmp_path: Path):
+    with pytest.raises(UserError, match="no battles to learn from"):
+        train(tmp_path, n=0)
+
+
+def test_a_training_that_diverges_is_told_so(tmp_path: Path):
+    with pytest.raises(UserError, match="training diverged"):
+        train(tmp_path, replace(RECIPE, learning_rate=1e38), some_rows(4))
+
+
+# --- History, best epoch, patience
+
+
+def held_out_loss(module: nn.Module, rows: Rows) -> float:
+    with torch.no_grad():
+        proba = torch.softmax(module.eval()(**collate(rows.tokens)).double(), dim=1)
+    return sklearn_log_loss(rows.targets.argmax(axis=1), proba.numpy(), labels=[0, 1, 2])
+
+
+CONTRARY = replace(RECIPE, epochs=5, learning_rate=0.05)
+"""Against held-out rows with other outcomes every epoch is worse than the one before."""
+
+
+def test_the_history_has_the_notebooks_columns_and_true_numbers(tmp_path: Path):
+    watch = some_rows(6, seed=1)
+    module, history = train(tmp_path, replace(RECIPE, keep_best=False), watch)
+    assert [list(row) for row in history.rows] == 3 * [
+        [
+            "Step",
+            "Training Loss",
+            "Validation Loss",
+            "Accuracy",
+            "Log Loss",
+            "Runtime",
+            "Samples Per Second",
+            "Steps Per Second",
+        ]
+    ]
+    assert [row["Step"] for row in history.rows] == [4, 8, 12]
+    last = history.rows[-1]
+    assert last["Log Loss"] == pytest.approx(held_out_loss(module, watch), abs=1e-6)
+    assert last["Validation Loss"] == pytest.approx(last["Log Loss"], abs=1e-6)
+    with torch.no_grad():
+        hits = module(**collate(watch.tokens)).argmax(1).numpy() == watch.targets.argmax(axis=1)
+    assert last["Accuracy"] == pytest.approx(hits.mean())
+    assert history.rows[0]["Training Loss"] > history.rows[-1]["Training Loss"]
+
+
+def test_without_held_out_rows_only_the_training_loss_is_there(tmp_path: Path):
+    _, history = train(tmp_path)
+    assert {name for row in history.rows for name, value in row.items() if value is not None} == {
+        "Step",
+        "Training Loss",
+    }
+    assert history.warnings == []
+
+
+def test_the_best_epoch_is_kept_unless_the_last_is_asked_for(tmp_path: Path):
+    watch = some_rows(9, seed=1, shift=1)
+    best, history = train(tmp_path, CONTRARY, watch)
+    losses = [row["Log Loss"] for row in history.rows]
+    assert losses == sorted(losses)
+    assert losses[0] < losses[-1] - 0.1
+    assert held_out_loss(best, watch) == pytest.approx(losses[0], abs=1e-6)
+    last, _ = train(tmp_path, replace(CONTRARY, keep_best=False), watch)
+    assert held_out_loss(last, watch) == pytest.approx(losses[-1], abs=1e-6)
+
+
+@pytest.mark.parametrize("keep_best", [True, False])
+@pytest.mark.parametrize(("patience", "epochs"), [(0, 5), (1, 2), (3, 4), (9, 5)])
+def test_patience_counts_the_epochs_after_the_best(tmp_path: Path, patience, epochs, keep_best):
+    recipe = replace(CONTRARY, patience=patience, keep_best=keep_best)
+    _, history = train(tmp_path, recipe, some_rows(9, seed=1, shift=1))
+    assert len(history.rows) == epochs
+
+
+def test_a_training_that_never_leaves_the_prior_is_reported(tmp_path: Path):
+    watch = some_rows(30, seed=1)
+    _, history = train(tmp_path, replace(RECIPE, learning_rate=0), watch, n=30)
+    [warning] = history.warnings
+    frequencies = np.tile(some_rows(30).targets.mean(axis=0), (30, 1))
+    prior = sklearn_log_loss(watch.targets.argmax(axis=1), frequencies, labels=[0, 1, 2])
+    assert warning.startswith("stuck at the prior")
+    assert f"outcome frequencies alone {prior:.4f}" in warning
+
+
+def test_shuffled_labels_are_reported_and_a_training_that_learns_is_not(tmp_path: Path):
+    shuffled, recipe = some_rows(32), replace(RECIPE, learning_rate=0.03, epochs=4)
+    watch = some_rows(30, seed=1)
+    shuffled.targets[:] = shuffled.targets[np.random.default_rng(0).permutation(32)]
+    history = fine_tune(Bag(), shuffled, watch, collate, recipe, tmp_path / "shuffled")
+    assert len(history.warnings) == 1
+    assert fine_tune(Bag(), some_rows(32), watch, collate, recipe, tmp_path / "sound").warnings == []
+
+
+def test_a_log_becomes_rows_by_step():
+    log = [
+        {"step": 4, "epoch": 1.0, "loss": 1.1, "grad_norm": 3.0, "learning_rate": 0.1},
+        {
+            "step": 4,
+            "epoch": 1.0,
+            "eval_loss": 1.05,
+            "eval_accuracy": 0.5,
+            "eval_log_loss": 1.04,
+            "eval_runtime": 2.0,
+        },
+        {"step": 8, "epoch": 2.0, "loss": 0.9},
+        {"step": 8, "epoch": 2.0, "train_runtime": 7.0, "train_loss": 1.0},
+    ]
+    rows = history_rows(log)
+    assert [tuple(row) for row in rows] == [HISTORY, HISTORY]
+    assert [tuple(row.values()) for row in rows] == [
+        (4, 1.1, 1.05, 0.5, 1.04, 2.0, None, None),
+        (8, 0.9, None, None, None, None, None, None),
+    ]
+
+
+def test_a_history_is_written_with_its_folds_and_drawn(tmp_path: Path):
+    _, history = train(tmp_path, validation=some_rows(4))
+    unwatched = [dict.fromkeys(HISTORY) | {"Step": 5, "Training Loss": 1.0}]
+    rows = [{"Fold": 0, **row} for row in history.rows] + [{"Fold": 3, **row} for row in unwatched]
+    write_history(rows, tmp_path / "history.csv")
+    with (tmp_path / "history.csv").open(newline="", encoding="utf-8") as file:
+        written = list(csv.DictReader(file))
+    assert [row["Fold"] for row in written] == ["0", "0", "0", "3"]
+    assert float(written[1]["Log Loss"]) == history.rows[1]["Log Loss"]
+    assert written[3]["Log Loss"] == ""
+    draw_curves(rows, tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+# --- Interruption
+
+
+class Killed(BaseException):
+    """Stands for whatever ends a process: nothing below may catch it."""
+
+
+class Mortal(Bag):
+    """Dies in the training batch of this number."""
+
+    def __init__(self, batch: int) -> None:
+        super().__init__(dropout=0.5)
+        self.left = batch
+
+    def forward(self, **batch: torch.Tensor) -> torch.Tensor:
+        self.left -= self.training
+        if self.left < 0:
+            raise Killed
+        return super().forward(**batch)
+
+
+LONG = replace(RECIPE, epochs=4, learning_rate=0.05, group_by_length=True)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, History]:
+    return train(tmp_path_factory.mktemp("whole"), LONG, some_rows(9, seed=1), dropout=0.5)
+
+
+@pytest.mark.parametrize("batches", [2, 4, 6, 15])
+def test_a_training_killed_and_started_again_ends_as_one_that_was_not(tmp_path: Path, uninterrupted, batches):
+    module, history = uninterrupted
+    watch, folder = some_rows(9, seed=1), tmp_path / "checkpoints"
+    with pytest.raises(Killed):
+        fine_tune(Mortal(batches), some_rows(16), watch, collate, LONG, folder)
+    # The number of batches per epoch is 4: whole epochs before the death are not done again.
+    assert len(list(folder.glob("checkpoint-*/complete"))) == min(2, batches // 4)
+    counted = Mortal(16 - 4 * (batches // 4))
+    torch.manual_seed(batches)  # a new process has another state of chance
+    resumed = fine_tune(counted, some_rows(16), watch, collate, LONG, folder)
+    assert counted.left == 0
+    assert same_weights(counted, module)
+    assert measured(resumed) == measured(history)
+    assert not folder.exists()
+
+
+def test_dropout_was_on_so_that_the_test_above_is_not_vacuous(tmp_path: Path, uninterrupted):
+    other, _ = train(tmp_path / "other", LONG, some_rows(9, seed=1), dropout=0.0)
+    assert not same_weights(other, uninterrupted[0])
+
+
+def test_a_checkpoint_that_was_cut_off_is_ignored(tmp_path: Path, uninterrupted, monkeypatch: pytest.MonkeyPatch):
+    watch, folder = some_rows(9, seed=1), tmp_path / "checkpoints"
+    mark = training._MarkComplete.on_save
+
+    def die_while_writing(self, args, state, control, **rest) -> None:
+        if state.global_step == 8:
+            (folder / "checkpoint-8" / "model.safetensors").write_bytes(b"half")
+            raise Killed
+        mark(self, args, state, control, **rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training._MarkComplete, "on_save", die_while_writing)
+        with pytest.raises(Killed):
+            fine_tune(Bag(0.5), some_rows(16), watch, collate, LONG, folder)
+    assert {path.name for path in folder.glob("checkpoint-*")} == {"checkpoint-4", "checkpoint-8"}
+    counted = Mortal(12)
+    history = fine_tune(counted, some_rows(16), watch, collate, LONG, folder)
+    assert counted.left == 0
+    assert same_weights(counted, uninterrupted[0])
+    assert measured(history) == measured(uninterrupted[1])
+
+
+@pytest.mark.parametrize(("keep_best", "batches"), [(True, 6), (True, 8), (False, 9)])
+def test_patience_survives_a_death(tmp_path: Path, keep_best, batches, monkeypatch: pytest.MonkeyPatch):
+    """Patience 2 and a best first epoch stop it after 3 epochs of 4 batches, wherever it died before."""
+    recipe, watch = replace(CONTRARY, patience=2, keep_best=keep_best), some_rows(9, seed=1, shift=1)
+    module, history = train(tmp_path / "whole", recipe, watch)
+    assert len(history.rows) == 3
+    folder = tmp_path / "checkpoints"
+
+    def die(*_: object, **__: object) -> None:
+        raise Killed
+
+    first = Bag()
+    counter = iter(range(100))
+    first.register_forward_pre_hook(lambda m, _: die() if m.training and next(counter) == batches else None)
+    with pytest.raises(Killed):
+        fine_tune(first, some_rows(16), watch, collate, recipe, folder)
+    # And once more, when the decision to stop is written down and the checkpoints are about to go.
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "_stuck", die)
+        with pytest.raises(Killed):
+            fine_tune(Bag(), some_rows(16), watch, collate, recipe, folder)
+    assert (folder / "checkpoint-12" / "complete").is_file()
+    resumed = Bag()
+    again = fine_tune(resumed, some_rows(16), watch, collate, recipe, folder)
+    assert measured(again) == measured(history)
+    assert same_weights(resumed, module)
+
+
+def test_nothing_is_unpickled_on_resuming(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    folder = tmp_path / "checkpoints"
+    with pytest.raises(Killed):
+        fine_tune(Mortal(6), some_rows(16), None, collate, LONG, folder)
+    load, asked = torch.load, []
+    monkeypatch.setattr(torch, "load", lambda *a, **o: (asked.append(o.get("weights_only")), load(*a, **o))[1])
+    fine_tune(Mortal(99), some_rows(16), None, collate, LONG, folder)
+    assert asked
+    assert set(asked) == {True}
+
+
+def test_the_checkpoint_log_holds_no_more_than_the_training(tmp_path: Path):
+    """The state a resume starts from is readable JSON with the epochs done so far."""
+    with pytest.raises(Killed):
+        fine_tune(Mortal(6), some_rows(16), some_rows(4), collate, LONG, tmp_path / "checkpoints")
+    state = json.loads((tmp_path / "checkpoints" / "checkpoint-4" / "trainer_state.json").read_text())
+    assert state["epoch"] == 1.0
+    assert len(history_rows(state["log_history"])) == 1
+
+
+# --- Prediction
+
+
+def test_logits_are_those_of_the_bare_module(tmp_path: Path):
+    rows, module = some_rows(10), Bag(dropout=0.5)
+    logits = predict_logits(module, rows.tokens, collate, 4, "fp32")
+    assert logits.dtype == np.float64
+    with torch.no_grad():
+        alone = [module.eval()(**collate([row]))[0].numpy() for row in rows.tokens]
+    assert logits == pytest.approx(np.array(alone), abs=1e-6)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_order_of_rows_makes_no_difference_at_all(precision):
+    rows = some_rows(23)
+    straight = predict_logits(Bag(), rows.tokens, collate, 4, precision)
+    order = np.random.default_rng(0).permutation(23)
+    mixed = predict_logits(Bag(), [rows.tokens[i] for i in order], collate, 4, precision)
+    assert np.array_equal(mixed, straight[order])
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 7, 100])
+def test_the_batch_size_makes_no_difference_in_fp32(batch_size):
+    rows = some_rows(23)
+    reference = predict_logits(Bag(), rows.tokens, collate, 4, "fp32")
+    assert predict_logits(Bag(), rows.tokens, collate, batch_size, "fp32") == pytest.approx(reference, abs=1e-6)
+
+
+def test_bf16_is_used_where_asked_for():
+    rows = some_rows(9)
+    exact, rough = (predict_logits(Bag(), rows.tokens, collate, 4, precision) for precision in ("fp32", "bf16"))
+    assert 1e-6 < np.abs(exact - rough).max() < 2e-2
+
+
+def test_no_rows_make_no_logits():
+    assert predict_logits(Bag(), [], collate, 4, "fp32").shape == (0, 3)
+    assert softmax(np.zeros((0, 3))).shape == (0, 3)

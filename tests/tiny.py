@@ -1,0 +1,108 @@
+"""Random encoders, 2 layers and 32 wide, in folders as a user would have them; and battles they can learn."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertModel, PreTrainedTokenizerFast
+
+from pairrank.battles import Battles, object_array
+from pairrank.encoders import quiet_transformers
+from pairrank.training import Recipe
+
+MARKS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+LETTERS = [chr(code) for code in range(33, 127) if not chr(code).isupper()]
+WORDS = (  # noqa: SIM905  # a list of single words would take a page
+    "prompt response a b yes no good bad short long apple pear river stone why how what is the of and red blue one "
+    "two three four five six seven eight nine ten left right up down tree leaf bird fish cat dog sun moon rain snow"
+).split()
+VOCABULARY = list(dict.fromkeys([*MARKS, *LETTERS, *(f"##{letter}" for letter in LETTERS), *WORDS]))
+WINDOW = 64
+"""Tokens that the tiny encoders have positions for."""
+
+FAST = Recipe(
+    learning_rate=3e-3,
+    epochs=2,
+    batch_size=8,
+    hold_out=0.0,
+    precision="fp32",
+)
+"""What a random encoder learns something with in a second."""
+
+
+def wordpiece() -> Tokenizer:
+    """A tokenizer of the BERT kind, in which every printable character is a token."""
+    tokenizer = Tokenizer(models.WordPiece({word: i for i, word in enumerate(VOCABULARY)}, unk_token="[UNK]"))  # noqa: S106
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.add_special_tokens(MARKS)
+    ends = [(mark, VOCABULARY.index(mark)) for mark in ("[CLS]", "[SEP]")]
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B [SEP]", special_tokens=ends
+    )
+    return tokenizer
+
+
+def write_encoder(folder: Path, kind: str = "bert") -> Path:
+    """config.json, model.safetensors and the tokenizer's files of a random encoder."""
+    names = {name: f"[{name.upper()}]" for name in ("pad", "unk", "cls", "sep", "mask")}
+    torch.manual_seed(0)
+    if kind == "bert":
+        encoder = BertModel(
+            BertConfig(
+                vocab_size=len(VOCABULARY),
+                hidden_size=32,
+                num_hidden_layers=2,
+                num_attention_heads=2,
+                intermediate_size=64,
+                max_position_embeddings=WINDOW,
+            )
+        )
+    else:
+        encoder = DistilBertModel(
+            DistilBertConfig(
+                vocab_size=len(VOCABULARY),
+                dim=32,
+                n_layers=2,
+                n_heads=2,
+                hidden_dim=64,
+                max_position_embeddings=WINDOW,
+            )
+        )
+    with quiet_transformers():
+        encoder.save_pretrained(folder)
+        PreTrainedTokenizerFast(
+            tokenizer_object=wordpiece(), **{f"{name}_token": mark for name, mark in names.items()}
+        ).save_pretrained(folder)
+    return folder
+
+
+def plain_battles(*rows: tuple[str, str, str], winner: list[int] | None = None) -> Battles:
+    """Battles of one turn each, from (prompt, answer A, answer B)."""
+    return conversations(*(tuple((text,) for text in row) for row in rows), winner=winner)
+
+
+def conversations(*rows, winner: list[int] | None = None) -> Battles:
+    """Battles from (turns of the prompt, turns of A, turns of B)."""
+    columns = zip(*rows, strict=True) if rows else ((), (), ())
+    prompt, a, b = (object_array(list(column)) for column in columns)
+    return Battles(
+        id=object_array([f"b{i}" for i in range(len(rows))]),
+        prompt=prompt,
+        response_a=a,
+        response_b=b,
+        winner=None if winner is None else np.array(winner, dtype=np.int64),
+    )
+
+
+def arena_of_words(n: int, seed: int = 0) -> Battles:
+    """Battles in which "good" beats "bad" and two alike tie; prompts differ and lengths vary."""
+    rng = np.random.default_rng(seed)
+    rows, winners = [], []
+    for i in range(n):
+        a, b = rng.choice(["good", "bad"], 2)
+        prompt, more_a, more_b = (" ".join(rng.choice(WORDS, rng.integers(0, 8))) for _ in range(3))
+        rows.append((f"why {i} {prompt}", f"{a} {more_a}", f"{b} {more_b}"))
+        winners.append(2 if a == b else int(a == "bad"))
+    return plain_battles(*rows, winner=winners)
