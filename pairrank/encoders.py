@@ -186,8 +186,9 @@ def position_limit(module: Any) -> int | None:
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
     """Loading and saving without the report of newly made weights and, off a terminal, without progress bars."""
-    from transformers.utils import logging
+    from transformers.utils import logging as untyped
 
+    logging: Any = untyped
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     if bars and not shows_progress():

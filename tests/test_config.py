@@ -88,7 +88,10 @@ def test_defaults_are_those_of_the_model():
         ('[model]\nname = "prior"\nsmoothing = "much"', "smoothing = 'much': expected a value of type float"),
         ('[model]\nname = "prior"\nsmoothing = true', "smoothing = True: expected"),
         ('[model]\nname = "prior"\nsmoothing = nan', "smoothing = nan: expected a finite number"),
-        ('[model]\nname = "baseline"\n[model.training]\nwarmup = inf', r"training\.warmup = inf: expected a finite"),
+        (
+            '[model]\nname = "baseline"\n[model.training]\nwarmup = inf',
+            r"training\.warmup = inf: expected a finite",
+        ),
         ('[model]\nname = "baseline"\ntraining = 3', "training = 3: expected"),
         ('[model]\nname = "baseline"\nbudget = "all"', "budget = 'all': expected one of 'fair', "),
         ('[model]\nname = "baseline"\nencoder = "minilm"', "encoder = 'minilm': expected a list of str"),

@@ -135,7 +135,11 @@ def test_a_changed_parameter_split_code_or_teacher_makes_folds_anew(data, tmp_pa
     add_model("memory", MEMORY.replace("len(train) / 1e4", "len(train) / 2e4"))
     cross_validate(Run(salted, DataFolder(data.path), run.folder))
     assert len(fits(run)) == 20
-    comment = MEMORY.replace("len(train) / 1e4", "len(train) / 2e4").replace("# Kept beside", "# Elsewhere").replace("A model that profits", "One that profits")
+    comment = (
+        MEMORY.replace("len(train) / 1e4", "len(train) / 2e4")
+        .replace("# Kept beside", "# Elsewhere")
+        .replace("A model that profits", "One that profits")
+    )
     add_model("memory", comment)
     cross_validate(Run(salted, DataFolder(data.path), run.folder))
     assert len(fits(run)) == 20
@@ -154,6 +158,11 @@ def test_another_encoder_makes_folds_anew(monkeypatch):
     monkeypatch.setattr(crossval, "_encoder_hash", lambda _: "2")
     assert crossval._identity(experiment, "data") != first
     assert crossval._identity(experiment, "other data") != crossval._identity(experiment, "data")
+
+
+@pytest.mark.parametrize("change", [{"folds": 4}, {"salt": "1"}, {"limit": 9}, {"parameters": {"smoothing": 2.0}}])
+def test_split_and_parameters_are_part_of_the_identity(change):
+    assert crossval._identity(replace(PRIOR, **change), "data") != crossval._identity(PRIOR, "data")
 
 
 def test_prose_and_name_change_no_identity():
@@ -349,6 +358,33 @@ def test_metrics_name_everything_and_hold_no_nan(data, tmp_path, add_model):
     assert metrics["peak_memory_mb"] > 0
 
 
+def test_what_folds_measured_is_added_up(data, tmp_path, add_model):
+    told = """return {"encoder": {"name": "e", "sha256": "f"}, "lost_a_side": 2, "tokens": {
+            "kept": {"prompt": len(self.known_), "response_a": 1, "response_b": 0},
+            "of": {"prompt": 20, "response_a": 4, "response_b": 0}}, """
+    add_model("memory", MEMORY.replace("return {", told))
+    run = a_run(data, tmp_path)
+    metrics = cross_validate(run)
+    # Each training prompt stands twice among the ids that the model wrote down.
+    known = sum(len(ids) // 2 for _, ids in fits(run))
+    assert metrics["kept"] == {"prompt": pytest.approx(known / 100), "response_a": 0.25, "response_b": 0.0}
+    assert metrics["lost_a_side"] == 10
+    assert metrics["encoder"] == {"name": "e", "sha256": "f"}
+    folds = [json.loads((run.folder / f"fold{k}" / "fold.json").read_text()) for k in range(5)]
+    assert metrics["training_seconds"] == pytest.approx(sum(fold["training_seconds"] for fold in folds))
+    gaps = [fold["swap_gap"] * fold["battles"] for fold in folds]
+    assert metrics["swap_gap"] == pytest.approx(sum(gaps) / 40)
+    assert metrics["peak_memory_mb"] == max(fold["peak_memory_mb"] for fold in folds)
+
+
+def test_the_swap_gap_is_measured_on_swapped_battles(data, tmp_path):
+    run = a_run(data, tmp_path, PRIOR)
+    metrics = cross_validate(run)
+    # The prior ignores who stands where: read back, its A and B have changed places.
+    proba = read_predictions(run.folder / "oof.csv").proba
+    assert metrics["swap_gap"] == pytest.approx(np.abs(proba[:, 0] - proba[:, 1]).mean(), abs=1e-8)
+
+
 def test_long_battles_are_scored_like_any_other(tmp_path):
     battles = tiny_battles(20)
     long = battles.response_b.copy()
@@ -429,4 +465,3 @@ def test_the_resolved_experiment_runs_again_with_the_same_identity(tmp_path, mon
     assert all("used again" in line for line in lines)
     monkeypatch.chdir(run.folder)
     assert load_experiment("experiment.toml").label == experiment.label
-

@@ -84,7 +84,9 @@ def test_every_score_is_that_of_plain_libraries():
     assert (board.battles, board.prompts, board.floor) == (60, 30, None)
     for e in entries:
         row = row_of(board, e.label)
-        assert row.log_loss == pytest.approx(sklearn_log_loss(BATTLES.labels, e.predictions.proba, labels=[0, 1, 2]))
+        assert row.log_loss == pytest.approx(
+            sklearn_log_loss(BATTLES.labels, e.predictions.proba, labels=[0, 1, 2])
+        )
         assert row.accuracy == pytest.approx(accuracy_score(BATTLES.labels, e.predictions.proba.argmax(axis=1)))
         table = pd.DataFrame({"sure": e.predictions.proba.max(axis=1)})
         table["hit"] = e.predictions.proba.argmax(axis=1) == BATTLES.labels
@@ -168,7 +170,11 @@ def table_of(text):
 
 
 def test_json_and_markdown_say_the_same(tmp_path):
-    entries = [entry("prior", 0), entry("other", 1, slice(30), folds=[1, 3]), Entry("notebook", some_predictions(2), {})]
+    entries = [
+        entry("prior", 0),
+        entry("other", 1, slice(30), folds=[1, 3]),
+        Entry("notebook", some_predictions(2), {}),
+    ]
     board = build_leaderboard("arena", BATTLES, entries, ["prior", "other"], some_predictions(9))
     to_json(board, tmp_path / "b.json")
     to_markdown(board, tmp_path / "b.md")
@@ -223,7 +229,11 @@ def test_an_odd_label_does_not_break_the_table(label):
 
 
 def test_published_entries_make_the_same_table(tmp_path):
-    entries = [entry("prior", 0), entry("part+seed=1", 1, slice(30), folds=[0]), Entry("book", some_predictions(2), {})]
+    entries = [
+        entry("prior", 0),
+        entry("part+seed=1", 1, slice(30), folds=[0]),
+        Entry("book", some_predictions(2), {}),
+    ]
     entries[0] = Entry("prior", entries[0].predictions, entries[0].metrics, some_predictions(5))
     entries[1] = Entry(entries[1].label, entries[1].predictions, entries[1].metrics, some_predictions(6))
     publish(tmp_path, "d", entries)
@@ -241,7 +251,11 @@ def test_published_entries_make_the_same_table(tmp_path):
 
 
 def test_no_published_number_stays_with_anothers_predictions(tmp_path):
-    publish(tmp_path, "d", [Entry("x", some_predictions(0), some_metrics("x", some_predictions(0)), some_predictions(5))])
+    publish(
+        tmp_path,
+        "d",
+        [Entry("x", some_predictions(0), some_metrics("x", some_predictions(0)), some_predictions(5))],
+    )
     publish(tmp_path, "d", [Entry("x", some_predictions(1), {})])
     (found,) = published_entries(tmp_path, "d")
     assert (found.metrics, found.test) == ({}, None)

@@ -57,6 +57,7 @@ def write_encoder(folder: Path, kind: str = "bert") -> Path:
                 num_attention_heads=2,
                 intermediate_size=64,
                 max_position_embeddings=WINDOW,
+                initializer_range=0.1,
             )
         )
     else:
@@ -68,6 +69,7 @@ def write_encoder(folder: Path, kind: str = "bert") -> Path:
                 n_heads=2,
                 hidden_dim=64,
                 max_position_embeddings=WINDOW,
+                initializer_range=0.1,
             )
         )
     with quiet_transformers():

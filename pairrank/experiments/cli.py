@@ -165,9 +165,9 @@ def simulate(
 @app.command()
 def doctor(data: Data = None) -> None:
     """Show versions, device, precision, the encoders that can be had and the data found."""
-    from pairrank.experiments import commands
+    from pairrank.experiments.doctor import doctor
 
-    commands.doctor(data)
+    doctor(data)
 
 
 def main() -> None:

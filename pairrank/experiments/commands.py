@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from pairrank.battles import Battles
 from pairrank.config import RUN_FILE, experiment_files, load_experiment, read_about
 from pairrank.crossval import cross_validate
 from pairrank.data_folder import DataFolder, find_data
@@ -130,7 +129,7 @@ def submit(name: str, data: Path | None, runs: Path | None, out: Path) -> None:
     if predictions is None:
         say("These are not the test battles the run saw: predicting anew with its saved models.")
         predictions = predict_with(folder, test)
-    predictions.align(test.id, str(folder)).write(out)
+    predictions.write(out)
     # What counts is the file: read it again and hold it against test.csv.
     written = read_predictions(out)
     if written.id.tolist() != test.id.tolist():
@@ -176,35 +175,6 @@ def simulate(folder: Path, train: int, test: int, seed: int) -> None:
             raise UserError(f"{real[0]}: is not simulated, and would be overwritten. Give another folder.")
     write_arena(folder, train, test, seed)
     say(f"Written: {folder}, {train:,} battles to train on and {test:,} to predict. Run them with --data {folder}")
-
-
-def doctor(data: Path | None) -> None:
-    """Show what pairrank would use, and how to get what is missing."""
-    from pairrank.encoders import PINNED, WHEELS, find_encoder
-    from pairrank.provenance import commit, versions
-    from pairrank.training import device_name
-
-    for package, version in versions().items():
-        say(f"{package:16}{version}")
-    say(f"{'commit':16}{commit() or 'not a checkout'}")
-    say(f"{'device':16}{device_name()}")
-    for name in (*WHEELS, *PINNED):
-        try:
-            found = find_encoder([name])
-            say(f"{'encoder':16}{name}: {found.folder}, SHA-256 {found.sha256[:16]}…")
-        except UserError as error:
-            say(f"{'encoder':16}{str(error).splitlines()[1].strip(' -')}")
-    source = find_data(data)
-    kind = "the sample that comes with pairrank" if source.is_sample else "yours"
-    for part in ("train", "test"):
-        try:
-            battles: Battles | None = getattr(source, part)
-        except UserError as error:
-            say(f"{'data':16}{error}")
-            continue
-        found_there = "no file" if battles is None else f"{len(battles):,} battles"
-        say(f"{'data':16}{source.path} ({kind}), {part}: {found_there}")
-        show_repairs(battles.repairs if battles is not None else ())
 
 
 def _described(name: str, path: Path) -> tuple[str, str]:

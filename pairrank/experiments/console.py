@@ -56,7 +56,8 @@ def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]
         table.add_column(Text(harmless(name)), no_wrap=name == whole, overflow="fold")
     for row in rows:
         table.add_row(*(Text(harmless(cell)) for cell in row))
-    console.print(table, width=_width())
+    # A console of its own, because that of the lines above cuts every table to 80 where there is no terminal.
+    Console(width=_width(), highlight=False, emoji=False).print(table)
 
 
 def show_board(board: Leaderboard) -> None:

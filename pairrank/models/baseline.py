@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
@@ -132,19 +133,25 @@ class Baseline:
         names = {"num_labels": 3, "id2label": LABELS, "label2id": {name: i for i, name in LABELS.items()}}
         with torch.random.fork_rng():
             torch.manual_seed(self.seed)
-            self._open(encoder.folder, names)
+            try:
+                self._open(encoder.folder, names)
+            except (OSError, ValueError, SafetensorError) as error:
+                what = next(iter(str(error).splitlines()), type(error).__name__)
+                raise UserError(f"{encoder.name}: cannot be opened as a text encoder ({what}).") from error
         limit = position_limit(self.module_)
         if limit is not None and self.max_tokens > limit:
             raise UserError(f"max_tokens = {self.max_tokens}: {encoder.name} has positions for {limit} tokens.")
 
     def _open(self, folder: Path, options: dict[str, Any]) -> None:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True, **options)
+        # Without the second, transformers would ask at the terminal whether to run a folder's own code.
+        safely = {"local_files_only": True, "trust_remote_code": False}
+        config = AutoConfig.from_pretrained(folder, **safely, **options)
         for name in {"attention_dropout", "attention_probs_dropout_prob"} & set(vars(config)):
             setattr(config, name, self.attention_dropout)
         with quiet_transformers():
-            self.tokenizer_: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            self.tokenizer_: Any = AutoTokenizer.from_pretrained(folder, **safely)
             classifier = AutoModelForSequenceClassification.from_pretrained(
-                folder, config=config, use_safetensors=True, local_files_only=True, dtype=torch.float32
+                folder, config=config, use_safetensors=True, dtype=torch.float32, **safely
             )
         self.module_ = _Logits(classifier)
 

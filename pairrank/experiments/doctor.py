@@ -1,0 +1,36 @@
+"""What pairrank would use here, and how to get what is missing."""
+
+from pathlib import Path
+
+from pairrank.battles import Battles
+from pairrank.data_folder import find_data
+from pairrank.encoders import PINNED, WHEELS, find_encoder
+from pairrank.errors import UserError
+from pairrank.experiments.console import say, show_repairs
+from pairrank.provenance import commit, versions
+from pairrank.training import device_name
+
+
+def doctor(data: Path | None) -> None:
+    """Show versions, device, encoders and data."""
+    for package, version in versions().items():
+        say(f"{package:16}{version}")
+    say(f"{'commit':16}{commit() or 'not a checkout'}")
+    say(f"{'device':16}{device_name()}")
+    for name in (*WHEELS, *PINNED):
+        try:
+            found = find_encoder([name])
+            say(f"{'encoder':16}{name}: {found.folder}, SHA-256 {found.sha256[:16]}…")
+        except UserError as error:
+            say(f"{'encoder':16}{str(error).splitlines()[1].strip(' -')}")
+    source = find_data(data)
+    kind = "the sample that comes with pairrank" if source.is_sample else "yours"
+    for part in ("train", "test"):
+        try:
+            battles: Battles | None = getattr(source, part)
+        except UserError as error:
+            say(f"{'data':16}{error}")
+            continue
+        found_there = "no file" if battles is None else f"{len(battles):,} battles"
+        say(f"{'data':16}{source.path} ({kind}), {part}: {found_there}")
+        show_repairs(battles.repairs if battles is not None else ())
