@@ -3,9 +3,9 @@
     python benchmarks/speed.py --data FOLDER [--battles 300] [--ends] [--out FILE.json] [--check 5]
 
 Same battles, encoder (minilm), batch size in battles, 512 tokens and kept text: both cut the raw text on the right.
-No evaluation and no loading is timed. On the way from the published recipe to ours one switch is changed at a time, so
-that the table says what each contributes; `--ends` leaves out the stops between. Steps are interleaved (A B C, A B C,
-...), because a shared machine's speed drifts; every setting goes once through all battles.
+No evaluation and no loading is timed. On the way from the published recipe to ours one switch is changed at a time,
+so that the table says what each contributes; `--ends` leaves out the stops between. Steps are interleaved (A B C,
+A B C), because a shared machine's speed drifts; every setting goes once through all battles.
 """
 
 import argparse
