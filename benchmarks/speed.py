@@ -19,12 +19,13 @@ from typing import Any
 import torch
 
 from pairrank.data_folder import find_data
+from pairrank.devices import choose_precision, cpu_has_bf16
 from pairrank.encoders import find_encoder
 from pairrank.files import write_json
 from pairrank.models.base import build
 from pairrank.models.baseline import Baseline
 from pairrank.text import Tokens
-from pairrank.training import choose_precision, cpu_has_bf16, targets_of
+from pairrank.training import targets_of
 
 
 @dataclass(frozen=True)

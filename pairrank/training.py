@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,13 +16,13 @@ from transformers.trainer_callback import PrinterCallback
 
 from pairrank.battles import Battles
 from pairrank.curves import history_rows
+from pairrank.devices import Precision, choose_precision, device
 from pairrank.encoders import quiet_transformers
 from pairrank.errors import UserError
 from pairrank.predictions import Proba
 from pairrank.scoring import log_loss
 from pairrank.terminal import shows_progress
 
-Precision = Literal["auto", "bf16", "fp16", "fp32"]
 Batch = dict[str, torch.Tensor]
 Collate = Callable[[list[npt.NDArray[np.int32]]], Batch]
 
@@ -95,39 +95,6 @@ def targets_of(battles: Battles, soft: bool = False, label_smoothing: float = 0.
     targets = battles.soft if soft and battles.soft is not None else np.eye(3)[battles.labels]
     smoothed: npt.NDArray[np.float64] = (1 - label_smoothing) * targets + label_smoothing / 3
     return smoothed
-
-
-def choose_precision(asked: str = "auto") -> str:
-    """What the device computes fast in: bf16 where the processor or GPU has it, fp16 on older GPUs, else fp32.
-
-    Raises UserError for fp16 without a GPU, which the Trainer would take without a word.
-    """
-    if asked == "fp16" and not torch.cuda.is_available():
-        raise UserError('precision = "fp16" needs a GPU, and there is none here: set it to "auto" (or "fp32").')
-    if asked != "auto":
-        return asked
-    if torch.cuda.is_available():
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-    return "bf16" if cpu_has_bf16() else "fp32"
-
-
-def cpu_has_bf16() -> bool:
-    """Whether this processor multiplies bf16 matrices in hardware; emulation is slower than fp32."""
-    probes = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
-    return any(probe() for probe in probes if probe)
-
-
-def device() -> torch.device:
-    """Where models run: the first GPU, or the processor."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def device_name(precision: str = "auto") -> str:
-    """The device in words, and the precision it computes in."""
-    where = (
-        torch.cuda.get_device_name(0) if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
-    )
-    return f"{where}, {choose_precision(precision)}"
 
 
 class _WithLoss(nn.Module):

@@ -15,7 +15,7 @@ FLOORS = [
     {"battles"},
     {"battle_files", "predictions"},
     {"folds", "scoring", "text", "features", "ratings", "simulate", "data_folder", "provenance", "curves"},
-    {"encoders", "entries"},
+    {"devices", "encoders", "entries"},
     {"training"},
     {"models"},
     {"models.base"},

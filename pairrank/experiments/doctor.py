@@ -4,11 +4,11 @@ from pathlib import Path
 
 from pairrank.battles import Battles
 from pairrank.data_folder import find_data
+from pairrank.devices import device_name
 from pairrank.encoders import PINNED, WHEELS, find_encoder
 from pairrank.errors import UserError
 from pairrank.experiments.console import say, show_repairs
 from pairrank.provenance import commit, versions
-from pairrank.training import device_name
 
 
 def doctor(data: Path | None) -> None:

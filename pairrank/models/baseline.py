@@ -13,13 +13,14 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 from pairrank.battles import Battles, concatenate
+from pairrank.devices import device_name
 from pairrank.encoders import Encoder, find_encoder, position_limit, quiet_transformers
 from pairrank.errors import UserError
 from pairrank.folds import hold_out
 from pairrank.models.base import register
 from pairrank.predictions import Proba, normalise
 from pairrank.text import Budget, Cells, Kept, Tokens, template_rows
-from pairrank.training import Batch, Recipe, Rows, device_name, fine_tune, predict_logits, softmax, targets_of
+from pairrank.training import Batch, Recipe, Rows, fine_tune, predict_logits, softmax, targets_of
 
 LABELS = {0: "Model A", 1: "Model B", 2: "Tie"}
 

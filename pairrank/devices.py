@@ -1,0 +1,42 @@
+"""What there is to compute on, and the precision it computes fast in."""
+
+from typing import Literal
+
+import torch
+
+from pairrank.errors import UserError
+
+Precision = Literal["auto", "bf16", "fp16", "fp32"]
+
+
+def choose_precision(asked: str = "auto") -> str:
+    """What the device computes fast in: bf16 where the processor or GPU has it, fp16 on older GPUs, else fp32.
+
+    Raises UserError for fp16 without a GPU, which the Trainer would take without a word.
+    """
+    if asked == "fp16" and not torch.cuda.is_available():
+        raise UserError('precision = "fp16" needs a GPU, and there is none here: set it to "auto" (or "fp32").')
+    if asked != "auto":
+        return asked
+    if torch.cuda.is_available():
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    return "bf16" if cpu_has_bf16() else "fp32"
+
+
+def cpu_has_bf16() -> bool:
+    """Whether this processor multiplies bf16 matrices in hardware; emulation is slower than fp32."""
+    probes = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+    return any(probe() for probe in probes if probe)
+
+
+def device() -> torch.device:
+    """Where models run: the first GPU, or the processor."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def device_name(precision: str = "auto") -> str:
+    """The device in words, and the precision it computes in."""
+    where = (
+        torch.cuda.get_device_name(0) if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
+    )
+    return f"{where}, {choose_precision(precision)}"
