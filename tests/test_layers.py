@@ -12,7 +12,7 @@ PACKAGE = ROOT / "pairrank"
 FLOORS = [
     {"errors", "terminal"},
     {"files", "turns"},
-    {"battles"},
+    {"battles", "composing"},
     {"battle_files", "predictions"},
     {"folds", "scoring", "text", "features", "ratings", "simulate", "data_folder", "provenance", "curves"},
     {"devices", "encoders", "entries"},

@@ -11,11 +11,12 @@ import pytest
 from pairrank import simulate as arena_module
 from pairrank.battle_files import read_battles
 from pairrank.battles import Battles, concatenate
+from pairrank.composing import wordings, words
 from pairrank.encoders import find_encoder
 from pairrank.errors import UserError
 from pairrank.folds import prompt_keys
 from pairrank.predictions import Predictions, read_predictions
-from pairrank.simulate import TIES, davidson, simulate, wordings, words, write_arena
+from pairrank.simulate import TIES, davidson, simulate, write_arena
 
 SAMPLE = Path(__file__).parents[1] / "Dataset" / "sample"
 FILES = ("train.csv", "train-truth.csv", "test.csv", "test-truth.csv")
@@ -235,7 +236,7 @@ def test_no_sentence_of_the_word_stock_stands_in_the_real_battles(arena):
     files = [path.read_text(encoding="utf-8", errors="replace") for path in sorted(arena.glob("*.csv"))]
     real = "\n".join(files).casefold()
     assert len(real) > 10_000
-    stock = (SAMPLE.parents[1] / "pairrank" / "simulate_words.toml").read_text(encoding="utf-8")
+    stock = (SAMPLE.parents[1] / "pairrank" / "composing_words.toml").read_text(encoding="utf-8")
     sentences = [s for facts in words().facts for fact in facts for s in fact]
     sentences += [s for s in re.findall(r'"([^"\n]{40,})"', stock) if "[" not in s and "{" not in s]
     assert [s for s in sentences if len(s) >= 40 and s.casefold() in real] == []
