@@ -57,6 +57,10 @@ class Battles:
     def __len__(self) -> int:
         return len(self.id)
 
+    def __repr__(self) -> str:
+        columns = [f.name for f in fields(self) if f.name != "repairs" and getattr(self, f.name) is not None]
+        return f"Battles({len(self):,} of them: {', '.join(columns)})"
+
     def take(self, rows: npt.NDArray[Any] | slice) -> Self:
         """The battles at `rows`: indices, a mask or a slice."""
         columns = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "repairs"}

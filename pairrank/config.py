@@ -172,8 +172,11 @@ def load_experiment(
         overrides=tuple(f"{key}={text}" for key, text in changes.items()),
         **whole,
     )
-    if experiment.soft_targets and parameters.get("soft_targets") is False:
-        raise UserError(f"{place}: soft_targets names a file, but [model] has soft_targets = false and ignores it.")
+    if experiment.soft_targets and parameters.get("soft_targets") is not True:
+        raise UserError(
+            f"{place}: soft_targets names a file, but the model does not learn from it: [model] needs "
+            "soft_targets = true, which not every model has."
+        )
     return experiment
 
 
@@ -202,6 +205,7 @@ def read_table(path: Path) -> dict[str, Any]:
 
 def _parse_change(change: str) -> tuple[str, str]:
     key, equals, text = (part.strip() for part in change.partition("="))
+    key = key.removeprefix("model.")  # as the file has it
     if not equals or not all(key.split(".")):
         raise UserError(f"--set {change}: expected key=value, such as --set training.epochs=1.")
     if key.split(".")[0] == "name":

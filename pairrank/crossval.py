@@ -51,6 +51,7 @@ def cross_validate(run: Run, folds: Sequence[int] | None = None, say: Say = lamb
     if test is not None and test.repairs:
         say(f"{run.data.path}: {len(test.repairs)} repairs in the test file; the first: {test.repairs[0]}")
     write_text(run.folder / RUN_FILE, experiment.to_toml())
+    (run.folder / "test.csv").unlink(missing_ok=True)
     for fold in folds if folds is not None else range(experiment.folds):
         _fold(run, fold, {"identity": identity, "data": data}, member == fold, say)
     done = finished_folds(run.folder, experiment.folds, identity)
@@ -71,8 +72,6 @@ def cross_validate(run: Run, folds: Sequence[int] | None = None, say: Say = lamb
         "log_loss": log_loss(whole.proba, train.labels[rows]),
         "accuracy": accuracy(whole.proba, train.labels[rows]),
         **_summary(list(done.values())),
-        "versions": versions(),
-        "commit": commit(),
         "identity": identity,
         "predictions": predictions_hash(whole),
     }
@@ -99,7 +98,10 @@ def _fold(run: Run, fold: int, start: dict[str, Any], scored_rows: np.ndarray[An
         raise UserError(f"{place}: all {len(scored):,} battles are in this fold, so there is none to learn from.")
     started = read_json(folder / "started.json")
     if done or not started or started.get("identity") != start["identity"]:
-        shutil.rmtree(folder, ignore_errors=True)
+        if done or started:
+            say(f"{place}: what was here is of another experiment, encoder or code, or damaged; starting anew")
+        if folder.exists():
+            shutil.rmtree(folder)
         run.test_file(fold).unlink(missing_ok=True)
         write_json(folder / "started.json", start)
     say(f"{place}: training on {len(seen):,} battles")
@@ -128,8 +130,12 @@ def _fold(run: Run, fold: int, start: dict[str, Any], scored_rows: np.ndarray[An
         "peak_memory_mb": peak_memory_mb(),
         "symmetric": model.symmetric,
         "report": report,
+        "versions": versions(),
+        "commit": commit(),
     }
     write_json(folder / "fold.json", result)
+    # Only now: a run that is killed while it predicts need not train again.
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     say(f"{place}: {len(scored):,} battles, {trained - begun:.0f} s{_score(result)}")
     for warning in report.get("warnings", []):
         say(f"{place}: {warning}")
@@ -156,7 +162,11 @@ def _summary(folds: list[dict[str, Any]]) -> dict[str, Any]:
         "peak_memory_mb": max(fold["peak_memory_mb"] for fold in folds),
         "parameters": reports[0].get("parameters"),
         "encoder": reports[0].get("encoder"),
-        "device": reports[0].get("device"),
+        "device": _all_of([report.get("device") for report in reports]),
+        "commit": _all_of([fold["commit"] for fold in folds]),
+        "versions": {
+            name: _all_of([fold["versions"].get(name) for fold in folds]) for name in folds[0]["versions"]
+        },
         "warnings": sorted({warning for report in reports for warning in report.get("warnings", [])}),
     }
     if all("tokens" in report for report in reports):
@@ -167,6 +177,11 @@ def _summary(folds: list[dict[str, Any]]) -> dict[str, Any]:
         }
         summary["lost_a_side"] = sum(report["lost_a_side"] for report in reports)
     return summary
+
+
+def _all_of(values: Sequence[str | None]) -> str | None:
+    """One word where the folds agree; all of them where a run was made on several machines or days."""
+    return ", ".join(sorted({value for value in values if value})) or None
 
 
 def _write_test(run: Run, folds: Sequence[int]) -> None:

@@ -25,7 +25,6 @@ class Entry:
 
 def entries_in(runs: Path, battles: Battles, say: Callable[[str], None] = lambda _: None) -> list[Entry]:
     """The runs in a folder that were made on these battles; `say` hears of those that are half-written."""
-    ids = set(battles.id.tolist())
     entries = []
     for file in sorted(runs.glob("[!.]*/metrics.json")):
         folder = file.parent
@@ -37,21 +36,36 @@ def entries_in(runs: Path, battles: Battles, say: Callable[[str], None] = lambda
         except UserError as error:
             say(f"Left out: {error}")
             continue
-        if ids.issuperset(predictions.id.tolist()):
-            # A folder that its user has renamed shows both names: neither may pass for another experiment.
-            label = metrics["label"] if metrics["label"] == folder.name else f"{folder.name} ({metrics['label']})"
-            entries.append(Entry(label, predictions, metrics, test))
+        if not is_of(metrics, battles):
+            say(f"Left out: {folder} is a run on other battles ({metrics['data']['name']}).")
+            continue
+        # A folder that its user has renamed shows both names: neither may pass for another experiment.
+        label = metrics["label"] if metrics["label"] == folder.name else f"{folder.name} ({metrics['label']})"
+        entries.append(Entry(label, predictions, metrics, test))
     return entries
 
 
-def published_entries(folder: Path, data: str) -> list[Entry]:
-    """The entries that `publish` wrote; raises UserError for predictions and a result that are not of one run."""
+def is_of(metrics: dict[str, Any], battles: Battles) -> bool:
+    """Whether a run was made on these battles, or on the first of them: the same ids are not enough."""
+    limit = metrics["experiment"]["split"].get("limit") or len(battles)
+    return bool(metrics["data"]["hash"] == battles.take(slice(limit)).content_hash())
+
+
+def published_entries(folder: Path, data: str, battles: Battles) -> list[Entry]:
+    """The entries that `publish` wrote.
+
+    Raises UserError for predictions and a result that are not of one run, or of a run on other battles.
+    """
     entries = []
     for file in sorted((folder / "predictions" / data).glob("[!.]*.csv")):
         predictions, label = read_predictions(file), file.name.removesuffix(".csv")
         metrics = read_json(folder / "results" / data / f"{label}.json") or {}
         if metrics:
             _refuse_borrowed(file, predictions, metrics)
+            if not is_of(metrics, battles):
+                raise UserError(
+                    f"{file}: published for other battles than those of --data, though called {data} too."
+                )
         test = folder / "submissions" / data / file.name
         entries.append(Entry(label, predictions, metrics, read_predictions(test) if test.is_file() else None))
     return entries

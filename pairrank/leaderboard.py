@@ -89,7 +89,8 @@ def build_leaderboard(
         prompts=len(set(keys.tolist())),
         references=tuple(dict.fromkeys(references)),
         floor=None if floor is None else float(floor.mean()),
-        rows=tuple(sorted(rows, key=lambda row: (row.log_loss, row.label))),
+        # A row that covers fewer battles has met others: it stands below the whole ones, whatever its score.
+        rows=tuple(sorted(rows, key=lambda row: (row.battles < len(battles), row.log_loss, row.label))),
     )
 
 
@@ -159,4 +160,6 @@ def _folds(metrics: dict[str, Any]) -> str | None:
     if not metrics:
         return None
     done, count = metrics["folds"], metrics["experiment"]["split"]["folds"]
-    return f"all {count}" if len(done) == count else f"{', '.join(map(str, done))} of {count}"
+    if len(done) == count:
+        return f"all {count}"
+    return f"{len(done)} of {count} (number {', '.join(map(str, done))})"

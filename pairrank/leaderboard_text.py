@@ -1,6 +1,7 @@
 """The leaderboard as text: Markdown for readers, JSON with every digit, and what must be said under the table."""
 
 import re
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -25,21 +26,17 @@ def to_markdown(board: Leaderboard, path: Path) -> None:
 
 def markdown(board: Leaderboard) -> str:
     """The whole table as Markdown, with what a reader must know to read it."""
-    columns = ["experiment", "encoder", "folds", "log loss ± s.e."]
-    columns += [f"Δ {name} [95 %]" for name in board.references]
-    columns += ["accuracy", "ECE"] + (["above floor"] if board.floor is not None else [])
-    columns += ["swap gap", "kept P / A / B", "lost a side", "parameters", "training s", "battles/s", "peak MB"]
-    columns += ["seed", "submittable"]
+    table = columns(board)
     lines = [
         f"# Leaderboard: {_escaped(board.data)}",
         "",
         f"{board.battles:,} battles with {board.prompts:,} distinct prompts. "
         "Out-of-fold log loss in nats, lower is better.",
         "",
-        "| " + " | ".join(map(_escaped, columns)) + " |",
-        "|" + "---|" * len(columns),
+        "| " + " | ".join(map(_escaped, table)) + " |",
+        "|" + "---|" * len(table),
     ]
-    lines += ["| " + " | ".join(_cells(row, board)) + " |" for row in board.rows]
+    lines += ["| " + " | ".join(map(_escaped, cells)) + " |" for cells in zip(*table.values(), strict=True)]
     lines += ["", *notes(board)]
     return "\n".join(lines) + "\n"
 
@@ -51,6 +48,11 @@ def notes(board: Leaderboard) -> list[str]:
         "both rows have predicted. They cover which battles were drawn, not the seed.",
         "Of twenty differences to one reference, about one looks real by chance.",
     ]
+    if any(row.battles < board.battles for row in board.rows):
+        lines.append(
+            "Rows that cover fewer battles stand below the others: their log loss is of those battles alone, and "
+            "only their differences compare."
+        )
     if board.floor is not None:
         lines.append(
             f"The battles are simulated: the true probabilities score {board.floor:.4f}, "
@@ -67,30 +69,45 @@ def difference_cell(difference: Difference | None) -> str:
     return f"{difference.mean:+.4f} [{difference.low:+.4f}, {difference.high:+.4f}]"
 
 
-def _cells(row: Row, board: Leaderboard) -> list[str]:
-    kept = None if row.kept is None else " / ".join(f"{100 * row.kept[text]:.0f} %" for text in TEXTS)
-    cells = [row.label, row.encoder, row.folds, f"{row.log_loss:.4f} ± {row.standard_error:.4f}"]
-    cells += [difference_cell(row.differences[name]) for name in board.references]
-    cells += [f"{100 * row.accuracy:.1f} %", f"{row.calibration_error:.3f}"]
-    if board.floor is not None:
-        cells.append(_shown(row.above_floor, "+.4f"))
-    cells += [
-        _shown(row.swap_gap, ".4f"),
-        kept,
-        _shown(row.lost_a_side, ","),
-        _shown(row.parameters, ","),
-        _shown(row.training_seconds, ",.0f"),
-        _shown(row.battles_per_second, ",.3g" if (row.battles_per_second or 0) < 100 else ",.0f"),
-        _shown(row.peak_memory_mb, ",.0f"),
-        _shown(row.seed, "d"),
-        None if row.submittable is None else ("yes" if row.submittable else "no"),
-    ]
-    return [DASH if cell is None else _escaped(cell) for cell in cells]
+def columns(board: Leaderboard) -> dict[str, list[str]]:
+    """Every column by its name: one cell a row, a dash where an entry cannot tell."""
+    floor = {"above floor": lambda row: _shown(row.above_floor, "+.4f")} if board.floor is not None else {}
+    deltas = {
+        f"Δ {name} [95 %]": lambda row, name=name: difference_cell(row.differences[name])
+        for name in board.references
+    }
+    cells: dict[str, Callable[[Row], str | None]] = {
+        "experiment": lambda row: row.label,
+        "encoder": lambda row: row.encoder,
+        "folds": lambda row: row.folds,
+        "battles": lambda row: f"{row.battles:,}",
+        "log loss ± s.e.": lambda row: f"{row.log_loss:.4f} ± {row.standard_error:.4f}",
+        **deltas,
+        **floor,
+        "accuracy": lambda row: f"{100 * row.accuracy:.1f} %",
+        "ECE": lambda row: f"{row.calibration_error:.3f}",
+        "swap gap": lambda row: _shown(row.swap_gap, ".4f"),
+        "kept P / A / B": lambda row: _kept(row.kept),
+        "lost a side": lambda row: _shown(row.lost_a_side, ","),
+        "parameters": lambda row: _shown(row.parameters, ","),
+        "training s": lambda row: _shown(row.training_seconds, ",.0f"),
+        "battles/s": lambda row: _shown(
+            row.battles_per_second, ",.3g" if (row.battles_per_second or 0) < 100 else ",.0f"
+        ),
+        "peak MB": lambda row: _shown(row.peak_memory_mb, ",.0f"),
+        "seed": lambda row: _shown(row.seed, "d"),
+        "submittable": lambda row: None if row.submittable is None else "yes" if row.submittable else "no",
+    }
+    return {name: [cell(row) or DASH for row in board.rows] for name, cell in cells.items()}
 
 
 def _escaped(cell: str) -> str:
     r"""A cell that cannot end before its time, whatever a label holds: no bare `|`, `\` or line break."""
     return " ".join(re.sub(r"([\\|`<])", r"\\\1", cell).split())
+
+
+def _kept(kept: dict[str, float] | None) -> str | None:
+    return None if kept is None else " / ".join(f"{100 * kept[text]:.0f} %" for text in TEXTS)
 
 
 def _shown(value: float | int | None, form: str) -> str | None:

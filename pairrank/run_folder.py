@@ -25,6 +25,8 @@ FOLD_KEYS = {
     "peak_memory_mb",
     "symmetric",
     "report",
+    "versions",
+    "commit",
 }
 """What fold.json holds; one that lacks any of it is damaged."""
 
@@ -44,9 +46,19 @@ class Run:
         if self.experiment.limit:
             battles = battles.take(slice(self.experiment.limit))
         if self.experiment.soft_targets:
+            self._refuse_leak(Path(self.experiment.soft_targets))
             teacher = read_predictions(self.experiment.soft_targets)
             battles = replace(battles, soft=teacher.align(battles.id, self.experiment.soft_targets).proba)
         return battles
+
+    def _refuse_leak(self, teacher: Path) -> None:
+        """A teacher's out-of-fold file knows the scored fold's winners too, from the models of the other folds."""
+        metrics = read_json(teacher.with_name("metrics.json"))
+        if metrics and metrics.get("data", {}).get("name") == self.data.name:
+            raise UserError(
+                f"soft_targets = {str(teacher)!r}: a run's out-of-fold predictions of these battles. The models "
+                "behind them have seen the winners of the fold that is scored. Use a teacher of other battles."
+            )
 
     @property
     def test(self) -> Battles | None:

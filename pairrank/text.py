@@ -20,7 +20,8 @@ Round = tuple[Tokens, Tokens, Tokens]
 WEIGHTS = (1, 2, 2)
 """How prompt, A and B share a window that all three would fill (as in the better public solutions)."""
 
-EMPTY: Tokens = np.zeros(0, dtype=np.int32)
+BLOCK = 1_000
+"""Battles tokenised at a time."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def tokenise(battles: Battles, tokenizer: Any, cells: Cells = "turns") -> list[l
     counts: list[int] = []
     for turns3 in zip(*(getattr(battles, name) for name in TEXTS), strict=True):
         columns = [(join_turns(t),) for t in turns3] if cells == "json" else turns3
-        counts.append(max(map(len, columns)))
+        counts.append(max(1, *map(len, columns)))
         for i in range(counts[-1]):
             # A line break between turns, for the tokenizers that see one.
             texts += [("\n" if i else "") + column[i] if i < len(column) else "" for column in columns]
@@ -141,10 +142,12 @@ def template_rows(
     if room < 3:
         least = window - room + 3
         raise UserError(f"a window of {window} tokens has no room for prompt, A and B: it takes {least} or more.")
-    rounds = tokenise(battles, tokenizer, cells)
     wrap = _wrapper(tokenizer)
-    rows, kept, lengths = [], np.zeros((len(rounds), 3), dtype=int), np.zeros((len(rounds), 3), dtype=int)
-    for i, conversation in enumerate(rounds):
+    rows, kept, lengths = [], np.zeros((len(battles), 3), dtype=int), np.zeros((len(battles), 3), dtype=int)
+    # In blocks, because the uncut tokens of 57,477 battles would take gigabytes.
+    blocks = (battles.take(slice(start, start + BLOCK)) for start in range(0, len(battles), BLOCK))
+    conversations = (conversation for block in blocks for conversation in tokenise(block, tokenizer, cells))
+    for i, conversation in enumerate(conversations):
         lengths[i] = [sum(len(turn[part]) for turn in conversation) for part in range(3)]
         if budget == "right":
             parts = tuple(np.concatenate(parts) for parts in zip(*conversation, strict=True))

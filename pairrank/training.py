@@ -1,7 +1,6 @@
 """Fine-tuning: the Trainer of transformers does the loop; this adds what battles need and nothing else."""
 
 import json
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
+from tqdm import tqdm
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
@@ -153,8 +153,8 @@ def fine_tune(
 ) -> History:
     """Train `module`, whose `forward(**batch)` returns logits (B, 3), in place.
 
-    Checkpoints are written to `folder` once an epoch and removed at the end; a call that finds a complete one goes
-    on from it and ends with the same weights as one that was never interrupted. `validation` must be training
+    Checkpoints are written to `folder` once an epoch, for the caller to remove; a call that finds a complete one
+    goes on from it and ends with the same weights as one that was never interrupted. `validation` must be training
     prompts: the scored fold has no part in choosing an epoch. Raises UserError if there is nothing to learn from,
     or the logits cease to be numbers.
     """
@@ -219,7 +219,6 @@ def fine_tune(
     history = History(history_rows(trainer.state.log_history))
     if watched and validation is not None:
         history.warnings = _stuck(history, train.targets, validation.targets)
-    shutil.rmtree(folder, ignore_errors=True)
     return history
 
 
@@ -242,10 +241,15 @@ def predict_logits(
     logits = np.zeros((len(tokens), 3))
     module.to(where).eval()
     with torch.inference_mode(), torch.autocast(where.type, dtype, enabled=dtype != torch.float32):
-        for start in range(0, len(order), batch_size):
+        steps = range(0, len(order), batch_size)
+        for start in tqdm(steps, "predicting", disable=not shows_progress(), leave=False):
             rows = order[start : start + batch_size]
             batch = {name: value.to(where) for name, value in collate([tokens[i] for i in rows]).items()}
             logits[rows] = module(**batch).double().cpu().numpy()
+    broken = np.flatnonzero(~np.isfinite(logits).all(axis=1)).tolist()
+    if broken and chosen != "fp32":
+        # One battle that overflows half precision must not lose a submission.
+        logits[broken] = predict_logits(module, [tokens[i] for i in broken], collate, batch_size, "fp32")
     return logits
 
 

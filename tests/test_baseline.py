@@ -18,6 +18,7 @@ from pairrank.models import baseline
 from pairrank.models.base import load_model, save_model
 from pairrank.models.baseline import Baseline
 from pairrank.scoring import log_loss
+from pairrank.text import template_rows
 from pairrank.training import History, Rows
 
 pytest_plugins = ["tiny_encoder"]
@@ -218,6 +219,28 @@ def test_the_names_of_the_models_are_no_input(tiny_bert: Path, monkeypatch, fitt
     named, _ = captured(monkeypatch, make(tiny_bert), replace(battles, **names))
     assert [row.tolist() for row in plain.tokens] == [row.tolist() for row in named.tokens]
     assert np.array_equal(fitted.predict_proba(battles), fitted.predict_proba(replace(battles, **names)))
+
+
+@pytest.mark.parametrize("budget", ["fair", "head+tail", "latest", "right"])
+@pytest.mark.parametrize("cells", ["turns", "json"])
+def test_budget_and_cells_reach_what_is_learned(tiny_bert: Path, monkeypatch, budget, cells):
+    """Held against the rows that text.py makes for the same policy; no two policies make the same rows."""
+    battles = arena_of_words(16)
+    many = tuple("the a of to and in" * 9 for _ in range(3))
+    long = replace(battles, response_a=object_array([(f"{i}", *many) for i in range(len(battles))]))
+    long = replace(long, prompt=object_array([(f"{p[0]}", "x", "y", "z") for p in long.prompt]))
+    long = replace(long, response_b=object_array([("no", "so", *many[:2]) for _ in range(len(battles))]))
+    model = make(tiny_bert, budget=budget, cells=cells, training=replace(FAST, hold_out=0.0))
+    rows, _ = captured(monkeypatch, model, long)
+    made = {}
+    for policy in ("fair", "head+tail", "latest", "right"):
+        for form in ("turns", "json"):
+            tokens, _ = template_rows(long, model.tokenizer_, WINDOW, policy, form)
+            made[policy, form] = [row.tolist() for row in tokens]
+    assert [row.tolist() for row in rows.tokens] == made[budget, cells]
+    # A JSON cell is one turn, so there is no older one to drop.
+    same = 2 if cells == "json" and budget in ("fair", "latest") else 1
+    assert sum(value == made[budget, cells] for value in made.values()) == same
 
 
 def test_battles_without_winners_cannot_be_learned(tiny_bert: Path):

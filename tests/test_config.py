@@ -94,7 +94,7 @@ def test_defaults_are_those_of_the_model():
         ),
         ('[model]\nname = "baseline"\ntraining = 3', "training = 3: expected"),
         ('[model]\nname = "baseline"\nbudget = "all"', "budget = 'all': expected one of 'fair', "),
-        ('[model]\nname = "baseline"\nencoder = "minilm"', "encoder = 'minilm': expected a list of str"),
+        ('[model]\nname = "baseline"\nencoder = 5', "encoder = 5: expected a list of str"),
         ('submittable = "no"\n[model]\nname = "prior"', "submittable = 'no': expected true or false"),
         ('about = 3\n[model]\nname = "prior"', "about = 3: expected a text"),
         ('soft_targets = true\n[model]\nname = "prior"', "soft_targets = True: expected the path"),
@@ -102,7 +102,7 @@ def test_defaults_are_those_of_the_model():
         ('about = "x"', "no model. Expected a table"),
         ("[model]\nname = 3", "no model. Expected a table"),
         ("about: x", "not TOML"),
-        ('soft_targets = "oof.csv"\n[model]\nname = "baseline"', "soft_targets = false and ignores it"),
+        ('soft_targets = "oof.csv"\n[model]\nname = "baseline"', "does not learn from it"),
     ],
 )
 def test_a_wrong_file_is_named_with_what_is_wrong(here, text, message):
@@ -277,3 +277,7 @@ def test_resolved_split_and_overrides_survive_the_round_trip(here):
     assert again.parameters == {"smoothing": 2.0}
     assert (again.salt, again.limit) == ('"odd" \\ salt\n', 5)
     assert again.label == experiment.label
+
+
+def test_one_name_stands_for_a_list_of_one():
+    assert load_experiment("baseline", ["encoder=minilm"]).parameters["encoder"] == ["minilm"]

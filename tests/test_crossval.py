@@ -42,7 +42,7 @@ def fits(run):
 
 
 def expected_fold(prompt: str, salt: str = "") -> int:
-    """DESIGN.md law 2, written out; these prompts need no normalising but for case."""
+    """The fold rule, written out; these prompts need no normalising but for case."""
     digest = hashlib.sha256(salt.encode() + b"\0" + prompt.casefold().encode()).digest()
     return int.from_bytes(digest[:8], "big") % 5
 

@@ -2,7 +2,7 @@
 
 import json
 import re
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +39,7 @@ def some_metrics(label, predictions, **more):
         "identity": "i",
         "predictions": predictions_hash(predictions),
         "experiment": {"submittable": True, "model": {"name": "m", "seed": 3}, "split": {"folds": 5}},
+        "data": {"name": "d", "hash": BATTLES.content_hash(), "battles": len(BATTLES)},
         "folds": [0, 1, 2, 3, 4],
         "log_loss": 9.0,
         "encoder": {"name": "enc", "sha256": "0123456789abcdef"},
@@ -191,7 +192,7 @@ def test_json_and_markdown_say_the_same(tmp_path):
         assert cells["accuracy"] == f"{100 * row['accuracy']:.1f} %"
         assert cells["ECE"] == f"{row['calibration_error']:.3f}"
         assert cells["above floor"] == f"{row['above_floor']:+.4f}"
-    assert table["other"]["folds"] == "1, 3 of 5"
+    assert table["other"]["folds"] == "2 of 5 (number 1, 3)"
     told = {
         "encoder": "enc (01234567)",
         "folds": "all 5",
@@ -237,8 +238,8 @@ def test_published_entries_make_the_same_table(tmp_path):
     entries[0] = Entry("prior", entries[0].predictions, entries[0].metrics, some_predictions(5))
     entries[1] = Entry(entries[1].label, entries[1].predictions, entries[1].metrics, some_predictions(6))
     publish(tmp_path, "d", entries)
-    again = published_entries(tmp_path, "d")
-    first = markdown(build_leaderboard("d", BATTLES, published_entries(tmp_path, "d"), ["prior"]))
+    again = published_entries(tmp_path, "d", BATTLES)
+    first = markdown(build_leaderboard("d", BATTLES, published_entries(tmp_path, "d", BATTLES), ["prior"]))
     assert first == markdown(build_leaderboard("d", BATTLES, entries, ["prior"]))
     # Only a whole run makes a submission.
     assert [file.name for file in (tmp_path / "submissions" / "d").iterdir()] == ["prior.csv"]
@@ -247,7 +248,7 @@ def test_published_entries_make_the_same_table(tmp_path):
     publish(tmp_path, "d", again)
     assert {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()} == before
     (tmp_path / "predictions" / "d" / ".7.prior.csv").write_text("half-written")
-    assert len(published_entries(tmp_path, "d")) == 3
+    assert len(published_entries(tmp_path, "d", BATTLES)) == 3
 
 
 def test_no_published_number_stays_with_anothers_predictions(tmp_path):
@@ -257,12 +258,12 @@ def test_no_published_number_stays_with_anothers_predictions(tmp_path):
         [Entry("x", some_predictions(0), some_metrics("x", some_predictions(0)), some_predictions(5))],
     )
     publish(tmp_path, "d", [Entry("x", some_predictions(1), {})])
-    (found,) = published_entries(tmp_path, "d")
+    (found,) = published_entries(tmp_path, "d", BATTLES)
     assert (found.metrics, found.test) == ({}, None)
     publish(tmp_path, "d", [entry("x", 0)])
     some_predictions(1).write(tmp_path / "predictions" / "d" / "x.csv")
     with pytest.raises(UserError, match=r"x\.csv: the numbers beside these predictions belong to others"):
-        published_entries(tmp_path, "d")
+        published_entries(tmp_path, "d", BATTLES)
 
 
 @pytest.fixture
@@ -283,7 +284,7 @@ def test_runs_are_entered_with_their_numbers(runs):
 
 
 def test_no_run_lends_its_numbers_to_anothers_predictions(runs):
-    """Mistake 14 of FIELD.md: a table whose numbers come from another config's run."""
+    """A table whose numbers come from another config's run."""
     metrics = runs / "prior+smoothing=50" / "metrics.json"
     sound = metrics.read_bytes()
     metrics.write_bytes((runs / "prior" / "metrics.json").read_bytes())
@@ -299,6 +300,28 @@ def test_no_run_lends_its_numbers_to_anothers_predictions(runs):
     assert len(said) == 2
 
 
+def test_a_run_on_other_battles_is_left_out_though_the_ids_are_the_same(runs):
+    others = replace(BATTLES, winner=np.roll(BATTLES.labels, 1))
+    said = []
+    assert entries_in(runs, others, said.append) == []
+    assert all("other battles" in line for line in said)
+    assert len(said) == 2
+
+
+def test_what_was_published_for_other_battles_is_refused(tmp_path):
+    publish(tmp_path, "d", [entry("prior")])
+    with pytest.raises(UserError, match="other battles"):
+        published_entries(tmp_path, "d", replace(BATTLES, winner=np.roll(BATTLES.labels, 1)))
+
+
+def test_a_row_that_covers_fewer_battles_stands_below(tmp_path):
+    """One battle predicted as it came scores 0, and says less than forty that score 1."""
+    sure = Predictions(BATTLES.id[:1], np.eye(3)[BATTLES.labels[:1]])
+    board = build_leaderboard("arena", BATTLES, [entry("prior"), Entry("sure", sure, {})])
+    assert [row.label for row in board.rows] == ["prior", "sure"]
+    assert "| sure | – | – | 1 |" in markdown(board)
+
+
 def test_a_renamed_run_does_not_pass_for_the_plain_experiment(runs):
     (runs / "prior").rename(runs / "old")
     (runs / "prior+smoothing=50").rename(runs / "prior")
@@ -309,9 +332,10 @@ def test_the_committed_leaderboard_can_be_rebuilt(arena):
     committed = ROOT / "benchmarks" / "LEADERBOARD.md"
     if not committed.is_file():
         pytest.skip("benchmarks/LEADERBOARD.md has not been made yet")
-    entries = published_entries(ROOT / "benchmarks", "arena")
+    battles = DataFolder(arena).train
+    entries = published_entries(ROOT / "benchmarks", "arena", battles)
     kept = json.loads((ROOT / "benchmarks" / "leaderboard.json").read_text(encoding="utf-8"))
-    board = build_leaderboard("arena", DataFolder(arena).train, entries, kept["references"])
+    board = build_leaderboard("arena", battles, entries, kept["references"])
     assert markdown(board) == committed.read_text(encoding="utf-8")
     assert json.loads(json.dumps(asdict(board))) == kept
 

@@ -259,7 +259,7 @@ def test_an_unknown_parameter_is_told_the_nearest_even_within_a_table():
 @pytest.mark.parametrize(
     ("key", "value", "expected"),
     [
-        ("words", "one", "a list of str"),
+        ("words", 1, "a list of str"),
         ("words", ["one", 2], "a list of str"),
         ("pair", "one", "a list of str"),
         ("kind", "fency", "one of 'plain', 'fancy'"),

@@ -234,3 +234,12 @@ def test_the_saved_logistic_model_is_readable(train: Battles, tmp_path: Path) ->
     assert kept["margin"]["intercept"] == [0.0]
     # The longer answer wins in these battles.
     assert kept["margin"]["weights"][0][0] > 0
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [{"rounds": 0}, {"leaves": 1}, {"penalty": 0.0}, {"column_share": 2.0}, {"row_share": 0.0}, {"clip": -1.0}],
+)
+def test_senseless_settings_are_refused_before_any_work(setting):
+    with pytest.raises(UserError, match=next(iter(setting))):
+        Structure(**setting)

@@ -178,11 +178,50 @@ def test_a_step_follows_the_mean_cross_entropy_of_soft_targets(tmp_path: Path):
     torch.testing.assert_close(seen, [p.grad for p in module.parameters()], atol=1e-7, rtol=1e-5)
 
 
-def test_a_rate_of_zero_leaves_the_weights_and_no_rubbish(tmp_path: Path):
+def test_a_rate_of_zero_leaves_the_weights_and_only_checkpoints(tmp_path: Path):
     module, history = train(tmp_path, replace(RECIPE, learning_rate=0))
     assert same_weights(module, Bag())
     assert len(history.rows) == 3
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoints"]
+
+
+@pytest.mark.parametrize("grouped", [True, False])
+def test_the_recipe_reaches_the_trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, grouped):
+    seen = []
+
+    class Stop(Exception):  # noqa: N818
+        pass
+
+    def keep(*_, args, **__):
+        seen.append(args)
+        raise Stop
+
+    monkeypatch.setattr(training, "Trainer", keep)
+    recipe = replace(
+        RECIPE, warmup=0.3, weight_decay=0.07, precision="bf16", accumulation=2, group_by_length=grouped, epochs=5
+    )
+    with pytest.raises(Stop):
+        train(tmp_path, recipe)
+    (made,) = seen
+    assert (made.warmup_steps, made.weight_decay, made.bf16, made.fp16) == (0.3, 0.07, True, False)
+    assert (made.gradient_accumulation_steps, made.num_train_epochs, made.learning_rate) == (2, 5, 0.01)
+    assert made.per_device_train_batch_size == RECIPE.batch_size
+    assert made.train_sampling_strategy == ("group_by_length" if grouped else "random")
+
+
+class Overflowing(nn.Module):
+    """Overflows in half precision, as a long text may on an older GPU."""
+
+    def forward(self, input_ids: torch.Tensor, **_: torch.Tensor) -> torch.Tensor:
+        half = torch.is_autocast_enabled("cpu")
+        logits = input_ids[:, :1].float() * torch.tensor([0.1, 0.2, 0.3])
+        return torch.where((input_ids[:, :1] == 3) & half, torch.nan, logits)
+
+
+def test_a_row_that_overflows_half_precision_is_computed_in_fp32():
+    rows = [np.array([i, 1], dtype=np.int32) for i in (2, 3, 4)]
+    logits = predict_logits(Overflowing(), rows, collate, 2, "bf16")
+    assert logits == pytest.approx(np.outer([2, 3, 4], [0.1, 0.2, 0.3]), rel=1e-6)
 
 
 def test_nothing_to_learn_from_is_said(tmp_path: Path):
@@ -359,7 +398,10 @@ def test_a_training_killed_and_started_again_ends_as_one_that_was_not(tmp_path: 
     assert counted.left == 0
     assert same_weights(counted, module)
     assert measured(resumed) == measured(history)
-    assert not folder.exists()
+    # What the caller has not removed yet ends the same training at once: no batch is learned again.
+    finished = Mortal(0)
+    assert measured(fine_tune(finished, some_rows(16), watch, collate, LONG, folder)) == measured(history)
+    assert same_weights(finished, module)
 
 
 def test_dropout_was_on_so_that_the_test_above_is_not_vacuous(tmp_path: Path, uninterrupted):

@@ -19,7 +19,7 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            message = "\nInterrupted. Finished folds and epochs are kept: the same command goes on from there."
+            message = "\nInterrupted. Nothing is half-written; `run` goes on from its finished folds and epochs."
             print(message, file=sys.stderr)
             sys.exit(130)
 

@@ -12,7 +12,7 @@ from pairrank.experiments.console import say, show_board, show_count, show_repai
 from pairrank.leaderboard import Leaderboard, build_leaderboard
 from pairrank.leaderboard_text import to_json, to_markdown
 from pairrank.predictions import read_predictions
-from pairrank.provenance import read_metrics
+from pairrank.provenance import read_json, read_metrics
 from pairrank.run_folder import current_folds, load_fold_models, predict_with, read_kept, start_run
 
 NO_NAME = set('/\\:*?"<>|')
@@ -46,6 +46,8 @@ def run(
             first = experiment.parameters["encoder"][0]
             say(f"{first} cannot be had here; using {each.experiment.encoder}, and the run's name says so.")
         cross_validate(each, sorted(set(folds)) if folds else None, say)
+        if each.test is None:
+            say(f"{source.path} has no test.csv, so there are no test predictions to submit.")
         say(f"Written: {each.folder}")
     entries = entries_in(home, source.train, say)
     references = ["prior"] if "prior" in [entry.label for entry in entries] else []
@@ -82,7 +84,9 @@ def compare(
     """Gather runs, published results and added files, score them, show and write the table."""
     source = _data(data)
     home = _home(runs, source)
-    entries = {entry.label: entry for entry in published_entries(target, source.name)} if target else {}
+    entries = (
+        {entry.label: entry for entry in published_entries(target, source.name, source.train)} if target else {}
+    )
     entries |= {entry.label: entry for entry in entries_in(home, source.train, say)}
     for argument in add:
         entry = _added(argument)
@@ -100,6 +104,9 @@ def compare(
         say(f"There is no prior here: differences are taken to {named[0]}. Another: --reference NAME.")
     board = build_leaderboard(source.name, source.train, list(entries.values()), named, source.truth)
     if target:
+        before = read_json(target / "leaderboard.json") or {"data": source.name}
+        if before["data"] != source.name:
+            raise UserError(f"--publish {target}: holds the leaderboard of {before['data']}. Give another folder.")
         publish(target, source.name, list(entries.values()))
     _write_board(board, target or home)
     show_board(board)
@@ -123,6 +130,7 @@ def submit(name: str, data: Path | None, runs: Path | None, out: Path) -> None:
             f"{folder}: only fold {', '.join(map(str, done))} of {count} is trained, and a submission is the "
             f"mean of all. Finish the run with: run {folder / RUN_FILE}{options}"
         )
+    say(f"Submitting {folder}, trained on {metrics['data']['battles']:,} battles of {metrics['data']['name']}.")
     show_repairs(test.repairs)
     seen = {fold["test_hash"] for fold in current_folds(folder).values()} == {test.content_hash()}
     predictions = read_kept(folder / "test.csv", test.id) if seen else None
@@ -148,8 +156,11 @@ def predict(name: str, file: Path, out: Path, data: Path | None, runs: Path | No
 
     _refuse_folder(out)
     folder = _run_folder(name, _home(runs, find_data(data)))
-    models = load_fold_models(folder)
-    if not is_complete(read_metrics(folder)):
+    models, metrics = load_fold_models(folder), read_metrics(folder)
+    say(
+        f"Predicting with {folder}, trained on {metrics['data']['battles']:,} battles of {metrics['data']['name']}."
+    )
+    if not is_complete(metrics):
         say(f"{folder.name}: only {len(models)} of its folds are trained; predicting with those.")
     count = repaired = 0
     with written_whole(out) as beside, beside.open("w", encoding="utf-8", newline="") as target:
@@ -204,7 +215,8 @@ def _run_folder(name: str, home: Path) -> Path:
     there = sorted(file.parent.name for file in home.glob("[!.]*/metrics.json"))
     label = _full_label(name, there)
     if label not in there:
-        raise UserError(f"{unknown('run', name, there)} Looked in {home}. Make it with: run {name}")
+        remedy = f" Make it with: run {name}" if name in experiment_files() else ""
+        raise UserError(f"{unknown('run', name, there)} Looked in {home} for finished runs.{remedy}")
     return home / label
 
 

@@ -9,9 +9,9 @@ from rich.table import Table
 from rich.text import Text
 
 from pairrank.leaderboard import Leaderboard
-from pairrank.leaderboard_text import DASH, difference_cell, notes
+from pairrank.leaderboard_text import columns, notes
 
-WIDE = 200
+WIDE = 400
 """Characters a line where the output is no terminal, such as a file or another program."""
 
 SHOWN_REPAIRS = 10
@@ -62,24 +62,21 @@ def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]
 
 def show_board(board: Leaderboard) -> None:
     """The leaderboard's columns that fit, the most important first; the files have them all."""
-    columns = {"experiment": [row.label for row in board.rows]}
-    columns["log loss"] = [f"{row.log_loss:.4f} ± {row.standard_error:.4f}" for row in board.rows]
-    if board.floor is not None:
-        columns["above floor"] = [
-            DASH if row.above_floor is None else f"{row.above_floor:+.4f}" for row in board.rows
-        ]
-    for name in board.references:
-        columns[f"Δ {name} [95 %]"] = [difference_cell(row.differences[name]) for row in board.rows]
-    columns["folds"] = [row.folds or DASH for row in board.rows]
-    columns["accuracy"] = [f"{row.accuracy:.1%}" for row in board.rows]
+    table = columns(board)
+    deltas = [name for name in table if name.startswith("Δ")]
+    first = ["experiment", "log loss ± s.e.", "above floor", *deltas, "folds", "battles", "accuracy"]
+    ordered = {name: table[name] for name in [*first, *table] if name in table}
     room = _width() - 1
     shown: list[str] = []
-    for name, cells in columns.items():
+    for name, cells in ordered.items():
         room -= max(map(cell_len, [name, *cells])) + 3
         if room >= 0 or len(shown) < 2:
             shown.append(name)
-    rows = list(zip(*(columns[name] for name in shown), strict=True))
-    show_table(f"Leaderboard: {board.data}", shown, rows, whole="log loss")
+    rows = list(zip(*(table[name] for name in shown), strict=True))
+    names = [name.removesuffix(" ± s.e.") for name in shown]
+    show_table(f"Leaderboard: {board.data}", names, rows, whole="log loss")
+    if len(shown) < len(table):
+        say(f"Not shown, for want of room: {', '.join(name for name in table if name not in shown)}.")
     for line in filter(None, notes(board)):
         say(line)
 

@@ -6,12 +6,14 @@ from typing import Self
 
 import numpy as np
 import numpy.typing as npt
+from tqdm import tqdm
 
 from pairrank.battles import Battles
 from pairrank.errors import UserError, unknown
 from pairrank.features.contexts import PAIRS, PROMPTS
 from pairrank.features.reading import Reading
 from pairrank.features.sides import SIDES
+from pairrank.terminal import shows_progress
 
 Columns = npt.NDArray[np.float64]
 
@@ -50,7 +52,9 @@ def features(battles: Battles, groups: Sequence[str] | None = None) -> Features:
     side_names, even_names = tuple(empty[0]), tuple(empty[2])
     sides = np.empty((2, len(battles), len(side_names)))
     context = np.empty((len(battles), len(even_names)))
-    for row, texts in enumerate(zip(battles.prompt, battles.response_a, battles.response_b, strict=True)):
+    rows = zip(battles.prompt, battles.response_a, battles.response_b, strict=True)
+    watched = tqdm(rows, "features", len(battles), disable=not shows_progress(), leave=False, delay=2)
+    for row, texts in enumerate(watched):
         of_a, of_b, shared = _measures(texts, chosen)
         sides[0, row], sides[1, row] = list(of_a.values()), list(of_b.values())
         context[row] = list(shared.values())

@@ -85,6 +85,8 @@ def from_mapping(cls: type, values: Mapping[str, Any], place: str) -> Any:
     hints = typing.get_type_hints(cls)
     complaints, ready = [], {}
     for key, value in values.items():
+        if isinstance(value, str) and hints.get(key) == list[str]:
+            value = [value]  # one name is a list of one
         if key not in known:
             complaints.append(unknown("parameter", key, known))
         elif dataclasses.is_dataclass(hints[key]) and isinstance(value, Mapping):

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from pairrank.battles import Battles
+from pairrank.errors import UserError
 from pairrank.files import write_json
 from pairrank.models.base import register
 from pairrank.predictions import Proba, normalise
@@ -21,13 +22,16 @@ class Prior:
     smoothing: float = 1.0
     """Battles added to each outcome before counting, so that none is impossible."""
 
+    def __post_init__(self) -> None:
+        if self.smoothing < 0:
+            raise UserError(f"smoothing = {self.smoothing}: expected 0 or more.")
+
     symmetric: ClassVar[bool] = False
     """A fold's winners are not exactly balanced, so a swap would show."""
 
     def fit(self, train: Battles, folder: Path | None = None) -> Self:
-        """Count winners, or add up soft labels where there are some."""
-        counts = np.bincount(train.labels, minlength=3) if train.soft is None else train.soft.sum(axis=0)
-        counts = counts + self.smoothing
+        """Count winners."""
+        counts = np.bincount(train.labels, minlength=3) + self.smoothing
         self.proba_: list[float] = normalise(counts[None, :])[0].tolist()
         return self
 

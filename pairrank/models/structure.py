@@ -77,8 +77,24 @@ class Structure:
         if not set(self.groups) & set(SIDES):
             listed = ", ".join(SIDES)
             wrong.append(f"groups = {list(self.groups)}: they cannot tell A from B. Add one of {listed}.")
-        if self.seeds < 1:
-            wrong.append(f"seeds = {self.seeds}: expected 1 or more.")
+        bounds = {
+            "penalty": (self.penalty > 0, "above 0"),
+            "clip": (self.clip > 0, "above 0"),
+            "rounds": (self.rounds >= 1, "1 or more"),
+            "tie_rounds": (self.tie_rounds >= 1, "1 or more"),
+            "learning_rate": (self.learning_rate > 0, "above 0"),
+            "leaves": (self.leaves >= 2, "2 or more"),
+            "min_leaf": (self.min_leaf >= 1, "1 or more"),
+            "leaf_penalty": (self.leaf_penalty >= 0, "0 or more"),
+            "column_share": (0 < self.column_share <= 1, "a share above 0, at most 1"),
+            "row_share": (0 < self.row_share <= 1, "a share above 0, at most 1"),
+            "seeds": (self.seeds >= 1, "1 or more"),
+            "seed": (self.seed >= 0, "0 or more"),
+            "threads": (self.threads >= 1, "1 or more"),
+        }
+        wrong += [
+            f"{key} = {getattr(self, key)}: expected {what}." for key, (good, what) in bounds.items() if not good
+        ]
         if wrong:
             raise UserError(" ".join(wrong))
 
