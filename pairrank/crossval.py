@@ -27,10 +27,10 @@ from pairrank.provenance import (
     versions,
 )
 from pairrank.run_folder import Run, finished_folds, read_fold, read_kept, refuse_other_battles
-from pairrank.scoring import accuracy, log_loss, swap_gap
+from pairrank.scoring import accuracy, flip_rate, log_loss, swap_gap
 
-SWAPPED = 500
-"""Battles of a fold that are predicted in both orders to measure the swap gap."""
+SWAPPED = 200
+"""Battles of a fold that are predicted in both orders to measure swap gap and flip rate."""
 
 Say = Callable[[str], None]
 
@@ -114,7 +114,7 @@ def _fold(run: Run, fold: int, start: dict[str, Any], scored_rows: np.ndarray[An
     predicted = time.perf_counter()
     report = _plain(model.report())
     some = scored.take(slice(SWAPPED))
-    gap = swap_gap(proba[:SWAPPED], model.predict_proba(some.swap())) if len(some) else 0.0
+    swapped = model.predict_proba(some.swap())
     Predictions(scored.id, proba).write(folder / "oof.csv")
     if test is not None:
         Predictions(test.id, model.predict_proba(test)).write(run.test_file(fold))
@@ -126,7 +126,8 @@ def _fold(run: Run, fold: int, start: dict[str, Any], scored_rows: np.ndarray[An
         "log_loss": log_loss(proba, scored.labels) if len(scored) else None,
         "training_seconds": trained - begun,
         "predict_seconds": predicted - trained,
-        "swap_gap": gap,
+        "swap_gap": swap_gap(proba[:SWAPPED], swapped) if len(some) else 0.0,
+        "flip_rate": flip_rate(proba[:SWAPPED], swapped) if len(some) else 0.0,
         "peak_memory_mb": peak_memory_mb(),
         "symmetric": model.symmetric,
         "report": report,
@@ -156,7 +157,10 @@ def _summary(folds: list[dict[str, Any]]) -> dict[str, Any]:
     reports = [fold["report"] for fold in folds]
     summary: dict[str, Any] = {
         "symmetric": folds[0]["symmetric"],
-        "swap_gap": sum(fold["swap_gap"] * fold["battles"] for fold in folds) / battles,
+        **{
+            name: sum(fold[name] * fold["battles"] for fold in folds) / battles
+            for name in ("swap_gap", "flip_rate")
+        },
         "training_seconds": sum(fold["training_seconds"] for fold in folds),
         "battles_per_second": battles / seconds if seconds else None,
         "peak_memory_mb": max(fold["peak_memory_mb"] for fold in folds),

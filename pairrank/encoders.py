@@ -3,16 +3,16 @@
 import functools
 import os
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from pairrank.errors import UserError
+from pairrank.fetching import SPLIT, damage, fetched
 from pairrank.files import sha256_of
-from pairrank.terminal import shows_progress
+from pairrank.terminal import quiet_transformers
 
 PROBE_SECONDS = 3.0
 """How long the one reachability probe of a process may take; a look-up without it takes up to 47 s to give up."""
@@ -54,6 +54,13 @@ WHEELS = {
 """all-MiniLM-L6-v2: 6 layers, 384 wide, 22.7 M parameters, Apache-2.0."""
 
 
+STATIC = {"minilm-static": "minilm"}
+"""Encoders that are made from another on first use, and which: a vector a token, no layers."""
+
+CATALOGUE = (*WHEELS, *STATIC, *SPLIT)
+"""Every name that is no folder and no hub id."""
+
+
 @dataclass(frozen=True)
 class Encoder:
     """An encoder that can be loaded from a folder."""
@@ -90,11 +97,15 @@ def _find(name: str) -> Encoder | str:
     """The encoder of this name, or the reason why it cannot be had."""
     if name in WHEELS:
         return _from_wheel(name, WHEELS[name])
+    if name in STATIC:
+        return _made_static(name, STATIC[name])
+    if name in SPLIT:
+        return _from_cache(name)
     if Path(name).is_dir():
         return _from_folder(name, Path(name))
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
         return _from_hub(name)
-    return f"no such folder, and no name of the catalogue ({', '.join(WHEELS)})"
+    return f"no such folder, and no name of the catalogue ({', '.join(CATALOGUE)})"
 
 
 def _from_wheel(name: str, wheel: Wheel) -> Encoder | str:
@@ -113,6 +124,21 @@ def _from_wheel(name: str, wheel: Wheel) -> Encoder | str:
         if (found := sha256_of(folder / file)) != expected:
             return f"{wheel.package}: {file} has SHA-256 {found}, expected {expected}. Nothing of it was loaded"
     return Encoder(name, folder, wheel.sha256["model.safetensors"])
+
+
+def _made_static(name: str, source: str) -> Encoder | str:
+    found = _find(source)
+    if isinstance(found, str):
+        return f"is made from {source}, and {found}"
+    from pairrank.static_encoder import static_encoder
+
+    return _from_folder(name, static_encoder(found.folder, found.sha256))
+
+
+def _from_cache(name: str) -> Encoder | str:
+    if wrong := damage(name):
+        return f"{wrong}. Fetch it with: python -m pairrank.experiments fetch-encoder {name}"
+    return Encoder(name, fetched(name), SPLIT[name].sha256["model.safetensors"])
 
 
 def _from_folder(name: str, folder: Path) -> Encoder | str:
@@ -181,21 +207,3 @@ def position_limit(module: Any) -> int | None:
             unused = 0 if part.padding_idx is None else part.padding_idx + 1
             return int(part.num_embeddings) - unused
     return None
-
-
-@contextmanager
-def quiet_transformers() -> Iterator[None]:
-    """Loading and saving without the report of newly made weights and, off a terminal, without progress bars."""
-    from transformers.utils import logging as untyped
-
-    logging: Any = untyped
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    if bars and not shows_progress():
-        logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars and not shows_progress():
-            logging.enable_progress_bar()

@@ -21,6 +21,13 @@ END = "\0end of file"
 """A line of its own after the last one: a quote that never closes swallows it, which gives the quote away."""
 
 
+def cache_folder() -> Path:
+    """What pairrank can make again and keeps between runs: $PAIRRANK_CACHE, or pairrank in the user's cache."""
+    given = os.environ.get("PAIRRANK_CACHE")
+    base = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA")
+    return Path(given) if given else (Path(base) if base else Path.home() / ".cache") / "pairrank"
+
+
 @contextmanager
 def written_whole(target: Path) -> Iterator[Path]:
     """A path beside `target` to write to; it takes the target's place only if the block ends without an error.

@@ -39,6 +39,8 @@ class Row:
     above_floor: float | None
     """Log loss minus that of the true probabilities on the same battles; simulated data only."""
     swap_gap: float | None
+    flip_rate: float | None
+    """Share of battles whose likeliest outcome is another when A and B change places."""
     kept: dict[str, float] | None
     lost_a_side: int | None
     parameters: int | None
@@ -143,6 +145,7 @@ def _row(
         calibration_error=expected_calibration_error(proba, winner),
         above_floor=None if floor is None else float((own - floor)[covered].mean()),
         swap_gap=metrics.get("swap_gap"),
+        flip_rate=metrics.get("flip_rate"),
         kept=metrics.get("kept"),
         lost_a_side=metrics.get("lost_a_side"),
         parameters=metrics.get("parameters"),

@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from pairrank.battles import WINNERS, Objects, object_array
+from pairrank.battles import WINNERS, Objects, Winner, object_array
 from pairrank.errors import UserError, gather
 from pairrank.files import csv_rows, written_whole
 from pairrank.turns import repair_text
@@ -127,6 +127,11 @@ def geometric_mean(members: Sequence[Predictions]) -> Predictions:
         members[0].align(member.id, "the first of the predictions to average")
     logs = [np.log(np.clip(member.align(ids, "predictions to average").proba, 1e-15, None)) for member in members]
     return Predictions(ids, normalise(np.exp(np.mean(logs, axis=0))))
+
+
+def average_orders(straight: Proba, swapped: Proba) -> Proba:
+    """The geometric mean of (n, 3) probabilities of battles and of the swapped battles, read back: symmetric."""
+    return normalise(np.sqrt(straight * swapped[:, [Winner.B, Winner.A, Winner.TIE]]))
 
 
 def _number(cell: str) -> float:

@@ -16,7 +16,7 @@ import psutil
 from pairrank.errors import UserError
 from pairrank.predictions import Predictions, prediction_lines
 
-PACKAGES = ("numpy", "scikit-learn", "lightgbm", "torch", "transformers", "accelerate")
+PACKAGES = ("numpy", "scikit-learn", "lightgbm", "torch", "transformers", "sentence-transformers", "accelerate")
 
 
 def versions() -> dict[str, str]:

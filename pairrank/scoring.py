@@ -52,10 +52,13 @@ def expected_calibration_error(proba: NDArray[np.floating], winner: Labels, bins
 
 def swap_gap(straight: NDArray[np.floating], swapped: NDArray[np.floating]) -> float:
     """The mean largest difference between a battle's prediction and that of its swapped twin, read back."""
-    if np.shape(straight) != np.shape(swapped):
-        raise ValueError(f"{np.shape(straight)} and {np.shape(swapped)} probabilities are not of the same battles")
-    back = np.asarray(swapped)[:, [Winner.B, Winner.A, Winner.TIE]]
-    return float(np.abs(np.asarray(straight) - back).max(axis=1).mean())
+    return float(np.abs(np.asarray(straight) - _read_back(straight, swapped)).max(axis=1).mean())
+
+
+def flip_rate(straight: NDArray[np.floating], swapped: NDArray[np.floating]) -> float:
+    """The share of battles whose likeliest outcome is another one for their swapped twin, read back."""
+    back = _read_back(straight, swapped)
+    return float((np.argmax(straight, axis=1) != back.argmax(axis=1)).mean())
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,13 @@ def paired_difference(
     difference = np.asarray(losses, dtype=np.float64) - np.asarray(reference, dtype=np.float64)
     low, high = np.quantile(bootstrap_means(difference, groups, seed=seed), [0.025, 0.975])
     return Difference(float(difference.mean()), float(low), float(high))
+
+
+def _read_back(straight: NDArray[np.floating], swapped: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Predictions for swapped battles as predictions for the battles; ValueError if they are of others."""
+    if np.shape(straight) != np.shape(swapped):
+        raise ValueError(f"{np.shape(straight)} and {np.shape(swapped)} probabilities are not of the same battles")
+    return np.asarray(swapped)[:, [Winner.B, Winner.A, Winner.TIE]]
 
 
 def _check_rows(proba: NDArray[np.floating], winner: Labels) -> None:

@@ -1,6 +1,6 @@
 """Prompt, A and B share a window fairly: what one leaves unused goes to the others, and A and B are equals."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -9,13 +9,13 @@ import numpy.typing as npt
 
 from pairrank.battles import TEXTS, Battles
 from pairrank.errors import UserError
-from pairrank.turns import join_turns
+from pairrank.turns import Turns, join_turns
 
 Budget = Literal["fair", "head+tail", "latest", "right"]
 Cells = Literal["turns", "json"]
 Tokens = npt.NDArray[np.int32]
-Round = tuple[Tokens, Tokens, Tokens]
-"""The tokens of one turn of the prompt and of its two answers."""
+Round = tuple[Tokens, ...]
+"""The tokens of one turn of each text: of the prompt and its two answers, or of one side."""
 
 WEIGHTS = (1, 2, 2)
 """How prompt, A and B share a window that all three would fill (as in the better public solutions)."""
@@ -100,21 +100,31 @@ def tokenise(battles: Battles, tokenizer: Any, cells: Cells = "turns") -> list[l
     With `cells="json"` a text is one turn: the JSON list as it stands in the competition's file, brackets and
     quotes included, which is what the published notebook feeds its model.
     """
-    texts: list[str] = []
-    counts: list[int] = []
-    for turns3 in zip(*(getattr(battles, name) for name in TEXTS), strict=True):
-        columns = [(join_turns(t),) for t in turns3] if cells == "json" else turns3
-        counts.append(max(1, *map(len, columns)))
-        for i in range(counts[-1]):
+    texts = list(zip(*(getattr(battles, name) for name in TEXTS), strict=True))
+    if cells == "json":
+        texts = [tuple((join_turns(turns),) for turns in battle) for battle in texts]
+    return tokenise_turns(texts, tokenizer)
+
+
+def tokenise_turns(texts: Sequence[tuple[Turns, ...]], tokenizer: Any) -> list[list[Round]]:
+    """The tokens of every turn of texts that belong together, such as a prompt and an answer, filled where ragged."""
+    flat: list[str] = []
+    counts = [max(1, *map(len, parts)) for parts in texts]
+    for parts, count in zip(texts, counts, strict=True):
+        for i in range(count):
             # A line break between turns, for the tokenizers that see one.
-            texts += [("\n" if i else "") + column[i] if i < len(column) else "" for column in columns]
-    tokens = [np.array(t, dtype=np.int32) for t in encode(tokenizer, texts)]
-    rounds: list[list[Round]] = []
-    start = 0
-    for count in counts:
-        rounds.append([(tokens[i], tokens[i + 1], tokens[i + 2]) for i in range(start, start + 3 * count, 3)])
-        start += 3 * count
-    return rounds
+            flat += [("\n" if i else "") + turns[i] if i < len(turns) else "" for turns in parts]
+    tokens = iter([np.array(t, dtype=np.int32) for t in encode(tokenizer, flat)])
+    return [
+        [tuple(next(tokens) for _ in parts) for _ in range(count)]
+        for parts, count in zip(texts, counts, strict=True)
+    ]
+
+
+def rounds_of(battles: Battles, tokenizer: Any, cells: Cells = "turns") -> Iterator[list[Round]]:
+    """`tokenise` in blocks, because the uncut tokens of 57,477 battles would take gigabytes."""
+    for start in range(0, len(battles), BLOCK):
+        yield from tokenise(battles.take(slice(start, start + BLOCK)), tokenizer, cells)
 
 
 def encode(tokenizer: Any, texts: list[str]) -> list[list[int]]:
@@ -142,12 +152,9 @@ def template_rows(
     if room < 3:
         least = window - room + 3
         raise UserError(f"a window of {window} tokens has no room for prompt, A and B: it takes {least} or more.")
-    wrap = _wrapper(tokenizer)
+    wrap, _ = wrapper(tokenizer)
     rows, kept, lengths = [], np.zeros((len(battles), 3), dtype=int), np.zeros((len(battles), 3), dtype=int)
-    # In blocks, because the uncut tokens of 57,477 battles would take gigabytes.
-    blocks = (battles.take(slice(start, start + BLOCK)) for start in range(0, len(battles), BLOCK))
-    conversations = (conversation for block in blocks for conversation in tokenise(block, tokenizer, cells))
-    for i, conversation in enumerate(conversations):
+    for i, conversation in enumerate(rounds_of(battles, tokenizer, cells)):
         lengths[i] = [sum(len(turn[part]) for turn in conversation) for part in range(3)]
         if budget == "right":
             parts = tuple(np.concatenate(parts) for parts in zip(*conversation, strict=True))
@@ -161,10 +168,10 @@ def template_rows(
             kept[i] = [len(part) for part in parts]
         row = np.concatenate([piece for pair in zip(heads, parts, strict=True) for piece in pair])
         rows.append(wrap(row[:space]))
-    return rows, _kept(kept, lengths)
+    return rows, count_kept(kept, lengths)
 
 
-def _kept(kept: npt.NDArray[Any], lengths: npt.NDArray[Any]) -> Kept:
+def count_kept(kept: npt.NDArray[Any], lengths: npt.NDArray[Any]) -> Kept:
     """Totals of (n, 3) kept tokens and of (n, 3) tokens there were."""
     lost = ((kept[:, 1:] == 0) & (lengths[:, 1:] > 0)).any(axis=1)
     return Kept(
@@ -174,12 +181,19 @@ def _kept(kept: npt.NDArray[Any], lengths: npt.NDArray[Any]) -> Kept:
     )
 
 
-def _wrapper(tokenizer: Any) -> Callable[[Tokens], Tokens]:
-    """A function that puts the tokenizer's own special tokens around a row of tokens."""
-    # A marker that stands for the row shows which special tokens come before it and which after.
+def wrapper(tokenizer: Any, parts: int = 1) -> tuple[Callable[..., Tokens], int]:
+    """A function that puts the tokenizer's special tokens around and between one or two texts, and their number."""
+    # Markers that stand for the texts show which special tokens come before, between and after them.
     [marker] = encode(tokenizer, ["a"])
-    wrapped = tokenizer("a")["input_ids"]
-    at = next(i for i in range(len(wrapped)) if wrapped[i : i + len(marker)] == marker)
-    before = np.array(wrapped[:at], dtype=np.int32)
-    after = np.array(wrapped[at + len(marker) :], dtype=np.int32)
-    return lambda row: np.concatenate([before, row, after])
+    wrapped = tokenizer(*["a"] * parts)["input_ids"]
+    pieces, at = [], 0
+    for _ in range(parts):
+        found = next(i for i in range(at, len(wrapped)) if wrapped[i : i + len(marker)] == marker)
+        pieces.append(np.array(wrapped[at:found], dtype=np.int32))
+        at = found + len(marker)
+    end = np.array(wrapped[at:], dtype=np.int32)
+
+    def wrap(*texts: Tokens) -> Tokens:
+        return np.concatenate([piece for pair in zip(pieces, texts, strict=True) for piece in pair] + [end])
+
+    return wrap, sum(map(len, pieces)) + len(end)

@@ -4,82 +4,34 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
-from tqdm import tqdm
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
-from pairrank.battles import Battles
+from pairrank.battles import Battles, concatenate
 from pairrank.curves import history_rows
-from pairrank.devices import Precision, choose_precision, device
-from pairrank.encoders import quiet_transformers
+from pairrank.devices import choose_precision
 from pairrank.errors import UserError
+from pairrank.folds import hold_out
+from pairrank.inference import Batch, Collate, Row, softmax
 from pairrank.predictions import Proba
+from pairrank.recipe import Recipe, parameter_groups, targets_of
 from pairrank.scoring import log_loss
-from pairrank.terminal import shows_progress
-
-Batch = dict[str, torch.Tensor]
-Collate = Callable[[list[npt.NDArray[np.int32]]], Batch]
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a pretrained model is fine-tuned. The defaults are the published recipe, made fast."""
-
-    learning_rate: float = 2e-5
-    epochs: int = 3
-    batch_size: int = 8
-    """Battles that go through the model at once."""
-    accumulation: int = 1
-    """Batches whose gradients are added up before a step."""
-    weight_decay: float = 0.01
-    warmup: float = 0.1
-    """Share of the steps in which the learning rate climbs; afterwards it falls linearly to 0."""
-    label_smoothing: float = 0.0
-    """Share of each target that is spread over all three outcomes."""
-    activation_checkpointing: bool = False
-    """Compute activations twice instead of keeping them: less memory, about a third slower."""
-    hold_out: float = 0.1
-    """Share of the training prompts kept out to watch the training; 0 watches nothing and trains on all."""
-    keep_best: bool = True
-    """Go back to the epoch with the best log loss on the held-out training prompts."""
-    patience: int = 0
-    """Epochs without a better held-out log loss after which training stops; 0 never stops early."""
-    precision: Precision = "auto"
-    """bf16 and fp16 compute in that format and keep fp32 weights; "auto" chooses for the device."""
-    group_by_length: bool = True
-    """Put battles of like length in one batch, so that little of it is padding."""
-
-    def __post_init__(self) -> None:
-        bounds = {
-            "learning_rate": (self.learning_rate >= 0, "0 or more"),
-            "epochs": (self.epochs >= 1, "1 or more"),
-            "batch_size": (self.batch_size >= 1, "1 or more"),
-            "accumulation": (self.accumulation >= 1, "1 or more"),
-            "weight_decay": (self.weight_decay >= 0, "0 or more"),
-            "warmup": (0 <= self.warmup < 1, "a share from 0 to below 1"),
-            "label_smoothing": (0 <= self.label_smoothing <= 1, "a share from 0 to 1"),
-            "hold_out": (0 <= self.hold_out < 1, "a share from 0 to below 1"),
-            "patience": (self.patience >= 0, "0 or more"),
-        }
-        wrong = [
-            f"{name} = {getattr(self, name)}: expected {what}." for name, (good, what) in bounds.items() if not good
-        ]
-        if wrong:
-            raise UserError(" ".join(wrong))
+from pairrank.terminal import quiet_transformers, shows_progress
 
 
 @dataclass
 class Rows:
     """Battles as a model reads them; a data set in the Trainer's sense."""
 
-    tokens: Sequence[npt.NDArray[np.int32]]
-    """n rows of token ids."""
+    tokens: Sequence[Row]
+    """n rows, as the model's collate takes them."""
     targets: npt.NDArray[np.float64]
     """(n, 3) probabilities to learn."""
 
@@ -88,13 +40,6 @@ class Rows:
 
     def __getitem__(self, row: int) -> dict[str, Any]:
         return {"input_ids": self.tokens[row], "labels": self.targets[row]}
-
-
-def targets_of(battles: Battles, soft: bool = False, label_smoothing: float = 0.0) -> npt.NDArray[np.float64]:
-    """(n, 3) probabilities to learn: the winner's row is one-hot, or `battles.soft` where `soft` asks for it."""
-    targets = battles.soft if soft and battles.soft is not None else np.eye(3)[battles.labels]
-    smoothed: npt.NDArray[np.float64] = (1 - label_smoothing) * targets + label_smoothing / 3
-    return smoothed
 
 
 class _WithLoss(nn.Module):
@@ -142,6 +87,38 @@ class History:
     """What a reader of the result must know, such as a training that never left the prior."""
 
 
+def fine_tune_on(
+    module: nn.Module,
+    train: Battles,
+    read: Callable[[Battles], Sequence[Row]],
+    collate: Collate,
+    recipe: Recipe,
+    folder: Path | None,
+    seed: int = 0,
+    soft_targets: bool = False,
+    swap_augmentation: bool = False,
+) -> History:
+    """`fine_tune` on battles, some of whose prompts are held out to watch it; `read` makes a row of each.
+
+    Checkpoints go to `folder`; without one, nothing is left of an interrupted training.
+    """
+    held = hold_out(train, recipe.hold_out, salt="watch")
+    watched, learned = train.take(held), train.take(~held)
+    if swap_augmentation:
+        learned = concatenate([learned, learned.swap()])
+    with TemporaryDirectory() as scratch:
+        return fine_tune(
+            module,
+            Rows(read(learned), targets_of(learned, soft_targets, recipe.label_smoothing)),
+            # Watched against what people chose, whatever is learned from.
+            Rows(read(watched), targets_of(watched)) if len(watched) else None,
+            collate,
+            recipe,
+            (folder or Path(scratch)) / "checkpoints",
+            seed,
+        )
+
+
 def fine_tune(
     module: nn.Module,
     train: Rows,
@@ -152,6 +129,8 @@ def fine_tune(
     seed: int = 0,
 ) -> History:
     """Train `module`, whose `forward(**batch)` returns logits (B, 3), in place.
+
+    Its `pretrained` is the encoder in it, whose layers may learn slower or not at all.
 
     Checkpoints are written to `folder` once an epoch, for the caller to remove; a call that finds a complete one
     goes on from it and ends with the same weights as one that was never interrupted. `validation` must be training
@@ -198,14 +177,17 @@ def fine_tune(
     callbacks: list[TrainerCallback] = [_MarkComplete()]
     if watched and recipe.patience:
         callbacks.append(_StopEarly(recipe.patience))
+    wrapped = _WithLoss(module)
+    optimizer, settings = Trainer.get_optimizer_cls_and_kwargs(arguments)
     trainer = Trainer(
-        model=_WithLoss(module),
+        model=wrapped,
         args=arguments,
         train_dataset=train,
         eval_dataset=validation if watched else None,
         data_collator=to_batch,
         compute_metrics=_metrics,
         callbacks=callbacks,
+        optimizer_cls_and_kwargs=(optimizer, settings | {"params": parameter_groups(module, recipe)}),
     )
     trainer.remove_callback(PrinterCallback)
     checkpoint = _last_complete(folder)
@@ -220,44 +202,6 @@ def fine_tune(
     if watched and validation is not None:
         history.warnings = _stuck(history, train.targets, validation.targets)
     return history
-
-
-def predict_logits(
-    module: nn.Module,
-    tokens: Sequence[npt.NDArray[np.int32]],
-    collate: Collate,
-    batch_size: int,
-    precision: str = "auto",
-) -> Proba:
-    """(n, 3) logits in float64, in the order of `tokens`.
-
-    Rows go through the model in one canonical order, by length and then by content, so that the same rows give
-    the same logits whatever order they come in, and little of a batch is padding.
-    """
-    where = device()
-    chosen = choose_precision(precision)
-    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[chosen]
-    order = sorted(range(len(tokens)), key=lambda i: (len(tokens[i]), tokens[i].tobytes()))
-    logits = np.zeros((len(tokens), 3))
-    module.to(where).eval()
-    with torch.inference_mode(), torch.autocast(where.type, dtype, enabled=dtype != torch.float32):
-        steps = range(0, len(order), batch_size)
-        for start in tqdm(steps, "predicting", disable=not shows_progress(), leave=False):
-            rows = order[start : start + batch_size]
-            batch = {name: value.to(where) for name, value in collate([tokens[i] for i in rows]).items()}
-            logits[rows] = module(**batch).double().cpu().numpy()
-    broken = np.flatnonzero(~np.isfinite(logits).all(axis=1)).tolist()
-    if broken and chosen != "fp32":
-        # One battle that overflows half precision must not lose a submission.
-        logits[broken] = predict_logits(module, [tokens[i] for i in broken], collate, batch_size, "fp32")
-    return logits
-
-
-def softmax(logits: Proba) -> Proba:
-    """(n, 3) probabilities of (n, 3) logits, in float64."""
-    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-    result: Proba = exponentials / exponentials.sum(axis=1, keepdims=True)
-    return result
 
 
 def _metrics(result: Any) -> dict[str, float]:

@@ -35,12 +35,21 @@ pytest_plugins = ["tiny_encoder"]
 
 SMALL: dict[str, dict[str, Any]] = {
     "baseline": {"training": dataclasses.asdict(FAST), "max_tokens": WINDOW},
+    "frozen": {"max_tokens": WINDOW, "steps": 20, "hidden": 8},
+    "siamese": {"training": dataclasses.asdict(replace(FAST, head_rate=2.0)), "max_tokens": WINDOW, "hidden": 8},
     "structure": {"rounds": 10, "tie_rounds": 10, "seeds": 2, "min_leaf": 2},
 }
 """Parameters that make a model quick; a model without any here is tested with its defaults."""
 
 VARIANTS = {
     "baseline-both-sides": ("baseline", {"both_sides": True}),
+    "frozen-difference": ("frozen", {"head": "difference"}),
+    "siamese-concat": ("siamese", {"head": "concat"}),
+    "siamese-concat-both-sides": ("siamese", {"head": "concat", "both_sides": True}),
+    "siamese-cls": ("siamese", {"pooling": "cls"}),
+    "siamese-attention": ("siamese", {"pooling": "attention"}),
+    "siamese-apart": ("siamese", {"layout": "apart"}),
+    "siamese-no-lengths": ("siamese", {"lengths": False}),
     "structure-outcome": ("structure", {"decompose": False}),
 }
 """Switches that change what a model promises, under the same contract."""

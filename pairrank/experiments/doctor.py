@@ -5,10 +5,12 @@ from pathlib import Path
 from pairrank.battles import Battles
 from pairrank.data_folder import find_data
 from pairrank.devices import device_name
-from pairrank.encoders import PINNED, WHEELS, find_encoder
+from pairrank.encoders import PINNED, STATIC, WHEELS, find_encoder
 from pairrank.errors import UserError
 from pairrank.experiments.console import say, show_repairs
+from pairrank.fetching import SPLIT
 from pairrank.provenance import commit, versions
+from pairrank.vector_cache import open_cache
 
 
 def doctor(data: Path | None) -> None:
@@ -17,12 +19,18 @@ def doctor(data: Path | None) -> None:
         say(f"{package:16}{version}")
     say(f"{'commit':16}{commit() or 'not a checkout'}")
     say(f"{'device':16}{device_name()}")
-    for name in (*WHEELS, *PINNED):
+    for name in (*WHEELS, *SPLIT, *PINNED):
         try:
             found = find_encoder([name])
             say(f"{'encoder':16}{name}: {found.folder}, SHA-256 {found.sha256[:16]}…")
         except UserError as error:
             say(f"{'encoder':16}{str(error).splitlines()[1].strip(' -')}")
+    for name, made_from in STATIC.items():
+        say(f"{'encoder':16}{name}: made from {made_from} on first use")
+    cache = open_cache()
+    count, size = cache.size() if cache else (0, 0)
+    where = cache.file if cache else "switched off by PAIRRANK_NO_CACHE"
+    say(f"{'cache':16}{where}: {count:,} vectors, {size / 1e6:,.0f} MB")
     source = find_data(data)
     kind = "the sample that comes with pairrank" if source.is_sample else "yours"
     for part in ("train", "test"):

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -12,15 +11,17 @@ from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
-from pairrank.battles import Battles, concatenate
+from pairrank.battles import Battles
 from pairrank.devices import device_name
-from pairrank.encoders import Encoder, find_encoder, position_limit, quiet_transformers
+from pairrank.encoders import Encoder, find_encoder, position_limit
 from pairrank.errors import UserError
-from pairrank.folds import hold_out
+from pairrank.inference import Batch, outputs_of, pad, softmax
 from pairrank.models.base import register
-from pairrank.predictions import Proba, normalise
+from pairrank.predictions import Proba, average_orders
+from pairrank.recipe import Recipe
+from pairrank.terminal import quiet_transformers
 from pairrank.text import Budget, Cells, Kept, Tokens, template_rows
-from pairrank.training import Batch, Recipe, Rows, fine_tune, predict_logits, softmax, targets_of
+from pairrank.training import fine_tune_on
 
 LABELS = {0: "Model A", 1: "Model B", 2: "Tie"}
 
@@ -35,6 +36,12 @@ class _Logits(nn.Module):
     def forward(self, **batch: torch.Tensor) -> torch.Tensor:
         logits: torch.Tensor = self.classifier(**batch).logits
         return logits
+
+    @property
+    def pretrained(self) -> nn.Module:
+        """The classifier without its head."""
+        base: nn.Module = self.classifier.base_model  # type: ignore[assignment]
+        return base
 
     def activation_checkpointing_enable(self, **options: Any) -> None:
         self.classifier.activation_checkpointing_enable(**options)  # type: ignore[operator]
@@ -77,31 +84,28 @@ class Baseline:
         """Fine-tune; with a `folder`, an interrupted training goes on from its last whole epoch."""
         self.encoder_ = find_encoder(self.encoder)
         self._start_from(self.encoder_)
-        held = hold_out(train, self.training.hold_out, salt="watch")
-        watched, learned = train.take(held), train.take(~held)
-        if self.swap_augmentation:
-            learned = concatenate([learned, learned.swap()])
-        with TemporaryDirectory() as scratch:
-            self.history_ = fine_tune(
-                self.module_,
-                Rows(self._tokens(learned)[0], self._targets(learned)),
-                # Watched against what people chose, whatever is learned from.
-                Rows(self._tokens(watched)[0], targets_of(watched)) if len(watched) else None,
-                self._collate,
-                self.training,
-                (folder or Path(scratch)) / "checkpoints",
-                self.seed,
-            )
+        self.history_ = fine_tune_on(
+            self.module_,
+            train,
+            lambda battles: self._tokens(battles)[0],
+            self._collate,
+            self.training,
+            folder,
+            self.seed,
+            self.soft_targets,
+            self.swap_augmentation,
+        )
         return self
 
     def predict_proba(self, battles: Battles) -> Proba:
         """(n, 3) probabilities of A, B, tie."""
+        if not len(battles):
+            return np.empty((0, 3))
         tokens, self.kept_ = self._tokens(battles)
         straight = self._predict(tokens)
         if not self.both_sides:
             return straight
-        swapped = self._predict(self._tokens(battles.swap())[0])[:, [1, 0, 2]]
-        return normalise(np.sqrt(straight * swapped))
+        return average_orders(straight, self._predict(self._tokens(battles.swap())[0]))
 
     def save(self, folder: Path) -> None:
         """Write a folder that `AutoModelForSequenceClassification.from_pretrained` opens."""
@@ -156,24 +160,15 @@ class Baseline:
             )
         self.module_ = _Logits(classifier)
 
-    def _targets(self, battles: Battles) -> Proba:
-        return targets_of(battles, self.soft_targets, self.training.label_smoothing)
-
     def _tokens(self, battles: Battles) -> tuple[list[Tokens], Kept]:
         return template_rows(battles, self.tokenizer_, self.max_tokens, self.budget, self.cells)
 
     def _predict(self, tokens: list[Tokens]) -> Proba:
-        logits = predict_logits(
+        logits = outputs_of(
             self.module_, tokens, self._collate, 2 * self.training.batch_size, self.training.precision
         )
         return softmax(logits)
 
     def _collate(self, rows: Sequence[Tokens]) -> Batch:
         """Token ids and attention mask (B, T), padded to the longest row or to the whole window."""
-        width = self.max_tokens if self.padding == "window" else max(map(len, rows))
-        ids = torch.full((len(rows), width), self.tokenizer_.pad_token_id, dtype=torch.long)
-        mask = torch.zeros((len(rows), width), dtype=torch.long)
-        for i, row in enumerate(rows):
-            ids[i, : len(row)] = torch.from_numpy(row)
-            mask[i, : len(row)] = 1
-        return {"input_ids": ids, "attention_mask": mask}
+        return pad(rows, self.tokenizer_.pad_token_id, self.max_tokens if self.padding == "window" else 0)

@@ -8,18 +8,16 @@ from typing import Any, ClassVar, Literal, Self
 
 import lightgbm as lgb
 import numpy as np
-import numpy.typing as npt
-from sklearn.linear_model import LogisticRegression
 
 from pairrank.battles import Battles, Winner
 from pairrank.errors import UserError, unknown
-from pairrank.features import GROUPS, Columns, Features, features
+from pairrank.features import GROUPS, Features, features
 from pairrank.features.sides import SIDES
 from pairrank.files import write_json, write_text
+from pairrank.linear import Columns, Labels, Line, complete, fit_line, log_outcomes
 from pairrank.models.base import register
 from pairrank.predictions import Proba, normalise
 
-Labels = npt.NDArray[np.int64]
 Head = Literal["tie", "margin", "outcome"]
 Learner = Literal["logistic", "lightgbm"]
 
@@ -117,7 +115,7 @@ class Structure:
             for learner in self.learners:
                 x, target = _task(head, learner, counted, train.labels)
                 if learner == "logistic":
-                    self.lines_[head] = _fit_line(x, target, self.penalty, self.clip, head)
+                    self.lines_[head] = fit_line(x, target, self.penalty, self.clip, odd=head == "margin")
                 else:
                     self.trees_[head] = list(self._grow(head, x, target))
         return self
@@ -188,9 +186,7 @@ class Structure:
         tie = self._scores("tie", learner, counted)[:, 0]
         straight, turned = (self._scores("margin", learner, f)[:, 0] for f in (counted, counted.swap()))
         margin = (straight - turned) / 2
-        decided = _log_sigmoid(-tie)
-        columns = [decided + _log_sigmoid(margin), decided + _log_sigmoid(-margin), _log_sigmoid(tie)]
-        return np.stack(columns, axis=1)
+        return log_outcomes(tie, margin)
 
     def _outcome(self, learner: Learner, counted: Features) -> Columns:
         """(n, 3) log-probabilities of the model of three classes, in one order."""
@@ -209,38 +205,6 @@ class Structure:
         return scores
 
 
-@dataclass(frozen=True)
-class Line:
-    """A fitted linear model of p features: k logits of clipped, standardised inputs."""
-
-    centre: list[float]
-    """(p) subtracted; 0 for an odd feature, whose sign must survive."""
-    scale: list[float]
-    """(p) divided by."""
-    clip: float
-    """The largest absolute value after that."""
-    weights: list[list[float]]
-    """(k, p)."""
-    intercept: list[float]
-    """(k)."""
-
-    @property
-    def size(self) -> int:
-        """How many numbers were fitted to winners."""
-        return sum(map(len, self.weights)) + sum(value != 0 for value in self.intercept)
-
-    def standardise(self, x: Columns) -> Columns:
-        """(n, p) features on one scale."""
-        scaled: Columns = np.clip((x - np.array(self.centre)) / np.array(self.scale), -self.clip, self.clip)
-        return scaled
-
-    def scores(self, x: Columns) -> Columns:
-        """(n, k) logits. Not a matrix product, whose last digits depend on how many rows there are."""
-        scaled = self.standardise(x)
-        rows = zip(self.weights, self.intercept, strict=True)
-        return np.stack([(scaled * np.array(row)).sum(axis=1) + bias for row, bias in rows], axis=1)
-
-
 def _inputs(head: Head, learner: Learner, counted: Features) -> Columns:
     """(n, p) what a head sees: ties nothing odd; a linear margin nothing even, where its weights would be 0."""
     if head == "tie":
@@ -253,37 +217,10 @@ def _inputs(head: Head, learner: Learner, counted: Features) -> Columns:
 def _task(head: Head, learner: Learner, counted: Features, winner: Labels) -> tuple[Columns, Labels]:
     """Inputs and classes of a head's training rows."""
     if head == "tie":
-        return _complete(_inputs(head, learner, counted), (winner == Winner.TIE).astype(np.int64), 2)
+        return complete(_inputs(head, learner, counted), (winner == Winner.TIE).astype(np.int64), 2)
     both = np.vstack([_inputs(head, learner, counted), _inputs(head, learner, counted.swap())])
     if head == "outcome":
-        return _complete(both, np.concatenate([winner, np.array(BACK)[winner]]), 3)
+        return complete(both, np.concatenate([winner, np.array(BACK)[winner]]), 3)
     decided = np.tile(winner != Winner.TIE, 2)
     first = np.concatenate([winner == Winner.A, winner == Winner.B]).astype(np.int64)
-    return _complete(both[decided], first[decided], 2)
-
-
-def _complete(x: Columns, target: Labels, classes: int) -> tuple[Columns, Labels]:
-    """The same rows, and one row of average features for every class that has none, so that all are learned."""
-    missing = np.setdiff1d(np.arange(classes), target)
-    average = x.mean(axis=0) if len(x) else np.zeros(x.shape[1])
-    return np.vstack([x, np.tile(average, (len(missing), 1))]), np.concatenate([target, missing])
-
-
-def _fit_line(x: Columns, target: Labels, penalty: float, clip: float, head: Head) -> Line:
-    """A ridge-penalised logistic model (multinomial for three classes)."""
-    # A margin's training rows come in both orders, so their mean is 0 but for rounding, which must not remain.
-    centre = np.zeros(x.shape[1]) if head == "margin" else x.mean(axis=0)
-    scale = np.sqrt(((x - centre) ** 2).mean(axis=0))
-    # A constant feature says nothing; dividing by its rounding error would make it say something.
-    scale[scale < 1e-9] = 1.0
-    plain = Line(centre.tolist(), scale.tolist(), clip, [], [])
-    fitted = LogisticRegression(C=1 / penalty, fit_intercept=head != "margin", max_iter=5_000)
-    fitted.fit(plain.standardise(x), target)
-    intercept = np.broadcast_to(fitted.intercept_, len(fitted.coef_))
-    return Line(plain.centre, plain.scale, clip, fitted.coef_.tolist(), intercept.tolist())
-
-
-def _log_sigmoid(logit: Columns) -> Columns:
-    """log(1 / (1 + exp(-logit))) without overflow."""
-    logs: Columns = -np.logaddexp(0, -logit)
-    return logs
+    return complete(both[decided], first[decided], 2)

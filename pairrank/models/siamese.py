@@ -1,0 +1,244 @@
+"""One shared encoder reads each answer behind its prompt, and a head compares the two vectors."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from pairrank.battles import Battles
+from pairrank.devices import device, device_name
+from pairrank.encoders import find_encoder
+from pairrank.errors import UserError
+from pairrank.files import written_whole
+from pairrank.heads import as_sides, build_head
+from pairrank.inference import Batch, outputs_of, softmax
+from pairrank.models.base import register
+from pairrank.predictions import Proba, average_orders
+from pairrank.recipe import Recipe
+from pairrank.side_texts import Layout, Share, SideTexts, side_texts
+from pairrank.terminal import quiet_transformers
+from pairrank.text import Kept
+from pairrank.text_encoder import PoolingMode, TextEncoder
+from pairrank.training import fine_tune_on
+
+HEAD_FILE = "head.safetensors"
+PRETRAINED = "encoder.transformer."
+"""What the names of the encoder's own weights begin with."""
+TOGETHER = 8
+"""Texts of like length that a processor encodes at once: of 32 with both sides of a battle, a sixth is padding."""
+HEAD_BATCH = 1_024
+"""Battles whose vectors are compared at once."""
+
+
+class _Siamese(nn.Module):
+    """Token ids of both sides to the logits (B, 3)."""
+
+    def __init__(self, encoder: TextEncoder, head: nn.Module) -> None:
+        super().__init__()
+        self.encoder, self.head = encoder, head
+
+    @property
+    def pretrained(self) -> nn.Module:
+        transformer: nn.Module = self.encoder.transformer
+        return transformer
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        lengths: torch.Tensor | None = None,
+        prompt_ids: torch.Tensor | None = None,
+        prompt_mask: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """(B, 3) logits of token ids (B, 2, T), which go through the encoder as 2B texts."""
+        vectors = self._encode(input_ids.flatten(0, 1), attention_mask.flatten(0, 1))
+        a, b = vectors.view(len(input_ids), 2, -1).unbind(1)
+        prompt = None if prompt_ids is None or prompt_mask is None else self.encoder(prompt_ids, prompt_mask)
+        return self.compare(a, b, prompt, lengths)
+
+    def _encode(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        """(2B, d) vectors of 2B texts: in one pass, or, where padding costs time, the long ones before the short."""
+        if input_ids.device.type != "cpu":
+            vectors: torch.Tensor = self.encoder(input_ids, attention_mask)
+            return vectors
+        lengths = attention_mask.sum(dim=1)
+        order = lengths.argsort(descending=True, stable=True)
+        parts = [
+            self.encoder(input_ids[rows, : lengths[rows[0]]], attention_mask[rows, : lengths[rows[0]]])
+            for rows in order.split(TOGETHER)
+        ]
+        return torch.cat(parts)[order.argsort()]
+
+    def compare(
+        self, a: torch.Tensor, b: torch.Tensor, prompt: torch.Tensor | None, lengths: torch.Tensor | None
+    ) -> torch.Tensor:
+        """(B, 3) logits of the vectors (B, d) of both sides, in float32."""
+        with torch.autocast(a.device.type, enabled=False):
+            logits: torch.Tensor = self.head(*as_sides(a, b, prompt, lengths))
+        return logits
+
+    def activation_checkpointing_enable(self, **options: Any) -> None:
+        self.encoder.transformer.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=options)
+
+
+@register("siamese")
+@dataclass
+class Siamese:
+    """Both sides go through one encoder; a difference head turns their vectors into margin and tie logit."""
+
+    encoder: list[str] = field(default_factory=lambda: ["minilm"])
+    """In order of preference: a local folder, a hub id with a pinned revision, or a name of the catalogue."""
+    head: Literal["difference", "concat"] = "difference"
+    """"difference" is symmetric by construction, "concat" is the usual [a, b, a-b, a*b]."""
+    hidden: int = 128
+    """Width of the head's hidden layer."""
+    pooling: PoolingMode = "mean"
+    """How the tokens' vectors become one: their mean, the first one's, or a learned weighing."""
+    layout: Layout = "pair"
+    """Prompt and answer as one sentence pair a side; "apart": the answers alone, and the prompt encoded once."""
+    max_tokens: int = 512
+    """The window of one text, special tokens included; at most what the encoder has positions for."""
+    budget: Literal["fair", "head+tail", "latest"] = "fair"
+    """What of a side is kept where it does not fit: the head, both ends, or the latest turns."""
+    share: Share = "side"
+    """"battle": what one side leaves of its window goes to the other."""
+    lengths: bool = True
+    """The head also sees the logarithm of each answer's length, which the mean over tokens forgets."""
+    attention_dropout: float = 0.0
+    """Anything above 0 keeps PyTorch off its fused attention kernel."""
+    hidden_dropout: float = 0.0
+    """Of the encoder. On a processor, drawing the masks takes a third of the training."""
+    head_dropout: float = 0.1
+    """Of the vectors that the head compares, the same on both sides."""
+    both_sides: bool = False
+    """Average the predictions for both orders (geometric mean), for the head that is not symmetric."""
+    soft_targets: bool = False
+    """Learn from `battles.soft` where the battles carry it, instead of the winners."""
+    training: Recipe = field(
+        default_factory=lambda: Recipe(
+            learning_rate=3e-5, head_rate=30.0, frozen_layers=4, epochs=2, batch_size=16, patience=1
+        )
+    )
+    """Epochs, learning rates, batches, precision."""
+    seed: int = 0
+    """Of the head, the order of the battles and the dropout."""
+
+    @property
+    def symmetric(self) -> bool:
+        """By its head, or by averaging both orders."""
+        return self.head == "difference" or self.both_sides
+
+    def fit(self, train: Battles, folder: Path | None = None) -> Self:
+        """Fine-tune; with a `folder`, an interrupted training goes on from its last whole epoch."""
+        self.encoder_ = find_encoder(self.encoder)
+        self._open(self.encoder_.folder)
+        self.history_ = fine_tune_on(
+            self.module_,
+            train,
+            lambda battles: self._texts(battles)[0],
+            self._collate,
+            self.training,
+            folder,
+            self.seed,
+            self.soft_targets,
+        )
+        return self
+
+    def predict_proba(self, battles: Battles) -> Proba:
+        """(n, 3) probabilities of A, B, tie. Each distinct text is encoded once, in an order of its own."""
+        if not len(battles):
+            return np.empty((0, 3))
+        rows, self.kept_ = self._texts(battles)
+        encoder, recipe = self.module_.encoder, self.training
+        texts = [text for row in rows for text in (row.a, row.b, row.prompt) if len(text)]
+        vectors = outputs_of(encoder, texts, encoder.collate, 4 * recipe.batch_size, recipe.precision)
+        a, b, *prompt = torch.from_numpy(vectors).float().view(len(rows), -1, encoder.width).unbind(1)
+        lengths = torch.tensor([row.lengths for row in rows])
+        straight = self._compare(a, b, prompt, lengths)
+        return (
+            average_orders(straight, self._compare(b, a, prompt, lengths.flip(1))) if self.both_sides else straight
+        )
+
+    def save(self, folder: Path) -> None:
+        """Write the encoder as transformers and sentence-transformers open it, and the head beside it."""
+        with quiet_transformers():
+            self.module_.encoder.transformer.model.save_pretrained(folder)
+            self.module_.encoder.tokenizer.save_pretrained(folder)
+        learned = {
+            name: value for name, value in self.module_.state_dict().items() if not name.startswith(PRETRAINED)
+        }
+        with written_whole(folder / HEAD_FILE) as beside:
+            save_file(learned, beside)
+
+    def load(self, folder: Path) -> Self:
+        """Open what `save` wrote."""
+        self._open(folder)
+        learned = load_file(folder / HEAD_FILE)
+        missing = self.module_.load_state_dict(learned, strict=False)
+        if missing.unexpected_keys or [name for name in missing.missing_keys if not name.startswith(PRETRAINED)]:
+            raise UserError(f"{folder / HEAD_FILE}: is not the head of this model. Train it again.")
+        return self
+
+    def report(self) -> dict[str, Any]:
+        """Size, encoder, tokens kept, history and warnings."""
+        report: dict[str, Any] = {
+            "parameters": sum(p.numel() for p in self.module_.parameters()),
+            "device": device_name(self.training.precision),
+        }
+        if hasattr(self, "encoder_"):
+            report["encoder"] = {"name": self.encoder_.name, "sha256": self.encoder_.sha256}
+        if hasattr(self, "kept_"):
+            report["tokens"] = {"kept": self.kept_.tokens, "of": self.kept_.of}
+            report["lost_a_side"] = self.kept_.lost_a_side
+        if hasattr(self, "history_"):
+            report |= {"history": self.history_.rows, "warnings": self.history_.warnings}
+        return report
+
+    def _open(self, folder: Path) -> None:
+        """The encoder in `folder` with a new head."""
+        encoder = TextEncoder(folder, self.pooling, self.attention_dropout, self.hidden_dropout)
+        if encoder.positions is not None and self.max_tokens > encoder.positions:
+            raise UserError(
+                f"max_tokens = {self.max_tokens}: {folder} has positions for {encoder.positions} tokens."
+            )
+        shared = encoder.width if self.layout == "apart" else 0
+        width = encoder.width + shared + self.lengths
+        head = build_head(self.head, width, shared, self.hidden, self.head_dropout, self.seed)
+        self.module_ = _Siamese(encoder, head)
+
+    def _texts(self, battles: Battles) -> tuple[list[SideTexts], Kept]:
+        encoder = self.module_.encoder
+        return side_texts(
+            battles, encoder.tokenizer, self.max_tokens, self.layout, self.budget, self.share, encoder.positions
+        )
+
+    def _compare(
+        self, a: torch.Tensor, b: torch.Tensor, prompt: Sequence[torch.Tensor], lengths: torch.Tensor
+    ) -> Proba:
+        """(n, 3) probabilities from the vectors (n, d) of both sides, and of the prompts where they stand apart."""
+        shared = prompt[0] if prompt else None, lengths if self.lengths else None
+        module, where = self.module_.eval(), device()
+        parts = []
+        with torch.inference_mode():
+            for start in range(0, len(a), HEAD_BATCH):
+                rows = slice(start, start + HEAD_BATCH)
+                more = [None if values is None else values[rows].to(where) for values in shared]
+                parts.append(module.compare(a[rows].to(where), b[rows].to(where), *more).double().cpu())
+        return softmax(torch.cat(parts).numpy())
+
+    def _collate(self, rows: Sequence[SideTexts]) -> Batch:
+        """Token ids and attention mask (B, 2, T), lengths (B, 2); prompts (B, P) where they stand apart."""
+        encoder = self.module_.encoder
+        texts = encoder.collate([text for row in rows for text in (row.a, row.b)])
+        batch = {name: value.view(len(rows), 2, -1) for name, value in texts.items()}
+        if self.lengths:
+            batch["lengths"] = torch.tensor([row.lengths for row in rows])
+        if self.layout == "apart":
+            prompts = encoder.collate([row.prompt for row in rows])
+            batch |= {"prompt_ids": prompts["input_ids"], "prompt_mask": prompts["attention_mask"]}
+        return batch
