@@ -45,6 +45,8 @@ class Embedder:
         Batches are cut from all distinct texts in one canonical order, and a batch of which any text is missing is
         encoded whole: so one that was interrupted and began again has the very same vectors.
         """
+        if not texts:
+            return np.zeros((0, 0), dtype=np.float32)
         distinct = list(dict.fromkeys(texts))
         keys = {text: self._key(text) for text in distinct}
         known = self.cache.get(list(keys.values())) if self.cache else {}

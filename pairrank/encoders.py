@@ -132,7 +132,8 @@ def _made_static(name: str, source: str) -> Encoder | str:
         return f"is made from {source}, and {found}"
     from pairrank.static_encoder import static_encoder
 
-    return _from_folder(name, static_encoder(found.folder, found.sha256))
+    folder = static_encoder(found.folder, found.sha256)
+    return Encoder(name, folder, sha256_of(folder / "model.safetensors"))
 
 
 def _from_cache(name: str) -> Encoder | str:

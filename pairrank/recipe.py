@@ -90,9 +90,9 @@ def parameter_groups(module: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
         if depth == -1:
             rate = recipe.learning_rate * recipe.head_rate
         else:
-            depth = layers if depth is None else depth
-            parameter.requires_grad_(not recipe.frozen_layers or depth > recipe.frozen_layers)
-            rate = recipe.learning_rate * recipe.layer_decay ** (layers - depth)
+            frozen = recipe.frozen_layers > 0 and depth is not None and depth <= recipe.frozen_layers
+            parameter.requires_grad_(not frozen)
+            rate = recipe.learning_rate * recipe.layer_decay ** (0 if depth is None else layers - depth)
         if parameter.requires_grad:
             decay = recipe.weight_decay if parameter.ndim > 1 else 0.0
             group = groups.setdefault((rate, decay), {"params": [], "lr": rate, "weight_decay": decay})

@@ -1,4 +1,4 @@
-"""The texts of a siamese encoder: each answer behind its prompt, or the three apart; no side is cut for the other."""
+"""The texts of a siamese encoder: each answer behind its prompt, or the three apart; none is cut for another."""
 
 from dataclasses import dataclass
 from typing import Any, Literal

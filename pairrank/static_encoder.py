@@ -69,6 +69,7 @@ def build(source: Path, folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=folder.parent, prefix=".static-") as scratch, quiet_transformers():
         made = Path(scratch) / "whole"
+        made.mkdir()
         StaticEmbedding(tokenizer.backend_tokenizer, embedding_weights=vectors.astype(np.float32)).save(str(made))
         tokenizer.save_pretrained(made)
         write_json(made / MARK, {"sha256": sha256_of(made / "model.safetensors")})

@@ -107,7 +107,7 @@ def tokenise(battles: Battles, tokenizer: Any, cells: Cells = "turns") -> list[l
 
 
 def tokenise_turns(texts: Sequence[tuple[Turns, ...]], tokenizer: Any) -> list[list[Round]]:
-    """The tokens of every turn of texts that belong together, such as a prompt and an answer, filled where ragged."""
+    """The tokens of every turn of texts that belong together, such as a prompt and an answer."""
     flat: list[str] = []
     counts = [max(1, *map(len, parts)) for parts in texts]
     for parts, count in zip(texts, counts, strict=True):

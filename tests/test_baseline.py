@@ -10,11 +10,11 @@ import torch
 from tiny import FAST, VOCABULARY, WINDOW, arena_of_words, plain_battles
 from transformers import AutoModelForSequenceClassification
 
+from pairrank import training
 from pairrank.battles import Battles, concatenate, object_array
 from pairrank.encoders import Encoder
 from pairrank.errors import UserError
 from pairrank.folds import prompt_keys
-from pairrank.models import baseline
 from pairrank.models.base import load_model, save_model
 from pairrank.models.baseline import Baseline
 from pairrank.scoring import log_loss
@@ -58,7 +58,7 @@ def captured(monkeypatch: pytest.MonkeyPatch, model: Baseline, battles: Battles)
         return History()
 
     with monkeypatch.context() as patch:
-        patch.setattr(baseline, "fine_tune", fine_tune)
+        patch.setattr(training, "fine_tune", fine_tune)
         model.fit(battles)
     return seen[0], seen[1]
 

@@ -119,13 +119,13 @@ def test_an_unknown_name_is_told_the_nearest():
 
 def test_finding_an_encoder_never_downloads_it(index: Index, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(fetching, "_download", lambda *_: pytest.fail("downloaded silently"))
-    with pytest.raises(UserError, match="fetch-encoder mpnet"):
+    with pytest.raises(UserError, match=r"fetch-encoder mpnet"):
         find_encoder(["mpnet"])
-    with pytest.raises(UserError, match="is missing. Fetch it with: .* fetch-encoder toy"):
+    with pytest.raises(UserError, match=r"is missing. Fetch it with: .* fetch-encoder toy"):
         find_encoder(["toy"])
     folder = fetch("toy", download=index.download)
     found = find_encoder(["toy"])
     assert (found.name, found.folder, found.sha256) == ("toy", folder, sha(FILES["model.safetensors"]))
     (folder / "config.json").write_bytes(b"[]")
-    with pytest.raises(UserError, match="config.json has SHA-256"):
+    with pytest.raises(UserError, match=r"config.json has SHA-256"):
         find_encoder(["toy"])

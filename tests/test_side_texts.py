@@ -61,7 +61,7 @@ def test_no_text_is_longer_than_its_window_and_none_that_fits_is_cut(
             assert max(len(row.a), len(row.b)) <= 50
             assert len(row.a) + len(row.b) <= 2 * window
     assert all(kept.tokens[text] <= kept.of[text] for text in kept.of)
-    whole, kept = side_texts(battles, tokenizer, 2_000, layout, budget, share, 2_000)
+    _, kept = side_texts(battles, tokenizer, 2_000, layout, budget, share, 2_000)
     assert kept.tokens == kept.of
     assert kept.lost_a_side == 0
 

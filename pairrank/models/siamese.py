@@ -30,7 +30,7 @@ HEAD_FILE = "head.safetensors"
 PRETRAINED = "encoder.transformer."
 """What the names of the encoder's own weights begin with."""
 TOGETHER = 8
-"""Texts of like length that a processor encodes at once: of 32 with both sides of a battle, a sixth is padding."""
+"""Texts of like length that a processor encodes at once: of both sides of 16 battles, a sixth is padding."""
 HEAD_BATCH = 1_024
 """Battles whose vectors are compared at once."""
 

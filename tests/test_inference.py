@@ -1,0 +1,102 @@
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny import Bag, collate, some_rows
+from torch import nn
+
+from pairrank.errors import UserError
+from pairrank.inference import outputs_of, pad, softmax
+
+
+def test_softmax_is_torchs_and_survives_large_logits():
+    logits = np.array([[1.0, 2.0, 3.0], [-800.0, 0.0, 800.0]])
+    assert softmax(logits) == pytest.approx(torch.softmax(torch.tensor(logits), dim=1).numpy())
+    assert softmax(logits).dtype == np.float64
+
+
+class Overflowing(nn.Module):
+    """Overflows in half precision, as a long text may on an older GPU."""
+
+    def forward(self, input_ids: torch.Tensor, **_: torch.Tensor) -> torch.Tensor:
+        half = torch.is_autocast_enabled("cpu")
+        logits = input_ids[:, :1].float() * torch.tensor([0.1, 0.2, 0.3])
+        return torch.where((input_ids[:, :1] == 3) & half, torch.nan, logits)
+
+
+def test_a_row_that_overflows_half_precision_is_computed_in_fp32():
+    rows = [np.array([i, 1], dtype=np.int32) for i in (2, 3, 4)]
+    logits = outputs_of(Overflowing(), rows, collate, 2, "bf16")
+    assert logits == pytest.approx(np.outer([2, 3, 4], [0.1, 0.2, 0.3]), rel=1e-6)
+
+
+def test_logits_are_those_of_the_bare_module(tmp_path: Path):
+    rows, module = some_rows(10), Bag(dropout=0.5)
+    logits = outputs_of(module, rows.tokens, collate, 4, "fp32")
+    assert logits.dtype == np.float64
+    with torch.no_grad():
+        alone = [module.eval()(**collate([row]))[0].numpy() for row in rows.tokens]
+    assert logits == pytest.approx(np.array(alone), abs=1e-6)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_order_of_rows_makes_no_difference_at_all(precision):
+    rows, batches = some_rows(23), []
+
+    def remember(batch: Sequence[np.ndarray]) -> dict[str, torch.Tensor]:
+        batches.append([row.tolist() for row in batch])
+        return collate(batch)
+
+    straight = outputs_of(Bag(), rows.tokens, remember, 4, precision)
+    order = np.random.default_rng(0).permutation(23)
+    mixed = outputs_of(Bag(), [rows.tokens[i] for i in order], remember, 4, precision)
+    assert np.array_equal(mixed, straight[order])
+    # A model may round otherwise in another company: the batches themselves are the same.
+    assert batches[:6] == batches[6:]
+    lengths = [len(row) for batch in batches[:6] for row in batch]
+    assert lengths == sorted(lengths)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 7, 100])
+def test_the_batch_size_makes_no_difference_in_fp32(batch_size):
+    rows = some_rows(23)
+    reference = outputs_of(Bag(), rows.tokens, collate, 4, "fp32")
+    assert outputs_of(Bag(), rows.tokens, collate, batch_size, "fp32") == pytest.approx(reference, abs=1e-6)
+
+
+def test_bf16_is_used_where_asked_for():
+    rows = some_rows(9)
+    exact, rough = (outputs_of(Bag(), rows.tokens, collate, 4, precision) for precision in ("fp32", "bf16"))
+    assert 1e-6 < np.abs(exact - rough).max() < 2e-2
+
+
+def test_no_rows_make_no_logits():
+    assert len(outputs_of(Bag(), [], collate, 4, "fp32")) == 0
+    assert softmax(np.zeros((0, 3))).shape == (0, 3)
+
+
+def test_equal_rows_go_through_the_module_once():
+    rows, seen = some_rows(5).tokens, []
+
+    def remember(batch: Sequence[np.ndarray]) -> dict[str, torch.Tensor]:
+        seen.extend(row.tobytes() for row in batch)
+        return collate(batch)
+
+    outputs = outputs_of(Bag(), [*rows, *rows[::-1]], remember, 3, "fp32")
+    assert len(seen) == len(set(seen)) == 5
+    assert np.array_equal(outputs[:5], outputs[:4:-1])
+
+
+def test_fp16_without_a_gpu_is_refused(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UserError, match="needs a GPU"):
+        outputs_of(Bag(), some_rows(2).tokens, collate, 2, "fp16")
+
+
+@pytest.mark.parametrize(("width", "expected"), [(0, 3), (2, 3), (5, 5)])
+def test_rows_are_padded_to_the_longest_or_to_the_window(width: int, expected: int):
+    batch = pad([np.array([4, 5, 6], np.int32), np.array([7], np.int32)], 9, width)
+    assert batch["input_ids"].tolist() == [[4, 5, 6, *[9] * (expected - 3)], [7, *[9] * (expected - 1)]]
+    assert batch["attention_mask"].sum(dim=1).tolist() == [3, 1]
