@@ -45,7 +45,7 @@ class Vectors:
     """Of prompt and answer A as a sentence pair."""
     with_b: Columns
     lengths: Columns
-    """(n, 2) log(1 + characters / 4), about log(1 + tokens), of both answers."""
+    """(n, 2) log(1 + characters / 4) of both answers: about that of their tokens."""
 
 
 @register("frozen")
@@ -253,7 +253,8 @@ class Frozen:
         lengths = [
             [sum(map(len, turns)) for turns in column] for column in (battles.response_a, battles.response_b)
         ]
-        return Vectors(*np.split(vectors, len(texts)), lengths=np.log1p(np.array(lengths).T / CHARACTERS))
+        prompt, a, b, with_a, with_b = np.split(vectors, len(texts))
+        return Vectors(prompt, a, b, with_a, with_b, np.log1p(np.array(lengths).T / CHARACTERS))
 
 
 def _unit(vectors: Columns) -> Columns:

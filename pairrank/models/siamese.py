@@ -62,7 +62,7 @@ class _Siamese(nn.Module):
         return self.compare(a, b, prompt, lengths)
 
     def _encode(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        """(2B, d) vectors of 2B texts: in one pass, or, where padding costs time, the long ones before the short."""
+        """(2B, d) vectors of 2B texts: in one pass, or, where padding costs time, long ones apart from short."""
         if input_ids.device.type != "cpu":
             vectors: torch.Tensor = self.encoder(input_ids, attention_mask)
             return vectors
@@ -70,7 +70,7 @@ class _Siamese(nn.Module):
         order = lengths.argsort(descending=True, stable=True)
         parts = [
             self.encoder(input_ids[rows, : lengths[rows[0]]], attention_mask[rows, : lengths[rows[0]]])
-            for rows in order.split(TOGETHER)
+            for rows in torch.split(order, TOGETHER)  # type: ignore[no-untyped-call]
         ]
         return torch.cat(parts)[order.argsort()]
 
