@@ -2,10 +2,10 @@
 
     python benchmarks/encode.py --data FOLDER [--encoder minilm] [--battles 200] [--max-tokens 256] [--check .6]
 
-Encoding: the texts of both sides as `siamese` predicts them, in length order. Counted are the operations of linear
-layers, of QK' and of AV, on real tokens only: padding is work that nobody asked for. The peak is the median of 2048 x
-2048 products in the same precision, process and threads, interleaved with the batches, because a shared machine's
-speed drifts.
+Encoding: the texts of both sides as `siamese` predicts them, in length order. Counted are the operations of
+linear layers, of QK' and of AV, on real tokens only: padding is work that nobody asked for. The peak is the median
+of 2048 x 2048 products in the same precision, process and threads, interleaved with the batches, because a shared
+machine's speed drifts.
 """
 
 import argparse

@@ -87,7 +87,7 @@ def columns(board: Leaderboard) -> dict[str, list[str]]:
         "accuracy": lambda row: f"{100 * row.accuracy:.1f} %",
         "ECE": lambda row: f"{row.calibration_error:.3f}",
         "swap gap": lambda row: _shown(row.swap_gap, ".4f"),
-        "flip rate": lambda row: _shown(row.flip_rate, ".1%"),
+        "flip rate": lambda row: None if row.flip_rate is None else f"{100 * row.flip_rate:.1f} %",
         "kept P / A / B": lambda row: _kept(row.kept),
         "lost a side": lambda row: _shown(row.lost_a_side, ","),
         "parameters": lambda row: _shown(row.parameters, ","),

@@ -27,7 +27,7 @@ from pairrank.predictions import Predictions, read_predictions
 __all__ = ["add_model"]
 
 ROOT = Path(__file__).parents[1]
-COMMANDS = ["run", "list", "compare", "submit", "predict", "simulate", "doctor"]
+COMMANDS = ["run", "list", "compare", "submit", "predict", "simulate", "fetch-encoder", "doctor"]
 CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
 
 
@@ -513,6 +513,25 @@ def test_simulate_never_overwrites_real_battles(call, here, name):
     assert refused(call("simulate", "real"), name, "is not simulated", "Give another folder")
     assert [file.name for file in (here / "real").iterdir()] == [name]
     assert (here / "real" / name).read_text() == "precious"
+
+
+def test_doctor_tells_how_large_the_cache_is_and_no_cache_skips_it(call, here, monkeypatch):
+    from pairrank.vector_cache import key_of, open_cache
+
+    monkeypatch.setenv("PAIRRANK_CACHE", str(here / "cache"))
+    monkeypatch.delenv("PAIRRANK_NO_CACHE", raising=False)
+    assert "0 vectors, 0 MB" in call("doctor", "--data", "data").out
+    open_cache().put({key_of(i): np.zeros(1_000, np.float32) for i in range(1_000)})
+    assert re.search(r"vectors\.sqlite: 1,000 vectors, [45] MB", call("doctor", "--data", "data").out)
+    # Set by the command for its own process, and taken back here with everything else of the environment.
+    monkeypatch.setenv("PAIRRANK_NO_CACHE", "")
+    assert call("run", "prior", "--data", "data", "--no-cache").code == 0
+    assert os.environ["PAIRRANK_NO_CACHE"] == "1"
+    assert "switched off by PAIRRANK_NO_CACHE" in call("doctor", "--data", "data").out
+
+
+def test_an_encoder_that_nobody_offers_is_not_fetched(call):
+    assert refused(call("fetch-encoder", "mpnt"), "no encoder to fetch is called 'mpnt'", "'mpnet'")
 
 
 def test_doctor_tells_versions_encoders_and_data(call, monkeypatch):

@@ -374,6 +374,8 @@ def test_what_folds_measured_is_added_up(data, tmp_path, add_model):
     assert metrics["training_seconds"] == pytest.approx(sum(fold["training_seconds"] for fold in folds))
     gaps = [fold["swap_gap"] * fold["battles"] for fold in folds]
     assert metrics["swap_gap"] == pytest.approx(sum(gaps) / 40)
+    flips = [fold["flip_rate"] * fold["battles"] for fold in folds]
+    assert metrics["flip_rate"] == pytest.approx(sum(flips) / 40)
     assert metrics["peak_memory_mb"] == max(fold["peak_memory_mb"] for fold in folds)
 
 
@@ -383,6 +385,8 @@ def test_the_swap_gap_is_measured_on_swapped_battles(data, tmp_path):
     # The prior ignores who stands where: read back, its A and B have changed places.
     proba = read_predictions(run.folder / "oof.csv").proba
     assert metrics["swap_gap"] == pytest.approx(np.abs(proba[:, 0] - proba[:, 1]).mean(), abs=1e-8)
+    # Wherever it names a side, that is the other side's name after a swap.
+    assert metrics["flip_rate"] == pytest.approx((proba.argmax(axis=1) != 2).mean())
 
 
 def test_long_battles_are_scored_like_any_other(tmp_path):

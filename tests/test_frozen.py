@@ -10,6 +10,7 @@ from tiny import WINDOW, WORDS, arena_of_words, conversations, write_encoder
 from pairrank import embedding
 from pairrank.battles import Battles
 from pairrank.embedding import Embedder
+from pairrank.encoders import find_encoder
 from pairrank.errors import UserError
 from pairrank.models.base import build, load_model, save_model
 from pairrank.models.frozen import Frozen
@@ -143,3 +144,12 @@ def test_a_static_encoder_serves_and_needs_no_window(tiny_bert: Path, monkeypatc
     assert swapped == pytest.approx(model.predict_proba(battles), abs=1e-6)
     assert embedding.is_static(model.encoder_.folder)
     assert log_loss(model.predict_proba(battles), battles.labels) < 1.05
+
+
+@pytest.mark.slow
+def test_the_static_encoder_of_the_real_weights_knows_what_words_are_alike(minilm):
+    vectors = Embedder(find_encoder(["minilm-static"]), max_tokens=64).vectors(
+        [((text,),) for text in ("a small dog", "the little puppy", "quarterly tax report")]
+    )
+    dog, puppy, tax = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    assert dog @ puppy > dog @ tax + 0.2

@@ -14,6 +14,7 @@ from pairrank.scoring import (
     battle_losses,
     bootstrap_means,
     expected_calibration_error,
+    flip_rate,
     log_loss,
     paired_difference,
     standard_error,
@@ -151,9 +152,23 @@ def test_a_symmetric_prediction_has_no_swap_gap(predictions: Predictions):
     assert swap_gap(predictions.proba, predictions.proba) > 0
 
 
-def test_the_swap_gap_of_different_battles_is_refused():
+def test_the_flip_rate_of_a_hand_worked_example():
+    """Read back: (.5, .3, .2) still says A; (.1, .2, .7) says tie where (.1, .7, .2) said B."""
+    straight = np.array([[0.5, 0.3, 0.2], [0.1, 0.7, 0.2]])
+    swapped = np.array([[0.3, 0.5, 0.2], [0.2, 0.1, 0.7]])
+    assert flip_rate(straight, swapped) == 0.5
+
+
+def test_a_symmetric_prediction_never_flips_and_one_blind_to_the_order_always_does(predictions: Predictions):
+    assert flip_rate(predictions.proba, predictions.swap().proba) == 0
+    first = np.tile([0.5, 0.3, 0.2], (4, 1))
+    assert flip_rate(first, first) == 1
+
+
+@pytest.mark.parametrize("measure", [swap_gap, flip_rate])
+def test_predictions_of_different_battles_are_refused(measure):
     with pytest.raises(ValueError, match="not of the same battles"):
-        swap_gap(HAND, HAND[:1])
+        measure(HAND, HAND[:1])
 
 
 # The bootstrap

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from arenas import write_folder
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sentence_transformers import SentenceTransformer
@@ -12,9 +13,14 @@ from tiny import FAST, WINDOW, WORDS, arena_of_words, conversations, plain_battl
 from torch import nn
 
 from pairrank.battles import Battles
+from pairrank.config import load_experiment
+from pairrank.crossval import cross_validate
+from pairrank.data_folder import find_data
+from pairrank.encoders import Encoder
 from pairrank.errors import UserError
 from pairrank.models.base import load_model, save_model
-from pairrank.models.siamese import Siamese
+from pairrank.models.siamese import Siamese, _Siamese
+from pairrank.run_folder import start_run
 from pairrank.scoring import log_loss
 
 pytest_plugins = ["tiny_encoder"]
@@ -227,3 +233,81 @@ def test_dropout_reaches_the_encoder(kind: str, attention: float, hidden: float,
     model._open(request.getfixturevalue(kind))
     shares = {m.p for m in model.module_.encoder.modules() if isinstance(m, nn.Dropout)}
     assert shares == {attention, hidden}
+
+
+# --- Killed and begun again
+
+
+@pytest.mark.parametrize("where", ["in the second epoch", "while it predicts", "while it saves"])
+def test_a_run_that_is_killed_and_begun_again_gives_the_same_predictions(
+    tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+):
+    write_folder(tmp_path / "data")
+    experiment = tmp_path / "toy.toml"
+    experiment.write_text(
+        f"[model]\nname = 'siamese'\nencoder = '{tiny_bert}'\nmax_tokens = {WINDOW}\nhidden = 8\n"
+        "hidden_dropout = 0.2\n"
+        "[model.training]\nlearning_rate = 3e-3\nepochs = 2\nbatch_size = 8\nprecision = 'fp32'\n"
+    )
+
+    def run(folder: str) -> Path:
+        cross_validate(
+            start_run(load_experiment(str(experiment)), find_data(tmp_path / "data"), tmp_path / folder), [0]
+        )
+        return next((tmp_path / folder).iterdir())
+
+    undisturbed = run("whole")
+    forwards = 0
+
+    def dying(self, *arguments, inner=_Siamese.forward, **batch):
+        nonlocal forwards
+        forwards += self.training
+        # 32 battles in the training folds, eight a batch, less those held out: at most four batches an epoch.
+        if forwards > 5:
+            raise KeyboardInterrupt
+        return inner(self, *arguments, **batch)
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        if where == "in the second epoch":
+            patch.setattr(_Siamese, "forward", dying)
+        else:
+            patch.setattr(Siamese, "predict_proba" if where == "while it predicts" else "save", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run("killed")
+    [folder] = (tmp_path / "killed").iterdir()
+    assert list((folder / "fold0" / "checkpoints").glob("checkpoint-*/complete"))
+    run("killed")
+    for file in ("oof.csv", "test/fold0.csv", "fold0/head.safetensors", "fold0/model.safetensors"):
+        assert (folder / file).read_bytes() == (undisturbed / file).read_bytes(), file
+
+
+# --- Real weights
+
+
+@pytest.mark.slow
+def test_real_weights_are_encoded_as_sentence_transformers_does_and_stay_symmetric(minilm: Encoder):
+    battles = arena_of_words(6)
+    model = Siamese(encoder=["minilm"], max_tokens=WINDOW, training=replace(FAST, precision="fp32"))
+    model._open(minilm.folder)
+    opened = SentenceTransformer(str(minilm.folder), device="cpu", local_files_only=True)
+    [row], _ = model._texts(plain_battles(("why", "good", "bad")))
+    with torch.no_grad():
+        ours = model.module_.encoder.eval()(**model.module_.encoder.collate([row.a]))
+        theirs = opened[0].eval()(model.module_.encoder.collate([row.a]))["token_embeddings"].mean(dim=1)
+    assert torch.allclose(ours, theirs, atol=1e-5)
+    swapped = model.predict_proba(battles.swap())[:, [1, 0, 2]]
+    assert swapped == pytest.approx(model.predict_proba(battles), abs=1e-6)
+    assert model.report()["parameters"] == pytest.approx(22.7e6, rel=0.02)
+
+
+@pytest.mark.slow
+def test_a_tiny_training_of_real_weights_gives_sane_predictions(minilm: Encoder):
+    battles = arena_of_words(6)
+    recipe = replace(FAST, epochs=1, batch_size=3, learning_rate=2e-5)
+    model = Siamese(encoder=["minilm"], max_tokens=WINDOW, training=recipe).fit(battles)
+    assert model.report()["encoder"]["sha256"] == minilm.sha256
+    proba = model.predict_proba(battles)
+    assert np.abs(proba - 1 / 3).max() < 0.25

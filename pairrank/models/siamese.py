@@ -70,7 +70,7 @@ class _Siamese(nn.Module):
         order = lengths.argsort(descending=True, stable=True)
         parts = [
             self.encoder(input_ids[rows, : lengths[rows[0]]], attention_mask[rows, : lengths[rows[0]]])
-            for rows in torch.split(order, TOGETHER)  # type: ignore[no-untyped-call]
+            for rows in torch.split(order, TOGETHER)
         ]
         return torch.cat(parts)[order.argsort()]
 
