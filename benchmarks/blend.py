@@ -1,0 +1,49 @@
+"""What one experiment adds to another in an equal-weight geometric mean, on the battles both have predicted.
+
+    python benchmarks/blend.py structure siamese --data FOLDER [--published benchmarks]
+
+Reads published out-of-fold predictions. No weight is fitted, so nothing is tuned on what reports the score.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from pairrank.data_folder import find_data
+from pairrank.folds import prompt_keys
+from pairrank.predictions import Predictions, geometric_mean, read_predictions
+from pairrank.scoring import battle_losses, paired_difference
+
+
+def main() -> None:
+    """Print the log loss of each and of their mean, and the mean's paired difference to each."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="+", help="published experiments")
+    parser.add_argument("--data", type=Path, help="folder with train.csv; default as for the command line")
+    parser.add_argument("--published", type=Path, default=Path("benchmarks"))
+    options = parser.parse_args()
+
+    source = find_data(options.data)
+    files = [options.published / "predictions" / source.name / f"{name}.csv" for name in options.names]
+    members = [read_predictions(file) for file in files]
+    everyone = set.intersection(*(set(member.id.tolist()) for member in members))
+    battles = source.train.take(np.isin(source.train.id, list(everyone)))
+    aligned = [_only(member, battles.id).align(battles.id) for member in members]
+    keys = prompt_keys(battles)
+    losses = [battle_losses(each.proba, battles.labels) for each in (*aligned, geometric_mean(aligned))]
+    print(f"{len(battles):,} battles")
+    for name, loss in zip([*options.names, "their geometric mean"], losses, strict=True):
+        print(f"{name:28}{loss.mean():.4f}")
+    for name, loss in zip(options.names, losses[:-1], strict=True):
+        gap = paired_difference(losses[-1], loss, keys)
+        print(f"the mean to {name:16}{gap.mean:+.4f} [{gap.low:+.4f}, {gap.high:+.4f}]")
+
+
+def _only(member: Predictions, ids: np.ndarray) -> Predictions:
+    rows = np.isin(member.id, ids)
+    return Predictions(member.id[rows], member.proba[rows])
+
+
+if __name__ == "__main__":
+    main()
