@@ -12,7 +12,7 @@ import numpy as np
 
 from pairrank.data_folder import find_data
 from pairrank.folds import prompt_keys
-from pairrank.predictions import Predictions, geometric_mean, read_predictions
+from pairrank.predictions import geometric_mean, read_predictions
 from pairrank.scoring import battle_losses, paired_difference
 
 
@@ -29,7 +29,7 @@ def main() -> None:
     members = [read_predictions(file) for file in files]
     everyone = set.intersection(*(set(member.id.tolist()) for member in members))
     battles = source.train.take(np.isin(source.train.id, list(everyone)))
-    aligned = [_only(member, battles.id).align(battles.id) for member in members]
+    aligned = [member.align(battles.id) for member in members]
     keys = prompt_keys(battles)
     losses = [battle_losses(each.proba, battles.labels) for each in (*aligned, geometric_mean(aligned))]
     print(f"{len(battles):,} battles")
@@ -38,11 +38,6 @@ def main() -> None:
     for name, loss in zip(options.names, losses[:-1], strict=True):
         gap = paired_difference(losses[-1], loss, keys)
         print(f"the mean to {name:16}{gap.mean:+.4f} [{gap.low:+.4f}, {gap.high:+.4f}]")
-
-
-def _only(member: Predictions, ids: np.ndarray) -> Predictions:
-    rows = np.isin(member.id, ids)
-    return Predictions(member.id[rows], member.proba[rows])
 
 
 if __name__ == "__main__":

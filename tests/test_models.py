@@ -302,6 +302,16 @@ def test_plain_values_become_those_of_the_fields():
     assert from_mapping(Toy, parameters_of(toy), "model 'toy'") == toy
 
 
+def test_a_table_changes_only_what_it_says():
+    @dataclass
+    class Own:
+        inner: Inner = field(default_factory=lambda: Inner(rate=9.0, steps=8))
+
+    assert from_mapping(Own, {"inner": {"steps": 1}}, "model 'own'") == Own(Inner(rate=9.0, steps=1))
+    plain, changed = build("siamese"), build("siamese", training={"epochs": 7})
+    assert changed == replace(plain, training=replace(plain.training, epochs=7))
+
+
 def test_what_a_model_itself_refuses_is_told_with_its_place():
     assert complaint(lambda: build("baseline", training={"epochs": 0})).startswith(
         "model 'baseline', training: epochs"

@@ -90,7 +90,9 @@ def from_mapping(cls: type, values: Mapping[str, Any], place: str) -> Any:
         if key not in known:
             complaints.append(unknown("parameter", key, known))
         elif dataclasses.is_dataclass(hints[key]) and isinstance(value, Mapping):
-            ready[key] = from_mapping(typing.cast(type, hints[key]), value, f"{place}, {key}")
+            # What a table does not say is as the model has it, not as the table's class has it.
+            whole = _default_of(known[key]) | dict(value)
+            ready[key] = from_mapping(typing.cast(type, hints[key]), whole, f"{place}, {key}")
         elif dataclasses.is_dataclass(hints[key]) and not isinstance(value, typing.cast(type, hints[key])):
             complaints.append(f"{key} = {value!r}: expected a table.")
         elif (wrong := _mismatch(value, hints[key])) is not None:
@@ -103,6 +105,12 @@ def from_mapping(cls: type, values: Mapping[str, Any], place: str) -> Any:
         return cls(**ready)
     except UserError as error:
         raise UserError(f"{place}: {error}") from None
+
+
+def _default_of(nested: dataclasses.Field[Any]) -> dict[str, Any]:
+    """A nested dataclass that its model fills with other defaults than its own, as plain values."""
+    made = nested.default_factory is not dataclasses.MISSING
+    return dataclasses.asdict(nested.default_factory()) if made else {}  # type: ignore[misc]
 
 
 def _as_declared(value: Any, hint: Any) -> Any:
