@@ -2,7 +2,7 @@
 
 import json
 from copy import deepcopy
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch.nn.functional import cross_entropy
-from torch.nn.functional import normalize as normalize_vectors
 
 from pairrank.battles import Battles, Winner
 from pairrank.devices import Precision, device_name
@@ -69,15 +68,15 @@ class Frozen:
     """In which the encoder computes; "auto" chooses for the device."""
     penalty: float = 30.0
     """L2 penalty of the logistic head on standardised inputs."""
-    hidden: int = 64
+    hidden: int = 128
     """Width of the difference head's hidden layer."""
-    dropout: float = 0.5
+    dropout: float = 0.1
     """Of the difference head's vectors, the same on both sides."""
-    learning_rate: float = 1e-3
+    learning_rate: float = 5e-4
     """Of the difference head, trained on all battles at once."""
     weight_decay: float = 0.1
     """Of the difference head."""
-    steps: int = 200
+    steps: int = 150
     """Of the difference head at most; it goes back to the best one by held-out training prompts."""
     hold_out: float = 0.1
     """Share of the training prompts kept out to watch the difference head; 0 takes every step."""
@@ -208,21 +207,14 @@ class Frozen:
             self.module_.load_state_dict(best)
 
     def _build(self, width: int) -> None:
-        """A new difference head for vectors of this width: two a side."""
+        """A new difference head for vectors of this width."""
         self.width_ = width
-        self.module_ = build_head(
-            "difference", 3 * width + self.lengths, width, self.hidden, self.dropout, self.seed
-        )
+        self.module_ = build_head("difference", width + self.lengths, 0, self.hidden, self.dropout, self.seed)
 
     def _sides(self, vectors: Vectors) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """What the difference head compares: the answers, their products with the prompt, their pairs with it."""
-        prompt, a, b, with_a, with_b, lengths = (
-            torch.from_numpy(getattr(vectors, f.name)).float() for f in fields(vectors)
-        )
-        a, b, shared = as_sides(a, b, prompt, lengths if self.lengths else None)
-        pairs = (normalize_vectors(pair, dim=1) for pair in (with_a, with_b))
-        a, b = (torch.cat(side, dim=1) for side in zip((a, b), pairs, strict=True))
-        return a, b, shared
+        """What the difference head compares, as in `siamese`: the vectors of both pairs, and the lengths."""
+        a, b, lengths = (torch.from_numpy(v).float() for v in (vectors.with_a, vectors.with_b, vectors.lengths))
+        return as_sides(a, b, None, lengths if self.lengths else None)
 
     def _parts(self, vectors: Vectors) -> tuple[Columns, ...]:
         """Odd inputs (n, p) and even ones (n, q), and how many columns each column's block has (p) and (q)."""
