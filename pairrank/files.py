@@ -1,6 +1,7 @@
 """Nothing half-written: a file is made beside its target and renamed when it is whole; nothing half-read either."""
 
 import csv
+import functools
 import gzip
 import hashlib
 import json
@@ -82,6 +83,12 @@ def csv_rows(path: Path) -> Iterator[list[str]]:
 
 
 def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file's bytes, in hexadecimal, read in blocks."""
+    """The SHA-256 of a file's bytes, in hexadecimal; read once a process, unless the file changes."""
+    state = path.stat()
+    return _sha256(path.resolve(), state.st_size, state.st_mtime_ns, state.st_ino)
+
+
+@functools.lru_cache(maxsize=256)
+def _sha256(path: Path, *_: int) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

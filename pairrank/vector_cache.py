@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from pairrank.errors import UserError
 from pairrank.files import cache_folder
 
 Vector = npt.NDArray[np.float32]
@@ -32,13 +33,15 @@ USED_EVERY = 3_600
 
 
 def open_cache() -> "VectorCache | None":
-    """The user's cache; None where $PAIRRANK_NO_CACHE is set."""
+    """The user's cache; None where $PAIRRANK_NO_CACHE is set. Raises UserError for a size that is no number."""
     if os.environ.get("PAIRRANK_NO_CACHE"):
         return None
     gigabytes = os.environ.get("PAIRRANK_CACHE_GB")
-    return VectorCache(
-        cache_folder() / "vectors.sqlite", int(float(gigabytes) * 2**30) if gigabytes else MOST_BYTES
-    )
+    try:
+        most = int(float(gigabytes) * 2**30) if gigabytes else MOST_BYTES
+    except (ValueError, OverflowError):
+        raise UserError(f"PAIRRANK_CACHE_GB = {gigabytes}: expected a number of gigabytes, such as 4.") from None
+    return VectorCache(cache_folder() / "vectors.sqlite", most)
 
 
 @dataclass(frozen=True)

@@ -178,6 +178,26 @@ def test_soft_targets_are_learned(tiny_bert: Path):
     assert soft[:, 2].mean() > 0.7 > hard[:, 2].mean()
 
 
+def test_activation_checkpointing_computes_twice_and_gives_the_same_weights(tiny_bert: Path, monkeypatch):
+    battles, weights, counts = arena_of_words(8), [], []
+    for checkpointing in (False, True):
+        inner, count = Siamese._open, []
+
+        def counting(self, folder, inner=inner, count=count):
+            inner(self, folder)
+            layer = self.module_.encoder.transformer.model.encoder.layer[0].intermediate
+            layer.register_forward_hook(lambda *_: count.append(1))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Siamese, "_open", counting)
+            recipe = replace(FAST, epochs=1, activation_checkpointing=checkpointing)
+            model = make(tiny_bert, training=recipe, hidden_dropout=0.2).fit(battles)
+        weights.append(dict(model.module_.named_parameters()))
+        counts.append(len(count))
+    assert counts[1] == 2 * counts[0] > 0
+    torch.testing.assert_close(weights[1], weights[0], atol=1e-6, rtol=1e-5)
+
+
 # --- Saving
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from pairrank import vector_cache
+from pairrank.errors import UserError
 from pairrank.vector_cache import VectorCache, key_of, open_cache
 
 
@@ -169,5 +170,9 @@ def test_the_users_cache_is_where_and_as_large_as_the_environment_says(tmp_path:
     monkeypatch.setenv("PAIRRANK_CACHE_GB", "0.5")
     monkeypatch.delenv("PAIRRANK_NO_CACHE", raising=False)
     assert open_cache() == VectorCache(tmp_path / "vectors.sqlite", 2**29)
+    for nonsense in ("much", "nan", "inf"):
+        monkeypatch.setenv("PAIRRANK_CACHE_GB", nonsense)
+        with pytest.raises(UserError, match=f"PAIRRANK_CACHE_GB = {nonsense}: expected a number of gigabytes"):
+            open_cache()
     monkeypatch.setenv("PAIRRANK_NO_CACHE", "1")
     assert open_cache() is None

@@ -109,8 +109,8 @@ def from_mapping(cls: type, values: Mapping[str, Any], place: str) -> Any:
 
 def _default_of(nested: dataclasses.Field[Any]) -> dict[str, Any]:
     """A nested dataclass that its model fills with other defaults than its own, as plain values."""
-    made = nested.default_factory is not dataclasses.MISSING
-    return dataclasses.asdict(nested.default_factory()) if made else {}  # type: ignore[misc]
+    factory = nested.default_factory
+    return {} if factory is dataclasses.MISSING else dataclasses.asdict(factory())
 
 
 def _as_declared(value: Any, hint: Any) -> Any:

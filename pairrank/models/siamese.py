@@ -83,7 +83,7 @@ class _Siamese(nn.Module):
         return logits
 
     def activation_checkpointing_enable(self, **options: Any) -> None:
-        self.encoder.transformer.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=options)
+        self.encoder.transformer.model.activation_checkpointing_enable(**options)
 
 
 @register("siamese")
