@@ -659,7 +659,7 @@ def test_a_log_file_gets_every_column_in_one_line_a_row(call):
     arguments = ["--set", "smoothing=12345", "--salt", "a-rather-long-one-that-fills-the-line"]
     ended = call("run", "prior", "--data", "data", *arguments)
     row = next(line for line in ended.out.splitlines() if line.startswith(f"│ {label}"))
-    assert row.count("│") == 18
+    assert row.count("│") == 19
 
 
 def test_a_console_that_lacks_characters_does_not_end_the_run(here):
