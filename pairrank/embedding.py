@@ -10,6 +10,7 @@ from tqdm import tqdm
 from pairrank.devices import Precision, choose_precision, device
 from pairrank.encoders import Encoder
 from pairrank.errors import UserError
+from pairrank.files import sha256_of
 from pairrank.inference import outputs_of
 from pairrank.static_encoder import StaticEncoder, is_static
 from pairrank.terminal import shows_progress
@@ -20,6 +21,9 @@ from pairrank.vector_cache import Vector, VectorCache, key_of
 
 Text = tuple[Turns, ...]
 """One text by its turns, or a prompt and an answer that are encoded as a sentence pair."""
+
+TOKENIZER_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt")
+"""What else than the weights a vector depends on."""
 
 BATCH = 32
 """Texts that are encoded, and kept, at once."""
@@ -48,7 +52,19 @@ class Embedder:
         if not texts:
             return np.zeros((0, 0), dtype=np.float32)
         distinct = list(dict.fromkeys(texts))
-        keys = {text: self._key(text) for text in distinct}
+        precision = choose_precision(self.precision)
+        files = [self.encoder.folder / name for name in TOKENIZER_FILES]
+        hashes = (self.encoder.sha256, *(sha256_of(file) if file.is_file() else "" for file in files))
+        settings = (
+            VERSION,
+            hashes,
+            self.pooling,
+            self.max_tokens,
+            self.budget,
+            precision,
+            device().type,
+        )
+        keys = {text: key_of(*settings, text) for text in distinct}
         known = self.cache.get(list(keys.values())) if self.cache else {}
         if any(key not in known for key in keys.values()):
             known |= self._encode(distinct, keys, known)
@@ -67,7 +83,9 @@ class Embedder:
                 if any(keys[text] not in known for text in batch):
                     rows = [tokens[text] for text in batch]
                     outputs = outputs_of(self._module, rows, self._module.collate, BATCH, self.precision)
-                    made = {keys[text]: row for text, row in zip(batch, outputs.astype(np.float32), strict=True)}
+                    made = dict(zip((keys[text] for text in batch), outputs.astype(np.float32), strict=True))
+                    # What is known stays: a model may have learned from it, and company changes the last digits.
+                    made = {key: row for key, row in made.items() if key not in known}
                     found |= made
                     if self.cache:
                         self.cache.put(made)
@@ -92,10 +110,9 @@ class Embedder:
         rows = []
         for text, rounds in zip(texts, tokenise_turns(texts, tokenizer), strict=True):
             wrap, marks = wraps[len(text)]
+            if self.max_tokens < marks + 2:
+                raise UserError(
+                    f"max_tokens = {self.max_tokens}: no room for a text. It takes {marks + 2} or more."
+                )
             rows.append(wrap(*cut_rounds(rounds, self.max_tokens - marks, self.budget)))
         return rows
-
-    def _key(self, text: Text) -> bytes:
-        precision = choose_precision(self.precision)
-        settings = (self.pooling, self.max_tokens, self.budget, precision, device().type)
-        return key_of(VERSION, self.encoder.sha256, *settings, text)

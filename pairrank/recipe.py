@@ -104,4 +104,4 @@ def _depth(name: str) -> int | None:
     """0 for a parameter of the embeddings, i + 1 for one of layer i, None for what stands above all layers."""
     if layer := re.search(r"\b(?:layers?|h|blocks?)\.(\d+)\.", name):
         return int(layer[1]) + 1
-    return 0 if "embed" in name or re.search(r"\bw[tp]e\b", name) else None
+    return 0 if "embed" in name or "relative_attention_bias" in name or re.search(r"\bw[tp]e\b", name) else None

@@ -22,7 +22,6 @@ FOLD_KEYS = {
     "training_seconds",
     "predict_seconds",
     "swap_gap",
-    "flip_rate",
     "peak_memory_mb",
     "symmetric",
     "report",

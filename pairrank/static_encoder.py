@@ -52,7 +52,7 @@ def _is_whole(folder: Path) -> bool:
     """Whether the vectors are those that were written, since a cache is nobody's care."""
     kept = read_json(folder / MARK)
     weights = folder / "model.safetensors"
-    return kept is not None and weights.is_file() and sha256_of(weights) == kept["sha256"]
+    return kept is not None and weights.is_file() and sha256_of(weights) == kept.get("sha256")
 
 
 def build(source: Path, folder: Path) -> None:
@@ -73,7 +73,8 @@ def build(source: Path, folder: Path) -> None:
         StaticEmbedding(tokenizer.backend_tokenizer, embedding_weights=vectors.astype(np.float32)).save(str(made))
         tokenizer.save_pretrained(made)
         write_json(made / MARK, {"sha256": sha256_of(made / "model.safetensors")})
-        shutil.rmtree(folder, ignore_errors=True)
+        if not _is_whole(folder):
+            shutil.rmtree(folder, ignore_errors=True)
         try:
             made.rename(folder)
         except OSError:
@@ -107,7 +108,8 @@ def principal(vectors: Vectors, dimensions: int = DIMENSIONS) -> Vectors:
 def weighted(vectors: Vectors) -> Vectors:
     """The vectors, less of the frequent ones: a / (a + p), where Zipf's law gives p of a token by its rank.
 
-    WordPiece vocabularies are sorted by frequency, so the row is the rank.
+    The row stands for the rank, roughly: BERT's vocabulary lists whole words by frequency, but behind a thousand
+    unused rows and single characters, so the weights are mild there (.96 for "the").
     """
     ranks = np.arange(1, len(vectors) + 1)
     frequency = 1 / ranks / (1 / ranks).sum()

@@ -5,7 +5,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -67,7 +67,7 @@ class VectorCache:
                 among = f"key IN ({','.join('?' * len(some))})"
                 rows = database.execute(f"SELECT key, vector, checksum FROM vectors WHERE {among}", some)  # noqa: S608
                 found |= {
-                    key: np.frombuffer(blob, np.float32) for key, blob, mark in rows if mark == _mark(key, blob)
+                    key: np.frombuffer(blob, np.float32) for key, blob, mark in rows if _is_whole(key, blob, mark)
                 }
                 database.execute(
                     f"UPDATE vectors SET used = ? WHERE {among} AND used < ?",  # noqa: S608
@@ -112,7 +112,8 @@ class VectorCache:
         except (sqlite3.OperationalError, OSError):
             return otherwise  # held by another process, read-only, or the disk is full
         except sqlite3.DatabaseError:
-            self.file.unlink(missing_ok=True)
+            with suppress(OSError):  # read-only, or open elsewhere on Windows
+                self.file.unlink()
             return otherwise
 
 
@@ -124,6 +125,10 @@ def key_of(*parts: Any) -> bytes:
 def _mark(key: bytes, blob: bytes) -> bytes:
     """A checksum that also tells a vector under another's key."""
     return hashlib.sha256(key + blob).digest()[:8]
+
+
+def _is_whole(key: bytes, blob: Any, mark: Any) -> bool:
+    return isinstance(blob, bytes) and mark == _mark(key, blob)
 
 
 def _count(database: sqlite3.Connection) -> int:

@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tiny import write_encoder
 from transformers import AutoModel, AutoTokenizer
 
 from pairrank import embedding
@@ -145,6 +146,27 @@ def test_the_order_of_texts_makes_no_difference_at_all_in_bf16(tiny_bert: Path):
 def test_a_window_beyond_the_encoders_positions_is_refused(tiny_bert: Path):
     with pytest.raises(UserError, match="max_tokens = 65: tiny has positions for 64 tokens"):
         embedder(tiny_bert, max_tokens=65).vectors(TEXTS)
+
+
+def test_a_window_without_room_is_refused(tiny_bert: Path):
+    with pytest.raises(UserError, match=r"max_tokens = 4: no room for a text\. It takes 5 or more"):
+        embedder(tiny_bert, max_tokens=4).vectors(TEXTS)
+
+
+def test_a_vector_that_is_known_stays_when_its_text_comes_in_other_company(tiny_bert: Path, cache: VectorCache):
+    first = embedder(tiny_bert, cache).vectors(many(3))
+    embedder(tiny_bert, cache).vectors(many(40)[2:])
+    assert np.array_equal(embedder(tiny_bert, cache).vectors(many(3)), first)
+
+
+def test_another_tokenizer_makes_another_entry(tmp_path: Path, cache: VectorCache):
+    folder = write_encoder(tmp_path / "encoder")
+    embedder(folder, cache).vectors(TEXTS)
+    count = cache.size()[0]
+    text = (folder / "tokenizer.json").read_text()
+    (folder / "tokenizer.json").write_text(text + "\n")
+    embedder(folder, cache).vectors(TEXTS)
+    assert cache.size()[0] == 2 * count
 
 
 def test_no_texts_have_no_vectors(tiny_bert: Path):

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 from tiny import WINDOW
 
-from pairrank import encoders
+from pairrank import encoders, terminal
 from pairrank.encoders import (
     WHEELS,
     Encoder,
@@ -337,7 +337,7 @@ def test_transformers_is_quiet_for_as_long_as_it_is_asked_to(monkeypatch: pytest
 
     logging.enable_progress_bar()
     for watched in (True, False):
-        monkeypatch.setattr(encoders, "shows_progress", lambda watched=watched: watched)
+        monkeypatch.setattr(terminal, "shows_progress", lambda watched=watched: watched)
         before = logging.get_verbosity()
         with quiet_transformers():
             assert logging.is_progress_bar_enabled() is watched

@@ -63,6 +63,14 @@ def test_a_damaged_entry_is_as_if_it_were_not_there_and_can_be_replaced(cache: V
     assert held(cache, 1, 2) == {1, 2}
 
 
+@pytest.mark.parametrize("damage", ["NULL", "'text'", "7"])
+def test_an_entry_that_is_no_vector_at_all_is_not_there(cache: VectorCache, damage: str):
+    cache.put(vectors(1, 2))
+    with sqlite3.connect(cache.file) as database:
+        database.execute(f"UPDATE vectors SET vector = {damage} WHERE key = ?", [key_of(1)])  # noqa: S608
+    assert held(cache, 1, 2) == {2}
+
+
 def test_a_vector_under_anothers_key_is_not_believed(cache: VectorCache):
     cache.put(vectors(1, 2))
     with sqlite3.connect(cache.file) as database:

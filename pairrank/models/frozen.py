@@ -180,6 +180,8 @@ class Frozen:
     def _fit_difference(self, train: Battles) -> None:
         """AdamW on all battles at once; of all steps, the one that held-out prompts liked best."""
         held = torch.from_numpy(hold_out(train, self.hold_out, salt="watch"))
+        if held.all():
+            raise UserError("no battles to learn from. Give more of them, or a smaller hold_out.")
         vectors = self._vectors(train)
         self._build(vectors.a.shape[1])
         sides = self._sides(vectors)
@@ -189,7 +191,7 @@ class Frozen:
         optimizer = torch.optim.AdamW(
             self.module_.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay
         )
-        best, best_loss = self.module_.state_dict(), float("inf")
+        best, best_loss = deepcopy(self.module_.state_dict()), float("inf")
         with torch.random.fork_rng():
             torch.manual_seed(self.seed)
             for _ in range(self.steps):
@@ -205,6 +207,8 @@ class Frozen:
                         best, best_loss = deepcopy(self.module_.state_dict()), loss
         if held.any():
             self.module_.load_state_dict(best)
+        if not all(parameter.isfinite().all() for parameter in self.module_.parameters()):
+            raise UserError("training diverged: try a smaller learning_rate.")
 
     def _build(self, width: int) -> None:
         """A new difference head for vectors of this width."""

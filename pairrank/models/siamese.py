@@ -165,7 +165,7 @@ class Siamese:
         )
 
     def save(self, folder: Path) -> None:
-        """Write the encoder as transformers and sentence-transformers open it, and the head beside it."""
+        """Write the encoder as transformers opens it, and the head with the pooling beside it."""
         with quiet_transformers():
             self.module_.encoder.transformer.model.save_pretrained(folder)
             self.module_.encoder.tokenizer.save_pretrained(folder)
