@@ -6,6 +6,8 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.linear_model import LogisticRegression
 
+from pairrank.battles import Winner
+
 Columns = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
 
@@ -47,6 +49,18 @@ def complete(x: Columns, target: Labels, classes: int) -> tuple[Columns, Labels]
     missing = np.setdiff1d(np.arange(classes), target)
     average = x.mean(axis=0) if len(x) else np.zeros(x.shape[1])
     return np.vstack([x, np.tile(average, (len(missing), 1))]), np.concatenate([target, missing])
+
+
+def tie_task(even: Columns, winner: Labels) -> tuple[Columns, Labels]:
+    """Inputs and classes of a tie: all battles."""
+    return complete(even, (winner == Winner.TIE).astype(np.int64), 2)
+
+
+def margin_task(straight: Columns, swapped: Columns, winner: Labels) -> tuple[Columns, Labels]:
+    """Inputs and classes of a winner: the decided battles in both orders."""
+    decided = np.tile(winner != Winner.TIE, 2)
+    first = np.concatenate([winner == Winner.A, winner == Winner.B]).astype(np.int64)
+    return complete(np.vstack([straight, swapped])[decided], first[decided], 2)
 
 
 def fit_line(

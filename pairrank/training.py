@@ -16,7 +16,7 @@ from transformers.trainer_callback import PrinterCallback
 
 from pairrank.battles import Battles, concatenate
 from pairrank.curves import history_rows
-from pairrank.devices import choose_precision
+from pairrank.devices import choose_precision, device_name
 from pairrank.errors import UserError
 from pairrank.folds import hold_out
 from pairrank.inference import Batch, Collate, Row, softmax
@@ -117,6 +117,22 @@ def fine_tune_on(
             (folder or Path(scratch)) / "checkpoints",
             seed,
         )
+
+
+def report_of(model: Any) -> dict[str, Any]:
+    """What a fine-tuned model tells of itself, as far as it knows: a loaded one has no encoder and no history."""
+    report: dict[str, Any] = {
+        "parameters": sum(p.numel() for p in model.module_.parameters()),
+        "device": device_name(model.training.precision),
+    }
+    if hasattr(model, "encoder_"):
+        report["encoder"] = {"name": model.encoder_.name, "sha256": model.encoder_.sha256}
+    if hasattr(model, "kept_"):
+        report["tokens"] = {"kept": model.kept_.tokens, "of": model.kept_.of}
+        report["lost_a_side"] = model.kept_.lost_a_side
+    if hasattr(model, "history_"):
+        report |= {"history": model.history_.rows, "warnings": model.history_.warnings}
+    return report
 
 
 def fine_tune(

@@ -12,7 +12,6 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 from pairrank.battles import Battles
-from pairrank.devices import device_name
 from pairrank.encoders import Encoder, find_encoder, position_limit
 from pairrank.errors import UserError
 from pairrank.inference import Batch, outputs_of, pad, softmax
@@ -21,7 +20,7 @@ from pairrank.predictions import Proba, average_orders
 from pairrank.recipe import Recipe
 from pairrank.terminal import quiet_transformers
 from pairrank.text import Budget, Cells, Kept, Tokens, template_rows
-from pairrank.training import fine_tune_on
+from pairrank.training import fine_tune_on, report_of
 
 LABELS = {0: "Model A", 1: "Model B", 2: "Tie"}
 
@@ -120,18 +119,7 @@ class Baseline:
 
     def report(self) -> dict[str, Any]:
         """Size, encoder, tokens kept, history and warnings."""
-        report: dict[str, Any] = {
-            "parameters": sum(p.numel() for p in self.module_.parameters()),
-            "device": device_name(self.training.precision),
-        }
-        if hasattr(self, "encoder_"):
-            report["encoder"] = {"name": self.encoder_.name, "sha256": self.encoder_.sha256}
-        if hasattr(self, "kept_"):
-            report["tokens"] = {"kept": self.kept_.tokens, "of": self.kept_.of}
-            report["lost_a_side"] = self.kept_.lost_a_side
-        if hasattr(self, "history_"):
-            report |= {"history": self.history_.rows, "warnings": self.history_.warnings}
-        return report
+        return report_of(self)
 
     def _start_from(self, encoder: Encoder) -> None:
         """Put a new three-class head, drawn from the seed, on the pretrained encoder."""

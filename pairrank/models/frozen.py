@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.nn.functional import cross_entropy
 
-from pairrank.battles import Battles, Winner
+from pairrank.battles import Battles
 from pairrank.devices import Precision, device_name
 from pairrank.embedding import Embedder, Text
 from pairrank.encoders import find_encoder
@@ -20,13 +20,13 @@ from pairrank.files import write_json, written_whole
 from pairrank.folds import hold_out
 from pairrank.heads import as_sides, build_head
 from pairrank.inference import softmax
-from pairrank.linear import Columns, Line, complete, fit_line, log_outcomes
+from pairrank.linear import Columns, Line, fit_line, log_outcomes, margin_task, tie_task
 from pairrank.models.base import register
 from pairrank.predictions import Proba, normalise
 from pairrank.recipe import targets_of
 from pairrank.vector_cache import open_cache
 
-HEAD_FILE, LINE_FILE, WIDTH = "head.safetensors", "logistic.json", "width"
+HEAD_FILE, LINE_FILE = "head.safetensors", "logistic.json"
 CLIP = 4.0
 """Standard deviations at which an input of the logistic head stops growing."""
 CHARACTERS = 4
@@ -135,7 +135,7 @@ class Frozen:
         write_json(folder / "encoder.json", {"name": self.encoder_.name, "sha256": self.encoder_.sha256})
         if self.head == "difference":
             with written_whole(folder / HEAD_FILE) as beside:
-                save_file({**self.module_.state_dict(), WIDTH: torch.tensor(self.width_)}, beside)
+                save_file(self.module_.state_dict(), beside)
         else:
             write_json(folder / LINE_FILE, {head: asdict(line) for head, line in self.lines_.items()})
 
@@ -150,7 +150,8 @@ class Frozen:
             )
         if self.head == "difference":
             learned = load_file(folder / HEAD_FILE)
-            self._build(int(learned.pop(WIDTH)))
+            # The tie's first layer reads the product and the gap of two sides.
+            self._build(learned["tie.0.weight"].shape[1] // 2 - self.lengths)
             self.module_.load_state_dict(learned)
         else:
             lines = json.loads((folder / LINE_FILE).read_text(encoding="utf-8"))
@@ -168,13 +169,8 @@ class Frozen:
 
     def _fit_logistic(self, train: Battles) -> None:
         odd, even, odd_widths, even_widths = self._parts(self._vectors(train))
-        winner = train.labels
-        decided = np.tile(winner != Winner.TIE, 2)
-        first = np.concatenate([winner == Winner.A, winner == Winner.B]).astype(np.int64)
-        x, target = complete(np.vstack([odd, -odd])[decided], first[decided], 2)
-        margin = fit_line(x, target, self.penalty, CLIP, odd=True, widths=odd_widths)
-        x, target = complete(even, (winner == Winner.TIE).astype(np.int64), 2)
-        tie = fit_line(x, target, self.penalty, CLIP, odd=False, widths=even_widths)
+        margin = fit_line(*margin_task(odd, -odd, train.labels), self.penalty, CLIP, odd=True, widths=odd_widths)
+        tie = fit_line(*tie_task(even, train.labels), self.penalty, CLIP, odd=False, widths=even_widths)
         self.lines_ = {"tie": tie, "margin": margin}
 
     def _fit_difference(self, train: Battles) -> None:
@@ -212,7 +208,6 @@ class Frozen:
 
     def _build(self, width: int) -> None:
         """A new difference head for vectors of this width."""
-        self.width_ = width
         self.module_ = build_head("difference", width + self.lengths, 0, self.hidden, self.dropout, self.seed)
 
     def _sides(self, vectors: Vectors) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from pairrank.battles import Battles
-from pairrank.devices import device, device_name
+from pairrank.devices import device
 from pairrank.encoders import find_encoder
 from pairrank.errors import UserError
 from pairrank.files import written_whole
@@ -24,7 +24,7 @@ from pairrank.side_texts import Layout, Share, SideTexts, side_texts
 from pairrank.terminal import quiet_transformers
 from pairrank.text import Kept
 from pairrank.text_encoder import PoolingMode, TextEncoder
-from pairrank.training import fine_tune_on
+from pairrank.training import fine_tune_on, report_of
 
 HEAD_FILE = "head.safetensors"
 PRETRAINED = "encoder.transformer."
@@ -186,18 +186,7 @@ class Siamese:
 
     def report(self) -> dict[str, Any]:
         """Size, encoder, tokens kept, history and warnings."""
-        report: dict[str, Any] = {
-            "parameters": sum(p.numel() for p in self.module_.parameters()),
-            "device": device_name(self.training.precision),
-        }
-        if hasattr(self, "encoder_"):
-            report["encoder"] = {"name": self.encoder_.name, "sha256": self.encoder_.sha256}
-        if hasattr(self, "kept_"):
-            report["tokens"] = {"kept": self.kept_.tokens, "of": self.kept_.of}
-            report["lost_a_side"] = self.kept_.lost_a_side
-        if hasattr(self, "history_"):
-            report |= {"history": self.history_.rows, "warnings": self.history_.warnings}
-        return report
+        return report_of(self)
 
     def _open(self, folder: Path) -> None:
         """The encoder in `folder` with a new head."""

@@ -14,7 +14,7 @@ from pairrank.errors import UserError, unknown
 from pairrank.features import GROUPS, Features, features
 from pairrank.features.sides import SIDES
 from pairrank.files import write_json, write_text
-from pairrank.linear import Columns, Labels, Line, complete, fit_line, log_outcomes
+from pairrank.linear import Columns, Labels, Line, complete, fit_line, log_outcomes, margin_task, tie_task
 from pairrank.models.base import register
 from pairrank.predictions import Proba, normalise
 
@@ -216,11 +216,10 @@ def _inputs(head: Head, learner: Learner, counted: Features) -> Columns:
 
 def _task(head: Head, learner: Learner, counted: Features, winner: Labels) -> tuple[Columns, Labels]:
     """Inputs and classes of a head's training rows."""
+    straight = _inputs(head, learner, counted)
     if head == "tie":
-        return complete(_inputs(head, learner, counted), (winner == Winner.TIE).astype(np.int64), 2)
-    both = np.vstack([_inputs(head, learner, counted), _inputs(head, learner, counted.swap())])
-    if head == "outcome":
-        return complete(both, np.concatenate([winner, np.array(BACK)[winner]]), 3)
-    decided = np.tile(winner != Winner.TIE, 2)
-    first = np.concatenate([winner == Winner.A, winner == Winner.B]).astype(np.int64)
-    return complete(both[decided], first[decided], 2)
+        return tie_task(straight, winner)
+    swapped = _inputs(head, learner, counted.swap())
+    if head == "margin":
+        return margin_task(straight, swapped, winner)
+    return complete(np.vstack([straight, swapped]), np.concatenate([winner, np.array(BACK)[winner]]), 3)
