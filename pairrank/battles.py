@@ -17,6 +17,9 @@ MODELS = ("model_a", "model_b")
 WINNERS = ("winner_model_a", "winner_model_b", "winner_tie")
 """Kaggle's label columns, in the order of every probability array."""
 
+NO_COLUMNS = ("input_names", "repairs")
+"""Fields of `Battles` that say something of the whole table."""
+
 Objects = npt.NDArray[np.object_]
 
 
@@ -51,6 +54,12 @@ class Battles:
     """(n,) `Winner` values; None for battles to predict."""
     soft: npt.NDArray[np.float64] | None = None
     """(n, 3) probabilities to learn from instead of the winner (a teacher's, or shares of several votes)."""
+    weight: npt.NDArray[np.float64] | None = None
+    """(n,) how much each battle counts in training, above 0; None counts all alike."""
+    inputs: npt.NDArray[np.float64] | None = None
+    """(n, k, 3) what k other experiments say of these battles, in models that never saw their prompts."""
+    input_names: tuple[str, ...] = ()
+    """k names of those experiments."""
     repairs: tuple[str, ...] = field(default=(), compare=False)
     """What had to be mended to read these battles, one line each."""
 
@@ -58,13 +67,12 @@ class Battles:
         return len(self.id)
 
     def __repr__(self) -> str:
-        columns = [f.name for f in fields(self) if f.name != "repairs" and getattr(self, f.name) is not None]
+        columns = [name for name, value in self._columns().items() if value is not None]
         return f"Battles({len(self):,} of them: {', '.join(columns)})"
 
     def take(self, rows: npt.NDArray[Any] | slice) -> Self:
         """The battles at `rows`: indices, a mask or a slice."""
-        columns = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "repairs"}
-        taken: dict[str, Any] = {name: None if v is None else v[rows] for name, v in columns.items()}
+        taken: dict[str, Any] = {name: None if v is None else v[rows] for name, v in self._columns().items()}
         return replace(self, repairs=(), **taken)
 
     def swap(self) -> Self:
@@ -77,6 +85,7 @@ class Battles:
             model_b=self.model_a,
             winner=None if self.winner is None else np.array([1, 0, 2])[self.winner],
             soft=None if self.soft is None else self.soft[:, [1, 0, 2]],
+            inputs=None if self.inputs is None else self.inputs[:, :, [1, 0, 2]],
         )
 
     @property
@@ -86,27 +95,36 @@ class Battles:
             raise UserError("these battles carry no winners: nothing can be learned from or scored on them.")
         return self.winner
 
+    @property
+    def weights(self) -> npt.NDArray[np.float64]:
+        """(n,) how much each battle counts in training: 1 where nothing else was said."""
+        return np.ones(len(self)) if self.weight is None else self.weight
+
     def content_hash(self) -> str:
         """16 hexadecimal digits that change with any id, text, model name or label, and with their order."""
         digest = hashlib.sha256()
-        for f in fields(self):
-            column = getattr(self, f.name)
-            if f.name == "repairs" or column is None:
-                continue
-            digest.update(json.dumps([f.name, column.tolist()]).encode())
+        for name, column in self._columns().items():
+            if column is not None:
+                digest.update(json.dumps([name, column.tolist()]).encode())
+        if self.input_names:
+            digest.update(json.dumps(self.input_names).encode())
         return digest.hexdigest()[:16]
+
+    def _columns(self) -> dict[str, npt.NDArray[Any] | None]:
+        """What has a row for each battle."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in NO_COLUMNS}
 
 
 def concatenate(parts: list[Battles]) -> Battles:
     """One table of all parts; a column that any part lacks is dropped."""
+    tables = [part._columns() for part in parts]
     columns: dict[str, Any] = {}
-    for f in fields(Battles):
-        values = [getattr(part, f.name) for part in parts]
-        if f.name == "repairs":
-            columns["repairs"] = tuple(line for lines in values for line in lines)
-        else:
-            columns[f.name] = None if any(v is None for v in values) else np.concatenate(values)
-    return Battles(**columns)
+    for name in tables[0]:
+        values = [table[name] for table in tables]
+        columns[name] = None if any(v is None for v in values) else np.concatenate(values)  # type: ignore[arg-type]
+    names = parts[0].input_names if columns["inputs"] is not None else ()
+    repairs = tuple(line for part in parts for line in part.repairs)
+    return Battles(**columns, input_names=names, repairs=repairs)
 
 
 def object_array(values: Sequence[Any]) -> Objects:

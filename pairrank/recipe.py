@@ -70,10 +70,14 @@ class Recipe:
 
 
 def targets_of(battles: Battles, soft: bool = False, label_smoothing: float = 0.0) -> npt.NDArray[np.float64]:
-    """(n, 3) probabilities to learn: the winner's row is one-hot, or `battles.soft` where `soft` asks for it."""
+    """(n, 3) targets: the winner's row is one-hot, or `battles.soft` where `soft` asks for it.
+
+    A row sums to the battle's weight: the cross-entropy is linear in its target, so that weights the loss.
+    """
     targets = battles.soft if soft and battles.soft is not None else np.eye(3)[battles.labels]
-    smoothed: npt.NDArray[np.float64] = (1 - label_smoothing) * targets + label_smoothing / 3
-    return smoothed
+    smoothed = (1 - label_smoothing) * targets + label_smoothing / 3
+    weighted: npt.NDArray[np.float64] = smoothed * battles.weights[:, None]
+    return weighted
 
 
 def parameter_groups(module: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:

@@ -33,7 +33,7 @@ class Rows:
     tokens: Sequence[Row]
     """n rows, as the model's collate takes them."""
     targets: npt.NDArray[np.float64]
-    """(n, 3) probabilities to learn."""
+    """(n, 3) targets of the cross-entropy; a row sums to the weight of its battle."""
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -103,7 +103,8 @@ def fine_tune_on(
     Checkpoints go to `folder`; without one, nothing is left of an interrupted training.
     """
     held = hold_out(train, recipe.hold_out, salt="watch")
-    watched, learned = train.take(held), train.take(~held)
+    # Extra battles of less weight are related to those to be predicted, not like them: they choose no epoch.
+    watched, learned = train.take(held & (train.weights == train.weights.max(initial=0))), train.take(~held)
     if swap_augmentation:
         learned = concatenate([learned, learned.swap()])
     with TemporaryDirectory() as scratch:
@@ -248,7 +249,7 @@ def _is_past_its_best(log: list[dict[str, Any]], patience: int) -> bool:
 def _stuck(history: History, train: Proba, validation: Proba) -> list[str]:
     """Say so if the best epoch is no better than the training battles' outcome frequencies: a common failure."""
     losses = [row["Log Loss"] for row in history.rows if row["Log Loss"] is not None]
-    prior = log_loss(np.tile(train.mean(axis=0), (len(validation), 1)), validation.argmax(axis=1))
+    prior = log_loss(np.tile(train.sum(axis=0), (len(validation), 1)), validation.argmax(axis=1))
     if not losses or min(losses) < prior:
         return []
     return [

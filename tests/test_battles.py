@@ -5,14 +5,16 @@ import pytest
 from hypothesis import given
 from strategies import valid_battles
 
-from pairrank.battles import WINNERS, Battles, Winner, concatenate, object_array
+from pairrank.battles import NO_COLUMNS, WINNERS, Battles, Winner, concatenate, object_array
 from pairrank.errors import UserError
 
-COLUMNS = [f.name for f in dataclasses.fields(Battles) if f.name != "repairs"]
+COLUMNS = [f.name for f in dataclasses.fields(Battles) if f.name not in NO_COLUMNS]
 SIDED = [name for name in COLUMNS if name.endswith(("_a", "_b"))]
-OF_NO_SIDE = {"id", "prompt"}
-TURNED = {"winner", "soft"}
+OF_NO_SIDE = {"id", "prompt", "weight"}
+TURNED = {"winner", "soft", "inputs"}
 """Columns about both sides at once, whose values change on a swap."""
+OTHER = {"winner": 1, "soft": [0.6, 0.2, 0.2], "weight": 0.25, "inputs": [[0.6, 0.2, 0.2], [0.4, 0.3, 0.3]]}
+"""Values that stand nowhere in `full_battles`."""
 
 
 def same(left: Battles, right: Battles) -> bool:
@@ -24,7 +26,9 @@ def full_battles() -> Battles:
     columns = {name: object_array([f"{name} 1", f"{name} 2"]) for name in COLUMNS}
     columns["winner"] = np.array([0, 2])
     columns["soft"] = np.array([[0.7, 0.1, 0.2], [0.3, 0.3, 0.4]])
-    return Battles(**columns)
+    columns["weight"] = np.array([1.0, 0.5])
+    columns["inputs"] = np.array([[[0.7, 0.1, 0.2], [0.5, 0.2, 0.3]], [[0.3, 0.3, 0.4], [0.6, 0.1, 0.3]]])
+    return Battles(**columns, input_names=("structure", "kernel"))
 
 
 def test_winners_stand_in_kaggles_column_order():
@@ -53,6 +57,10 @@ def test_a_and_b_wins_change_places_on_a_swap_and_ties_stay(battles: Battles):
     assert swapped.labels.tolist() == [1, 1, 0, 2, 0]
     assert swapped.soft is not None
     assert swapped.soft[0].tolist() == [0.1, 0.7, 0.2]
+    told = full_battles().swap()
+    assert told.inputs is not None
+    assert told.inputs[0].tolist() == [[0.1, 0.7, 0.2], [0.2, 0.5, 0.3]]
+    assert told.input_names == ("structure", "kernel")
 
 
 @given(valid_battles())
@@ -98,11 +106,12 @@ def test_any_change_of_content_changes_the_hash():
     hashes = {battles.content_hash(), battles.take(np.array([1, 0])).content_hash(), battles.swap().content_hash()}
     for name in COLUMNS:
         column = getattr(battles, name).copy()
-        column[0] = 1 if name == "winner" else [0.6, 0.2, 0.2] if name == "soft" else "changed"
+        column[0] = OTHER.get(name, "changed")
         hashes.add(dataclasses.replace(battles, **{name: column}).content_hash())
         if name not in {"id", "prompt", "response_a", "response_b"}:
             hashes.add(dataclasses.replace(battles, **{name: None}).content_hash())
-    assert len(hashes) == 3 + len(COLUMNS) + 4
+    hashes.add(dataclasses.replace(battles, input_names=("structure", "frozen")).content_hash())
+    assert len(hashes) == 3 + len(COLUMNS) + 6 + 1
 
 
 def test_moving_a_text_between_turns_or_columns_changes_the_hash(battles: Battles):

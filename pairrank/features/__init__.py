@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Self
 
 import numpy as np
@@ -55,9 +56,7 @@ def features(battles: Battles, groups: Sequence[str] | None = None) -> Features:
     rows = zip(battles.prompt, battles.response_a, battles.response_b, strict=True)
     watched = tqdm(rows, "features", len(battles), disable=not shows_progress(), leave=False, delay=2)
     for row, texts in enumerate(watched):
-        of_a, of_b, shared = _measures(texts, chosen)
-        sides[0, row], sides[1, row] = list(of_a.values()), list(of_b.values())
-        context[row] = list(shared.values())
+        sides[0, row], sides[1, row], context[row] = _measured(texts, chosen)
     a, b = sides
     return Features(
         odd=a - b,
@@ -65,6 +64,12 @@ def features(battles: Battles, groups: Sequence[str] | None = None) -> Features:
         odd_names=side_names,
         even_names=(*(f"{name}.sum" for name in side_names), *(f"{name}.gap" for name in side_names), *even_names),
     )
+
+
+@lru_cache(maxsize=2**16)
+def _measured(texts: tuple[tuple[str, ...], ...], groups: tuple[str, ...]) -> tuple[Columns, ...]:
+    """The numbers alone. Every fold and every model of a run asks for the same battles: measured once a process."""
+    return tuple(np.array(list(part.values())) for part in _measures(texts, groups))
 
 
 def _measures(texts: Sequence[tuple[str, ...]], groups: Sequence[str]) -> tuple[dict[str, float], ...]:

@@ -169,8 +169,8 @@ class Frozen:
 
     def _fit_logistic(self, train: Battles) -> None:
         odd, even, odd_widths, even_widths = self._parts(self._vectors(train))
-        margin = fit_line(*margin_task(odd, -odd, train.labels), self.penalty, CLIP, odd=True, widths=odd_widths)
-        tie = fit_line(*tie_task(even, train.labels), self.penalty, CLIP, odd=False, widths=even_widths)
+        margin = fit_line(margin_task(odd, -odd, train), self.penalty, CLIP, odd=True, widths=odd_widths)
+        tie = fit_line(tie_task(even, train), self.penalty, CLIP, odd=False, widths=even_widths)
         self.lines_ = {"tie": tie, "margin": margin}
 
     def _fit_difference(self, train: Battles) -> None:

@@ -31,7 +31,7 @@ class Prior:
 
     def fit(self, train: Battles, folder: Path | None = None) -> Self:
         """Count winners."""
-        counts = np.bincount(train.labels, minlength=3) + self.smoothing
+        counts = np.bincount(train.labels, train.weights, minlength=3) + self.smoothing
         self.proba_: list[float] = normalise(counts[None, :])[0].tolist()
         return self
 

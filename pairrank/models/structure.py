@@ -14,7 +14,7 @@ from pairrank.errors import UserError, unknown
 from pairrank.features import GROUPS, Features, features
 from pairrank.features.sides import SIDES
 from pairrank.files import write_json, write_text
-from pairrank.linear import Columns, Labels, Line, complete, fit_line, log_outcomes, margin_task, tie_task
+from pairrank.linear import Columns, Line, Task, fit_line, log_outcomes, margin_task, outcome_task, tie_task
 from pairrank.models.base import register
 from pairrank.predictions import Proba, normalise
 
@@ -113,11 +113,11 @@ class Structure:
         self.trees_: dict[str, list[lgb.Booster]] = {}
         for head in self.heads:
             for learner in self.learners:
-                x, target = _task(head, learner, counted, train.labels)
+                task = _task(head, learner, counted, train)
                 if learner == "logistic":
-                    self.lines_[head] = fit_line(x, target, self.penalty, self.clip, odd=head == "margin")
+                    self.lines_[head] = fit_line(task, self.penalty, self.clip, odd=head == "margin")
                 else:
-                    self.trees_[head] = list(self._grow(head, x, target))
+                    self.trees_[head] = list(self._grow(head, task))
         return self
 
     def predict_proba(self, battles: Battles) -> Proba:
@@ -153,7 +153,7 @@ class Structure:
         leaves = sum(tree["num_leaves"] for booster in boosters for tree in booster.dump_model()["tree_info"])
         return {"parameters": coefficients + leaves}
 
-    def _grow(self, head: Head, x: Columns, target: Labels) -> Iterator[lgb.Booster]:
+    def _grow(self, head: Head, task: Task) -> Iterator[lgb.Booster]:
         """One booster a seed."""
         settings = {
             "objective": "multiclass" if head == "outcome" else "binary",
@@ -174,7 +174,7 @@ class Structure:
         rounds = self.tie_rounds if head == "tie" else self.rounds
         for seed in range(self.seed, self.seed + self.seeds):
             # Classes are given as numbers, so the columns of three classes are A, B, tie whichever occur.
-            yield lgb.train(settings | {"seed": seed}, lgb.Dataset(x, target), rounds)
+            yield lgb.train(settings | {"seed": seed}, lgb.Dataset(task.x, task.target, weight=task.weight), rounds)
 
     def _log_proba(self, learner: Learner, counted: Features) -> Columns:
         """(n, 3) log-probabilities of one learner."""
@@ -214,12 +214,10 @@ def _inputs(head: Head, learner: Learner, counted: Features) -> Columns:
     return np.hstack([counted.odd, counted.even])
 
 
-def _task(head: Head, learner: Learner, counted: Features, winner: Labels) -> tuple[Columns, Labels]:
+def _task(head: Head, learner: Learner, counted: Features, train: Battles) -> Task:
     """Inputs and classes of a head's training rows."""
     straight = _inputs(head, learner, counted)
     if head == "tie":
-        return tie_task(straight, winner)
+        return tie_task(straight, train)
     swapped = _inputs(head, learner, counted.swap())
-    if head == "margin":
-        return margin_task(straight, swapped, winner)
-    return complete(np.vstack([straight, swapped]), np.concatenate([winner, np.array(BACK)[winner]]), 3)
+    return (margin_task if head == "margin" else outcome_task)(straight, swapped, train)
