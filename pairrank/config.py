@@ -1,10 +1,9 @@
 """An experiment is a short TOML file that says only what differs from the defaults; here it is resolved."""
 
 import hashlib
-import math
 import re
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,18 @@ import tomli_w
 
 from pairrank.data_folder import shipped
 from pairrank.errors import UserError, gather, unknown
+from pairrank.extra import Extra
 from pairrank.models.base import Model, build, from_mapping, model_class, parameters_of
+from pairrank.overrides import override, parse_change, refuse_infinite
 
-KEYS = {
+KEYS: dict[str, tuple[type | tuple[type, ...], str]] = {
     "about": (str, "a text"),
     "submittable": (bool, "true or false"),
+    "inputs": (list, "a list of experiments"),
+    "extra": (list, 'a list of paths, or of tables such as {path = "…", weight = 0.2}'),
     "soft_targets": (str, "the path of a prediction file"),
+    "teacher": (str, "the name of an experiment"),
+    "seconds": ((int, float), "a number"),
     "model": (dict, 'a table [model] with name = "…"'),
     "split": (dict, "a table [split]"),
 }
@@ -40,6 +45,8 @@ class Split:
     """Of the scored folds; "" makes the folds of every published figure."""
     limit: int = 0
     """Use only the first battles; 0 uses all."""
+    nested: bool = False
+    """Remake the inputs inside each fold's training battles, so that no winner of the scored fold shaped them."""
 
     def __post_init__(self) -> None:
         if self.folds < 2:
@@ -64,11 +71,21 @@ class Experiment:
     """False for a diagnostic that uses what a test row does not have."""
     soft_targets: str = ""
     """A prediction file (ids and probabilities) that training battles learn from instead of their winners."""
+    inputs: tuple[str, ...] = ()
+    """Experiments whose predictions are columns of the battles: out of fold in training, a fold model's in test."""
+    extra: tuple[Extra, ...] = ()
+    """Battles of other sources that training may use."""
+    teacher: str = ""
+    """An experiment that is remade inside each fold's training battles, to give them soft targets."""
+    seconds: float = 0.0
+    """About how long 1,000 battles take on two cores, all folds; 0 where nobody has said."""
     folds: int = 5
     salt: str = ""
     """Of the scored folds; "" makes the folds of every published figure."""
     limit: int = 0
     """Use only the first battles; 0 uses all."""
+    nested: bool = False
+    """The inputs are remade inside each fold's training battles."""
     overrides: tuple[str, ...] = ()
     """What the command line changed, as key=value."""
     encoder: str = ""
@@ -95,9 +112,13 @@ class Experiment:
             "name": self.name,
             "about": self.about,
             "submittable": self.submittable,
+            "inputs": list(self.inputs),
+            "extra": [asdict(source) for source in self.extra],
             "soft_targets": self.soft_targets,
+            "teacher": self.teacher,
+            "seconds": self.seconds,
             "model": {"name": self.model, **self.parameters},
-            "split": {"folds": self.folds, "salt": self.salt, "limit": self.limit},
+            "split": {"folds": self.folds, "salt": self.salt, "limit": self.limit, "nested": self.nested},
             "overrides": list(self.overrides),
         }
 
@@ -133,8 +154,12 @@ def load_experiment(
     seed: int | None = None,
     salt: str = "",
     limit: int = 0,
+    nested: bool = False,
+    extra: Sequence[Extra] = (),
 ) -> Experiment:
     """The experiment of this name, or in this .toml file, with `key=value` overrides of its model's parameters.
+
+    `extra` replaces the file's own.
 
     Raises UserError for an unknown name, a file that is not TOML, or unknown or ill-typed keys.
     """
@@ -146,22 +171,27 @@ def load_experiment(
     given = dict(table["model"])
     model = given.pop("name")
     # By key, so that the last of two values for one key counts, as it does in the label.
-    changes = dict(map(_parse_change, overrides))
+    changes = dict(map(parse_change, overrides))
     for key, text in changes.items():
-        _override(given, key, text)
+        override(given, key, text)
     place = f"{path}{''.join(f' --set {key}={text}' for key, text in changes.items())}"
     try:
-        _refuse_infinite(given)
+        refuse_infinite(given)
         parameters = parameters_of(from_mapping(model_class(model), given, f"model {model!r}"))
         split = from_mapping(Split, table.get("split", {}), "[split]")
+        sources = tuple(map(_source, table.get("extra", [])))
     except UserError as error:
         raise UserError(f"{place}: {error}") from None
     if seed is not None and parameters.get("seed", seed) != seed:
         changes["seed"] = str(seed)
         parameters["seed"] = seed
-    asked = {key: value for key, value in {"salt": salt, "limit": limit}.items() if value}
+    asked = {key: value for key, value in {"salt": salt, "limit": limit, "nested": nested}.items() if value}
     whole = asdict(split) | asked
-    changes |= {key: str(value) for key, value in asked.items() if value != getattr(split, key)}
+    told = {key: str(value) for key, value in asked.items() if value != getattr(split, key)}
+    if extra and tuple(extra) != sources:
+        sources = tuple(extra)
+        told["extra"] = ",".join(f"{source.name},{source.weight:g}" for source in extra)
+    changes |= told
     experiment = Experiment(
         name=path.resolve().parent.name if path.name == RUN_FILE else path.stem,
         about=table.get("about", ""),
@@ -169,15 +199,46 @@ def load_experiment(
         parameters=parameters,
         submittable=table.get("submittable", True),
         soft_targets=table.get("soft_targets", ""),
+        inputs=tuple(table.get("inputs", [])),
+        extra=sources,
+        teacher=table.get("teacher", ""),
+        seconds=float(table.get("seconds", 0)),
         overrides=tuple(f"{key}={text}" for key, text in changes.items()),
         **whole,
     )
-    if experiment.soft_targets and parameters.get("soft_targets") is not True:
-        raise UserError(
-            f"{place}: soft_targets names a file, but the model does not learn from it: [model] needs "
-            "soft_targets = true, which not every model has."
-        )
+    _refuse_contradictions(experiment, place)
     return experiment
+
+
+def _source(value: Any) -> Extra:
+    """One entry of `extra`: a path, or a table with a path and a weight."""
+    if not isinstance(value, str | dict) or (isinstance(value, dict) and "path" not in value):
+        raise UserError(f"extra: {value!r}: expected {KEYS['extra'][1]}.")
+    source: Extra = from_mapping(Extra, {"path": value} if isinstance(value, str) else value, "extra")
+    return source
+
+
+def _refuse_contradictions(experiment: Experiment, place: str) -> None:
+    """Raise UserError where two keys of an experiment cannot both be meant."""
+    wrong = []
+    teachers = [key for key in ("soft_targets", "teacher") if getattr(experiment, key)]
+    if teachers and experiment.parameters.get("soft_targets") is not True:
+        wrong.append(
+            f"{teachers[0]} is given, but the model does not learn from it: [model] needs soft_targets = true, "
+            "which not every model has."
+        )
+    if len(teachers) == 2:
+        wrong.append("soft_targets and teacher: expected one of them.")
+    if wrong_names := [name for name in experiment.inputs if not isinstance(name, str)]:
+        wrong.append(f"inputs: {wrong_names[0]!r}: expected the name of an experiment.")
+    if twice := {name for name in experiment.inputs if experiment.inputs.count(name) > 1}:
+        wrong.append(f"inputs: {', '.join(sorted(map(str, twice)))} is named more than once.")
+    if experiment.inputs and experiment.extra:
+        wrong.append("inputs and extra: the inputs' out-of-fold predictions do not cover extra battles.")
+    if experiment.nested and not experiment.inputs:
+        wrong.append("nested = true: this experiment has no inputs to remake.")
+    if wrong:
+        raise UserError(f"{place}: {' '.join(wrong)}")
 
 
 def read_table(path: Path) -> dict[str, Any]:
@@ -201,49 +262,6 @@ def read_table(path: Path) -> dict[str, Any]:
     if complaints:
         raise gather(str(path), complaints, "README.md shows an experiment file.")
     return table
-
-
-def _parse_change(change: str) -> tuple[str, str]:
-    key, equals, text = (part.strip() for part in change.partition("="))
-    key = key.removeprefix("model.")  # as the file has it
-    if not equals or not all(key.split(".")):
-        raise UserError(f"--set {change}: expected key=value, such as --set training.epochs=1.")
-    if key.split(".")[0] == "name":
-        raise UserError(f"--set {change}: the model's name makes the experiment. Write another experiment file.")
-    return key, text
-
-
-def _override(parameters: dict[str, Any], key: str, text: str) -> None:
-    """Put `key=value` or `table.key=value` into nested parameters; the value is TOML, or else text."""
-    try:
-        value = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
-        value = {"value": text}
-    *tables, last = key.split(".")
-    for i, table in enumerate(tables):
-        inner = parameters.get(table, {})
-        if not isinstance(inner, Mapping):
-            raise UserError(f"--set {key}={text}: {'.'.join(tables[: i + 1])} is no table, but {inner!r}.")
-        parameters[table] = dict(inner)
-        parameters = parameters[table]
-    # Text with a line break may parse as more than one key; it is text then.
-    parameters[last] = value["value"] if set(value) == {"value"} else text
-
-
-def _refuse_infinite(parameters: Mapping[str, Any]) -> None:
-    """TOML has nan and inf; no hyperparameter has, and JSON cannot record them."""
-    if strange := [f"{key} = {value}" for key, value in _leaves(parameters) if not math.isfinite(value)]:
-        raise UserError(f"{', '.join(strange)}: expected a finite number.")
-
-
-def _leaves(parameters: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, float]]:
-    """Every number in nested parameters with its dotted key."""
-    for key, value in parameters.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{before}{key}.")
-        else:
-            numbers = value if isinstance(value, list) else [value]
-            yield from ((before + key, number) for number in numbers if isinstance(number, float))
 
 
 def _distinct(text: str, unsafe: str, longest: int = LONGEST_CHANGE) -> str:

@@ -2,20 +2,21 @@
 
 import hashlib
 import json
-import math
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 
-from pairrank.config import RUN_FILE, Experiment
+from pairrank.battles import Battles
+from pairrank.config import RUN_FILE, Experiment, load_experiment
 from pairrank.errors import UserError
+from pairrank.extra import Drawn, add_extra
 from pairrank.files import write_json, write_text
-from pairrank.folds import assign_folds
-from pairrank.models.base import load_model, save_model
+from pairrank.folds import prompt_keys
+from pairrank.models.base import Model, load_model, save_model
 from pairrank.predictions import Predictions, geometric_mean, read_predictions
 from pairrank.provenance import (
     code_hash,
@@ -26,8 +27,10 @@ from pairrank.provenance import (
     restart_peak_memory,
     versions,
 )
-from pairrank.run_folder import Run, finished_folds, read_fold, read_kept, refuse_other_battles
+from pairrank.run_folder import finished_folds, read_fold, read_kept, refuse_other_battles, test_file
+from pairrank.runs import Run, input_hashes, is_ready, with_inputs
 from pairrank.scoring import accuracy, flip_rate, log_loss, swap_gap
+from pairrank.summary import plain, summarise
 
 SWAPPED = 200
 """Battles of a fold that are predicted in both orders to measure swap gap and flip rate."""
@@ -38,22 +41,24 @@ Say = Callable[[str], None]
 def cross_validate(run: Run, folds: Sequence[int] | None = None, say: Say = lambda _: None) -> dict[str, Any]:
     """Train one model per fold, predict the fold it did not see and the test battles; returns metrics.json.
 
+    Inputs that are not whole are made first.
+
     A fold that is finished and whose identity (experiment, data, split, code) has not changed is used again, an
     interrupted fine-tuning goes on from its last whole epoch, and everything else starts anew.
     """
-    experiment, train, test = run.experiment, run.train, run.test
-    member = assign_folds(train, experiment.folds, experiment.salt)
-    # Without the teacher's probabilities: another teacher is another experiment on the same battles.
-    data_hash = replace(train, soft=None).content_hash()
-    data = {"name": run.data.name, "hash": data_hash, "battles": len(train)}
-    refuse_other_battles(run, data)
-    identity = _identity(experiment, train.content_hash())
+    experiment, train, test, member = run.experiment, run.battles, run.test, run.member
+    data = {"name": run.data.name, "hash": run.battles_hash, "battles": len(train)}
+    refuse_other_battles(run.folder, data)
+    for each in run.inputs:
+        if not is_ready(each):
+            cross_validate(each, say=say)
+    identity = _identity(run)
     if test is not None and test.repairs:
         say(f"{run.data.path}: {len(test.repairs)} repairs in the test file; the first: {test.repairs[0]}")
     write_text(run.folder / RUN_FILE, experiment.to_toml())
     (run.folder / "test.csv").unlink(missing_ok=True)
     for fold in folds if folds is not None else range(experiment.folds):
-        _fold(run, fold, {"identity": identity, "data": data}, member == fold, say)
+        _fold(run, fold, {"identity": identity, "data": data}, say)
     done = finished_folds(run.folder, experiment.folds, identity)
     rows = np.isin(member, list(done))
     if not rows.any():
@@ -68,10 +73,11 @@ def cross_validate(run: Run, folds: Sequence[int] | None = None, say: Say = lamb
         "label": experiment.label,
         "experiment": experiment.resolved(),
         "data": data,
+        "inputs": input_hashes(run.inputs),
         "folds": sorted(done),
         "log_loss": log_loss(whole.proba, train.labels[rows]),
         "accuracy": accuracy(whole.proba, train.labels[rows]),
-        **_summary(list(done.values())),
+        **summarise(list(done.values())),
         "identity": identity,
         "predictions": predictions_hash(whole),
     }
@@ -79,22 +85,22 @@ def cross_validate(run: Run, folds: Sequence[int] | None = None, say: Say = lamb
     return metrics
 
 
-def _fold(run: Run, fold: int, start: dict[str, Any], scored_rows: np.ndarray[Any, Any], say: Say) -> None:
+def _fold(run: Run, fold: int, start: dict[str, Any], say: Say) -> None:
     """Train, predict and save one fold, or as much of that as is not done yet."""
-    folder, test = run.folder / f"fold{fold}", run.test
+    folder, test, kept_test = run.folder / f"fold{fold}", run.test, test_file(run.folder, fold)
     place = f"{run.experiment.label}, fold {fold}"
-    seen, scored = run.train.take(~scored_rows), run.train.take(scored_rows)
-    test_hash = test.content_hash() if test is not None else ""
+    scored = run.train.take(run.member == fold)
+    test_hash = run.test_hash
     done = read_fold(folder)
     if done and done["identity"] == start["identity"] and read_kept(folder / "oof.csv", scored.id):
-        if test is None or (done["test_hash"] == test_hash and read_kept(run.test_file(fold), test.id)):
+        if test is None or (done["test_hash"] == test_hash and read_kept(kept_test, test.id)):
             say(f"{place}: finished before, used again{_score(done)}")
             return
         say(f"{place}: finished before; predicting the new test battles")
-        Predictions(test.id, load_model(folder).predict_proba(test)).write(run.test_file(fold))
+        _predict_test(run, fold, load_model(folder))
         write_json(folder / "fold.json", done | {"test_hash": test_hash})
         return
-    if not len(seen):
+    if len(scored) == len(run.train):
         raise UserError(f"{place}: all {len(scored):,} battles are in this fold, so there is none to learn from.")
     started = read_json(folder / "started.json")
     if done or not started or started.get("identity") != start["identity"]:
@@ -102,8 +108,9 @@ def _fold(run: Run, fold: int, start: dict[str, Any], scored_rows: np.ndarray[An
             say(f"{place}: what was here is of another experiment, encoder or code, or damaged; starting anew")
         if folder.exists():
             shutil.rmtree(folder)
-        run.test_file(fold).unlink(missing_ok=True)
+        kept_test.unlink(missing_ok=True)
         write_json(folder / "started.json", start)
+    seen, drawn = _training_battles(run, fold, say)
     say(f"{place}: training on {len(seen):,} battles")
     restart_peak_memory()
     begun = time.perf_counter()
@@ -112,12 +119,11 @@ def _fold(run: Run, fold: int, start: dict[str, Any], scored_rows: np.ndarray[An
     trained = time.perf_counter()
     proba = model.predict_proba(scored) if len(scored) else np.empty((0, 3))
     predicted = time.perf_counter()
-    report = _plain(model.report())
+    report = plain(model.report())
     some = scored.take(slice(SWAPPED))
     swapped = model.predict_proba(some.swap())
     Predictions(scored.id, proba).write(folder / "oof.csv")
-    if test is not None:
-        Predictions(test.id, model.predict_proba(test)).write(run.test_file(fold))
+    _predict_test(run, fold, model)
     save_model(model, folder)
     result = {
         "identity": start["identity"],
@@ -131,6 +137,7 @@ def _fold(run: Run, fold: int, start: dict[str, Any], scored_rows: np.ndarray[An
         "peak_memory_mb": peak_memory_mb(),
         "symmetric": model.symmetric,
         "report": report,
+        "extra": [asdict(source) | {"used": source.used} for source in drawn],
         "versions": versions(),
         "commit": commit(),
     }
@@ -142,6 +149,39 @@ def _fold(run: Run, fold: int, start: dict[str, Any], scored_rows: np.ndarray[An
         say(f"{place}: {warning}")
 
 
+def _training_battles(run: Run, fold: int, say: Say) -> tuple[Battles, list[Drawn]]:
+    """What one fold's model may learn from, and what became of each source of extra battles."""
+    experiment, place = run.experiment, f"{run.experiment.label}, fold {fold}"
+    scored_rows = run.member == fold
+    seen = run.train.take(~scored_rows)
+    if experiment.nested:
+        inner = [_inside(run, fold, name, say) for name in experiment.inputs]
+        seen = with_inputs(seen, inner, [each.folder / "oof.csv" for each in inner])
+    if experiment.teacher:
+        told = read_predictions(_inside(run, fold, experiment.teacher, say).folder / "oof.csv")
+        seen = replace(seen, soft=told.align(seen.id).proba)
+    scored_keys = set(prompt_keys(run.battles.take(scored_rows)))
+    seen, drawn = add_extra(seen, experiment.extra, run.test_keys, scored_keys)
+    for source in drawn:
+        say(f"{place}: {source}")
+    return seen, drawn
+
+
+def _inside(run: Run, fold: int, name: str, say: Say) -> Run:
+    """The finished run of an experiment that has only ever seen the training battles of this fold."""
+    inner = run.inside(fold, name)
+    if not is_ready(inner):
+        say(f"{run.experiment.label}, fold {fold}: making {name} anew, inside the training battles")
+        cross_validate(inner, sorted(set(inner.member.tolist())), lambda text: say(f"  {text}"))
+    return inner
+
+
+def _predict_test(run: Run, fold: int, model: Model) -> None:
+    """Keep what a fold's model says of the test battles, if there are any."""
+    if (test := run.test_in(fold)) is not None:
+        Predictions(test.id, model.predict_proba(test)).write(test_file(run.folder, fold))
+
+
 def _score(done: dict[str, Any]) -> str:
     return (
         "; no battle has its prompt in this fold"
@@ -150,48 +190,10 @@ def _score(done: dict[str, Any]) -> str:
     )
 
 
-def _summary(folds: list[dict[str, Any]]) -> dict[str, Any]:
-    """What the folds measured besides scores, added up or averaged over battles."""
-    battles = sum(fold["battles"] for fold in folds)
-    seconds = sum(fold["predict_seconds"] for fold in folds)
-    reports = [fold["report"] for fold in folds]
-    summary: dict[str, Any] = {
-        "symmetric": folds[0]["symmetric"],
-        **{
-            name: sum(fold[name] * fold["battles"] for fold in folds) / battles
-            for name in ("swap_gap", "flip_rate")
-        },
-        "training_seconds": sum(fold["training_seconds"] for fold in folds),
-        "battles_per_second": battles / seconds if seconds else None,
-        "peak_memory_mb": max(fold["peak_memory_mb"] for fold in folds),
-        "parameters": reports[0].get("parameters"),
-        "encoder": reports[0].get("encoder"),
-        "device": _all_of([report.get("device") for report in reports]),
-        "commit": _all_of([fold["commit"] for fold in folds]),
-        "versions": {
-            name: _all_of([fold["versions"].get(name) for fold in folds]) for name in folds[0]["versions"]
-        },
-        "warnings": sorted({warning for report in reports for warning in report.get("warnings", [])}),
-    }
-    if all("tokens" in report for report in reports):
-        summary["kept"] = {
-            text: sum(r["tokens"]["kept"][text] for r in reports)
-            / max(1, sum(r["tokens"]["of"][text] for r in reports))
-            for text in reports[0]["tokens"]["kept"]
-        }
-        summary["lost_a_side"] = sum(report["lost_a_side"] for report in reports)
-    return summary
-
-
-def _all_of(values: Sequence[str | None]) -> str | None:
-    """One word where the folds agree; all of them where a run was made on several machines or days."""
-    return ", ".join(sorted({value for value in values if value})) or None
-
-
 def _write_test(run: Run, folds: Sequence[int]) -> None:
     """test.csv, the geometric mean over the fold models that are done; no earlier configuration's is left."""
     kept = run.folder / "test.csv"
-    members = [] if run.test is None else [read_kept(run.test_file(fold), run.test.id) for fold in folds]
+    members = [] if run.test is None else [read_kept(test_file(run.folder, fold), run.test.id) for fold in folds]
     whole = [member for member in members if member is not None]
     # A fold that was not asked for this time may have seen another test file: then `submit` predicts anew.
     if whole and len(whole) == len(folds):
@@ -214,13 +216,31 @@ def _write_history(run: Run, folds: dict[int, dict[str, Any]]) -> None:
     draw_curves(rows, files[1])
 
 
-def _identity(experiment: Experiment, data_hash: str) -> str:
-    """What a fold's result depends on: model, split, data, encoder and code; not the file's prose or name."""
+def _identity(run: Run) -> str:
+    """What a fold's result depends on: model, split, battles, inputs, encoder, code; not prose or names."""
+    experiment = run.experiment
+    remade = experiment.inputs if experiment.nested else ()
+    parts = [
+        _makes(experiment),
+        run.train.content_hash(),
+        [_remakes(name, experiment) for name in (*remade, experiment.teacher) if name],
+    ]
+    if experiment.extra:
+        parts += [[source.battles.content_hash() for source in experiment.extra], sorted(run.test_keys)]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _makes(experiment: Experiment) -> list[Any]:
+    """What makes an experiment's predictions, battles and inputs apart."""
     resolved = experiment.resolved()
-    resolved = {key: resolved[key] for key in ("model", "split")}
-    code = [code_hash(f"pairrank.models.{experiment.model}"), code_hash("pairrank.folds")]
-    text = json.dumps([resolved, data_hash, code, _encoder_hash(experiment)], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    modules = (f"pairrank.models.{experiment.model}", "pairrank.folds", "pairrank.extra")
+    return [resolved["model"], resolved["split"], list(map(code_hash, modules)), _encoder_hash(experiment)]
+
+
+def _remakes(name: str, above: Experiment) -> list[Any]:
+    """What makes an experiment that is remade inside a fold, with all that it builds on."""
+    experiment = load_experiment(name, salt=above.salt, limit=above.limit)
+    return [_makes(experiment), [_remakes(each, experiment) for each in experiment.inputs]]
 
 
 def _encoder_hash(experiment: Experiment) -> str:
@@ -229,14 +249,3 @@ def _encoder_hash(experiment: Experiment) -> str:
     from pairrank.encoders import find_encoder
 
     return find_encoder(experiment.parameters["encoder"]).sha256
-
-
-def _plain(value: Any) -> Any:
-    """A model's report as JSON can hold it: numpy's numbers as Python's, NaN (a diverged loss) as null."""
-    if isinstance(value, dict):
-        return {key: _plain(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value

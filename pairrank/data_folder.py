@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
 from pairrank.battle_files import SUFFIXES, read_battles
 from pairrank.battles import Battles
@@ -19,12 +20,55 @@ def shipped(part: str, beside_source: str) -> Path:
     return inside if inside.is_dir() else SOURCE.parent / beside_source
 
 
+class Data(Protocol):
+    """Battles that an experiment runs on."""
+
+    @property
+    def path(self) -> Path:
+        """Where they come from, for messages."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """What tables and folders call them."""
+        ...
+
+    @property
+    def train(self) -> Battles:
+        """The battles with winners."""
+        ...
+
+    @property
+    def test(self) -> Battles | None:
+        """The battles to predict, where there are any."""
+        ...
+
+    @property
+    def hidden(self) -> frozenset[str]:
+        """Prompt keys, besides those of the test battles, that nothing may be learned from."""
+        ...
+
+
+@dataclass(frozen=True)
+class TrainingFolds:
+    """The training battles of one fold of some data, as data of their own: for what is remade inside a fold."""
+
+    path: Path
+    name: str
+    train: Battles
+    hidden: frozenset[str]
+    """Prompt keys of the scored fold and of the test battles: no extra battle may bring them back."""
+    test: None = None
+
+
 @dataclass(frozen=True)
 class DataFolder:
     """A folder with train.csv and, perhaps, test.csv (or .csv.gz, .parquet)."""
 
     path: Path
     is_sample: bool = False
+    hidden: frozenset[str] = frozenset()
+    """Nothing is hidden of whole data."""
 
     @property
     def name(self) -> str:
@@ -34,7 +78,7 @@ class DataFolder:
     @cached_property
     def train(self) -> Battles:
         """The battles with winners; raises UserError with every complaint about the file."""
-        file = _table(self.path, "train")
+        file = table_in(self.path, "train")
         if file is None:
             raise UserError(
                 f"{self.path}: no train.csv in it (nor .csv.gz, .parquet). Expected Kaggle's files; "
@@ -48,7 +92,7 @@ class DataFolder:
     @cached_property
     def test(self) -> Battles | None:
         """The battles to predict, repaired where damaged; None where there is no test file."""
-        file = _table(self.path, "test")
+        file = table_in(self.path, "test")
         return read_battles(file, damage="repair") if file else None
 
     @cached_property
@@ -64,11 +108,12 @@ def find_data(folder: Path | None = None) -> DataFolder:
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder. --data expects a folder with train.csv and test.csv.")
         return DataFolder(folder)
-    if _table(Path("Dataset"), "train"):
+    if table_in(Path("Dataset"), "train"):
         return DataFolder(Path("Dataset"))
     return DataFolder(shipped("sample", "Dataset/sample"), is_sample=True)
 
 
-def _table(folder: Path, name: str) -> Path | None:
+def table_in(folder: Path, name: str) -> Path | None:
+    """The battle file called `name` in a folder, whatever its format."""
     files = [folder / f"{name}{suffix}" for suffix in SUFFIXES]
     return next((file for file in files if file.is_file()), None)

@@ -64,9 +64,13 @@ def test_defaults_are_those_of_the_model():
         "name": "prior",
         "about": "How often each outcome occurs, for every battle alike: the floor of every table.",
         "submittable": True,
+        "inputs": [],
+        "extra": [],
         "soft_targets": "",
+        "teacher": "",
+        "seconds": 0.0,
         "model": {"name": "prior", "smoothing": 1.0},
-        "split": {"folds": 5, "salt": "", "limit": 0},
+        "split": {"folds": 5, "salt": "", "limit": 0, "nested": False},
         "overrides": [],
     }
 
@@ -235,7 +239,7 @@ def test_only_a_plain_run_has_the_plain_name():
 
 def test_an_encoder_that_is_not_the_first_choice_shows_in_the_name(monkeypatch):
     from pairrank import encoders
-    from pairrank.run_folder import start_run
+    from pairrank.runs import start_run
 
     found = encoders.Encoder("minilm", Path(), "hash")
     monkeypatch.setattr(encoders, "find_encoder", lambda names: found)

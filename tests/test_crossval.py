@@ -10,15 +10,16 @@ import numpy as np
 import pytest
 from arenas import DIVERGED, MEMORY, add_model, tiny_battles, write_folder
 
-from pairrank import crossval
+from pairrank import crossval, runs
 from pairrank.battle_files import write_battles
 from pairrank.battles import object_array
 from pairrank.config import Experiment
 from pairrank.crossval import cross_validate
 from pairrank.data_folder import DataFolder
 from pairrank.errors import UserError
+from pairrank.fold_models import load_fold_models
 from pairrank.predictions import Predictions, read_predictions
-from pairrank.run_folder import Run, load_fold_models, predict_with, start_run
+from pairrank.runs import Run, start_run
 
 __all__ = ["add_model"]
 
@@ -72,7 +73,7 @@ def test_no_model_judges_a_prompt_it_has_seen(data, tmp_path):
 
 def test_the_leak_detector_detects(data, tmp_path, monkeypatch):
     by_row = lambda battles, k, salt: np.arange(len(battles)) % k  # noqa: E731
-    monkeypatch.setattr(crossval, "assign_folds", by_row)
+    monkeypatch.setattr(runs, "assign_folds", by_row)
     assert cross_validate(a_run(data, tmp_path))["log_loss"] == pytest.approx(-math.log(0.9), abs=1e-8)
 
 
@@ -151,23 +152,26 @@ def test_a_changed_parameter_split_code_or_teacher_makes_folds_anew(data, tmp_pa
         assert len(fits(run)) == (25 if shift == 0 else 30)
 
 
-def test_another_encoder_makes_folds_anew(monkeypatch):
+def identity(data, experiment=PRIOR, **parts):
+    return crossval._identity(Run(replace(experiment, **parts), DataFolder(data.path), data.path / "no-run"))
+
+
+def test_another_encoder_makes_folds_anew(data, tmp_path, monkeypatch):
     experiment = replace(PRIOR, parameters={"encoder": ["e"]})
     monkeypatch.setattr(crossval, "_encoder_hash", lambda _: "1")
-    first = crossval._identity(experiment, "data")
+    first = identity(data, experiment)
     monkeypatch.setattr(crossval, "_encoder_hash", lambda _: "2")
-    assert crossval._identity(experiment, "data") != first
-    assert crossval._identity(experiment, "other data") != crossval._identity(experiment, "data")
+    assert identity(data, experiment) != first
+    assert identity(DataFolder(write_folder(tmp_path / "other", n=20))) != identity(data)
 
 
 @pytest.mark.parametrize("change", [{"folds": 4}, {"salt": "1"}, {"limit": 9}, {"parameters": {"smoothing": 2.0}}])
-def test_split_and_parameters_are_part_of_the_identity(change):
-    assert crossval._identity(replace(PRIOR, **change), "data") != crossval._identity(PRIOR, "data")
+def test_split_and_parameters_are_part_of_the_identity(data, change):
+    assert identity(data, **change) != identity(data)
 
 
-def test_prose_and_name_change_no_identity():
-    other = replace(PRIOR, name="other", about="another sentence", submittable=False)
-    assert crossval._identity(other, "data") == crossval._identity(PRIOR, "data")
+def test_prose_and_name_change_no_identity(data):
+    assert identity(data, name="other", about="another sentence", submittable=False, seconds=9.0) == identity(data)
 
 
 def test_one_fold_is_a_partial_run_that_a_full_one_completes(data, tmp_path):
@@ -177,7 +181,7 @@ def test_one_fold_is_a_partial_run_that_a_full_one_completes(data, tmp_path):
     in_1 = [i for i, p in zip(battles.id, battles.prompt, strict=True) if expected_fold(p[0]) == 1]
     assert metrics["folds"] == [1]
     assert read_predictions(run.folder / "oof.csv").id.tolist() == in_1
-    assert len(load_fold_models(run.folder)) == 1
+    assert len(load_fold_models(run.folder).models) == 1
     metrics = cross_validate(a_run(data, tmp_path))
     assert metrics["folds"] == [0, 1, 2, 3, 4]
     assert [name for name, _ in fits(run)] == ["fold1", "fold0", "fold2", "fold3", "fold4"]
@@ -275,7 +279,7 @@ def test_models_of_two_configurations_are_never_averaged(data, tmp_path, monkeyp
     run = a_run(data, tmp_path)
     cross_validate(run)
     test = tiny_battles(3, first=7000, word="test", labelled=False)
-    alone = predict_with(run.folder, test)
+    alone = load_fold_models(run.folder).predict(test)
     np.testing.assert_allclose(alone.proba.sum(axis=1), 1)
     memory = model_class("memory")
     sound = memory.fit
@@ -284,7 +288,7 @@ def test_models_of_two_configurations_are_never_averaged(data, tmp_path, monkeyp
     with pytest.raises(ZeroDivisionError):
         cross_validate(changed)
     with pytest.raises(UserError, match=r"fold 0, 1 are gone, or of another configuration.*experiment\.toml"):
-        predict_with(run.folder, test)
+        load_fold_models(run.folder).predict(test)
 
 
 @pytest.mark.parametrize("finished", [True, False])
@@ -349,7 +353,7 @@ def test_metrics_name_everything_and_hold_no_nan(data, tmp_path, add_model):
     fold = json.loads((run.folder / "fold0" / "fold.json").read_text(), parse_constant=no_constant)
     assert metrics["label"] == "memory"
     assert metrics["experiment"]["model"] == {"name": "memory", "sureness": 0.9, "seed": 0}
-    assert metrics["experiment"]["split"] == {"folds": 5, "salt": "", "limit": 0}
+    assert metrics["experiment"]["split"] == {"folds": 5, "salt": "", "limit": 0, "nested": False}
     assert metrics["data"] == {"name": "data", "hash": tiny_battles().content_hash(), "battles": 40}
     assert metrics["warnings"] == ["told [you] so"]
     assert metrics["parameters"] == fold["report"]["parameters"]

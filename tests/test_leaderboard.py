@@ -21,7 +21,7 @@ from pairrank.leaderboard import build_leaderboard
 from pairrank.leaderboard_text import markdown, notes, to_json, to_markdown
 from pairrank.predictions import Predictions, read_predictions
 from pairrank.provenance import predictions_hash
-from pairrank.run_folder import start_run
+from pairrank.runs import start_run
 
 ROOT = Path(__file__).parents[1]
 BATTLES = tiny_battles(60)

@@ -20,7 +20,7 @@ from pairrank.encoders import Encoder
 from pairrank.errors import UserError
 from pairrank.models.base import load_model, save_model
 from pairrank.models.siamese import Siamese, _Siamese
-from pairrank.run_folder import start_run
+from pairrank.runs import start_run
 from pairrank.scoring import log_loss
 
 pytest_plugins = ["tiny_encoder"]

@@ -80,18 +80,36 @@ def run(
             "--set", metavar="KEY=VALUE", help="Change a parameter, e.g. training.epochs=1; may be repeated."
         ),
     ] = None,
+    extra: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PATH=WEIGHT",
+            help="Battles of another source to learn from too, e.g. ../mt_bench=0.2; may be repeated. None is "
+            "scored, and those that share a prompt with the scored fold or the test file are left out.",
+        ),
+    ] = None,
+    nested: Annotated[
+        bool,
+        typer.Option(
+            "--nested",
+            help="Remake the inputs inside each fold's training battles: slower, and free of the last trace of "
+            "the scored winners.",
+        ),
+    ] = False,
     no_cache: NoCache = False,
 ) -> None:
     """Train experiments, one model per fold, and show where they land.
 
-    What is finished is used again; an interrupted training goes on from its last whole epoch.
+    What an experiment builds on (its inputs) is run first where it is missing. What is finished is used again; an
+    interrupted training goes on from its last whole epoch.
 
-    Examples: run structure · run baseline --data ../my-battles --fold 0 · run baseline --set training.epochs=1
+    Examples: run structure · run baseline --data ../my-battles --fold 0 · run baseline --set training.epochs=1 ·
+    run ensemble-fast
     """
     from pairrank.experiments import commands
 
     _skip_cache(no_cache)
-    commands.run(names, data, runs, fold, salt, limit, seed, set_ or [])
+    commands.run(names, data, runs, fold, salt, limit, seed, set_ or [], nested, extra or [])
 
 
 @app.command("list")

@@ -9,11 +9,15 @@ from pairrank.data_folder import DataFolder, find_data
 from pairrank.entries import Entry, entries_in, is_complete, publish, published_entries
 from pairrank.errors import UserError, unknown
 from pairrank.experiments.console import say, show_board, show_count, show_repairs, show_table
+from pairrank.experiments.plan import tell_plan
+from pairrank.extra import Extra
+from pairrank.fold_models import load_fold_models
 from pairrank.leaderboard import Leaderboard, build_leaderboard
 from pairrank.leaderboard_text import to_json, to_markdown
 from pairrank.predictions import read_predictions
 from pairrank.provenance import read_json, read_metrics
-from pairrank.run_folder import current_folds, load_fold_models, predict_with, read_kept, start_run
+from pairrank.run_folder import current_folds, read_kept
+from pairrank.runs import start_run
 
 NO_NAME = set('/\\:*?"<>|')
 """What a file's name cannot hold on every system."""
@@ -28,15 +32,24 @@ def run(
     limit: int,
     seed: int | None,
     overrides: Sequence[str],
+    nested: bool,
+    extra: Sequence[str],
 ) -> None:
-    """Check every experiment, then run one after the other, then show the leaderboard."""
+    """Check every experiment, say what will be done, run what they build on and then them, show the leaderboard."""
     source = _data(data)
     home = _home(runs, source)
-    experiments = [load_experiment(name, overrides, seed=seed, salt=salt, limit=limit) for name in names]
+    sources = [_extra(argument) for argument in extra]
+    experiments = [
+        load_experiment(name, overrides, seed=seed, salt=salt, limit=limit, nested=nested, extra=sources)
+        for name in names
+    ]
     for experiment in experiments:
         if beyond := [fold for fold in folds or [] if not 0 <= fold < experiment.folds]:
             raise UserError(f"--fold {beyond[0]}: {experiment.name} has the folds 0 to {experiment.folds - 1}.")
     started = [start_run(experiment, source, home) for experiment in experiments]
+    for source_of_more in sources:
+        _ = source_of_more.battles  # a wrong path is told before any work
+    tell_plan(started, say)
     if "prior" not in [each.experiment.label for each in started]:
         # Every table needs a row to take differences to.
         cross_validate(start_run(load_experiment("prior"), source, home))
@@ -136,7 +149,7 @@ def submit(name: str, data: Path | None, runs: Path | None, out: Path) -> None:
     predictions = read_kept(folder / "test.csv", test.id) if seen else None
     if predictions is None:
         say("These are not the test battles the run saw: predicting anew with its saved models.")
-        predictions = predict_with(folder, test)
+        predictions = load_fold_models(folder).predict(test)
     predictions.write(out)
     # What counts is the file: read it again and hold it against test.csv.
     written = read_predictions(out)
@@ -161,7 +174,7 @@ def predict(name: str, file: Path, out: Path, data: Path | None, runs: Path | No
         f"Predicting with {folder}, trained on {metrics['data']['battles']:,} battles of {metrics['data']['name']}."
     )
     if not is_complete(metrics):
-        say(f"{folder.name}: only {len(models)} of its folds are trained; predicting with those.")
+        say(f"{folder.name}: only {len(models.folds)} of its folds are trained; predicting with those.")
     count = repaired = 0
     with written_whole(out) as beside, beside.open("w", encoding="utf-8", newline="") as target:
         target.write(",".join(COLUMNS) + "\n")
@@ -169,7 +182,7 @@ def predict(name: str, file: Path, out: Path, data: Path | None, runs: Path | No
             show_repairs(battles.repairs, repaired)
             repaired += len(battles.repairs)
             if len(battles):
-                target.writelines(prediction_lines(predict_with(folder, battles, models).validate(str(file))))
+                target.writelines(prediction_lines(models.predict(battles).validate(str(file))))
             count += len(battles)
             show_count(f"{count:,} battles")
     say(f"Written: {out}, {count:,} battles, {repaired:,} repairs.")
@@ -233,6 +246,15 @@ def _added(argument: str) -> Entry:
     if NO_NAME & set(name) or name.startswith(".") or not name.isprintable():
         raise UserError(f"--add {argument}: {name!r} cannot name a file. Expected letters, digits, spaces, - or _.")
     return Entry(name, read_predictions(path), {})
+
+
+def _extra(argument: str) -> Extra:
+    """PATH or PATH=WEIGHT."""
+    path, equals, weight = argument.rpartition("=")
+    try:
+        return Extra(path, float(weight)) if equals else Extra(argument)
+    except ValueError:
+        raise UserError(f"--extra {argument}: expected PATH=WEIGHT, such as ../mt_bench=0.2.") from None
 
 
 def _refuse_folder(out: Path) -> None:

@@ -1,0 +1,58 @@
+"""New battles through a trained run: its fold models, and under them those of everything it builds on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pairrank.battles import Battles
+from pairrank.errors import UserError
+from pairrank.models.base import Model, load_model
+from pairrank.predictions import Predictions, geometric_mean
+from pairrank.provenance import read_metrics
+from pairrank.run_folder import current_folds
+from pairrank.runs import told_by
+
+
+@dataclass(frozen=True)
+class FoldModels:
+    """The saved models of a run, one a fold, and those of its inputs."""
+
+    name: str
+    folds: Sequence[int]
+    models: Sequence[Model]
+    inputs: Sequence["FoldModels"]
+
+    def predict(self, battles: Battles) -> Predictions:
+        """The geometric mean over the fold models, as for the run's test battles."""
+        return geometric_mean([self._predict_fold(fold, battles, {}) for fold in self.folds])
+
+    def _predict_fold(self, fold: int, battles: Battles, known: dict[int, Predictions]) -> Predictions:
+        """What one fold's model says, on what its inputs' models of the same fold say; each is asked once."""
+        if id(self) not in known:
+            told = {each.name: each._predict_fold(fold, battles, known) for each in self.inputs}
+            model = self.models[list(self.folds).index(fold)]
+            proba = model.predict_proba(told_by(battles, told) if told else battles)
+            known[id(self)] = Predictions(battles.id, proba)
+        return known[id(self)]
+
+
+def load_fold_models(folder: Path, loaded: dict[Path, FoldModels] | None = None) -> FoldModels:
+    """The models of a run and of all it builds on, each loaded once.
+
+    Raises UserError if there are none, or an input has changed since the run was made.
+    """
+    loaded = {} if loaded is None else loaded
+    if folder not in loaded:
+        metrics = read_metrics(folder)
+        folds = sorted(current_folds(folder))
+        inputs = []
+        for label, predictions in metrics.get("inputs", {}).items():
+            if read_metrics(folder.parent / label).get("predictions") != predictions:
+                raise UserError(
+                    f"{folder}: was made on other predictions of {label} than there are now. "
+                    f"Run {metrics['label']} again."
+                )
+            inputs.append(load_fold_models(folder.parent / label, loaded))
+        models = [load_model(folder / f"fold{fold}") for fold in folds]
+        loaded[folder] = FoldModels(metrics["experiment"]["name"], folds, models, inputs)
+    return loaded[folder]
