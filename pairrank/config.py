@@ -187,7 +187,7 @@ def load_experiment(
         parameters["seed"] = seed
     asked = {key: value for key, value in {"salt": salt, "limit": limit, "nested": nested}.items() if value}
     whole = asdict(split) | asked
-    told = {key: str(value) for key, value in asked.items() if value != getattr(split, key)}
+    told = {key: str(value).lower() for key, value in asked.items() if value != getattr(split, key)}
     if extra and tuple(extra) != sources:
         sources = tuple(extra)
         told["extra"] = ",".join(f"{source.name},{source.weight:g}" for source in extra)

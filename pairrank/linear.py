@@ -111,6 +111,13 @@ def log_outcomes(tie: Columns, margin: Columns) -> Columns:
     return np.stack([decided + _log_sigmoid(margin), decided + _log_sigmoid(-margin), _log_sigmoid(tie)], axis=1)
 
 
+def log_softmax(scores: Columns) -> Columns:
+    """(n, k) log-probabilities of (n, k) logits."""
+    shifted = scores - scores.max(axis=1, keepdims=True)
+    logs: Columns = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return logs
+
+
 def _log_sigmoid(logit: Columns) -> Columns:
     """log(1 / (1 + exp(-logit))) without overflow."""
     logs: Columns = -np.logaddexp(0, -logit)

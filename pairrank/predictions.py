@@ -134,6 +134,15 @@ def average_orders(straight: Proba, swapped: Proba) -> Proba:
     return normalise(np.sqrt(straight * swapped[:, [Winner.B, Winner.A, Winner.TIE]]))
 
 
+def margin_and_tie(proba: Proba) -> tuple[Proba, Proba]:
+    """Margin m and tie logit t, so that softmax of (m, -m, t) gives the probabilities (..., 3) back.
+
+    Davidson's model: 2 m is the difference of two log strengths, t the log of its tie parameter.
+    """
+    a, b, tie = np.moveaxis(np.log(np.clip(proba, 1e-15, None)), -1, 0)
+    return (a - b) / 2, tie - (a + b) / 2
+
+
 def _number(cell: str) -> float:
     """A cell as a number, NaN if it is none."""
     try:

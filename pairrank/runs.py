@@ -1,5 +1,6 @@
 """A run is an experiment on its data; it may build on other runs, beside it, on the same data and folds."""
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -189,7 +190,8 @@ def is_ready(run: Run) -> bool:
         return False
     if not set(run.member.tolist()) <= set(metrics["folds"]):
         return False
-    kept, resolved = metrics["experiment"], run.experiment.resolved()
+    # As JSON has it, which knows no tuples.
+    kept, resolved = metrics["experiment"], json.loads(json.dumps(run.experiment.resolved()))
     if any(_differs(kept.get(key), resolved[key]) for key in MAKES_THE_RESULT):
         return False
     if metrics.get("inputs", {}) != input_hashes(run.inputs) or not all(map(is_ready, run.inputs)):

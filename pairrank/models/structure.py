@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -14,9 +14,20 @@ from pairrank.errors import UserError, unknown
 from pairrank.features import GROUPS, Features, features
 from pairrank.features.sides import SIDES
 from pairrank.files import write_json, write_text
-from pairrank.linear import Columns, Line, Task, fit_line, log_outcomes, margin_task, outcome_task, tie_task
+from pairrank.linear import (
+    Columns,
+    Line,
+    Task,
+    fit_line,
+    log_outcomes,
+    log_softmax,
+    margin_task,
+    outcome_task,
+    tie_task,
+)
 from pairrank.models.base import register
 from pairrank.predictions import Proba, normalise
+from pairrank.trees import Growth, grow, leaf_count, scores
 
 Head = Literal["tie", "margin", "outcome"]
 Learner = Literal["logistic", "lightgbm"]
@@ -80,21 +91,23 @@ class Structure:
             "clip": (self.clip > 0, "above 0"),
             "rounds": (self.rounds >= 1, "1 or more"),
             "tie_rounds": (self.tie_rounds >= 1, "1 or more"),
-            "learning_rate": (self.learning_rate > 0, "above 0"),
-            "leaves": (self.leaves >= 2, "2 or more"),
-            "min_leaf": (self.min_leaf >= 1, "1 or more"),
-            "leaf_penalty": (self.leaf_penalty >= 0, "0 or more"),
-            "column_share": (0 < self.column_share <= 1, "a share above 0, at most 1"),
-            "row_share": (0 < self.row_share <= 1, "a share above 0, at most 1"),
             "seeds": (self.seeds >= 1, "1 or more"),
             "seed": (self.seed >= 0, "0 or more"),
-            "threads": (self.threads >= 1, "1 or more"),
         }
         wrong += [
             f"{key} = {getattr(self, key)}: expected {what}." for key, (good, what) in bounds.items() if not good
         ]
+        try:
+            _ = self.growth
+        except UserError as error:
+            wrong.append(str(error))
         if wrong:
             raise UserError(" ".join(wrong))
+
+    @property
+    def growth(self) -> Growth:
+        """How the trees grow."""
+        return Growth(**{f.name: getattr(self, f.name) for f in fields(Growth)})
 
     @property
     def heads(self) -> tuple[Head, ...]:
@@ -150,31 +163,13 @@ class Structure:
         """Coefficients of the logistic model and leaves of the trees."""
         coefficients = sum(line.size for line in self.lines_.values())
         boosters = [booster for grown in self.trees_.values() for booster in grown]
-        leaves = sum(tree["num_leaves"] for booster in boosters for tree in booster.dump_model()["tree_info"])
-        return {"parameters": coefficients + leaves}
+        return {"parameters": coefficients + leaf_count(boosters)}
 
     def _grow(self, head: Head, task: Task) -> Iterator[lgb.Booster]:
         """One booster a seed."""
-        settings = {
-            "objective": "multiclass" if head == "outcome" else "binary",
-            "num_class": 3 if head == "outcome" else 1,
-            "learning_rate": self.learning_rate,
-            "num_leaves": self.leaves,
-            "min_data_in_leaf": self.min_leaf,
-            "lambda_l2": self.leaf_penalty,
-            "feature_fraction": self.column_share,
-            "bagging_fraction": self.row_share,
-            "bagging_freq": 1,
-            "max_bin": 63,
-            "deterministic": True,
-            "force_col_wise": True,
-            "num_threads": self.threads,
-            "verbose": -1,
-        }
         rounds = self.tie_rounds if head == "tie" else self.rounds
         for seed in range(self.seed, self.seed + self.seeds):
-            # Classes are given as numbers, so the columns of three classes are A, B, tie whichever occur.
-            yield lgb.train(settings | {"seed": seed}, lgb.Dataset(task.x, task.target, weight=task.weight), rounds)
+            yield grow(task, self.growth, rounds, seed, classes=3 if head == "outcome" else 2)
 
     def _log_proba(self, learner: Learner, counted: Features) -> Columns:
         """(n, 3) log-probabilities of one learner."""
@@ -190,19 +185,14 @@ class Structure:
 
     def _outcome(self, learner: Learner, counted: Features) -> Columns:
         """(n, 3) log-probabilities of the model of three classes, in one order."""
-        scores = self._scores("outcome", learner, counted)
-        highest = scores.max(axis=1, keepdims=True)
-        logs: Columns = scores - highest - np.log(np.exp(scores - highest).sum(axis=1, keepdims=True))
-        return logs
+        return log_softmax(self._scores("outcome", learner, counted))
 
     def _scores(self, head: Head, learner: Learner, counted: Features) -> Columns:
         """(n, 1) logits of a head, (n, 3) of three classes."""
         x = _inputs(head, learner, counted)
         if learner == "logistic":
             return self.lines_[head].scores(x)
-        raw = [np.asarray(b.predict(x, raw_score=True, num_threads=self.threads)) for b in self.trees_[head]]
-        scores: Columns = np.mean(raw, axis=0).reshape(len(x), -1)
-        return scores
+        return scores(self.trees_[head], x, self.threads)
 
 
 def _inputs(head: Head, learner: Learner, counted: Features) -> Columns:
