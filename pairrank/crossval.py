@@ -15,6 +15,7 @@ from pairrank.config import RUN_FILE, Experiment, load_experiment
 from pairrank.errors import UserError
 from pairrank.extra import Drawn, add_extra
 from pairrank.files import write_json, write_text
+from pairrank.fold_models import load_fold_models
 from pairrank.folds import prompt_keys
 from pairrank.models.base import Model, load_model, save_model
 from pairrank.predictions import Predictions, geometric_mean, read_predictions
@@ -24,11 +25,12 @@ from pairrank.provenance import (
     peak_memory_mb,
     predictions_hash,
     read_json,
+    read_metrics,
     restart_peak_memory,
     versions,
 )
 from pairrank.run_folder import finished_folds, read_fold, read_kept, refuse_other_battles, test_file
-from pairrank.runs import Run, input_hashes, is_ready, with_inputs
+from pairrank.runs import Run, input_hashes, is_ready, told_by, with_inputs
 from pairrank.scoring import accuracy, flip_rate, log_loss, swap_gap
 from pairrank.summary import plain, summarise
 
@@ -121,7 +123,7 @@ def _fold(run: Run, fold: int, start: dict[str, Any], say: Say) -> None:
     predicted = time.perf_counter()
     report = plain(model.report())
     some = scored.take(slice(SWAPPED))
-    swapped = model.predict_proba(some.swap())
+    swapped = model.predict_proba(_swapped(run, fold, some))
     Predictions(scored.id, proba).write(folder / "oof.csv")
     _predict_test(run, fold, model)
     save_model(model, folder)
@@ -135,7 +137,7 @@ def _fold(run: Run, fold: int, start: dict[str, Any], say: Say) -> None:
         "swap_gap": swap_gap(proba[:SWAPPED], swapped) if len(some) else 0.0,
         "flip_rate": flip_rate(proba[:SWAPPED], swapped) if len(some) else 0.0,
         "peak_memory_mb": peak_memory_mb(),
-        "symmetric": model.symmetric,
+        "symmetric": model.symmetric and _has_symmetric_inputs(run),
         "report": report,
         "extra": [asdict(source) | {"used": source.used} for source in drawn],
         "versions": versions(),
@@ -174,6 +176,19 @@ def _inside(run: Run, fold: int, name: str, say: Say) -> Run:
         say(f"{run.experiment.label}, fold {fold}: making {name} anew, inside the training battles")
         cross_validate(inner, sorted(set(inner.member.tolist())), lambda text: say(f"  {text}"))
     return inner
+
+
+def _has_symmetric_inputs(run: Run) -> bool:
+    return all(read_metrics(each.folder)["symmetric"] for each in run.inputs)
+
+
+def _swapped(run: Run, fold: int, battles: Battles) -> Battles:
+    """The battles in the other order, with what the inputs say of them in that order."""
+    turned = battles.swap()
+    if not run.inputs or _has_symmetric_inputs(run):
+        return turned
+    models = {each.experiment.name: load_fold_models(each.folder) for each in run.inputs}
+    return told_by(turned, {name: each.predict_fold(fold, turned) for name, each in models.items()})
 
 
 def _predict_test(run: Run, fold: int, model: Model) -> None:

@@ -24,12 +24,13 @@ class FoldModels:
 
     def predict(self, battles: Battles) -> Predictions:
         """The geometric mean over the fold models, as for the run's test battles."""
-        return geometric_mean([self._predict_fold(fold, battles, {}) for fold in self.folds])
+        return geometric_mean([self.predict_fold(fold, battles) for fold in self.folds])
 
-    def _predict_fold(self, fold: int, battles: Battles, known: dict[int, Predictions]) -> Predictions:
+    def predict_fold(self, fold: int, battles: Battles, known: dict[int, Predictions] | None = None) -> Predictions:
         """What one fold's model says, on what its inputs' models of the same fold say; each is asked once."""
+        known = {} if known is None else known
         if id(self) not in known:
-            told = {each.name: each._predict_fold(fold, battles, known) for each in self.inputs}
+            told = {each.name: each.predict_fold(fold, battles, known) for each in self.inputs}
             model = self.models[list(self.folds).index(fold)]
             proba = model.predict_proba(told_by(battles, told) if told else battles)
             known[id(self)] = Predictions(battles.id, proba)

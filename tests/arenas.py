@@ -32,6 +32,7 @@ class Memory:
 
     sureness: float = 0.9
     seed: int = 0
+    soft_targets: bool = False
     symmetric: ClassVar[bool] = False
 
     def fit(self, train: Battles, folder: Path | None = None) -> Self:
@@ -66,6 +67,44 @@ class Memory:
         return {"parameters": np.int64(len(self.known_)), "warnings": ["told [you] so"]}
 '''
 """A model's file; its report holds numpy's own numbers."""
+
+ECHO = '''"""Says what its first input says, and keeps what it was told."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from pairrank.battles import Battles
+from pairrank.models.base import register
+
+@register("echo")
+@dataclass
+class Echo:
+    """A stack that adds nothing."""
+
+    seed: int = 0
+    symmetric: ClassVar[bool] = True
+
+    def fit(self, train: Battles, folder: Path | None = None) -> Self:
+        (folder / "told.json").write_text(json.dumps(dict(zip(train.id, train.inputs.tolist()))))
+        return self
+
+    def predict_proba(self, battles: Battles) -> Any:
+        return battles.inputs[:, 0]
+
+    def save(self, folder: Path) -> None:
+        pass
+
+    def load(self, folder: Path) -> Self:
+        return self
+
+    def report(self) -> dict[str, Any]:
+        return {"parameters": 0}
+'''
+"""A model's file; it needs inputs."""
 
 DIVERGED = MEMORY.replace(
     "return {",
