@@ -178,6 +178,30 @@ def predict(
 
 
 @app.command()
+def ratings(
+    data: Data = None,
+    penalty: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="Draws strengths to their mean, the more the larger; 0 draws none, and asks that every model has "
+            "won and lost. Default: 2, which predicts new battles best.",
+        ),
+    ] = None,
+) -> None:
+    """Rank the models that the battles name: Bradley-Terry strengths with Davidson's ties.
+
+    A model that is stronger by 1 wins 2.7 times (e) as often as it loses, by 2 7.4 times. Intervals that overlap
+    widely mean that too few battles were fought to tell two models apart.
+
+    Examples: ratings · ratings --data ../my-battles --penalty 0.5
+    """
+    from pairrank.experiments.ratings import ratings as show
+
+    show(data, penalty)
+
+
+@app.command()
 def simulate(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write the battles to.")],
     train: Annotated[int, typer.Option(min=1, help="Battles with winners.")] = 600,
