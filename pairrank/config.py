@@ -235,6 +235,8 @@ def _refuse_contradictions(experiment: Experiment, place: str) -> None:
         wrong.append(f"inputs: {', '.join(sorted(map(str, twice)))} is named more than once.")
     if experiment.inputs and experiment.extra:
         wrong.append("inputs and extra: the inputs' out-of-fold predictions do not cover extra battles.")
+    if experiment.submittable and getattr(experiment.build(), "needs_names", False):
+        wrong.append("the model reads names, which test battles lack: a diagnostic. Add submittable = false.")
     if experiment.nested and not experiment.inputs:
         wrong.append("nested = true: this experiment has no inputs to remake.")
     if wrong:

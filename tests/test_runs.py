@@ -167,13 +167,14 @@ def test_a_battle_that_an_input_lacks_is_named(here):
         ("mine", 'inputs = ["diagnostic"]', "submittable = false"),
         ("mine", 'inputs = ["cut"]', "whose folds differ"),
         ("mine", 'teacher = "memory"', "the model does not learn from it"),
+        ("names", "submittable = true", "the model reads names, which test battles lack"),
     ],
 )
 def test_inputs_that_cannot_be_meant_are_told_before_any_work(here, name, text, expected):
     write(here, "yours", 'inputs = ["mine"]\n[model]\nname = "echo"')
     write(here, "diagnostic", 'submittable = false\n[model]\nname = "prior"')
     write(here, "cut", '[model]\nname = "prior"\n[split]\nfolds = 4')
-    write(here, name, f'{text}\n[model]\nname = "echo"')
+    write(here, name, f'{text}\n[model]\nname = "{"identity" if name == "names" else "echo"}"')
     assert expected in complaint(lambda: a_run(here, name))
     assert not (here / "runs").exists()
 

@@ -66,6 +66,16 @@ def features(battles: Battles, groups: Sequence[str] | None = None) -> Features:
     )
 
 
+def beside(parts: Sequence[Features]) -> Features:
+    """Several sets of columns of the same battles as one."""
+    return Features(
+        odd=np.hstack([part.odd for part in parts]),
+        even=np.hstack([part.even for part in parts]),
+        odd_names=tuple(name for part in parts for name in part.odd_names),
+        even_names=tuple(name for part in parts for name in part.even_names),
+    )
+
+
 @lru_cache(maxsize=2**16)
 def _measured(texts: tuple[tuple[str, ...], ...], groups: tuple[str, ...]) -> tuple[Columns, ...]:
     """The numbers alone. Every fold and every model of a run asks for the same battles: measured once a process."""

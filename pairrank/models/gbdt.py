@@ -11,9 +11,10 @@ import numpy as np
 
 from pairrank.battles import Battles, Winner
 from pairrank.errors import UserError, unknown
-from pairrank.features import GROUPS, Features, features
+from pairrank.features import GROUPS, Features, beside, features
 from pairrank.files import write_json, write_text, written_whole
 from pairrank.folds import hold_out
+from pairrank.identity_columns import fit_identity, load_identity
 from pairrank.linear import Columns, Line, fit_line, log_outcomes, log_softmax, margin_task, outcome_task, tie_task
 from pairrank.models.base import register
 from pairrank.predictions import Proba, margin_and_tie, normalise
@@ -49,6 +50,8 @@ class Gbdt:
     """Boosted trees, or a penalised multinomial regression, which often wins with few battles."""
     groups: tuple[str, ...] = tuple(group for group in GROUPS if group != "style")
     """Which groups of counted features; [] for the inputs alone."""
+    identity: Literal["none", "guessed", "true"] = "none"
+    """Strengths of the answering models: none, guessed from each answer, or by name, which test battles lack."""
     growth: Growth = field(default_factory=Growth)
     """How the trees grow."""
     rounds: int = 800
@@ -86,14 +89,23 @@ class Gbdt:
         if wrong:
             raise UserError(" ".join(wrong))
 
+    @property
+    def needs_names(self) -> bool:
+        """Whether it reads what test battles lack."""
+        return self.identity == "true"
+
     def fit(self, train: Battles, folder: Path | None = None) -> Self:
         """Learn from the columns of training battles, each made without that battle's own result."""
         self.names_ = train.input_names
         self.lines_: list[Line] = []
         self.trees_: dict[Head, list[lgb.Booster]] = {}
-        columns = self._columns(train)
+        told: Features | None = None
+        if self.identity != "none":
+            # Of training battles from inner folds: a battle's own result never enters its own columns.
+            told, self.identity_ = fit_identity(train, self.identity)
+        columns = self._columns(train, told)
         if not columns.odd.shape[1]:
-            raise UserError("nothing to tell A from B by: no inputs, and no groups of features.")
+            raise UserError("nothing to tell A from B by: no inputs, no groups of features, no identity.")
         held = hold_out(train, self.hold_out, salt="stop") & (train.weights == train.weights.max(initial=0))
         learned = ~hold_out(train, self.hold_out, salt="stop")
         if not held.any() or not learned.any():
@@ -118,7 +130,11 @@ class Gbdt:
         """(n, 3) probabilities; raises UserError unless the battles carry the inputs it was fitted on."""
         if battles.input_names != self.names_:
             raise UserError(f"fitted on the inputs {self.names_}, asked with {battles.input_names}.")
-        return self._proba(self._columns(battles)) if len(battles) else np.empty((0, 3))
+        if not len(battles):
+            return np.empty((0, 3))
+        return self._proba(
+            self._columns(battles, None if self.identity == "none" else self.identity_.columns(battles))
+        )
 
     def save(self, folder: Path) -> None:
         """Write the linear model as JSON or the trees as LightGBM text, and importances.csv to look at."""
@@ -126,7 +142,9 @@ class Gbdt:
         for head, boosters in self.trees_.items():
             for i, booster in enumerate(boosters):
                 write_text(folder / f"{head}_{i}.txt", booster.model_to_string())
-        with written_whole(folder / "importances.csv") as beside, beside.open("w", newline="") as file:
+        if self.identity != "none":
+            self.identity_.save(folder)
+        with written_whole(folder / "importances.csv") as target, target.open("w", newline="") as file:
             csv.writer(file).writerows([Importance._fields, *self.importances_])
 
     def load(self, folder: Path) -> Self:
@@ -139,6 +157,8 @@ class Gbdt:
             for head in HEADS:
                 texts = [(folder / f"{head}_{i}.txt").read_text(encoding="utf-8") for i in range(self.seeds)]
                 self.trees_[head] = [lgb.Booster(model_str=text) for text in texts]
+        if self.identity != "none":
+            self.identity_ = load_identity(folder)
         with (folder / "importances.csv").open(newline="", encoding="utf-8") as file:
             rows = list(csv.reader(file))[1:]
         self.importances_ = [Importance(name, float(gain), float(lost)) for name, gain, lost in rows]
@@ -156,21 +176,17 @@ class Gbdt:
     def _seeds(self) -> range:
         return range(self.seed, self.seed + self.seeds)
 
-    def _columns(self, battles: Battles) -> Features:
-        """The counted features, then margin and tie logit of every input."""
-        counted = features(battles, self.groups)
-        if battles.inputs is None:
-            return counted
-        margin, tie = margin_and_tie(battles.inputs)
-        return Features(
-            odd=np.hstack([counted.odd, margin]),
-            even=np.hstack([counted.even, tie, np.abs(margin)]),
-            odd_names=(*counted.odd_names, *(f"{name}.margin" for name in self.names_)),
-            even_names=(
-                *counted.even_names,
-                *(f"{name}.{what}" for what in ("tie", "margin.size") for name in self.names_),
-            ),
-        )
+    def _columns(self, battles: Battles, identity: Features | None) -> Features:
+        """The counted features, margin and tie logit of every input, and the columns of identity."""
+        parts = [features(battles, self.groups)]
+        if battles.inputs is not None:
+            margin, tie = margin_and_tie(battles.inputs)
+            even_names = [f"{name}.{what}" for what in ("tie", "margin.size") for name in self.names_]
+            odd_names = [f"{name}.margin" for name in self.names_]
+            parts.append(Features(margin, np.hstack([tie, np.abs(margin)]), tuple(odd_names), tuple(even_names)))
+        if identity is not None:
+            parts.append(identity)
+        return beside(parts)
 
     def _fit_line(self, columns: Features, train: Battles) -> None:
         straight, swapped = _both(columns), _both(columns.swap())

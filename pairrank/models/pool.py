@@ -144,7 +144,10 @@ class Pool:
             fitted[held] = self._pool(told[held], weighting)
         plain = battle_losses(self._pool(told, _equal(told.shape[1])), train.labels)
         gains = plain - battle_losses(fitted, train.labels)
-        return float(np.average(gains, weights=train.weights)), standard_error(gains, prompt_keys(train))
+        gain = float(np.average(gains, weights=train.weights))
+        # What a weighted mean owes to each battle: with equal weights, that battle's gain.
+        shares = (gains - gain) * train.weights / train.weights.mean()
+        return gain, standard_error(shares, prompt_keys(train))
 
     def _pool(self, told: Columns, weighting: Weighting) -> Proba:
         """(n, 3) of (n, k, 3)."""
