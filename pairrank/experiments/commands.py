@@ -251,10 +251,13 @@ def _added(argument: str) -> Entry:
 def _extra(argument: str) -> Extra:
     """PATH or PATH=WEIGHT."""
     path, equals, weight = argument.rpartition("=")
+    if not equals:
+        return Extra(argument)
     try:
-        return Extra(path, float(weight)) if equals else Extra(argument)
+        share = float(weight)
     except ValueError:
         raise UserError(f"--extra {argument}: expected PATH=WEIGHT, such as ../mt_bench=0.2.") from None
+    return Extra(path, share)
 
 
 def _refuse_folder(out: Path) -> None:

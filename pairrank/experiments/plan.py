@@ -36,4 +36,4 @@ def _names(runs: Sequence[Run]) -> str:
 def _duration(seconds: float) -> str:
     if not seconds:
         return "of unknown length"
-    return f"about {seconds:.0f} s" if seconds < 100 else f"about {seconds / 60:.0f} min"
+    return f"about {max(seconds, 1):.0f} s" if seconds < 100 else f"about {seconds / 60:.0f} min"

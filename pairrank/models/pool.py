@@ -69,6 +69,8 @@ class Pool:
             wrong.append(f"steps = {self.steps}: expected 1 or more.")
         if self.space == "linear" and (self.tie_offset or self.weights == "temperature"):
             wrong.append('space = "linear": probabilities have neither a temperature nor an offset; take "log".')
+        if self.weights == "greedy" and self.tie_offset:
+            wrong.append('weights = "greedy": the selection fits no tie offset; take "fitted".')
         if wrong:
             raise UserError(" ".join(wrong))
 
@@ -124,7 +126,8 @@ class Pool:
             gain, error = self.inner_gain_
             report["inner_gain"] = {"mean": gain, "standard_error": error}
             if gain > error:
-                report["parameters"] = len(kept.weights) + self.tie_offset
+                shared = {"equal": 0, "temperature": 1}
+                report["parameters"] = shared.get(self.weights, len(kept.weights)) + self.tie_offset
             else:
                 report["warnings"] = [
                     f"equal weights and temperature 1 kept: on unseen training prompts the fit gained "

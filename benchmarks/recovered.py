@@ -1,0 +1,84 @@
+"""What models' names would be worth to a stack, and what share of that guessing them from the answers recovers.
+
+    python benchmarks/recovered.py --data FOLDER [--published benchmarks]
+
+Reads three published out-of-fold predictions of one stack: without identity, with guessed and with true names.
+Gains are paired; shares are ratios of two gains over the same bootstrap draws of prompts. Where the interval of
+what names are worth contains 0, a share of it is undefined.
+"""
+
+import argparse
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+
+from pairrank.battles import Battles
+from pairrank.data_folder import find_data
+from pairrank.folds import prompt_keys
+from pairrank.predictions import read_predictions
+from pairrank.ratings import named
+from pairrank.scoring import battle_losses, bootstrap_means
+
+FEWEST = 15
+"""Answers of a model in the table of those for whom guessing helps or fails."""
+
+
+def main() -> None:
+    """Print gains and the recovered share on all battles and on the named ones, then by model."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, help="folder with train.csv; default as for the command line")
+    parser.add_argument("--published", type=Path, default=Path("benchmarks"))
+    for kind, name in (("none", "stack+identity=none"), ("guessed", "stack"), ("true", "stack-identity")):
+        parser.add_argument(f"--{kind}", default=name, help=f"published name of the stack; default {name}")
+    options = parser.parse_args()
+
+    source = find_data(options.data)
+    battles = source.train
+    folder = options.published / "predictions" / source.name
+    losses = {
+        kind: battle_losses(read_predictions(folder / f"{name}.csv").align(battles.id).proba, battles.labels)
+        for kind, name in vars(options).items()
+        if kind in ("none", "guessed", "true")
+    }
+    gains = {kind: losses["none"] - losses[kind] for kind in ("true", "guessed")}
+    known = named(battles)
+    for title, rows in (("all", np.ones(len(battles), bool)), ("named", known), ("without names", ~known)):
+        show(title, battles.take(rows), {kind: gain[rows] for kind, gain in gains.items()})
+    by_model(battles.take(known), gains["guessed"][known], gains["true"][known])
+
+
+def show(title: str, battles: Battles, gains: dict[str, np.ndarray]) -> None:
+    """Gains with intervals, and the share of one in the other."""
+    if not len(battles):
+        return
+    keys = prompt_keys(battles)
+    draws = {kind: bootstrap_means(gain, keys) for kind, gain in gains.items()}
+    print(f"{title}: {len(battles):,} battles")
+    for kind, gain in gains.items():
+        low, high = np.quantile(draws[kind], [0.025, 0.975])
+        print(f"  {kind + ' names are worth':28}{gain.mean():+.4f} [{low:+.4f}, {high:+.4f}]")
+    low, high = np.quantile(draws["true"], [0.025, 0.975])
+    if low <= 0 <= high:
+        print("  share recovered by guessing  undefined: what true names are worth is not settled")
+        return
+    share_low, share_high = np.quantile(draws["guessed"] / draws["true"], [0.025, 0.975])
+    share = gains["guessed"].mean() / gains["true"].mean()
+    print(f"  share recovered by guessing  {share:+.0%} [{share_low:+.0%}, {share_high:+.0%}]")
+
+
+def by_model(battles: Battles, guessed: np.ndarray, true: np.ndarray) -> None:
+    """Mean gains over the battles of each model: whom guessing helps most, and whom it fails."""
+    of = defaultdict(list)
+    for row, models in enumerate(zip(battles.model_a, battles.model_b, strict=True)):
+        for model in models:
+            of[model].append(row)
+    table = sorted((guessed[rows].mean(), true[rows].mean(), len(rows), model) for model, rows in of.items())
+    table = [line for line in table if line[2] >= FEWEST]
+    print(f"models with {FEWEST} answers or more, by what guessing gains in their battles (guessed, true, answers)")
+    for gain, worth, count, model in [*table[:6], *table[-6:]]:
+        print(f"  {model:32}{gain:+.4f}  {worth:+.4f}  {count:4}")
+
+
+if __name__ == "__main__":
+    main()
