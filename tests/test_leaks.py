@@ -1,0 +1,89 @@
+"""Winners that nothing explains teach nobody anything: whoever beats the prior on them has seen them."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pairrank import crossval, identity_columns
+from pairrank.battle_files import read_battles, write_battles
+from pairrank.config import load_experiment
+from pairrank.crossval import cross_validate
+from pairrank.data_folder import DataFolder
+from pairrank.folds import prompt_keys
+from pairrank.predictions import read_predictions
+from pairrank.runs import start_run
+from pairrank.scoring import Difference, battle_losses, paired_difference
+from pairrank.simulate import write_arena
+
+CHEAP = [
+    "lengths",
+    "structure",
+    "kernel",
+    "sparse",
+    "identity",
+    "stack",
+    "stack-lightgbm",
+    "stack-identity",
+    "ensemble-fast",
+]
+"""Every shipped experiment that trains in seconds."""
+
+
+@pytest.fixture(scope="module")
+def shuffled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Simulated battles whose winners were dealt out anew."""
+    folder = tmp_path_factory.mktemp("shuffled")
+    write_arena(folder, 300, 10, seed=3)
+    battles = read_battles(folder / "train.csv")
+    rng = np.random.default_rng(1)
+    write_battles(replace(battles, winner=rng.permutation(battles.labels)), folder / "train.csv")
+    return folder
+
+
+def against_the_prior(name: str, folder: Path, home: Path) -> Difference:
+    data = DataFolder(folder)
+    losses = []
+    for each in (name, "prior"):
+        run = start_run(load_experiment(each), data, home)
+        cross_validate(run)
+        losses.append(battle_losses(read_predictions(run.folder / "oof.csv").proba, data.train.labels))
+    return paired_difference(*losses, prompt_keys(data.train))
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the runs of all experiments are kept, so that inputs are made once."""
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CHEAP)
+def test_no_experiment_beats_the_prior_where_winners_are_shuffled(name: str, shuffled: Path, home: Path):
+    assert against_the_prior(name, shuffled, home).high > 0
+
+
+@pytest.mark.slow
+def test_strengths_from_all_rows_would_be_found_out(
+    shuffled: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Planted: the strengths of every fold are fitted on all battles, those that are scored included."""
+    honest = against_the_prior("stack-identity", shuffled, home)
+    everything = DataFolder(shuffled).train
+    fit = identity_columns.fit_ratings
+    monkeypatch.setattr(identity_columns, "fit_ratings", lambda train, penalty: fit(everything, penalty))
+    planted = against_the_prior("stack-identity", shuffled, tmp_path)
+    assert planted.mean < honest.mean - 0.02
+
+
+@pytest.mark.slow
+def test_a_training_set_that_holds_the_scored_fold_would_be_found_out(
+    shuffled: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Planted: every fold's model learns from all battles. Whatever can learn at all shows it."""
+    monkeypatch.setattr(crossval, "_training_battles", lambda run, fold, say: (run.train, []))
+    for name in ("structure", "kernel", "sparse"):
+        planted = against_the_prior(name, shuffled, tmp_path)
+        assert planted.high < 0
+        assert planted.mean < against_the_prior(name, shuffled, home).mean - 0.02
