@@ -49,6 +49,8 @@ class Pool:
 
     weights: Literal["equal", "temperature", "fitted", "greedy"] = "equal"
     """Equal; equal with one temperature; one each and a temperature; or forward selection (Caruana et al. 2004)."""
+    shares: tuple[float, ...] = ()
+    """Weights before any fit, in the order of the inputs, where equal ones are not meant. Set before looking."""
     space: Literal["log", "linear"] = "log"
     """Where they are averaged: logarithms (geometric mean), or the probabilities themselves."""
     tie_offset: bool = False
@@ -67,6 +69,8 @@ class Pool:
             wrong.append(f"inner_folds = {self.inner_folds}: expected 2 or more.")
         if self.steps < 1:
             wrong.append(f"steps = {self.steps}: expected 1 or more.")
+        if self.shares and not (min(self.shares) >= 0 and sum(self.shares) > 0):
+            wrong.append(f"shares = {list(self.shares)}: expected 0 or more each, and not all of them 0.")
         if self.space == "linear" and (self.tie_offset or self.weights == "temperature"):
             wrong.append('space = "linear": probabilities have neither a temperature nor an offset; take "log".')
         if self.weights == "greedy" and self.tie_offset:
@@ -83,7 +87,9 @@ class Pool:
         """Fit what the switches say, and keep it only if unseen training prompts agree."""
         told = _inputs_of(train)
         self.names_ = train.input_names
-        self.weighting_ = _equal(told.shape[1])
+        if self.shares and len(self.shares) != told.shape[1]:
+            raise UserError(f"shares = {list(self.shares)}: expected one for each of {', '.join(self.names_)}.")
+        self.weighting_ = self._start(told.shape[1])
         self.inner_gain_: tuple[float, float] | None = None
         if self.learns:
             fitted = self._fit(told, train.labels, train.weights)
@@ -129,14 +135,20 @@ class Pool:
                 shared = {"equal": 0, "temperature": 1}
                 report["parameters"] = shared.get(self.weights, len(kept.weights)) + self.tie_offset
             else:
+                begun = "given" if self.shares else "equal"
                 report["warnings"] = [
-                    f"equal weights and temperature 1 kept: on unseen training prompts the fit gained "
+                    f"{begun} weights and temperature 1 kept: on unseen training prompts the fit gained "
                     f"{gain:+.4f} ± {error:.4f}, no more than its standard error."
                 ]
         return report
 
+    def _start(self, count: int) -> Weighting:
+        """What is taken before any fit, and kept where none is better."""
+        shares = self.shares or (1.0,) * count
+        return Weighting([share / sum(shares) for share in shares])
+
     def _inner_gain(self, told: Columns, train: Battles) -> tuple[float, float]:
-        """Log loss of equal weights less that of a fit, on prompts it was not fitted on; standard error."""
+        """Log loss without a fit less that with one, on prompts it was not fitted on; standard error."""
         member = assign_folds(train, self.inner_folds, salt="pool")
         fitted = np.empty((len(train), 3))
         for fold in np.unique(member):
@@ -145,7 +157,7 @@ class Pool:
                 return 0.0, 0.0
             weighting = self._fit(told[~held], train.labels[~held], train.weights[~held])
             fitted[held] = self._pool(told[held], weighting)
-        plain = battle_losses(self._pool(told, _equal(told.shape[1])), train.labels)
+        plain = battle_losses(self._pool(told, self._start(told.shape[1])), train.labels)
         gains = plain - battle_losses(fitted, train.labels)
         gain = float(np.average(gains, weights=train.weights))
         # What a weighted mean owes to each battle: with equal weights, that battle's gain.
@@ -169,7 +181,8 @@ class Pool:
         # What is free: a weight each or one for all, then the tie offset. The loss is convex in both (a softmax of
         # a linear function), so the way it is minimised does not matter.
         shared = self.weights in ("equal", "temperature")
-        spread = np.full((count, 1), 1 / count) if shared else np.eye(count)
+        begin = np.array(self._start(count).weights)
+        spread = begin[:, None] if shared else np.eye(count)
         lowest, highest = (
             (1.0, 1.0) if self.weights == "equal" or self.space == "linear" else (1 / FLATTEST, 1 / SHARPEST)
         )
@@ -181,7 +194,7 @@ class Pool:
         def loss(free: Columns) -> float:
             return float(np.average(battle_losses(self._pool(told, weighting(free)), winner), weights=weight))
 
-        start = np.concatenate([np.full(spread.shape[1], 1 / spread.shape[1]), np.zeros(int(self.tie_offset))])
+        start = np.concatenate([np.ones(1) if shared else begin, np.zeros(int(self.tie_offset))])
         sums = np.concatenate([spread.sum(axis=0), np.zeros(int(self.tie_offset))])
         found = minimize(
             loss,
@@ -198,7 +211,7 @@ class Pool:
     def _select(self, told: Columns, winner: Labels, weight: Columns) -> Weighting:
         """Forward selection with replacement: each step adds the input that lowers the pool's loss most."""
         counts = np.zeros(told.shape[1])
-        best, best_loss = _equal(told.shape[1]), np.inf
+        best, best_loss = self._start(told.shape[1]), np.inf
         for step in range(1, self.steps + 1):
             tries = [Weighting(((counts + one) / step).tolist()) for one in np.eye(len(counts))]
             losses = [np.average(battle_losses(self._pool(told, each), winner), weights=weight) for each in tries]
@@ -207,10 +220,6 @@ class Pool:
             if losses[chosen] < best_loss:
                 best, best_loss = tries[chosen], losses[chosen]
         return best
-
-
-def _equal(count: int) -> Weighting:
-    return Weighting([1 / count] * count)
 
 
 def _inputs_of(battles: Battles) -> Columns:
