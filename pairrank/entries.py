@@ -84,7 +84,7 @@ def publish(folder: Path, data: str, entries: Sequence[Entry]) -> None:
             write_json(result, entry.metrics)
         else:
             result.unlink(missing_ok=True)
-        if entry.test is not None and is_complete(entry.metrics):
+        if entry.test is not None and is_complete(entry.metrics) and entry.metrics["experiment"]["submittable"]:
             entry.test.write(submission)
         else:
             submission.unlink(missing_ok=True)
