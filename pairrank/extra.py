@@ -32,7 +32,7 @@ class Extra:
     def name(self) -> str:
         """What the log and the run's name call it: the file's name, or its folder's where it is called train."""
         file = Path(self.path)
-        stem = file.name.split(".")[0] if file.name.endswith(SUFFIXES) else file.name
+        stem = next((file.name.removesuffix(end) for end in SUFFIXES if file.name.endswith(end)), file.name)
         return file.resolve().parent.name if stem == "train" else stem
 
     @cached_property
@@ -81,8 +81,12 @@ def add_extra(
 ) -> tuple[Battles, list[Drawn]]:
     """The training battles and what each source may add to them, with weights; and what became of each source.
 
-    A row whose prompt (`prompt_keys`) is in the test file or the scored fold is never learned from.
+    A row whose prompt (`prompt_keys`) is in the test file or the scored fold is never learned from. Raises
+    UserError where two sources have one name, by which their ids and their log lines are told apart.
     """
+    names = [source.name for source in extra]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise UserError(f"extra: more than one source is called {', '.join(twice)}. Rename, or name it once.")
     parts, drawn = [replace(train, weight=train.weights)], []
     for source in extra:
         keys = prompt_keys(source.battles)

@@ -68,7 +68,7 @@ def test_defaults_are_those_of_the_model():
         "extra": [],
         "soft_targets": "",
         "teacher": "",
-        "seconds": 0.0,
+        "seconds": 1.0,
         "model": {"name": "prior", "smoothing": 1.0},
         "split": {"folds": 5, "salt": "", "limit": 0, "nested": False},
         "overrides": [],

@@ -144,7 +144,8 @@ class Gbdt:
                 write_text(folder / f"{head}_{i}.txt", booster.model_to_string())
         if self.identity != "none":
             self.identity_.save(folder)
-        with written_whole(folder / "importances.csv") as target, target.open("w", newline="") as file:
+        table = folder / "importances.csv"
+        with written_whole(table) as target, target.open("w", encoding="utf-8", newline="") as file:
             csv.writer(file).writerows([Importance._fields, *self.importances_])
 
     def load(self, folder: Path) -> Self:
