@@ -4,7 +4,7 @@
 
 Reads three published out-of-fold predictions of one stack: without identity, with guessed and with true names.
 Gains are paired; shares are ratios of two gains over the same bootstrap draws of prompts. Where the interval of
-what names are worth contains 0, a share of it is undefined.
+what names are worth does not lie above 0, a share of it is undefined.
 """
 
 import argparse
@@ -59,8 +59,8 @@ def show(title: str, battles: Battles, gains: dict[str, np.ndarray]) -> None:
         low, high = np.quantile(draws[kind], [0.025, 0.975])
         print(f"  {kind + ' names are worth':28}{gain.mean():+.4f} [{low:+.4f}, {high:+.4f}]")
     low, high = np.quantile(draws["true"], [0.025, 0.975])
-    if low <= 0 <= high:
-        print("  share recovered by guessing  undefined: what true names are worth is not settled")
+    if low <= 0:
+        print("  share recovered by guessing  undefined: that true names are worth anything is not settled")
         return
     share_low, share_high = np.quantile(draws["guessed"] / draws["true"], [0.025, 0.975])
     share = gains["guessed"].mean() / gains["true"].mean()
