@@ -190,7 +190,7 @@ def load_experiment(
     told = {key: str(value).lower() for key, value in asked.items() if value != getattr(split, key)}
     if extra and tuple(extra) != sources:
         sources = tuple(extra)
-        told["extra"] = ",".join(f"{source.name},{source.weight:g}" for source in extra)
+        told["extra"] = ",".join(f"{source.path},{source.weight:g}" for source in extra)
     changes |= told
     experiment = Experiment(
         name=path.resolve().parent.name if path.name == RUN_FILE else path.stem,

@@ -22,11 +22,11 @@ class Extra:
     path: str
     """A battle file with winners, or a folder with a train file."""
     weight: float = 1.0
-    """How much one of them counts beside a battle of the data itself, above 0."""
+    """How much one of them counts beside a battle of the data itself; at 1 it also tells when to stop."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.weight <= 1000:
-            raise UserError(f"extra {self.path!r}: weight = {self.weight}: expected above 0, at most 1000.")
+        if not 0 < self.weight <= 1:
+            raise UserError(f"extra {self.path!r}: weight = {self.weight}: expected a share above 0, at most 1.")
 
     @property
     def name(self) -> str:

@@ -53,7 +53,7 @@ def grow(
     seed: int,
     classes: int = 2,
     watch: Task | None = None,
-    patience: int = 0,
+    patience: int = 50,
 ) -> lgb.Booster:
     """A booster of `rounds` trees; with `watch`, of as many as held-out rows gained from, `patience` more tried.
 

@@ -161,6 +161,7 @@ def test_run_options_show_in_the_name(call):
         "folds": 5,
         "salt": "1",
         "limit": 30,
+        "nested": False,
     }
     assert "prior+smoothing=2+salt=1+limit=30" in ended.out
     again = call("run", folder / "experiment.toml", "--data", "data", "--runs", "out")

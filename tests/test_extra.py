@@ -109,9 +109,9 @@ def test_without_sources_the_training_battles_are_what_they_were():
 
 def test_a_battle_counts_by_its_source_and_ids_stay_apart(tmp_path: Path):
     train = tiny_battles(4, first=100)
-    sources = [source(tmp_path, tiny_battles(6), name, weight) for name, weight in (("one", 0.2), ("two", 3.0))]
+    sources = [source(tmp_path, tiny_battles(6), name, weight) for name, weight in (("one", 0.2), ("two", 0.5))]
     whole, drawn = add_extra(train, sources, frozenset(), frozenset())
-    assert whole.weight.tolist() == [1.0] * 4 + [0.2] * 6 + [3.0] * 6
+    assert whole.weight.tolist() == [1.0] * 4 + [0.2] * 6 + [0.5] * 6
     assert whole.id.tolist()[4:] == [f"{name}/{1000 + i}" for name in ("one", "two") for i in range(6)]
     assert len(set(whole.id)) == len(whole) == 16
     assert [each.name for each in drawn] == ["one", "two"]
@@ -224,10 +224,10 @@ def test_a_damaged_row_is_told_as_in_any_training_file(tmp_path: Path):
     assert "id 77: prompt is not JSON" in complaint(lambda: more.battles)
 
 
-@pytest.mark.parametrize("weight", [0.0, -1.0, 1000.5, math.inf, math.nan])
+@pytest.mark.parametrize("weight", [0.0, -1.0, 1.01, math.inf, math.nan])
 def test_a_weight_that_is_none_is_refused(weight: float):
     message = complaint(lambda: Extra("x.csv", weight))
-    assert message == f"extra 'x.csv': weight = {weight}: expected above 0, at most 1000."
+    assert message == f"extra 'x.csv': weight = {weight}: expected a share above 0, at most 1."
 
 
 # --- In a run

@@ -77,7 +77,7 @@ def test_a_pool_of_equal_weights_is_the_geometric_mean_of_its_inputs_out_of_fold
         (["--nested"], "quick: this experiment has no inputs"),
         (["--extra", "nowhere.csv"], "extra 'nowhere.csv': no battles there"),
         (["--extra", "arena=much"], "--extra arena=much: expected PATH=WEIGHT"),
-        (["--extra", "arena=-1"], "weight = -1.0: expected above 0"),
+        (["--extra", "arena=-1"], "weight = -1.0: expected a share above 0"),
         (["--extra", "arena/test.csv"], "no winners in it"),
     ],
 )

@@ -86,7 +86,7 @@ def show_list(data: Path | None, runs: Path | None) -> None:
         folds = ", ".join(map(str, metrics["folds"]))
         done.append([file.parent.name, folds, f"{metrics['log_loss']:.4f}"])
     if done:
-        show_table(f"Runs in {home}", ["run", "folds", "log loss"], done, whole="log loss")
+        show_table(f"Runs in {home}", ["run", "folds", "log loss"], done, whole=["log loss"])
     else:
         say(f"Nothing has been run on {source.name} yet (looked in {home}).")
 

@@ -49,11 +49,13 @@ def harmless(text: str) -> str:
     return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
 
 
-def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], whole: str = "") -> None:
-    """A table of plain text, in which the column `whole` is never wrapped or cut."""
+def show_table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], whole: Sequence[str] = ()
+) -> None:
+    """A table of plain text, in which the columns `whole` are never wrapped or cut."""
     table = Table(title=Text(harmless(title)), title_justify="left")
     for name in columns:
-        table.add_column(Text(harmless(name)), no_wrap=name == whole, overflow="fold")
+        table.add_column(Text(harmless(name)), no_wrap=name in whole, overflow="fold")
     for row in rows:
         table.add_row(*(Text(harmless(cell)) for cell in row))
     # A console of its own, because that of the lines above cuts every table to 80 where there is no terminal.
@@ -74,7 +76,7 @@ def show_board(board: Leaderboard) -> None:
             shown.append(name)
     rows = list(zip(*(table[name] for name in shown), strict=True))
     names = [name.removesuffix(" ± s.e.") for name in shown]
-    show_table(f"Leaderboard: {board.data}", names, rows, whole="log loss")
+    show_table(f"Leaderboard: {board.data}", names, rows, whole=["log loss"])
     if len(shown) < len(table):
         say(f"Not shown, for want of room: {', '.join(name for name in table if name not in shown)}.")
     for line in filter(None, notes(board)):

@@ -25,8 +25,8 @@ def ratings(data: Path | None, penalty: float | None) -> None:
         shares = [f"{number / count:.0%}" for number in (found.wins[i], found.ties[i])]
         cells = [f"{strength:+.2f}", f"{error:.2f}", interval, str(count), *shares]
         rows.append([str(len(rows) + 1), found.models[i], *cells])
-    titles = ["rank", "model", "strength", "s.e.", "95 %", "battles", "wins", "ties"]
-    show_table("Strengths of the models", titles, rows, whole="model")
+    titles = ["rank", "model", "strength", "s.e.", "95 % interval", "battles", "wins", "ties"]
+    show_table("Strengths of the models", titles, rows, whole=[title for title in titles if title != "model"])
     log_nu = found.log_nu or 0.0
     say(
         f"Fitted on the {there:,} of {len(battles):,} battles that name both models, penalty {found.penalty:g}; "

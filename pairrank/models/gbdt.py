@@ -27,6 +27,10 @@ BACK = [Winner.B, Winner.A, Winner.TIE]
 """The columns of swapped battles, read back."""
 
 
+MOST_PERMUTED = 1_000
+"""Held-out battles among which columns are shuffled."""
+
+
 class Importance(NamedTuple):
     """What one column is worth to the model."""
 
@@ -129,7 +133,8 @@ class Gbdt:
     def predict_proba(self, battles: Battles) -> Proba:
         """(n, 3) probabilities; raises UserError unless the battles carry the inputs it was fitted on."""
         if battles.input_names != self.names_:
-            raise UserError(f"fitted on the inputs {self.names_}, asked with {battles.input_names}.")
+            fitted, asked = (", ".join(names) or "none" for names in (self.names_, battles.input_names))
+            raise UserError(f"fitted on the inputs {fitted}; asked with {asked}.")
         if not len(battles):
             return np.empty((0, 3))
         return self._proba(
@@ -171,7 +176,10 @@ class Gbdt:
         return {
             "parameters": leaf_count(boosters) + sum(line.size for line in self.lines_),
             "trees": {head: grown[0].num_trees() for head, grown in self.trees_.items()},
-            "importances": [each._asdict() for each in self.importances_[:20]],
+            "importances": [
+                each._asdict() | ({"permutation": None} if np.isnan(each.permutation) else {})
+                for each in self.importances_[:20]
+            ],
         }
 
     def _seeds(self) -> range:
@@ -225,6 +233,8 @@ class Gbdt:
         names = (*columns.odd_names, *columns.even_names)
         if not len(held):
             return dict.fromkeys(names, float("nan"))
+        # Every column asks all trees again: a thousand battles tell enough.
+        held, columns = held.take(slice(MOST_PERMUTED)), _rows(columns, slice(MOST_PERMUTED))
         whole = log_loss(self._proba(columns), held.labels)
         order = np.random.default_rng(self.seed).permutation(len(held))
         lost = {}
@@ -253,7 +263,7 @@ def _both(columns: Features) -> Columns:
     return np.hstack([columns.odd, columns.even])
 
 
-def _rows(columns: Features, rows: np.ndarray[Any, Any]) -> Features:
+def _rows(columns: Features, rows: np.ndarray[Any, Any] | slice) -> Features:
     return replace(columns, odd=columns.odd[rows], even=columns.even[rows])
 
 

@@ -103,7 +103,9 @@ class Pool:
         """(n, 3) probabilities; raises UserError unless the battles carry the inputs it was fitted on."""
         told = _inputs_of(battles)
         if battles.input_names != self.names_:
-            raise UserError(f"fitted on the inputs {', '.join(self.names_)}, asked with {battles.input_names}.")
+            raise UserError(
+                f"fitted on the inputs {', '.join(self.names_)}, asked with {', '.join(battles.input_names)}."
+            )
         return self._pool(told, self.weighting_)
 
     def save(self, folder: Path) -> None:
