@@ -1,7 +1,5 @@
 """Every battle is judged by a model that never saw its prompt."""
 
-import hashlib
-import json
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -11,16 +9,16 @@ from typing import Any
 import numpy as np
 
 from pairrank.battles import Battles
-from pairrank.config import RUN_FILE, Experiment, load_experiment
+from pairrank.config import RUN_FILE
 from pairrank.errors import UserError
 from pairrank.extra import Drawn, add_extra
 from pairrank.files import write_json, write_text
+from pairrank.fold_identity import identity_of
 from pairrank.fold_models import load_fold_models
 from pairrank.folds import prompt_keys
 from pairrank.models.base import Model, load_model, save_model
 from pairrank.predictions import Predictions, geometric_mean, read_predictions
 from pairrank.provenance import (
-    code_hash,
     commit,
     peak_memory_mb,
     predictions_hash,
@@ -29,13 +27,26 @@ from pairrank.provenance import (
     restart_peak_memory,
     versions,
 )
-from pairrank.run_folder import finished_folds, read_fold, read_kept, refuse_other_battles, test_file
-from pairrank.runs import Run, input_hashes, is_ready, told_by, with_inputs
+from pairrank.run_folder import (
+    finished_folds,
+    is_of_other_battles,
+    read_fold,
+    read_kept,
+    refuse_other_battles,
+    test_file,
+)
+from pairrank.runs import Run, all_inputs, input_hashes, is_ready, told_by, with_inputs
 from pairrank.scoring import accuracy, flip_rate, log_loss, swap_gap
 from pairrank.summary import plain, summarise
 
 SWAPPED = 200
 """Battles of a fold that are predicted in both orders to measure swap gap and flip rate."""
+
+NOT_NESTED = (
+    "learned from inputs whose models have seen the winners of the scored fold, so its log loss may be off by .01 "
+    "either way: [split] nested = true makes them anew inside each fold."
+)
+"""What a reader of such a number must know."""
 
 Say = Callable[[str], None]
 
@@ -54,7 +65,7 @@ def cross_validate(run: Run, folds: Sequence[int] | None = None, say: Say = lamb
     for each in run.inputs:
         if not is_ready(each):
             cross_validate(each, say=say)
-    identity = _identity(run)
+    identity = identity_of(run)
     if test is not None and test.repairs:
         say(f"{run.data.path}: {len(test.repairs)} repairs in the test file; the first: {test.repairs[0]}")
     write_text(run.folder / RUN_FILE, experiment.to_toml())
@@ -122,6 +133,8 @@ def _fold(run: Run, fold: int, start: dict[str, Any], say: Say) -> None:
     proba = model.predict_proba(scored) if len(scored) else np.empty((0, 3))
     predicted = time.perf_counter()
     report = plain(model.report())
+    if run.inputs and not run.experiment.nested and getattr(model, "learns", True):
+        report["warnings"] = [*report.get("warnings", []), NOT_NESTED]
     some = scored.take(slice(SWAPPED))
     swapped = model.predict_proba(_swapped(run, fold, some))
     Predictions(scored.id, proba).write(folder / "oof.csv")
@@ -172,9 +185,14 @@ def _training_battles(run: Run, fold: int, say: Say) -> tuple[Battles, list[Draw
 def _inside(run: Run, fold: int, name: str, say: Say) -> Run:
     """The finished run of an experiment that has only ever seen the training battles of this fold."""
     inner = run.inside(fold, name)
-    if not is_ready(inner):
-        say(f"{run.experiment.label}, fold {fold}: making {name} anew, inside the training battles")
-        cross_validate(inner, sorted(set(inner.member.tolist())), lambda text: say(f"  {text}"))
+    for each in (*all_inputs(inner), inner):
+        # Cut otherwise, these training battles were others: nothing here is of use, and nobody's own work.
+        if is_of_other_battles(each.folder, each.battles_hash):
+            shutil.rmtree(each.folder)
+    say(f"{run.experiment.label}, fold {fold}: making {name} anew, inside the training battles")
+    # Always asked: unlike an input beside the run, it is no one's run, and must be of this code and these battles.
+    for each in (*all_inputs(inner), inner):
+        cross_validate(each, sorted(set(each.member.tolist())), lambda text: say(f"  {text}"))
     return inner
 
 
@@ -229,38 +247,3 @@ def _write_history(run: Run, folds: dict[int, dict[str, Any]]) -> None:
 
     write_history(rows, files[0])
     draw_curves(rows, files[1])
-
-
-def _identity(run: Run) -> str:
-    """What a fold's result depends on: model, split, battles, inputs, encoder, code; not prose or names."""
-    experiment = run.experiment
-    remade = experiment.inputs if experiment.nested else ()
-    parts = [
-        _makes(experiment),
-        run.train.content_hash(),
-        [_remakes(name, experiment) for name in (*remade, experiment.teacher) if name],
-    ]
-    if experiment.extra:
-        parts += [[source.battles.content_hash() for source in experiment.extra], sorted(run.test_keys)]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _makes(experiment: Experiment) -> list[Any]:
-    """What makes an experiment's predictions, battles and inputs apart."""
-    resolved = experiment.resolved()
-    modules = (f"pairrank.models.{experiment.model}", "pairrank.folds", "pairrank.extra")
-    return [resolved["model"], resolved["split"], list(map(code_hash, modules)), _encoder_hash(experiment)]
-
-
-def _remakes(name: str, above: Experiment) -> list[Any]:
-    """What makes an experiment that is remade inside a fold, with all that it builds on."""
-    experiment = load_experiment(name, salt=above.salt, limit=above.limit)
-    return [_makes(experiment), [_remakes(each, experiment) for each in experiment.inputs]]
-
-
-def _encoder_hash(experiment: Experiment) -> str:
-    if not experiment.parameters.get("encoder"):
-        return ""
-    from pairrank.encoders import find_encoder
-
-    return find_encoder(experiment.parameters["encoder"]).sha256

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from pairrank.battles import Battles
 from pairrank.errors import UserError
 from pairrank.models.base import Model, load_model
@@ -11,6 +13,9 @@ from pairrank.predictions import Predictions, geometric_mean
 from pairrank.provenance import read_metrics
 from pairrank.run_folder import current_folds
 from pairrank.runs import told_by
+
+BLOCK = 5_000
+"""Battles that go through all models before the next ones."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +28,15 @@ class FoldModels:
     inputs: Sequence["FoldModels"]
 
     def predict(self, battles: Battles) -> Predictions:
-        """The geometric mean over the fold models, as for the run's test battles."""
+        """The geometric mean over the fold models, as for the run's test battles.
+
+        Blocks of battles go through all models in turn, so that what is measured of a battle is measured once.
+        """
+        starts = range(0, max(len(battles), 1), BLOCK)
+        blocks = [self._predict_block(battles.take(slice(start, start + BLOCK))) for start in starts]
+        return Predictions(battles.id, np.concatenate([block.proba for block in blocks]))
+
+    def _predict_block(self, battles: Battles) -> Predictions:
         return geometric_mean([self.predict_fold(fold, battles) for fold in self.folds])
 
     def predict_fold(self, fold: int, battles: Battles, known: dict[int, Predictions] | None = None) -> Predictions:
@@ -53,7 +66,13 @@ def load_fold_models(folder: Path, loaded: dict[Path, FoldModels] | None = None)
                     f"{folder}: was made on other predictions of {label} than there are now. "
                     f"Run {metrics['label']} again."
                 )
-            inputs.append(load_fold_models(folder.parent / label, loaded))
+            told = load_fold_models(folder.parent / label, loaded)
+            if missing := sorted(set(folds) - set(told.folds)):
+                raise UserError(
+                    f"{folder.parent / label}: no model of fold {', '.join(map(str, missing))}, which "
+                    f"{folder.name} has. Run {label} again."
+                )
+            inputs.append(told)
         models = [load_model(folder / f"fold{fold}") for fold in folds]
         loaded[folder] = FoldModels(metrics["experiment"]["name"], folds, models, inputs)
     return loaded[folder]

@@ -38,7 +38,7 @@ class Ratings:
     strength: tuple[float, ...]
     """(k) logs of Davidson's pi: a model wins exp(difference) times as often as it loses."""
     error: tuple[float, ...]
-    """(k) standard errors of `strength`, from the curvature of the penalised likelihood."""
+    """(k) standard errors of `strength` about the mean, from the curvature of the penalised likelihood."""
     log_nu: float | None
     """The log of Davidson's tie parameter: equal models tie with P = nu / (2 + nu). None: ties were left out."""
     battles: tuple[int, ...]
@@ -99,11 +99,14 @@ def fit_ratings(battles: Battles, penalty: float = PENALTY, ties: bool = True) -
     position = _climb(duel, len(models) + ties)
     spread = np.linalg.pinv(duel.curvature(position), hermitian=True) if len(position) else np.empty((0, 0))
     strength = position[: len(models)]
+    # Only differences are told by battles: the errors are those about the mean, without the shift common to all.
+    about_mean = np.eye(len(models)) - 1 / max(len(models), 1)
+    spread = about_mean @ spread[: len(models), : len(models)] @ about_mean
     tied = fitted.labels == Winner.TIE
     return Ratings(
         models=tuple(models.tolist()),
         strength=tuple((strength - strength.mean() if len(models) else strength).tolist()),
-        error=tuple(np.sqrt(np.diag(spread)[: len(models)]).tolist()),
+        error=tuple(np.sqrt(np.diag(spread)).tolist()),
         log_nu=float(position[-1]) if ties else None,
         battles=_count(models, *sides),
         wins=_count(models, *(side[fitted.labels == i] for i, side in enumerate(sides))),

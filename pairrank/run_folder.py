@@ -26,16 +26,26 @@ FOLD_KEYS = {
 """What fold.json holds; one that lacks any of it is damaged."""
 
 
+def is_of_other_battles(folder: Path, data_hash: str) -> bool:
+    """Whether a run's folder holds work on other battles, finished or not."""
+    return any(before["hash"] != data_hash for before in _data_records(folder))
+
+
 def refuse_other_battles(folder: Path, data: dict[str, Any]) -> None:
     """Raise UserError if a run's folder holds work on other battles, finished or not."""
-    records = [folder / "metrics.json", *sorted(folder.glob("fold*/started.json"))]
-    for before in filter(None, (record.get("data") for record in map(read_json, records) if record)):
+    for before in _data_records(folder):
         if before["hash"] != data["hash"]:
             raise UserError(
                 f"{folder}: holds a run on other battles ({before['name']}, {before['battles']:,} of them; "
                 f"these are {data['name']}, {data['battles']:,}). Nothing was overwritten: give another folder "
                 "with --runs, or remove that one."
             )
+
+
+def _data_records(folder: Path) -> list[dict[str, Any]]:
+    """What each record of a run says of its battles."""
+    records = [folder / "metrics.json", *sorted(folder.glob("fold*/started.json"))]
+    return [record["data"] for record in map(read_json, records) if record and record.get("data")]
 
 
 def finished_folds(folder: Path, count: int, identity: str) -> dict[int, dict[str, Any]]:

@@ -16,7 +16,7 @@ from pairrank.errors import UserError
 from pairrank.folds import assign_folds, prompt_keys
 from pairrank.predictions import Predictions, read_predictions
 from pairrank.provenance import read_json
-from pairrank.run_folder import read_fold, read_kept, test_file
+from pairrank.run_folder import finished_folds, read_fold, read_kept, test_file
 
 MAKES_THE_RESULT = ("model", "split", "inputs", "extra", "soft_targets", "teacher")
 """Parts of a resolved experiment that its numbers depend on."""
@@ -58,7 +58,7 @@ class Run:
                 raise UserError(
                     f"{each.folder}: not a whole run of {each.experiment.name} on these battles and folds, and so "
                     f"no input. Make it with: run {each.experiment.name} --data {self.data.path} "
-                    f"--runs {each.folder.parent}"
+                    f"--runs {each.folder.parent}{_options(self.experiment)}"
                 )
         battles = with_inputs(self.battles, self.inputs, [each.folder / "oof.csv" for each in self.inputs])
         if self.experiment.soft_targets:
@@ -99,14 +99,15 @@ class Run:
         data = TrainingFolds(
             self.data.path, f"{self.data.name}, without fold {fold}", self.battles.take(~scored), hidden
         )
-        experiment = replace(self.experiment, inputs=(name,), nested=False)
-        [inner] = start_run(experiment, data, self.folder / "inner" / f"fold{fold}").inputs
-        return inner
+        return _start_input(name, self.experiment, data, self.folder / "inner" / f"fold{fold}", ())
 
     def _refuse_leak(self, teacher: Path) -> None:
         """A teacher's out-of-fold file knows the scored fold's winners too, from the models of the other folds."""
-        metrics = read_json(teacher.with_name("metrics.json"))
-        if metrics and metrics.get("data", {}).get("name") == self.data.name:
+        beside = [teacher.with_name("metrics.json")]
+        if len(teacher.parents) > 2:  # as `compare --publish` puts them
+            beside.append(teacher.parents[2] / "results" / teacher.parent.name / f"{teacher.stem}.json")
+        found = [metrics for metrics in map(read_json, beside) if metrics]
+        if any(metrics.get("data", {}).get("hash") == self.battles_hash for metrics in found):
             raise UserError(
                 f"soft_targets = {str(teacher)!r}: a run's out-of-fold predictions of these battles. The models "
                 "behind them have seen the winners of the fold that is scored. Use a teacher of other battles, or "
@@ -158,6 +159,12 @@ def _start_input(name: str, experiment: Experiment, data: Data, runs: Path, abov
     return start_run(builds_on, data, runs, way)
 
 
+def _options(experiment: Experiment) -> str:
+    """What a command line needs to cut another experiment alike."""
+    asked = {"salt": experiment.salt, "limit": experiment.limit}
+    return "".join(f" --{key} {value}" for key, value in asked.items() if value)
+
+
 def with_inputs(battles: Battles, inputs: Sequence[Run], files: Sequence[Path]) -> Battles:
     """The battles with what each input says of them, from one file each; raises UserError for a missing id."""
     told = {run.experiment.name: read_predictions(file) for run, file in zip(inputs, files, strict=True)}
@@ -186,9 +193,11 @@ def is_ready(run: Run) -> bool:
     Its code is not asked for: what an earlier version has made is used until its own `run` makes it anew.
     """
     metrics = read_json(run.folder / "metrics.json") or {}
-    if not metrics or metrics["data"]["hash"] != run.battles_hash:
+    if not {"data", "folds", "experiment", "identity"} <= metrics.keys():
         return False
-    if not set(run.member.tolist()) <= set(metrics["folds"]):
+    # A run that was begun anew and not finished holds folds of two configurations.
+    whole = finished_folds(run.folder, run.experiment.folds, metrics["identity"])
+    if metrics["data"]["hash"] != run.battles_hash or not set(run.member.tolist()) <= whole.keys():
         return False
     # As JSON has it, which knows no tuples.
     kept, resolved = metrics["experiment"], json.loads(json.dumps(run.experiment.resolved()))

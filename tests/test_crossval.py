@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from arenas import DIVERGED, MEMORY, add_model, tiny_battles, write_folder
 
-from pairrank import crossval, runs
+from pairrank import fold_identity, runs
 from pairrank.battle_files import write_battles
 from pairrank.battles import object_array
 from pairrank.config import Experiment
@@ -153,14 +153,14 @@ def test_a_changed_parameter_split_code_or_teacher_makes_folds_anew(data, tmp_pa
 
 
 def identity(data, experiment=PRIOR, **parts):
-    return crossval._identity(Run(replace(experiment, **parts), DataFolder(data.path), data.path / "no-run"))
+    return fold_identity.identity_of(Run(replace(experiment, **parts), DataFolder(data.path), data.path / "no-run"))
 
 
 def test_another_encoder_makes_folds_anew(data, tmp_path, monkeypatch):
     experiment = replace(PRIOR, parameters={"encoder": ["e"]})
-    monkeypatch.setattr(crossval, "_encoder_hash", lambda _: "1")
+    monkeypatch.setattr(fold_identity, "encoder_hash", lambda _: "1")
     first = identity(data, experiment)
-    monkeypatch.setattr(crossval, "_encoder_hash", lambda _: "2")
+    monkeypatch.setattr(fold_identity, "encoder_hash", lambda _: "2")
     assert identity(data, experiment) != first
     assert identity(DataFolder(write_folder(tmp_path / "other", n=20))) != identity(data)
 

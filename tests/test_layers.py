@@ -27,7 +27,7 @@ FLOORS = [
     {"config"},
     {"run_folder", "summary"},
     {"runs"},
-    {"fold_models"},
+    {"fold_models", "fold_identity"},
     {"crossval"},
     {"tuning", "leaderboard"},
     {"leaderboard_text"},

@@ -143,3 +143,28 @@ def test_ids_of_an_input_that_are_others_are_named(experiments, call):
     # Damaged, so it is made again rather than believed.
     assert call("run", "both", "--data", "arena").code == 0
     assert read_predictions(file).id.tolist() == kept.id.tolist()
+
+
+def test_what_others_build_on_is_run_first_in_whatever_order_it_is_named(experiments, call):
+    ended = call("run", "both", "quick", "--data", "arena")
+    assert ended.code == 0, ended.err
+    made = [line.split(",")[0] for line in ended.out.splitlines() if "training on" in line]
+    assert list(dict.fromkeys(made)) == ["quick", "both"]
+
+
+def test_every_missing_file_of_extra_battles_is_told_before_any_work(experiments, call):
+    write("quick", 'extra = ["gone.csv"]\n[model]\nname = "structure"')
+    write("other", 'extra = ["away.csv"]\n[model]\nname = "prior"')
+    write("both", 'inputs = ["quick", "other"]\n[model]\nname = "pool"')
+    assert refused(call("run", "both", "--data", "arena"), "quick: extra 'gone.csv'", "other: extra 'away.csv'")
+    assert not Path("runs").exists()
+
+
+def test_a_nested_run_is_told_to_take_longer(experiments, call):
+    from pairrank.config import load_experiment
+
+    lines: list[str] = []
+    run = start_run(load_experiment("both", nested=True), DataFolder(Path("arena")), Path("runs/arena"))
+    tell_plan([run], lines.append)
+    # 60 battles: 3 s for quick, four times that again inside the five folds, and what else there is.
+    assert lines[-1] == "both+nested=true: in all about 15 s, on two cores."

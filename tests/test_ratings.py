@@ -118,7 +118,15 @@ def test_errors_are_the_inverse_of_a_numeric_hessian(penalty: float):
     battles = league(150, 4)
     found = fit_ratings(battles, penalty)
     hessian = numeric_hessian(davidson_loss(battles, penalty), position_of(found))
-    assert found.error == pytest.approx(np.sqrt(np.diag(np.linalg.inv(hessian)))[:-1], rel=1e-4)
+    spread, k = np.linalg.inv(hessian)[:-1, :-1], len(found.models)
+    # The variance of a strength less the mean of all: that common shift is told by no battle.
+    expected = [spread[i, i] - 2 * spread[i].sum() / k + spread.sum() / k**2 for i in range(k)]
+    assert found.error == pytest.approx(np.sqrt(expected), rel=1e-4)
+
+
+def test_errors_of_a_hardly_penalised_fit_are_those_of_an_unpenalised_one():
+    battles = league(150, 4)
+    assert fit_ratings(battles, 1e-6).error == pytest.approx(fit_ratings(battles, 0).error, rel=1e-3)
 
 
 def test_errors_without_a_penalty_are_those_of_strengths_around_their_mean():

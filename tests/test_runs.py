@@ -267,6 +267,94 @@ def test_a_run_is_as_symmetric_as_what_it_builds_on(here):
     assert frequencies["swap_gap"] > 0
 
 
+def inner_fits(run, fold: int) -> int:
+    return len(fits(run.folder / "inner" / f"fold{fold}" / "memory"))
+
+
+def test_inputs_made_inside_a_fold_are_made_anew_when_their_code_changes(here, add_model):
+    """Otherwise the columns of training battles would come from other models than those of the scored ones."""
+    run = a_run(here, nested=True)
+    cross_validate(run, [0])
+    add_model("memory", MEMORY.replace("len(train) / 1e4", "len(train) / 2e4"))
+    cross_validate(a_run(here, "memory"))
+    cross_validate(a_run(here, nested=True), [0])
+    assert inner_fits(run, 0) == 8
+    assert len(fits(here / "runs" / "memory")) == 10
+
+
+def test_other_folds_than_before_make_what_is_inside_a_fold_anew(here):
+    cross_validate(a_run(here, nested=True), [0])
+    for name in ("memory", "frequencies"):
+        write(here, name, f'[model]\nname = "{"prior" if name == "frequencies" else name}"\n[split]\nfolds = 4')
+    write(here, "echo", 'inputs = ["memory", "frequencies"]\n[model]\nname = "echo"\n[split]\nfolds = 4')
+    run = a_run(here, nested=True)
+    cross_validate(run, [0])
+    assert set(seen_by_echo(run, 0)) == set(run.battles.id[run.member != 0])
+
+
+@pytest.mark.parametrize("kind", ["teacher", "nested"])
+def test_another_test_file_makes_what_extra_battles_taught_inside_a_fold_anew(here, kind):
+    """A prompt of the new test file may have reached training by way of a teacher's or an input's extra battles."""
+    write_battles(tiny_battles(10, first=300, word="more"), here / "more.csv")
+    write(here, "memory", 'extra = ["more.csv"]\n[model]\nname = "memory"')
+    write(here, "taught", 'teacher = "memory"\n[model]\nname = "memory"\nsoft_targets = true')
+    name, options = ("taught", {}) if kind == "teacher" else ("echo", {"nested": True})
+    run = a_run(here, name, **options)
+    cross_validate(run, [0])
+    assert inner_fits(run, 0) == 4
+    write_battles(tiny_battles(10, first=300, word="more", labelled=False), here / "data" / "test.csv")
+    cross_validate(a_run(here, name, **options), [0])
+    assert inner_fits(run, 0) == 8
+    told = [set(learned) for _, learned in fits(run.folder / "inner" / "fold0" / "memory")]
+    assert all(any(i.startswith("more/") for i in learned) for learned in told[:4])
+    assert not any(i.startswith("more/") for learned in told[4:] for i in learned)
+
+
+def test_an_input_that_was_begun_anew_and_not_finished_is_not_ready(here):
+    """Its folds are of two configurations: the out-of-fold file is of one, a test prediction of the other."""
+    cross_validate(a_run(here))
+    write(here, "memory", '[model]\nname = "memory"\nsureness = 0.8')
+
+    def killed(line: str) -> None:
+        if "fold 1: training" in line:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        cross_validate(a_run(here, "memory"), say=killed)
+    write(here, "memory", '[model]\nname = "memory"')
+    assert not is_ready(a_run(here))
+    cross_validate(a_run(here))
+    assert is_ready(a_run(here))
+
+
+@pytest.mark.parametrize("content", ["{}", '{"data": {}, "folds": []}', "[]", '{"data": {"hash": "x"}}'])
+def test_a_record_that_is_none_of_ours_is_not_ready(here, content):
+    cross_validate(a_run(here, "memory"))
+    (here / "runs" / "memory" / "metrics.json").write_text(content)
+    assert not is_ready(a_run(here, "memory"))
+
+
+def test_a_stack_that_learns_from_inputs_of_whole_folds_says_what_that_means(here):
+    text = 'inputs = ["frequencies"]\n[model]\nname = "{}"\n'
+    write(here, "learns", text.format("gbdt") + 'learner = "multinomial"\ngroups = ["length"]')
+    write(here, "equal", text.format("pool"))
+    for name, nested, warned in (("learns", False, True), ("learns", True, False), ("equal", False, False)):
+        metrics = cross_validate(a_run(here, name, nested=nested))
+        assert any("nested = true" in warning for warning in metrics["warnings"]) == warned, (name, nested)
+
+
+def test_published_predictions_of_these_very_battles_are_no_teacher(here):
+    cross_validate(a_run(here, "memory"))
+    published = here / "benchmarks" / "predictions" / "data" / "memory.csv"
+    read_predictions(here / "runs/memory/oof.csv").write(published)
+    results = here / "benchmarks" / "results" / "data" / "memory.json"
+    results.parent.mkdir(parents=True)
+    results.write_text((here / "runs/memory/metrics.json").read_text())
+    experiment = replace(load_experiment("memory"), soft_targets=str(published))
+    message = complaint(lambda: start_run(experiment, DataFolder(here / "data"), here / "taught").train)
+    assert "have seen the winners of the fold that is scored" in message
+
+
 # New battles
 
 

@@ -9,7 +9,7 @@ from pairrank.data_folder import DataFolder, find_data
 from pairrank.entries import Entry, entries_in, is_complete, publish, published_entries
 from pairrank.errors import UserError, unknown
 from pairrank.experiments.console import say, show_board, show_count, show_repairs, show_table
-from pairrank.experiments.plan import tell_plan
+from pairrank.experiments.plan import in_order, tell_plan
 from pairrank.extra import Extra
 from pairrank.fold_models import load_fold_models
 from pairrank.leaderboard import Leaderboard, build_leaderboard
@@ -17,7 +17,7 @@ from pairrank.leaderboard_text import to_json, to_markdown
 from pairrank.predictions import read_predictions
 from pairrank.provenance import read_json, read_metrics
 from pairrank.run_folder import current_folds, read_kept
-from pairrank.runs import start_run
+from pairrank.runs import Run, all_inputs, start_run
 
 NO_NAME = set('/\\:*?"<>|')
 """What a file's name cannot hold on every system."""
@@ -47,16 +47,17 @@ def run(
         if beyond := [fold for fold in folds or [] if not 0 <= fold < experiment.folds]:
             raise UserError(f"--fold {beyond[0]}: {experiment.name} has the folds 0 to {experiment.folds - 1}.")
     started = [start_run(experiment, source, home) for experiment in experiments]
-    for source_of_more in sources:
-        _ = source_of_more.battles  # a wrong path is told before any work
+    _refuse_missing_extra(started)
+    started = in_order(started)
     tell_plan(started, say)
     if "prior" not in [each.experiment.label for each in started]:
         # Every table needs a row to take differences to.
         cross_validate(start_run(load_experiment("prior"), source, home))
-    for experiment, each in zip(experiments, started, strict=True):
-        say(f"{each.experiment.label}: {experiment.about}")
+    wanted = {experiment.name: experiment for experiment in experiments}
+    for each in started:
+        say(f"{each.experiment.label}: {each.experiment.about}")
         if each.experiment.encoder:
-            first = experiment.parameters["encoder"][0]
+            first = wanted[each.experiment.name].parameters["encoder"][0]
             say(f"{first} cannot be had here; using {each.experiment.encoder}, and the run's name says so.")
         cross_validate(each, sorted(set(folds)) if folds else None, say)
         if each.test is None:
@@ -246,6 +247,24 @@ def _added(argument: str) -> Entry:
     if NO_NAME & set(name) or name.startswith(".") or not name.isprintable():
         raise UserError(f"--add {argument}: {name!r} cannot name a file. Expected letters, digits, spaces, - or _.")
     return Entry(name, read_predictions(path), {})
+
+
+def _refuse_missing_extra(started: Sequence[Run]) -> None:
+    """Complain of every file of extra battles that cannot be read, before hours of work on other things."""
+    complaints = []
+    for experiment in {
+        each.folder: each.experiment for run in started for each in (*all_inputs(run), run)
+    }.values():
+        names = [source.name for source in experiment.extra]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            complaints.append(f"{experiment.name}: more than one extra source is called {', '.join(twice)}")
+        for source in experiment.extra:
+            try:
+                _ = source.battles
+            except UserError as error:
+                complaints.append(f"{experiment.name}: {error}")
+    if complaints:
+        raise UserError("\n".join(dict.fromkeys(complaints)))
 
 
 def _extra(argument: str) -> Extra:

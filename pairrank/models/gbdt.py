@@ -27,6 +27,7 @@ BACK = [Winner.B, Winner.A, Winner.TIE]
 """The columns of swapped battles, read back."""
 
 
+NAN = float("nan")
 MOST_PERMUTED = 1_000
 """Held-out battles among which columns are shuffled."""
 
@@ -105,7 +106,8 @@ class Gbdt:
         self.trees_: dict[Head, list[lgb.Booster]] = {}
         told: Features | None = None
         if self.identity != "none":
-            # Of training battles from inner folds: a battle's own result never enters its own columns.
+            # Of training battles from inner folds: a battle's own result never enters its own columns. (Battles
+            # held out to stop by have a part in those of the others: the stop is a little optimistic, no score is.)
             told, self.identity_ = fit_identity(train, self.identity)
         columns = self._columns(train, told)
         if not columns.odd.shape[1]:
@@ -143,7 +145,8 @@ class Gbdt:
 
     def save(self, folder: Path) -> None:
         """Write the linear model as JSON or the trees as LightGBM text, and importances.csv to look at."""
-        write_json(folder / "gbdt.json", {"inputs": self.names_, "lines": [asdict(line) for line in self.lines_]})
+        kept = {"inputs": self.names_, "lines": [asdict(line) for line in self.lines_]}
+        write_json(folder / "gbdt.json", kept | {"importances": self._told_importances()})
         for head, boosters in self.trees_.items():
             for i, booster in enumerate(boosters):
                 write_text(folder / f"{head}_{i}.txt", booster.model_to_string())
@@ -165,9 +168,8 @@ class Gbdt:
                 self.trees_[head] = [lgb.Booster(model_str=text) for text in texts]
         if self.identity != "none":
             self.identity_ = load_identity(folder)
-        with (folder / "importances.csv").open(newline="", encoding="utf-8") as file:
-            rows = list(csv.reader(file))[1:]
-        self.importances_ = [Importance(name, float(gain), float(lost)) for name, gain, lost in rows]
+        rows = [Importance(**row) for row in kept["importances"]]
+        self.importances_ = [row if row.permutation is not None else row._replace(permutation=NAN) for row in rows]
         return self
 
     def report(self) -> dict[str, Any]:
@@ -176,11 +178,13 @@ class Gbdt:
         return {
             "parameters": leaf_count(boosters) + sum(line.size for line in self.lines_),
             "trees": {head: grown[0].num_trees() for head, grown in self.trees_.items()},
-            "importances": [
-                each._asdict() | ({"permutation": None} if np.isnan(each.permutation) else {})
-                for each in self.importances_[:20]
-            ],
+            "importances": self._told_importances()[:20],
         }
+
+    def _told_importances(self) -> list[dict[str, Any]]:
+        """As JSON can hold them: null where nothing was held out."""
+        rows = [each._asdict() for each in self.importances_]
+        return [row | ({"permutation": None} if np.isnan(row["permutation"]) else {}) for row in rows]
 
     def _seeds(self) -> range:
         return range(self.seed, self.seed + self.seeds)
@@ -232,7 +236,7 @@ class Gbdt:
         """By how much the log loss of held-out training battles grows when one column is shuffled among them."""
         names = (*columns.odd_names, *columns.even_names)
         if not len(held):
-            return dict.fromkeys(names, float("nan"))
+            return dict.fromkeys(names, NAN)
         # Every column asks all trees again: a thousand battles tell enough.
         held, columns = held.take(slice(MOST_PERMUTED)), _rows(columns, slice(MOST_PERMUTED))
         whole = log_loss(self._proba(columns), held.labels)
