@@ -237,6 +237,13 @@ def _refuse_contradictions(experiment: Experiment, place: str) -> None:
         wrong.append("inputs and extra: the inputs' out-of-fold predictions do not cover extra battles.")
     if experiment.submittable and getattr(experiment.build(), "needs_names", False):
         wrong.append("the model reads names, which test battles lack: a diagnostic. Add submittable = false.")
+    reads = getattr(model_class(experiment.model), "inputs", None)
+    if experiment.inputs and reads is None:
+        wrong.append(f"inputs: the model {experiment.model!r} does not read what other experiments say.")
+    if reads == "needed" and not experiment.inputs:
+        wrong.append(
+            f'inputs: the model {experiment.model!r} has nothing else: inputs = ["structure"], for instance.'
+        )
     if experiment.nested and not experiment.inputs:
         wrong.append("nested = true: this experiment has no inputs to remake.")
     if wrong:

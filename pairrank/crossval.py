@@ -90,12 +90,24 @@ def cross_validate(run: Run, folds: Sequence[int] | None = None, say: Say = lamb
         "folds": sorted(done),
         "log_loss": log_loss(whole.proba, train.labels[rows]),
         "accuracy": accuracy(whole.proba, train.labels[rows]),
-        **summarise(list(done.values())),
+        **_with_inputs_cost(run, summarise(list(done.values()))),
         "identity": identity,
         "predictions": predictions_hash(whole),
     }
     write_json(run.folder / "metrics.json", metrics)
     return metrics
+
+
+def _with_inputs_cost(run: Run, summary: dict[str, Any]) -> dict[str, Any]:
+    """What a run measured, where parameters and seconds are those of all that it builds on, too."""
+    if not run.inputs:
+        return summary
+    alone = {key: summary[key] for key in ("training_seconds", "parameters")}
+    below = [read_metrics(each.folder) for each in all_inputs(run)]
+    told = [metrics.get("alone", metrics) for metrics in below]
+    whole = {key: sum(each.get(key) or 0 for each in (alone, *told)) for key in alone}
+    # Its own predictions per second would say nothing of what its inputs take.
+    return summary | whole | {"alone": alone, "battles_per_second": None}
 
 
 def _fold(run: Run, fold: int, start: dict[str, Any], say: Say) -> None:

@@ -32,6 +32,7 @@ def entries_in(runs: Path, battles: Battles, say: Callable[[str], None] = lambda
             metrics = read_metrics(folder)
             predictions = read_predictions(folder / "oof.csv")
             _refuse_borrowed(folder, predictions, metrics)
+            _refuse_outdated(folder, metrics)
             test = read_predictions(folder / "test.csv") if (folder / "test.csv").is_file() else None
         except UserError as error:
             say(f"Left out: {error}")
@@ -93,6 +94,14 @@ def publish(folder: Path, data: str, entries: Sequence[Entry]) -> None:
 def is_complete(metrics: dict[str, Any]) -> bool:
     """Whether every fold of a run is done."""
     return bool(metrics) and len(metrics["folds"]) == metrics["experiment"]["split"]["folds"]
+
+
+def _refuse_outdated(folder: Path, metrics: dict[str, Any]) -> None:
+    """Raise UserError if what a run was built on has been made anew since."""
+    for label, predictions in metrics.get("inputs", {}).items():
+        now = (read_json(folder.parent / label / "metrics.json") or {}).get("predictions", predictions)
+        if now != predictions:
+            raise UserError(f"{folder}: made on other predictions of {label} than there are now. Run it again.")
 
 
 def _refuse_borrowed(place: Path, predictions: Predictions, metrics: dict[str, Any]) -> None:

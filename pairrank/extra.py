@@ -43,7 +43,7 @@ class Extra:
         if file is None or not file.is_file():
             raise UserError(
                 f"extra {self.path!r}: no battles there. Expected a battle file (.csv, .csv.gz, .parquet), or a "
-                "folder with train.csv; paths are those of the folder you are in."
+                "folder with train.csv; paths are those of the folder you are in. Dataset/README.md tells more."
             )
         battles = read_battles(file)
         if battles.winner is None:

@@ -55,24 +55,30 @@ def load_fold_models(folder: Path, loaded: dict[Path, FoldModels] | None = None)
 
     Raises UserError if there are none, or an input has changed since the run was made.
     """
-    loaded = {} if loaded is None else loaded
+    if loaded is None:
+        loaded = {}
+        refuse_stale(folder)
     if folder not in loaded:
         metrics = read_metrics(folder)
         folds = sorted(current_folds(folder))
-        inputs = []
-        for label, predictions in metrics.get("inputs", {}).items():
-            if read_metrics(folder.parent / label).get("predictions") != predictions:
-                raise UserError(
-                    f"{folder}: was made on other predictions of {label} than there are now. "
-                    f"Run {metrics['label']} again."
-                )
-            told = load_fold_models(folder.parent / label, loaded)
-            if missing := sorted(set(folds) - set(told.folds)):
-                raise UserError(
-                    f"{folder.parent / label}: no model of fold {', '.join(map(str, missing))}, which "
-                    f"{folder.name} has. Run {label} again."
-                )
-            inputs.append(told)
+        inputs = [load_fold_models(folder.parent / label, loaded) for label in metrics.get("inputs", {})]
         models = [load_model(folder / f"fold{fold}") for fold in folds]
         loaded[folder] = FoldModels(metrics["experiment"]["name"], folds, models, inputs)
     return loaded[folder]
+
+
+def refuse_stale(folder: Path) -> None:
+    """Raise UserError unless a run and all it builds on are there, and as they were when it was made."""
+    metrics = read_metrics(folder)
+    folds = current_folds(folder)
+    for label, predictions in metrics.get("inputs", {}).items():
+        told = folder.parent / label
+        if read_metrics(told).get("predictions") != predictions:
+            raise UserError(
+                f"{folder}: was made on other predictions of {label} than there are now. "
+                f"Run {metrics['label']} again."
+            )
+        refuse_stale(told)
+        if missing := sorted(folds.keys() - current_folds(told).keys()):
+            numbers = ", ".join(map(str, missing))
+            raise UserError(f"{told}: no model of fold {numbers}, which {folder.name} has. Run {label} again.")

@@ -16,6 +16,8 @@ from pairrank.predictions import Proba
 Columns = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
 
+NO_NAMES = "no training battle names both of its models: nothing was learned of who is strong."
+"""What a reader of such a model's result must know."""
 PENALTY = 2.0
 """By cross-validation on the real battles; a prior on strengths whose standard deviation is 0.7."""
 STEPS = 100

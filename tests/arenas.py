@@ -86,6 +86,7 @@ class Echo:
     """A stack that adds nothing."""
 
     seed: int = 0
+    inputs: ClassVar[str] = "needed"
     symmetric: ClassVar[bool] = True
 
     def fit(self, train: Battles, folder: Path | None = None) -> Self:

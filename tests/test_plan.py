@@ -168,3 +168,30 @@ def test_a_nested_run_is_told_to_take_longer(experiments, call):
     tell_plan([run], lines.append)
     # 60 battles: 3 s for quick, four times that again inside the five folds, and what else there is.
     assert lines[-1] == "both+nested=true: in all about 15 s, on two cores."
+
+
+def test_battles_are_never_overwritten_by_predictions(experiments, call):
+    assert call("run", "quick", "--data", "arena").code == 0
+    kept = Path("arena/test.csv").read_bytes()
+    for command in (
+        ["predict", "quick", "arena/test.csv", "--data", "arena"],
+        ["submit", "quick", "--data", "arena"],
+    ):
+        assert refused(call(*command, "--out", "arena/../arena/test.csv"), "battles are read from this file")
+    assert Path("arena/test.csv").read_bytes() == kept
+
+
+def test_what_was_built_on_other_predictions_is_neither_submitted_nor_compared(experiments, call):
+    assert call("run", "both", "--data", "arena").code == 0
+    write("quick", '[model]\nname = "structure"\ngroups = ["length"]\nlearner = "logistic"\npenalty = 3.0')
+    assert call("run", "quick", "--data", "arena").code == 0
+    assert refused(call("submit", "both", "--data", "arena"), "other predictions of quick than there are now")
+    ended = call("compare", "--data", "arena")
+    assert "Left out: runs/arena/both: made on other predictions of quick" in ended.out.replace("\\", "/")
+
+
+def test_battles_without_names_are_told_to_have_taught_nothing_of_models(experiments, call):
+    write("names", 'submittable = false\n[model]\nname = "identity"')
+    battles = DataFolder(Path("arena")).train
+    write_battles(replace(battles, model_a=None, model_b=None), Path("arena/train.csv"))
+    assert "no training battle names both of its models" in call("run", "names", "--data", "arena").out

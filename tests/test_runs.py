@@ -355,6 +355,29 @@ def test_published_predictions_of_these_very_battles_are_no_teacher(here):
     assert "have seen the winners of the fold that is scored" in message
 
 
+def test_a_run_costs_what_all_it_builds_on_costs_each_once(here):
+    whole = cross_validate(a_run(here, "twice"))
+    parts = [
+        json.loads((here / "runs" / n / "metrics.json").read_text()) for n in ("memory", "frequencies", "echo")
+    ]
+    seconds = [part.get("alone", part)["training_seconds"] for part in parts]
+    assert whole["training_seconds"] == pytest.approx(whole["alone"]["training_seconds"] + sum(seconds))
+    assert whole["parameters"] == sum(part.get("alone", part)["parameters"] for part in parts)
+    assert whole["battles_per_second"] is None
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('inputs = ["memory"]\n[model]\nname = "kernel"', "'kernel' does not read what other experiments say"),
+        ('[model]\nname = "pool"', "'pool' has nothing else"),
+    ],
+)
+def test_inputs_that_nobody_reads_or_that_lack_are_told(here, text, expected):
+    write(here, "mine", text)
+    assert expected in complaint(lambda: a_run(here, "mine"))
+
+
 # New battles
 
 

@@ -69,7 +69,8 @@ def run(
     data: Data = None,
     runs: Runs = None,
     fold: Annotated[
-        list[int] | None, typer.Option("--fold", min=0, help="Only this fold; may be repeated.")
+        list[int] | None,
+        typer.Option("--fold", min=0, help="Only this fold; may be repeated. Inputs are made whole."),
     ] = None,
     salt: Annotated[str, typer.Option(help="Another way to cut the folds; published figures use none.")] = "",
     limit: Annotated[int, typer.Option(min=0, help="Only the first battles, to try something out.")] = 0,
@@ -83,7 +84,7 @@ def run(
     extra: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="PATH=WEIGHT",
+            metavar="PATH[=WEIGHT]",
             help="Battles of another source to learn from too, e.g. ../mt_bench=0.2; may be repeated. None is "
             "scored, and those that share a prompt with the scored fold or the test file are left out.",
         ),

@@ -5,13 +5,13 @@ from pathlib import Path
 
 from pairrank.config import RUN_FILE, experiment_files, load_experiment, read_about
 from pairrank.crossval import cross_validate
-from pairrank.data_folder import DataFolder, find_data
+from pairrank.data_folder import DataFolder, find_data, table_in
 from pairrank.entries import Entry, entries_in, is_complete, publish, published_entries
 from pairrank.errors import UserError, unknown
 from pairrank.experiments.console import say, show_board, show_count, show_repairs, show_table
 from pairrank.experiments.plan import in_order, tell_plan
 from pairrank.extra import Extra
-from pairrank.fold_models import load_fold_models
+from pairrank.fold_models import load_fold_models, refuse_stale
 from pairrank.leaderboard import Leaderboard, build_leaderboard
 from pairrank.leaderboard_text import to_json, to_markdown
 from pairrank.predictions import read_predictions
@@ -55,7 +55,11 @@ def run(
         cross_validate(start_run(load_experiment("prior"), source, home))
     wanted = {experiment.name: experiment for experiment in experiments}
     for each in started:
-        say(f"{each.experiment.label}: {each.experiment.about}")
+        say(": ".join(filter(None, [each.experiment.label, each.experiment.about])))
+        if seed is not None and each.experiment.inputs:
+            say(
+                f"--seed {seed} is for {each.experiment.label} alone, where it has one; its inputs keep theirs."
+            )
         if each.experiment.encoder:
             first = wanted[each.experiment.name].parameters["encoder"][0]
             say(f"{first} cannot be had here; using {each.experiment.encoder}, and the run's name says so.")
@@ -132,8 +136,9 @@ def submit(name: str, data: Path | None, runs: Path | None, out: Path) -> None:
     test = source.test
     if test is None or not len(test):
         raise UserError(f"{source.path}: no battles in a test.csv there, so there is nothing to submit.")
-    _refuse_folder(out)
+    _refuse_out(out, *filter(None, (table_in(source.path, part) for part in ("train", "test"))))
     folder = _run_folder(name, _home(runs, source))
+    refuse_stale(folder)
     metrics = read_metrics(folder)
     if not metrics["experiment"]["submittable"]:
         raise UserError(f"{folder.name}: a diagnostic, not submittable: it uses what test battles do not have.")
@@ -168,7 +173,7 @@ def predict(name: str, file: Path, out: Path, data: Path | None, runs: Path | No
     from pairrank.files import written_whole
     from pairrank.predictions import COLUMNS, prediction_lines
 
-    _refuse_folder(out)
+    _refuse_out(out, file)
     folder = _run_folder(name, _home(runs, find_data(data)))
     models, metrics = load_fold_models(folder), read_metrics(folder)
     say(
@@ -279,10 +284,12 @@ def _extra(argument: str) -> Extra:
     return Extra(path, share)
 
 
-def _refuse_folder(out: Path) -> None:
-    """Complain before the work and not after it."""
+def _refuse_out(out: Path, *read: Path) -> None:
+    """Complain before the work and not after it: of a folder, and of a file that battles are read from."""
     if out.is_dir():
         raise UserError(f"--out {out}: is a folder. Expected the path of a file to write.")
+    if out.resolve() in [file.resolve() for file in read]:
+        raise UserError(f"--out {out}: the battles are read from this file. Give another one.")
 
 
 def _write_board(board: Leaderboard, folder: Path) -> None:

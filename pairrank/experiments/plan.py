@@ -37,8 +37,9 @@ def tell_plan(started: Sequence[Run], say: Callable[[str], None]) -> None:
             say(f"{label} has {teacher} for a teacher: made anew inside the training battles of each fold.")
         if needed or teacher:
             whole = [_seconds(each) for each in (*missing, run)]
-            total = _duration(sum(whole)) if all(whole) else f"{_duration(sum(whole))}, and what nobody has timed"
-            say(f"{label}: in all {total}, on two cores.")
+            if any(whole):
+                rest = "" if all(whole) else ", and what nobody has timed"
+                say(f"{label}: in all {_duration(sum(whole))}{rest}, on two cores.")
 
 
 def _seconds(run: Run) -> float:

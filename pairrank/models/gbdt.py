@@ -18,6 +18,7 @@ from pairrank.identity_columns import fit_identity, load_identity
 from pairrank.linear import Columns, Line, fit_line, log_outcomes, log_softmax, margin_task, outcome_task, tie_task
 from pairrank.models.base import register
 from pairrank.predictions import Proba, margin_and_tie, normalise
+from pairrank.ratings import NO_NAMES
 from pairrank.scoring import log_loss
 from pairrank.trees import Growth, grow, leaf_count, scores
 
@@ -74,6 +75,8 @@ class Gbdt:
     seed: int = 0
     """The first of the seeds."""
 
+    inputs: ClassVar[Literal["read"]] = "read"
+    """They become columns beside the others."""
     symmetric: ClassVar[bool] = True
     """By construction: both orders are averaged."""
 
@@ -175,10 +178,12 @@ class Gbdt:
     def report(self) -> dict[str, Any]:
         """Numbers fitted, trees of each head, and the columns that matter most."""
         boosters = [booster for grown in self.trees_.values() for booster in grown]
+        unnamed = self.identity != "none" and not self.identity_.ratings.models
         return {
             "parameters": leaf_count(boosters) + sum(line.size for line in self.lines_),
             "trees": {head: grown[0].num_trees() for head, grown in self.trees_.items()},
             "importances": self._told_importances()[:20],
+            "warnings": [NO_NAMES] if unnamed else [],
         }
 
     def _told_importances(self) -> list[dict[str, Any]]:

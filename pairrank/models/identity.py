@@ -12,7 +12,7 @@ from pairrank.errors import UserError
 from pairrank.files import write_json
 from pairrank.models.base import register
 from pairrank.predictions import Proba
-from pairrank.ratings import PENALTY, Ratings, fit_ratings, load_ratings, names_of
+from pairrank.ratings import NO_NAMES, PENALTY, Ratings, fit_ratings, load_ratings, names_of
 
 
 @register("identity")
@@ -58,4 +58,5 @@ class Identity:
 
     def report(self) -> dict[str, Any]:
         """A strength a model, and the tie parameter."""
-        return {"parameters": len(self.ratings_.models) + 1, "log_nu": self.ratings_.log_nu}
+        told: dict[str, Any] = {"parameters": len(self.ratings_.models) + 1, "log_nu": self.ratings_.log_nu}
+        return told if self.ratings_.models else told | {"warnings": [NO_NAMES]}

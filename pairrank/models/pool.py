@@ -60,6 +60,8 @@ class Pool:
     steps: int = 30
     """Of the forward selection."""
 
+    inputs: ClassVar[Literal["needed"]] = "needed"
+    """There is nothing to pool without them."""
     symmetric: ClassVar[bool] = True
     """By construction, if the inputs are: every weight holds for A, B and tie alike."""
 
