@@ -57,9 +57,7 @@ def run(
     for each in started:
         say(": ".join(filter(None, [each.experiment.label, each.experiment.about])))
         if seed is not None and each.experiment.inputs:
-            say(
-                f"--seed {seed} is for {each.experiment.label} alone, where it has one; its inputs keep theirs."
-            )
+            say(f"--seed {seed} is for {each.experiment.label} alone, where it has one; its inputs keep theirs.")
         if each.experiment.encoder:
             first = wanted[each.experiment.name].parameters["encoder"][0]
             say(f"{first} cannot be had here; using {each.experiment.encoder}, and the run's name says so.")
