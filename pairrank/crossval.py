@@ -135,10 +135,11 @@ def _fold(run: Run, fold: int, start: dict[str, Any], say: Say) -> None:
             shutil.rmtree(folder)
         kept_test.unlink(missing_ok=True)
         write_json(folder / "started.json", start)
+    restart_peak_memory()
+    # What is made anew inside the fold is part of the price.
+    begun = time.perf_counter()
     seen, drawn = _training_battles(run, fold, say)
     say(f"{place}: training on {len(seen):,} battles")
-    restart_peak_memory()
-    begun = time.perf_counter()
     model = run.experiment.build()
     model.fit(seen, folder)
     trained = time.perf_counter()
