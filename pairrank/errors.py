@@ -1,6 +1,6 @@
 """A mistake that its user can mend gets one readable message, never a traceback."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 
 SHOWN = 10
@@ -26,3 +26,10 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     near = get_close_matches(name, names, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     return f"no {kind} is called {name!r}.{hint} Known: {', '.join(names) or 'none'}."
+
+
+def out_of_bounds(settings: object, bounds: Mapping[str, tuple[bool, str]]) -> list[str]:
+    """A complaint for every setting whose value is not good, from (is it good, what was expected) by name."""
+    return [
+        f"{name} = {getattr(settings, name)}: expected {what}." for name, (good, what) in bounds.items() if not good
+    ]

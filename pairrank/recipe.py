@@ -10,7 +10,7 @@ from torch import nn
 
 from pairrank.battles import Battles
 from pairrank.devices import Precision
-from pairrank.errors import UserError
+from pairrank.errors import UserError, out_of_bounds
 
 
 @dataclass(frozen=True)
@@ -62,9 +62,7 @@ class Recipe:
             "hold_out": (0 <= self.hold_out < 1, "a share from 0 to below 1"),
             "patience": (self.patience >= 0, "0 or more"),
         }
-        wrong = [
-            f"{name} = {getattr(self, name)}: expected {what}." for name, (good, what) in bounds.items() if not good
-        ]
+        wrong = out_of_bounds(self, bounds)
         if wrong:
             raise UserError(" ".join(wrong))
 

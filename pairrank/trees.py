@@ -6,7 +6,7 @@ from typing import Any
 import lightgbm as lgb
 import numpy as np
 
-from pairrank.errors import UserError
+from pairrank.errors import UserError, out_of_bounds
 from pairrank.linear import Columns, Task
 
 
@@ -39,9 +39,7 @@ class Growth:
             "row_share": (0 < self.row_share <= 1, "a share above 0, at most 1"),
             "threads": (self.threads >= 1, "1 or more"),
         }
-        wrong = [
-            f"{key} = {getattr(self, key)}: expected {what}." for key, (good, what) in bounds.items() if not good
-        ]
+        wrong = out_of_bounds(self, bounds)
         if wrong:
             raise UserError(" ".join(wrong))
 

@@ -15,7 +15,7 @@ from pairrank.battles import Battles
 from pairrank.devices import Precision, device_name
 from pairrank.embedding import Embedder, Text
 from pairrank.encoders import find_encoder
-from pairrank.errors import UserError
+from pairrank.errors import UserError, out_of_bounds
 from pairrank.files import write_json, written_whole
 from pairrank.folds import hold_out
 from pairrank.heads import as_sides, build_head
@@ -99,9 +99,7 @@ class Frozen:
             "steps": (self.steps >= 1, "1 or more"),
             "hold_out": (0 <= self.hold_out < 1, "a share from 0 to below 1"),
         }
-        wrong = [
-            f"{key} = {getattr(self, key)}: expected {what}." for key, (good, what) in bounds.items() if not good
-        ]
+        wrong = out_of_bounds(self, bounds)
         if self.soft_targets and self.head == "logistic":
             wrong.append('soft_targets = true: a logistic head learns from winners only. Take head = "difference".')
         if wrong:

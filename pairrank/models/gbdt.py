@@ -10,7 +10,7 @@ import lightgbm as lgb
 import numpy as np
 
 from pairrank.battles import Battles, Winner
-from pairrank.errors import UserError, unknown
+from pairrank.errors import UserError, out_of_bounds, unknown
 from pairrank.features import GROUPS, Features, beside, features
 from pairrank.files import write_json, write_text, written_whole
 from pairrank.folds import hold_out
@@ -91,9 +91,7 @@ class Gbdt:
             "clip": (self.clip > 0, "above 0"),
             "seed": (self.seed >= 0, "0 or more"),
         }
-        wrong += [
-            f"{key} = {getattr(self, key)}: expected {what}." for key, (good, what) in bounds.items() if not good
-        ]
+        wrong += out_of_bounds(self, bounds)
         if wrong:
             raise UserError(" ".join(wrong))
 

@@ -9,7 +9,7 @@ from safetensors.numpy import load_file, save_file
 from sklearn.linear_model import LogisticRegression
 
 from pairrank.battles import Battles, Winner
-from pairrank.errors import UserError, unknown
+from pairrank.errors import UserError, out_of_bounds, unknown
 from pairrank.features import GROUPS, Features, features
 from pairrank.features.sides import SIDES
 from pairrank.files import written_whole
@@ -89,9 +89,7 @@ class KernelLogistic:
             "landmarks": (self.landmarks >= 1, "1 or more"),
             "seed": (self.seed >= 0, "0 or more"),
         }
-        wrong += [
-            f"{key} = {getattr(self, key)}: expected {what}." for key, (good, what) in bounds.items() if not good
-        ]
+        wrong += out_of_bounds(self, bounds)
         if wrong:
             raise UserError(" ".join(wrong))
 

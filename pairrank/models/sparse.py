@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.utils.extmath import randomized_svd
 
 from pairrank.battles import Battles, Winner
-from pairrank.errors import UserError
+from pairrank.errors import UserError, out_of_bounds
 from pairrank.files import written_whole
 from pairrank.linear import Columns, Labels, log_outcomes
 from pairrank.models.base import register
@@ -104,9 +104,7 @@ class Sparse:
             "clip": (self.clip > 0, "above 0"),
             "seed": (self.seed >= 0, "0 or more"),
         }
-        wrong = [
-            f"{key} = {getattr(self, key)}: expected {what}." for key, (good, what) in bounds.items() if not good
-        ]
+        wrong = out_of_bounds(self, bounds)
         if wrong:
             raise UserError(" ".join(wrong))
 

@@ -10,7 +10,7 @@ import lightgbm as lgb
 import numpy as np
 
 from pairrank.battles import Battles, Winner
-from pairrank.errors import UserError, unknown
+from pairrank.errors import UserError, out_of_bounds, unknown
 from pairrank.features import GROUPS, Features, features
 from pairrank.features.sides import SIDES
 from pairrank.files import write_json, write_text
@@ -94,9 +94,7 @@ class Structure:
             "seeds": (self.seeds >= 1, "1 or more"),
             "seed": (self.seed >= 0, "0 or more"),
         }
-        wrong += [
-            f"{key} = {getattr(self, key)}: expected {what}." for key, (good, what) in bounds.items() if not good
-        ]
+        wrong += out_of_bounds(self, bounds)
         try:
             _ = self.growth
         except UserError as error:
