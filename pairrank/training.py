@@ -24,6 +24,7 @@ from pairrank.predictions import Proba
 from pairrank.recipe import Recipe, parameter_groups, targets_of
 from pairrank.scoring import log_loss
 from pairrank.terminal import quiet_transformers, shows_progress
+from pairrank.watch import Hear, Watch
 
 
 @dataclass
@@ -78,6 +79,16 @@ class _StopEarly(TrainerCallback):
 
 
 @dataclass
+class _Tell(TrainerCallback):
+    """Tells somebody the held-out log loss of every epoch."""
+
+    hear: Hear
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.hear(round(state.epoch), state.log_history[-1]["eval_log_loss"])
+
+
+@dataclass
 class History:
     """What a training left to look at."""
 
@@ -97,6 +108,7 @@ def fine_tune_on(
     seed: int = 0,
     soft_targets: bool = False,
     swap_augmentation: bool = False,
+    watch: Watch | None = None,
 ) -> History:
     """`fine_tune` on battles, some of whose prompts are held out to watch it; `read` makes a row of each.
 
@@ -117,6 +129,7 @@ def fine_tune_on(
             recipe,
             (folder or Path(scratch)) / "checkpoints",
             seed,
+            watch.hear if watch is not None else None,
         )
 
 
@@ -144,6 +157,7 @@ def fine_tune(
     recipe: Recipe,
     folder: Path,
     seed: int = 0,
+    hear: Hear | None = None,
 ) -> History:
     """Train `module`, whose `forward(**batch)` returns logits (B, 3), in place.
 
@@ -151,8 +165,8 @@ def fine_tune(
 
     Checkpoints are written to `folder` once an epoch, for the caller to remove; a call that finds a complete one
     goes on from it and ends with the same weights as one that was never interrupted. `validation` must be training
-    prompts: the scored fold has no part in choosing an epoch. Raises UserError if there is nothing to learn from,
-    or the logits cease to be numbers.
+    prompts: the scored fold has no part in choosing an epoch. After each epoch `hear` is told its log loss. Raises
+    UserError if there is nothing to learn from, or the logits cease to be numbers.
     """
     if not len(train):
         raise UserError("no battles to learn from. Give more of them, or a smaller hold_out.")
@@ -194,6 +208,8 @@ def fine_tune(
     callbacks: list[TrainerCallback] = [_MarkComplete()]
     if watched and recipe.patience:
         callbacks.append(_StopEarly(recipe.patience))
+    if watched and hear is not None:
+        callbacks.append(_Tell(hear))
     wrapped = _WithLoss(module)
     optimizer, settings = Trainer.get_optimizer_cls_and_kwargs(arguments)
     trainer = Trainer(

@@ -53,11 +53,39 @@ def grow(
     watch: Task | None = None,
     patience: int = 50,
 ) -> lgb.Booster:
-    """A booster of `rounds` trees; with `watch`, of as many as held-out rows gained from, `patience` more tried.
+    """A booster of `rounds` trees; with `watch`, of as many as held-out rows gained from, `patience` more tried."""
+    if watch is None:
+        booster = plant(task, growth, seed, classes)
+        add_trees(booster, rounds)
+        return grown(booster)
+    data = lgb.Dataset(task.x, task.target, weight=task.weight)
+    held = lgb.Dataset(watch.x, watch.target, weight=watch.weight, reference=data)
+    stop = lgb.early_stopping(patience, verbose=False)
+    return lgb.train(_settings(growth, seed, classes), data, rounds, valid_sets=[held], callbacks=[stop])
+
+
+def plant(task: Task, growth: Growth, seed: int, classes: int = 2) -> lgb.Booster:
+    """A booster without trees, which `add_trees` grows: at once or in several steps, the trees are the same.
 
     Classes are given as numbers, so the columns of three classes are A, B, tie whichever of them occur.
     """
-    settings: dict[str, Any] = {
+    return lgb.Booster(_settings(growth, seed, classes), lgb.Dataset(task.x, task.target, weight=task.weight))
+
+
+def add_trees(booster: lgb.Booster, count: int) -> None:
+    """Let a planted booster grow by so many trees."""
+    for _ in range(count):
+        booster.update()
+
+
+def grown(booster: lgb.Booster) -> lgb.Booster:
+    """The trees alone, without the rows they were grown on."""
+    return lgb.Booster(model_str=booster.model_to_string())
+
+
+def _settings(growth: Growth, seed: int, classes: int) -> dict[str, Any]:
+    """LightGBM's own names for all that."""
+    return {
         "objective": "multiclass" if classes > 2 else "binary",
         "num_class": classes if classes > 2 else 1,
         "learning_rate": growth.learning_rate,
@@ -74,12 +102,6 @@ def grow(
         "verbose": -1,
         "seed": seed,
     }
-    data = lgb.Dataset(task.x, task.target, weight=task.weight)
-    if watch is None:
-        return lgb.train(settings, data, rounds)
-    held = lgb.Dataset(watch.x, watch.target, weight=watch.weight, reference=data)
-    stop = lgb.early_stopping(patience, verbose=False)
-    return lgb.train(settings, data, rounds, valid_sets=[held], callbacks=[stop])
 
 
 def scores(boosters: list[lgb.Booster], x: Columns, threads: int = 1) -> Columns:

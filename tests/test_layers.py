@@ -10,10 +10,10 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "pairrank"
 
 FLOORS = [
-    {"errors", "terminal"},
+    {"errors", "terminal", "memory"},
     {"files", "turns", "overrides"},
     {"battles", "composing"},
-    {"battle_files", "predictions"},
+    {"battle_files", "predictions", "watch"},
     {"folds", "scoring", "text", "features", "ratings", "simulate", "data_folder", "provenance", "curves"},
     {"devices", "entries", "extra", "side_texts", "linear", "tfidf", "kernels", "vector_cache", "fetching"},
     {"recipe", "inference", "heads", "trees", "guessing"},

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from pairrank.recipe import Recipe
 from pairrank.terminal import quiet_transformers
 from pairrank.text import Budget, Cells, Kept, Tokens, template_rows
 from pairrank.training import fine_tune_on, report_of
+from pairrank.watch import Watch
 
 LABELS = {0: "Model A", 1: "Model B", 2: "Tie"}
 
@@ -74,13 +75,18 @@ class Baseline:
     seed: int = 0
     """Of the new head, the order of the battles and the dropout."""
 
+    steps: ClassVar[str] = "epochs"
+
     @property
     def symmetric(self) -> bool:
         """Only if both orders are averaged."""
         return self.both_sides
 
-    def fit(self, train: Battles, folder: Path | None = None) -> Self:
-        """Fine-tune; with a `folder`, an interrupted training goes on from its last whole epoch."""
+    def fit(self, train: Battles, folder: Path | None = None, watch: Watch | None = None) -> Self:
+        """Fine-tune; with a `folder`, an interrupted training goes on from its last whole epoch.
+
+        A watch hears the log loss of held-out training prompts after each epoch.
+        """
         self.encoder_ = find_encoder(self.encoder)
         self._start_from(self.encoder_)
         self.history_ = fine_tune_on(
@@ -93,6 +99,7 @@ class Baseline:
             self.seed,
             self.soft_targets,
             self.swap_augmentation,
+            watch=watch,
         )
         return self
 

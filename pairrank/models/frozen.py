@@ -14,16 +14,19 @@ from torch.nn.functional import cross_entropy
 from pairrank.battles import Battles
 from pairrank.devices import Precision, device_name
 from pairrank.embedding import Embedder, Text
-from pairrank.encoders import find_encoder
+from pairrank.encoders import Encoder, find_encoder
 from pairrank.errors import UserError, out_of_bounds
 from pairrank.files import write_json, written_whole
 from pairrank.folds import hold_out
 from pairrank.heads import as_sides, build_head
 from pairrank.inference import softmax
 from pairrank.linear import Columns, Line, fit_line, log_outcomes, margin_task, tie_task
+from pairrank.memory import remembered
 from pairrank.models.base import register
 from pairrank.predictions import Proba, normalise
 from pairrank.recipe import targets_of
+from pairrank.text import Budget
+from pairrank.text_encoder import PoolingMode
 from pairrank.vector_cache import open_cache
 
 HEAD_FILE, LINE_FILE = "head.safetensors", "logistic.json"
@@ -232,18 +235,23 @@ class Frozen:
         return np.hstack(odd), np.hstack(even), *widths
 
     def _vectors(self, battles: Battles) -> Vectors:
-        embedder = Embedder(self.encoder_, self.pooling, self.max_tokens, self.budget, self.precision, open_cache())
-        texts: list[list[Text]] = [[], [], [], [], []]
-        for prompt, a, b in zip(battles.prompt, battles.response_a, battles.response_b, strict=True):
-            for column, text in zip(texts, ((prompt,), (a,), (b,), (prompt, a), (prompt, b)), strict=True):
-                column.append(text)
-        # All in one call, so that batches do not depend on which column a text stands in.
-        vectors = embedder.vectors([text for column in texts for text in column]).astype(np.float64)
-        lengths = [
-            [sum(map(len, turns)) for turns in column] for column in (battles.response_a, battles.response_b)
-        ]
-        prompt, a, b, with_a, with_b = np.split(vectors, len(texts))
-        return Vectors(prompt, a, b, with_a, with_b, np.log1p(np.array(lengths).T / CHARACTERS))
+        return _vectors_of(battles, self.encoder_, self.pooling, self.max_tokens, self.budget, self.precision)
+
+
+@remembered
+def _vectors_of(
+    battles: Battles, encoder: Encoder, pooling: PoolingMode, max_tokens: int, budget: Budget, precision: Precision
+) -> Vectors:
+    embedder = Embedder(encoder, pooling, max_tokens, budget, precision, open_cache())
+    texts: list[list[Text]] = [[], [], [], [], []]
+    for prompt, a, b in zip(battles.prompt, battles.response_a, battles.response_b, strict=True):
+        for column, text in zip(texts, ((prompt,), (a,), (b,), (prompt, a), (prompt, b)), strict=True):
+            column.append(text)
+    # All in one call, so that batches do not depend on which column a text stands in.
+    vectors = embedder.vectors([text for column in texts for text in column]).astype(np.float64)
+    lengths = [[sum(map(len, turns)) for turns in column] for column in (battles.response_a, battles.response_b)]
+    prompt, a, b, with_a, with_b = np.split(vectors, len(texts))
+    return Vectors(prompt, a, b, with_a, with_b, np.log1p(np.array(lengths).T / CHARACTERS))
 
 
 def _unit(vectors: Columns) -> Columns:

@@ -14,8 +14,9 @@ from pairrank.errors import UserError, out_of_bounds, unknown
 from pairrank.features import GROUPS, Features, beside, features
 from pairrank.files import write_json, write_text, written_whole
 from pairrank.folds import hold_out
-from pairrank.identity_columns import fit_identity, load_identity
+from pairrank.identity_columns import Identity, Kind, fit_identity, load_identity
 from pairrank.linear import Columns, Line, fit_line, log_outcomes, log_softmax, margin_task, outcome_task, tie_task
+from pairrank.memory import remembered
 from pairrank.models.base import register
 from pairrank.predictions import Proba, margin_and_tie, normalise
 from pairrank.ratings import NO_NAMES
@@ -109,7 +110,7 @@ class Gbdt:
         if self.identity != "none":
             # Of training battles from inner folds: a battle's own result never enters its own columns. (Battles
             # held out to stop by have a part in those of the others: the stop is a little optimistic, no score is.)
-            told, self.identity_ = fit_identity(train, self.identity)
+            told, self.identity_ = _identity_of(train, self.identity)
         columns = self._columns(train, told)
         if not columns.odd.shape[1]:
             raise UserError("nothing to tell A from B by: no inputs, no groups of features, no identity.")
@@ -141,7 +142,7 @@ class Gbdt:
         if not len(battles):
             return np.empty((0, 3))
         return self._proba(
-            self._columns(battles, None if self.identity == "none" else self.identity_.columns(battles))
+            self._columns(battles, None if self.identity == "none" else _identity_columns(self.identity_, battles))
         )
 
     def save(self, folder: Path) -> None:
@@ -264,6 +265,16 @@ class Gbdt:
                 for name, gain in zip(seen, booster.feature_importance("gain"), strict=True):
                     gains[name] += float(gain) / self.seeds
         return gains
+
+
+@remembered
+def _identity_of(train: Battles, kind: Kind) -> tuple[Features, Identity]:
+    return fit_identity(train, kind)
+
+
+@remembered
+def _identity_columns(identity: Identity, battles: Battles) -> Features:
+    return identity.columns(battles)
 
 
 def _both(columns: Features) -> Columns:

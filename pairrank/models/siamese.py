@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from pairrank.terminal import quiet_transformers
 from pairrank.text import Kept
 from pairrank.text_encoder import PoolingMode, TextEncoder
 from pairrank.training import fine_tune_on, report_of
+from pairrank.watch import Watch
 
 HEAD_FILE = "head.safetensors"
 PRETRAINED = "encoder.transformer."
@@ -128,13 +129,18 @@ class Siamese:
     seed: int = 0
     """Of the head, the order of the battles and the dropout."""
 
+    steps: ClassVar[str] = "epochs"
+
     @property
     def symmetric(self) -> bool:
         """By its head, or by averaging both orders."""
         return self.head == "difference" or self.both_sides
 
-    def fit(self, train: Battles, folder: Path | None = None) -> Self:
-        """Fine-tune; with a `folder`, an interrupted training goes on from its last whole epoch."""
+    def fit(self, train: Battles, folder: Path | None = None, watch: Watch | None = None) -> Self:
+        """Fine-tune; with a `folder`, an interrupted training goes on from its last whole epoch.
+
+        A watch hears the log loss of held-out training prompts after each epoch.
+        """
         self.encoder_ = find_encoder(self.encoder)
         self._open(self.encoder_.folder)
         self.history_ = fine_tune_on(
@@ -146,6 +152,7 @@ class Siamese:
             folder,
             self.seed,
             self.soft_targets,
+            watch=watch,
         )
         return self
 

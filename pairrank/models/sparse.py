@@ -16,9 +16,10 @@ from pairrank.battles import Battles, Winner
 from pairrank.errors import UserError, out_of_bounds
 from pairrank.files import written_whole
 from pairrank.linear import Columns, Labels, log_outcomes
+from pairrank.memory import remembered
 from pairrank.models.base import register
 from pairrank.predictions import Proba, normalise
-from pairrank.tfidf import Analyzer, fit_vectors, load_tfidf
+from pairrank.tfidf import Analyzer, Tfidf, fit_vectors, load_tfidf
 
 STATE_FILE = "sparse.safetensors"
 
@@ -119,14 +120,13 @@ class Sparse:
         """Learn words from all training texts, then both heads; words need no winner, heads do."""
         if not len(train):
             raise UserError("no battles to learn from.")
-        texts, rows = _texts(train)
         fitted = [
-            fit_vectors(texts, name, ngrams, self.min_count, self.most, self.characters)
+            _fitted_vectors(train, name, ngrams, self.min_count, self.most, self.characters)
             for name, ngrams in self.analyzers.items()
         ]
         self.words_, known = [words for words, _ in fitted], [vectors for _, vectors in fitted]
         self.axes_ = [self._axes(vectors) for vectors in known] if self.components else []
-        odd, even = self._inputs(texts, rows, known)
+        odd, even = self._inputs(train, known)
         decided = train.labels != Winner.TIE
         margin = Inputs([block[decided] for block in odd.words], odd.counts[decided])
         first = (train.labels[decided] == Winner.A).astype(np.int64)
@@ -140,8 +140,7 @@ class Sparse:
         """(n, 3) probabilities of A, B, tie."""
         if not len(battles):
             return np.empty((0, 3))
-        texts, rows = _texts(battles)
-        odd, even = self._inputs(texts, rows, [words.vectors(texts) for words in self.words_])
+        odd, even = self._inputs(battles, [_vectors(words, battles) for words in self.words_])
         tie, margin = (self.heads_[head].scores(x, self.clip) for head, x in (("tie", even), ("margin", odd)))
         return normalise(np.exp(log_outcomes(tie, margin)))
 
@@ -179,8 +178,9 @@ class Sparse:
         scaled: Columns = (axes[kept] * (np.sqrt(vectors.shape[0]) / spread[kept])[:, None]).T
         return np.ascontiguousarray(scaled)
 
-    def _inputs(self, texts: list[str], rows: list[Rows], known: list[csr_matrix]) -> tuple[Inputs, Inputs]:
+    def _inputs(self, battles: Battles, known: list[csr_matrix]) -> tuple[Inputs, Inputs]:
         """What the margin sees (odd) and what the tie sees (even); `known` are the texts' vectors, a block each."""
+        texts, rows = _texts(battles)
         length = np.log1p([len(text) for text in texts])
         prompt_length, *lengths = (length[row] for row in rows)
         odd_words, even_words = [], []
@@ -219,6 +219,19 @@ class Sparse:
         return Head(centre, scale, fitted.coef_[0], np.zeros(1) if odd else fitted.intercept_)
 
 
+@remembered
+def _fitted_vectors(
+    train: Battles, analyzer: Analyzer, ngrams: tuple[int, int], min_count: int, most: int, characters: int
+) -> tuple[Tfidf, csr_matrix]:
+    return fit_vectors(_texts(train)[0], analyzer, ngrams, min_count, most, characters)
+
+
+@remembered
+def _vectors(words: Tfidf, battles: Battles) -> csr_matrix:
+    return words.vectors(_texts(battles)[0])
+
+
+@remembered
 def _texts(battles: Battles) -> tuple[list[str], list[Rows]]:
     """The texts that occur, each once, and where prompt, A and B (n) are among them."""
     columns = [["\n".join(turns) for turns in c] for c in (battles.prompt, battles.response_a, battles.response_b)]

@@ -1,7 +1,6 @@
 """A tie is told by what two answers share, a winner by how they differ: counted features, no encoder."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -27,10 +26,15 @@ from pairrank.linear import (
 )
 from pairrank.models.base import register
 from pairrank.predictions import Proba, normalise
-from pairrank.trees import Growth, grow, leaf_count, scores
+from pairrank.scoring import log_loss
+from pairrank.trees import Growth, add_trees, grown, leaf_count, plant, scores
+from pairrank.watch import Watch
 
 Head = Literal["tie", "margin", "outcome"]
 Learner = Literal["logistic", "lightgbm"]
+
+QUARTERS = 4
+"""Into so many parts the rounds are cut, for somebody who watches."""
 
 BACK = [Winner.B, Winner.A, Winner.TIE]
 """The columns of swapped battles, read back."""
@@ -78,6 +82,8 @@ class Structure:
     threads: int = 1
     """Threads of LightGBM: the answer is the same with any number; more than the free cores are far slower."""
 
+    steps: ClassVar[str] = "quarters of its rounds"
+    """Not single rounds: a slow learner of many rounds is no worse for being behind a fast one after a hundred."""
     symmetric: ClassVar[bool] = True
     """By construction: margins are odd, tie logits even, and three classes are averaged over both orders."""
 
@@ -117,8 +123,11 @@ class Structure:
         """What is pooled."""
         return ("logistic", "lightgbm") if self.learner == "both" else (self.learner,)
 
-    def fit(self, train: Battles, folder: Path | None = None) -> Self:
-        """Learn every head with every learner; an outcome without battles gets one battle of average features."""
+    def fit(self, train: Battles, folder: Path | None = None, watch: Watch | None = None) -> Self:
+        """Learn every head with every learner; an outcome without battles gets one battle of average features.
+
+        A watch hears after each quarter of the rounds, all heads and seeds having grown so far.
+        """
         counted = features(train, self.groups)
         self.lines_: dict[str, Line] = {}
         self.trees_: dict[str, list[lgb.Booster]] = {}
@@ -128,7 +137,15 @@ class Structure:
                 if learner == "logistic":
                     self.lines_[head] = fit_line(task, self.penalty, self.clip, odd=head == "margin")
                 else:
-                    self.trees_[head] = list(self._grow(head, task))
+                    seeds = range(self.seed, self.seed + self.seeds)
+                    classes = 3 if head == "outcome" else 2
+                    self.trees_[head] = [plant(task, self.growth, seed, classes) for seed in seeds]
+        for quarter in range(1, QUARTERS + 1):
+            self._grow(quarter)
+            # Without trees there is nothing between the beginning and the end.
+            if watch is not None and (self.trees_ or quarter == QUARTERS):
+                watch.hear(quarter, log_loss(self.predict_proba(watch.battles), watch.battles.labels))
+        self.trees_ = {head: list(map(grown, boosters)) for head, boosters in self.trees_.items()}
         return self
 
     def predict_proba(self, battles: Battles) -> Proba:
@@ -163,11 +180,13 @@ class Structure:
         boosters = [booster for grown in self.trees_.values() for booster in grown]
         return {"parameters": coefficients + leaf_count(boosters)}
 
-    def _grow(self, head: Head, task: Task) -> Iterator[lgb.Booster]:
-        """One booster a seed."""
-        rounds = self.tie_rounds if head == "tie" else self.rounds
-        for seed in range(self.seed, self.seed + self.seeds):
-            yield grow(task, self.growth, rounds, seed, classes=3 if head == "outcome" else 2)
+    def _grow(self, quarter: int) -> None:
+        """All trees from those of the quarter before to those of this one."""
+        for head, boosters in self.trees_.items():
+            rounds = self.tie_rounds if head == "tie" else self.rounds
+            before, now = (rounds * done // QUARTERS for done in (quarter - 1, quarter))
+            for booster in boosters:
+                add_trees(booster, now - before)
 
     def _log_proba(self, learner: Learner, counted: Features) -> Columns:
         """(n, 3) log-probabilities of one learner."""
