@@ -3,8 +3,8 @@
 import hashlib
 import re
 import tomllib
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,8 @@ KEYS: dict[str, tuple[type | tuple[type, ...], str]] = {
     "seconds": ((int, float), "a number"),
     "model": (dict, 'a table [model] with name = "…"'),
     "split": (dict, "a table [split]"),
+    "search": (dict, "a table [search]"),
+    "tuned_on": (list, "a list of folds"),
 }
 """What may stand at the top of an experiment file, and what it must be."""
 
@@ -86,6 +88,10 @@ class Experiment:
     """Use only the first battles; 0 uses all."""
     nested: bool = False
     """The inputs are remade inside each fold's training battles."""
+    search: Mapping[str, Any] = field(default_factory=dict)
+    """The table [search] as the file has it: what `tune` may change, and within which bounds."""
+    tuned_on: tuple[int, ...] = ()
+    """The folds that a search for this setting has seen: no score of theirs is of any worth."""
     overrides: tuple[str, ...] = ()
     """What the command line changed, as key=value."""
     encoder: str = ""
@@ -119,13 +125,14 @@ class Experiment:
             "seconds": self.seconds,
             "model": {"name": self.model, **self.parameters},
             "split": {"folds": self.folds, "salt": self.salt, "limit": self.limit, "nested": self.nested},
+            "tuned_on": list(self.tuned_on),
             "overrides": list(self.overrides),
         }
 
     def to_toml(self) -> str:
         """The resolved experiment as a file that can be run again."""
         resolved = self.resolved()
-        return tomli_w.dumps({key: resolved[key] for key in KEYS})
+        return tomli_w.dumps({key: resolved[key] for key in KEYS if key in resolved})
 
 
 def experiment_folders() -> list[Path]:
@@ -140,6 +147,15 @@ def experiment_files() -> dict[str, Path]:
         for file in sorted(folder.glob("[!.]*.toml")):
             found.setdefault(file.stem, file)
     return found
+
+
+def experiment_path(name: str) -> Path:
+    """The file of an experiment, by name or by path; raises UserError for an unknown name."""
+    files = experiment_files()
+    path = Path(name) if name.endswith(".toml") else files.get(name)
+    if path is None:
+        raise UserError(unknown("experiment", name, files))
+    return path
 
 
 def read_about(path: Path) -> str:
@@ -163,10 +179,7 @@ def load_experiment(
 
     Raises UserError for an unknown name, a file that is not TOML, or unknown or ill-typed keys.
     """
-    files = experiment_files()
-    path = Path(name) if name.endswith(".toml") else files.get(name)
-    if path is None:
-        raise UserError(unknown("experiment", name, files))
+    path = experiment_path(name)
     table = read_table(path)
     given = dict(table["model"])
     model = given.pop("name")
@@ -203,10 +216,14 @@ def load_experiment(
         extra=sources,
         teacher=table.get("teacher", ""),
         seconds=float(table.get("seconds", 0)),
+        search=table.get("search", {}),
+        tuned_on=tuple(table.get("tuned_on", [])),
         overrides=tuple(f"{key}={text}" for key, text in changes.items()),
         **whole,
     )
     _refuse_contradictions(experiment, place)
+    if experiment.tuned_on:
+        _refuse_other_cut(experiment, split, place)
     return experiment
 
 
@@ -248,6 +265,21 @@ def _refuse_contradictions(experiment: Experiment, place: str) -> None:
         wrong.append("nested = true: this experiment has no inputs to remake.")
     if wrong:
         raise UserError(f"{place}: {' '.join(wrong)}")
+
+
+def _refuse_other_cut(experiment: Experiment, file: Split, place: str) -> None:
+    """Raise UserError for folds that are not those of a search, or leave none that it has not seen."""
+    seen = experiment.tuned_on
+    if not all(type(fold) is int and 0 <= fold < file.folds for fold in seen) or len(set(seen)) != len(seen):
+        wanted = f"numbers from 0 to {file.folds - 1}, each once"
+        raise UserError(f"{place}: tuned_on = {list(seen)}: expected {wanted}.")
+    if len(seen) == file.folds:
+        raise UserError(f"{place}: tuned_on names every fold, so there is none to score this setting on.")
+    if (experiment.folds, experiment.salt) != (file.folds, file.salt):
+        raise UserError(
+            f"{place}: its setting was searched on fold {', '.join(map(str, seen))} of salt {file.salt!r}. Cut "
+            f"another way (salt {experiment.salt!r}), no fold is left that the search has not seen."
+        )
 
 
 def read_table(path: Path) -> dict[str, Any]:

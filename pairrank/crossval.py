@@ -35,7 +35,7 @@ from pairrank.run_folder import (
     refuse_other_battles,
     test_file,
 )
-from pairrank.runs import Run, all_inputs, input_hashes, is_ready, told_by, with_inputs
+from pairrank.runs import Run, all_inputs, input_hashes, is_ready, told_by, tuned_on, with_inputs
 from pairrank.scoring import accuracy, flip_rate, log_loss, swap_gap
 from pairrank.summary import plain, summarise
 
@@ -47,6 +47,8 @@ NOT_NESTED = (
     "either way: [split] nested = true makes them anew inside each fold."
 )
 """What a reader of such a number must know."""
+
+SCORES = {"log_loss": log_loss, "accuracy": accuracy}
 
 Say = Callable[[str], None]
 
@@ -88,14 +90,22 @@ def cross_validate(run: Run, folds: Sequence[int] | None = None, say: Say = lamb
         "data": data,
         "inputs": input_hashes(run.inputs),
         "folds": sorted(done),
-        "log_loss": log_loss(whole.proba, train.labels[rows]),
-        "accuracy": accuracy(whole.proba, train.labels[rows]),
+        **_scores(run, whole, rows),
         **_with_inputs_cost(run, summarise(list(done.values()))),
         "identity": identity,
         "predictions": predictions_hash(whole),
     }
     write_json(run.folder / "metrics.json", metrics)
     return metrics
+
+
+def _scores(run: Run, whole: Predictions, rows: np.ndarray[Any, np.dtype[np.bool_]]) -> dict[str, Any]:
+    """Log loss and accuracy on the battles at `rows`, less those whose fold a search has seen; null of none."""
+    seen = tuned_on(run.experiment)
+    untouched = ~np.isin(run.member[rows], seen)
+    proba, winner = whole.proba[untouched], run.battles.labels[rows][untouched]
+    scores = {name: score(proba, winner) if len(winner) else None for name, score in SCORES.items()}
+    return scores | ({"tuned_on": list(seen)} if seen else {})
 
 
 def _with_inputs_cost(run: Run, summary: dict[str, Any]) -> dict[str, Any]:
@@ -138,9 +148,9 @@ def _fold(run: Run, fold: int, start: dict[str, Any], say: Say) -> None:
     restart_peak_memory()
     # What is made anew inside the fold is part of the price.
     begun = time.perf_counter()
-    seen, drawn = _training_battles(run, fold, say)
+    seen, drawn = training_battles(run, fold, say)
     say(f"{place}: training on {len(seen):,} battles")
-    model = run.experiment.build()
+    model = run.build(fold)
     model.fit(seen, folder)
     trained = time.perf_counter()
     proba = model.predict_proba(scored) if len(scored) else np.empty((0, 3))
@@ -177,7 +187,7 @@ def _fold(run: Run, fold: int, start: dict[str, Any], say: Say) -> None:
         say(f"{place}: {warning}")
 
 
-def _training_battles(run: Run, fold: int, say: Say) -> tuple[Battles, list[Drawn]]:
+def training_battles(run: Run, fold: int, say: Say) -> tuple[Battles, list[Drawn]]:
     """What one fold's model may learn from, and what became of each source of extra battles."""
     experiment, place = run.experiment, f"{run.experiment.label}, fold {fold}"
     scored_rows = run.member == fold

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from pairrank.battles import Battles
 from pairrank.entries import Entry
 from pairrank.errors import UserError, unknown
-from pairrank.folds import prompt_keys
+from pairrank.folds import assign_folds, prompt_keys
 from pairrank.predictions import Predictions
 from pairrank.scoring import (
     Difference,
@@ -49,6 +49,8 @@ class Row:
     peak_memory_mb: float | None
     seed: int | None
     submittable: bool | None
+    tuned_on: tuple[int, ...]
+    """Folds that a search for this setting has seen. They are not in `folds`, nor in any number of this row."""
     warnings: tuple[str, ...]
 
 
@@ -62,6 +64,8 @@ class Leaderboard:
     references: tuple[str, ...]
     floor: float | None
     rows: tuple[Row, ...]
+    unscored: tuple[str, ...] = ()
+    """Entries that have predicted only battles which the search for their setting has seen."""
 
 
 def build_leaderboard(
@@ -72,6 +76,9 @@ def build_leaderboard(
     truth: Predictions | None = None,
 ) -> Leaderboard:
     """Score all entries on the battles with winners; raises UserError for a foreign id or an unknown reference."""
+    entries = [_untouched(entry, battles) for entry in entries]
+    unscored = tuple(entry.label for entry in entries if _tuned_on(entry) and not len(entry.predictions))
+    entries = [entry for entry in entries if entry.label not in unscored]
     labels = Counter(entry.label for entry in entries)
     if twice := [label for label, count in labels.items() if count > 1]:
         raise UserError(f"{twice[0]}: {labels[twice[0]]} entries of this name. Give one of them another.")
@@ -93,7 +100,27 @@ def build_leaderboard(
         floor=None if floor is None else float(floor.mean()),
         # A row that covers fewer battles has met others: it stands below the whole ones, whatever its score.
         rows=tuple(sorted(rows, key=lambda row: (row.battles < len(battles), row.log_loss, row.label))),
+        unscored=unscored,
     )
+
+
+def _untouched(entry: Entry, battles: Battles) -> Entry:
+    """The entry on those battles alone whose fold no search for its setting has seen."""
+    seen = _tuned_on(entry)
+    if not seen:
+        return entry
+    split = entry.metrics["experiment"]["split"]
+    member = assign_folds(battles, split["folds"], split["salt"])
+    unseen = set(battles.id[~np.isin(member, seen)].tolist())
+    # Ids that are of no battle here stay, to be complained of.
+    foreign = set(entry.predictions.id.tolist()) - set(battles.id.tolist())
+    rows = np.array([name in unseen or name in foreign for name in entry.predictions.id], dtype=np.bool_)
+    kept = Predictions(entry.predictions.id[rows], entry.predictions.proba[rows])
+    return replace(entry, predictions=kept)
+
+
+def _tuned_on(entry: Entry) -> tuple[int, ...]:
+    return tuple(entry.metrics.get("tuned_on", ()))
 
 
 def _losses(entry: Entry, battles: Battles, place: dict[str, int]) -> np.ndarray[Any, np.dtype[np.float64]]:
@@ -154,6 +181,7 @@ def _row(
         peak_memory_mb=metrics.get("peak_memory_mb"),
         seed=experiment.get("model", {}).get("seed"),
         submittable=experiment.get("submittable"),
+        tuned_on=_tuned_on(entry),
         warnings=tuple(metrics.get("warnings", ())),
     )
 
@@ -162,7 +190,8 @@ def _folds(metrics: dict[str, Any]) -> str | None:
     """Which folds an entry covers, in words."""
     if not metrics:
         return None
-    done, count = metrics["folds"], metrics["experiment"]["split"]["folds"]
+    count = metrics["experiment"]["split"]["folds"]
+    done = [fold for fold in metrics["folds"] if fold not in metrics.get("tuned_on", ())]
     if len(done) == count:
         return f"all {count}"
     return f"{len(done)} of {count} (number {', '.join(map(str, done))})"

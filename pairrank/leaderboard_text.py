@@ -58,6 +58,17 @@ def notes(board: Leaderboard) -> list[str]:
             f"The battles are simulated: the true probabilities score {board.floor:.4f}, "
             "on average the best possible."
         )
+    lines += [
+        f"{row.label}: its setting was searched on fold {', '.join(map(str, row.tuned_on))}, and the row is of the "
+        "other battles alone."
+        for row in board.rows
+        if row.tuned_on
+    ]
+    lines += [
+        f"{label}: no row, since it has predicted only folds that the search for its setting has seen. "
+        "Run the others."
+        for label in board.unscored
+    ]
     lines += [" ".join(f"{row.label}: {warning}".split()) for row in board.rows for warning in row.warnings]
     return [line for text in lines for line in (text, "")][:-1]
 
@@ -79,7 +90,7 @@ def columns(board: Leaderboard) -> dict[str, list[str]]:
     cells: dict[str, Callable[[Row], str | None]] = {
         "experiment": lambda row: row.label,
         "encoder": lambda row: row.encoder,
-        "folds": lambda row: row.folds,
+        "folds": lambda row: f"{row.folds}, tuned on the others" if row.tuned_on else row.folds,
         "battles": lambda row: f"{row.battles:,}",
         "log loss ± s.e.": lambda row: f"{row.log_loss:.4f} ± {row.standard_error:.4f}",
         **deltas,

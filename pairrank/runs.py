@@ -1,8 +1,8 @@
 """A run is an experiment on its data; it may build on other runs, beside it, on the same data and folds."""
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from pairrank.config import Experiment, load_experiment
 from pairrank.data_folder import Data, TrainingFolds
 from pairrank.errors import UserError
 from pairrank.folds import assign_folds, prompt_keys
+from pairrank.models.base import Model, build
 from pairrank.predictions import Predictions, read_predictions
 from pairrank.provenance import read_json
 from pairrank.run_folder import finished_folds, read_fold, read_kept, test_file
@@ -31,6 +32,13 @@ class Run:
     folder: Path
     inputs: tuple["Run", ...] = ()
     """The runs whose predictions are columns of its battles."""
+    chosen: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
+    """All parameters of the model of a fold, where a search inside that fold's training battles has chosen them."""
+
+    def build(self, fold: int) -> Model:
+        """The unfitted model of a fold."""
+        experiment = self.experiment
+        return build(experiment.model, **self.chosen.get(fold, experiment.parameters))
 
     @cached_property
     def battles(self) -> Battles:
@@ -94,12 +102,15 @@ class Run:
         Their own folds are the other folds of this run: what it says of a battle out of fold comes from a model
         that has seen neither that battle's fold nor this one.
         """
+        data = self.training_data(fold)
+        return _start_input(name, self.experiment, data, self.folder / "inner" / f"fold{fold}", ())
+
+    def training_data(self, fold: int) -> TrainingFolds:
+        """The training battles of this fold, as data of their own."""
         scored = self.member == fold
         hidden = self.test_keys | frozenset(prompt_keys(self.battles.take(scored)))
-        data = TrainingFolds(
-            self.data.path, f"{self.data.name}, without fold {fold}", self.battles.take(~scored), hidden
-        )
-        return _start_input(name, self.experiment, data, self.folder / "inner" / f"fold{fold}", ())
+        name = f"{self.data.name}, without fold {fold}"
+        return TrainingFolds(self.data.path, name, self.battles.take(~scored), hidden)
 
     def _refuse_leak(self, teacher: Path) -> None:
         """A teacher's out-of-fold file knows the scored fold's winners too, from the models of the other folds."""
@@ -185,6 +196,13 @@ def all_inputs(run: Run) -> Iterator[Run]:
             if inner.folder not in passed:
                 passed.add(inner.folder)
                 yield inner
+
+
+def tuned_on(experiment: Experiment) -> tuple[int, ...]:
+    """The folds that a search for the setting of this experiment, or of anything it builds on, has seen."""
+    names = filter(None, (*experiment.inputs, experiment.teacher))
+    below = [load_experiment(name, salt=experiment.salt, limit=experiment.limit) for name in names]
+    return tuple(sorted({*experiment.tuned_on, *(fold for each in below for fold in tuned_on(each))}))
 
 
 def is_ready(run: Run) -> bool:

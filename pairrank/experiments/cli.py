@@ -4,11 +4,20 @@ import io
 import os
 import sys
 import traceback
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
+
+
+class Pruner(StrEnum):
+    """The values of `tune --pruner`."""
+
+    median = "median"
+    hyperband = "hyperband"
+    none = "none"
 
 
 class Commands(TyperGroup):
@@ -176,6 +185,90 @@ def predict(
 
     _skip_cache(no_cache)
     commands.predict(name, file, out, data, runs)
+
+
+@app.command()
+def tune(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="An experiment with a table [search], or the path of its file.")
+    ],
+    trials: Annotated[
+        int, typer.Option(min=1, help="Finished trials the study is to have, of all workers; pruned ones count.")
+    ] = 60,
+    timeout: Annotated[
+        float | None, typer.Option(min=0, help="Seconds after which no trial is begun; the verdict follows.")
+    ] = None,
+    storage: Annotated[
+        str,
+        typer.Option(
+            metavar="URL",
+            help="Database that workers share, e.g. postgresql://user@host/tuning. Default: an SQLite file "
+            "beside the runs.",
+        ),
+    ] = "",
+    data: Data = None,
+    runs: Runs = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Worker processes to start here.")] = 1,
+    fold: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--fold", min=0, help="Score trials on this fold only; may be repeated. Default: all but one."
+        ),
+    ] = None,
+    untouched: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="The fold that no trial sees, neither to learn from nor to be scored. Default: the last."
+        ),
+    ] = None,
+    nested: Annotated[
+        bool,
+        typer.Option(
+            "--nested",
+            help="Search anew inside each fold, for one honest figure of all folds; five times the work.",
+        ),
+    ] = False,
+    pruner: Annotated[
+        Pruner, typer.Option(help="What gives a trial up early, by its steps on the first fold.")
+    ] = Pruner.median,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, other settings tried.")] = 0,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Change a parameter for the whole search; may be repeated."
+        ),
+    ] = None,
+    no_cache: NoCache = False,
+) -> None:
+    """Search an experiment's table [search] for a better setting, and test it on a fold the search never saw.
+
+    The same command goes on with an interrupted study; run a second time beside the first, it is another worker.
+    A better setting is written to experiments/NAME-tuned.toml, unless the untouched fold speaks against it.
+
+    Examples: tune structure · tune structure --jobs 2 --trials 100 · tune siamese --fold 0 --timeout 7200 ·
+    tune sparse --nested
+    """
+    from pairrank.experiments.tune import Request
+    from pairrank.experiments.tune import tune as search
+
+    _skip_cache(no_cache)
+    search(
+        Request(
+            name,
+            data,
+            runs,
+            trials,
+            timeout,
+            storage,
+            jobs,
+            tuple(sorted(set(fold or []))),
+            untouched,
+            nested,
+            pruner.value,
+            seed,
+            tuple(set_ or []),
+        )
+    )
 
 
 @app.command()

@@ -5,15 +5,16 @@ from pathlib import Path
 
 from pairrank.config import RUN_FILE, experiment_files, load_experiment, read_about
 from pairrank.crossval import cross_validate
-from pairrank.data_folder import DataFolder, find_data, table_in
+from pairrank.data_folder import table_in
 from pairrank.entries import Entry, entries_in, is_complete, publish, published_entries
 from pairrank.errors import UserError, unknown
 from pairrank.experiments.console import say, show_board, show_count, show_repairs, show_table
 from pairrank.experiments.plan import in_order, tell_plan
+from pairrank.experiments.sources import find_source, home_of
 from pairrank.extra import Extra
 from pairrank.fold_models import load_fold_models, refuse_stale
 from pairrank.leaderboard import Leaderboard, build_leaderboard
-from pairrank.leaderboard_text import to_json, to_markdown
+from pairrank.leaderboard_text import DASH, to_json, to_markdown
 from pairrank.predictions import read_predictions
 from pairrank.provenance import read_json, read_metrics
 from pairrank.run_folder import current_folds, read_kept
@@ -36,8 +37,8 @@ def run(
     extra: Sequence[str],
 ) -> None:
     """Check every experiment, say what will be done, run what they build on and then them, show the leaderboard."""
-    source = _data(data)
-    home = _home(runs, source)
+    source = find_source(data)
+    home = home_of(runs, source)
     sources = [_extra(argument) for argument in extra]
     experiments = [
         load_experiment(name, overrides, seed=seed, salt=salt, limit=limit, nested=nested, extra=sources)
@@ -74,8 +75,8 @@ def run(
 
 def show_list(data: Path | None, runs: Path | None) -> None:
     """One line an experiment, and one a run."""
-    source = _data(data)
-    home = _home(runs, source)
+    source = find_source(data)
+    home = home_of(runs, source)
     show_table(
         "Experiments", ["experiment", "what it is"], [[*_described(*each)] for each in experiment_files().items()]
     )
@@ -87,7 +88,8 @@ def show_list(data: Path | None, runs: Path | None) -> None:
             say(f"Left out: {error}")
             continue
         folds = ", ".join(map(str, metrics["folds"]))
-        done.append([file.parent.name, folds, f"{metrics['log_loss']:.4f}"])
+        loss = metrics["log_loss"]
+        done.append([file.parent.name, folds, DASH if loss is None else f"{loss:.4f}"])
     if done:
         show_table(f"Runs in {home}", ["run", "folds", "log loss"], done, whole=["log loss"])
     else:
@@ -98,8 +100,8 @@ def compare(
     data: Path | None, runs: Path | None, references: Sequence[str], add: Sequence[str], target: Path | None
 ) -> None:
     """Gather runs, published results and added files, score them, show and write the table."""
-    source = _data(data)
-    home = _home(runs, source)
+    source = find_source(data)
+    home = home_of(runs, source)
     entries = (
         {entry.label: entry for entry in published_entries(target, source.name, source.train)} if target else {}
     )
@@ -130,12 +132,12 @@ def compare(
 
 def submit(name: str, data: Path | None, runs: Path | None, out: Path) -> None:
     """Take or make the test predictions of a run, check them against test.csv, write them."""
-    source = _data(data)
+    source = find_source(data)
     test = source.test
     if test is None or not len(test):
         raise UserError(f"{source.path}: no battles in a test.csv there, so there is nothing to submit.")
     _refuse_out(out, *filter(None, (table_in(source.path, part) for part in ("train", "test"))))
-    folder = _run_folder(name, _home(runs, source))
+    folder = _run_folder(name, home_of(runs, source))
     refuse_stale(folder)
     metrics = read_metrics(folder)
     if not metrics["experiment"]["submittable"]:
@@ -172,7 +174,7 @@ def predict(name: str, file: Path, out: Path, data: Path | None, runs: Path | No
     from pairrank.predictions import COLUMNS, prediction_lines
 
     _refuse_out(out, file)
-    folder = _run_folder(name, _home(runs, find_data(data)))
+    folder = _run_folder(name, home_of(runs, find_source(data)))
     models, metrics = load_fold_models(folder), read_metrics(folder)
     say(
         f"Predicting with {folder}, trained on {metrics['data']['battles']:,} battles of {metrics['data']['name']}."
@@ -211,20 +213,6 @@ def _described(name: str, path: Path) -> tuple[str, str]:
         return name, read_about(path)
     except UserError as error:
         return name, f"cannot be read: {error}"
-
-
-def _data(folder: Path | None) -> DataFolder:
-    source = find_data(folder)
-    if source.is_sample:
-        say(
-            "No Dataset/train.csv: using the simulated sample. "
-            "Put Kaggle's files there, or give a folder with --data."
-        )
-    return source
-
-
-def _home(runs: Path | None, source: DataFolder) -> Path:
-    return runs if runs is not None else Path("runs") / source.name
 
 
 def _run_folder(name: str, home: Path) -> Path:

@@ -1,0 +1,35 @@
+"""What a search looked like: Optuna's own plots of a study, as files."""
+
+from pathlib import Path
+
+from optuna.study import Study
+
+from pairrank.files import written_whole
+from pairrank.tuning.storage import quiet_optuna
+
+PLOTS = ("optimization_history", "param_importances", "slice", "parallel_coordinate", "intermediate_values")
+
+
+def draw_study(study: Study, folder: Path) -> list[Path]:
+    """Write Optuna's plots of a study as PNG; those that it has too few trials for are left out."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot
+    from optuna.visualization import matplotlib as plots
+
+    drawn = []
+    for name in PLOTS:
+        try:
+            with quiet_optuna(), pyplot.rc_context({"figure.figsize": (10, 6)}):
+                axes = getattr(plots, f"plot_{name}")(study)
+            figure = getattr(axes, "flat", [axes])[0].figure
+            file = folder / f"{name}.png"
+            with written_whole(file) as beside:
+                figure.savefig(beside, dpi=100, bbox_inches="tight")
+            drawn.append(file)
+        except (ValueError, RuntimeError):
+            continue
+        finally:
+            pyplot.close("all")
+    return drawn

@@ -1,0 +1,257 @@
+"""Workers take trials from one study until it has enough: here or elsewhere, killed and restarted or not."""
+
+import json
+import os
+import shutil
+import socket
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import optuna
+from filelock import FileLock
+from optuna.study import Study
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from pairrank.crossval import Say
+from pairrank.errors import UserError
+from pairrank.fold_identity import recipe_hash
+from pairrank.memory import remembering
+from pairrank.runs import Run, start_run, tuned_on
+from pairrank.tuning.space import Space, changed, read_space
+from pairrank.tuning.storage import (
+    HEARTBEAT,
+    OWN,
+    REASON,
+    SETTINGS,
+    SURPLUS,
+    WORKER,
+    ByPlace,
+    Pruner,
+    build_pruner,
+    finished,
+    first_of,
+    is_open,
+    open_study,
+    place_of,
+    quiet_optuna,
+    retry,
+    revive,
+    running,
+)
+from pairrank.tuning.trials import Cut, cut_folds, evaluate, step_name
+
+
+@dataclass(frozen=True)
+class Search:
+    """A search for a better setting of an experiment, in which one fold has no part at all."""
+
+    run: Run
+    """The experiment as it stands, on all battles."""
+    untouched: int
+    """The fold that the search never sees: neither to score a trial nor to train one."""
+    folds: tuple[int, ...]
+    """The tuning folds: a trial's value is the log loss of their battles."""
+    home: Path
+    """Where everything that the search leaves is kept, but for a study in another storage."""
+    storage: str = ""
+    """URL of a database; "" for an SQLite file in `home`."""
+    trials: int = 60
+    """How many finished trials the study is to have, of all workers together."""
+    pruner: Pruner = "median"
+    seed: int = 0
+    """Of what is tried."""
+
+    def __post_init__(self) -> None:
+        there = set(self.run.member.tolist())
+        if self.untouched in tuned_on(self.run.experiment):
+            raise UserError(
+                f"fold {self.untouched} is to be kept out of the search, and an earlier search for the setting of "
+                f"{self.run.experiment.name} has seen it."
+            )
+        if self.untouched not in there:
+            raise UserError(f"fold {self.untouched} is to be kept out of the search, and no battle is in it.")
+        if self.untouched in self.folds:
+            raise UserError(f"fold {self.untouched} is kept out of the search, so it is no tuning fold.")
+        if empty := [fold for fold in self.folds if fold not in there]:
+            raise UserError(f"no battle is in fold {empty[0]}, so no trial can be scored on it.")
+        if not self.folds or len(there) < 3:
+            raise UserError("a search needs three folds with battles: to learn from, to score, and to keep out.")
+
+    @cached_property
+    def space(self) -> Space:
+        """What may change."""
+        return read_space(self.run.experiment)
+
+    @property
+    def folder(self) -> Path:
+        """What belongs to this untouched fold."""
+        return self.home / f"fold{self.untouched}"
+
+    @property
+    def url(self) -> str:
+        """Where the study is."""
+        return self.storage or f"sqlite:///{(self.home / 'study.db').as_posix()}"
+
+    @property
+    def name(self) -> str:
+        """Of the study."""
+        return f"{self.run.experiment.label} on {self.run.data.name}, fold {self.untouched} untouched"
+
+    @cached_property
+    def inside(self) -> Run:
+        """The experiment as if the untouched fold did not exist."""
+        data = self.run.training_data(self.untouched)
+        return start_run(self.run.experiment, data, self.folder / "inside")
+
+    @property
+    def binding(self) -> dict[str, str]:
+        """What trials must have in common to be compared, by what a message calls it."""
+        return {
+            "battles": self.inside.battles_hash,
+            "search tables": sha256(self.space.describe().encode()).hexdigest()[:16],
+            "tuning folds": ", ".join(map(str, self.folds)),
+            "settings, code, inputs or encoders": recipe_hash(self.inside),
+        }
+
+    def open(self) -> Study:
+        """The study, made where it is not there yet; raises UserError for one that is of something else."""
+        self.home.mkdir(parents=True, exist_ok=True)
+        study = open_study(self.url, self.name, self.binding, self.space.begin())
+        study.sampler, study.pruner = ByPlace(self.seed), build_pruner(self.pruner)
+        return study
+
+    def lock(self) -> FileLock:
+        """Held by the one worker that makes what the others of this folder use."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return FileLock(self.folder / ".lock")
+
+
+def work(search: Search, deadline: float | None, say: Say) -> Study:
+    """Take trials until the study has enough or `deadline` (of `time.time`) is past; returns the study.
+
+    A trial that fails says why and is none of the others' business. On Ctrl-C the trial goes back into the queue.
+    Raises UserError where the database is lost.
+    """
+    study = search.open()
+    if is_open(study, search.trials) or running(study):
+        with search.lock():
+            cuts = cut_folds(search.inside, search.folds, say)
+        with remembering():
+            try:
+                _take_trials(search, study, cuts, deadline, say)
+            except optuna.exceptions.StorageInternalError as error:
+                raise UserError(f"the study's database was lost ({error}). The same command goes on.") from None
+    return study
+
+
+def _take_trials(search: Search, study: Study, cuts: Sequence[Cut], deadline: float | None, say: Say) -> None:
+    waiting = False
+    while deadline is None or time.time() < deadline:
+        revive(study)
+        if is_open(study, search.trials):
+            _take_trial(search, study, cuts, say)
+        elif others := running(study):
+            if not waiting:
+                say(f"All trials are taken; waiting for the last {len(others)}, which other workers are at.")
+            waiting = True
+            time.sleep(min(HEARTBEAT, 5) / 5)
+        else:
+            return
+
+
+def _take_trial(search: Search, study: Study, cuts: Sequence[Cut], say: Say) -> None:
+    taken: list[int] = []
+
+    def objective(trial: Trial) -> float:
+        taken.append(trial.number)
+        if place_of(study, trial.number) >= search.trials:
+            trial.set_user_attr(SURPLUS, True)
+            raise _SurplusError
+        return _value(search, study, cuts, trial)
+
+    try:
+        with quiet_optuna():
+            study.optimize(objective, n_trials=1, catch=(Exception,))
+    except KeyboardInterrupt:
+        if taken and study.trials[taken[0]].state == TrialState.FAIL:
+            retry(study, taken[0])
+        raise
+    except (optuna.exceptions.UpdateFinishedTrialError, ValueError):
+        if not taken or not study.trials[taken[0]].state.is_finished():
+            raise
+        say(f"Trial {taken[0]} had been given up, since this worker gave no sign of life; another goes on with it.")
+        return
+    if SURPLUS not in (trial := study.trials[taken[0]]).user_attrs:
+        say(_told(search, study, trial))
+        shutil.rmtree(_trial_folder(search, study, trial.number), ignore_errors=True)
+
+
+class _SurplusError(Exception):
+    """Another worker took the last trial at the same moment."""
+
+
+def _value(search: Search, study: Study, cuts: Sequence[Cut], trial: Trial) -> float:
+    trial.set_user_attr(WORKER, [trial.number, socket.gethostname(), os.getpid()])
+    own = OWN in trial.user_attrs
+
+    def hear(step: int, loss: float) -> None:
+        trial.report(loss, step)
+        # The setting that all others are compared with must have a value.
+        if not own and trial.should_prune():
+            raise optuna.TrialPruned
+
+    try:
+        settings = search.space.suggest(trial)
+        trial.set_user_attr(SETTINGS, settings)
+        experiment = changed(search.inside.experiment, settings)
+        return evaluate(experiment, cuts, _trial_folder(search, study, trial.number), hear)
+    except (optuna.TrialPruned, optuna.exceptions.UpdateFinishedTrialError, optuna.exceptions.StorageInternalError):
+        raise
+    except Exception as error:
+        trial.set_user_attr(REASON, f"{type(error).__name__}: {error}"[:500])
+        raise
+
+
+def _trial_folder(search: Search, study: Study, number: int) -> Path:
+    """What is kept of a trial until it is finished; one that is tried again goes on from it."""
+    return search.folder / "trials" / str(first_of(study, number))
+
+
+def _told(search: Search, study: Study, trial: FrozenTrial) -> str:
+    """One line on a trial that has ended."""
+    done = finished(study)
+    seconds = trial.duration.total_seconds() if trial.duration else 0.0
+    line = f"trial {trial.number} ({len(done)} of {search.trials}): "
+    if trial.state == TrialState.COMPLETE:
+        line += f"{trial.value:.4f}"
+    elif trial.state == TrialState.PRUNED:
+        step, loss = max(trial.intermediate_values.items())
+        unit = step_name(search.run.experiment) or "the first fold"
+        line += f"pruned at {loss:.4f} (step {step}, counted in {unit})"
+    else:
+        line += f"failed: {trial.user_attrs.get(REASON, 'its worker died')}"
+    best = best_of(study)
+    return line + (f", {seconds:.0f} s" if best is None else f", {seconds:.0f} s; best {best.value:.4f}")
+
+
+def best_of(study: Study) -> FrozenTrial | None:
+    """The finished trial of least log loss, the earlier of equals; None where there is none."""
+    complete = [trial for trial in finished(study) if trial.state == TrialState.COMPLETE]
+    return min(complete, key=lambda trial: (trial.value, trial.number), default=None)
+
+
+def own_of(study: Study) -> FrozenTrial | None:
+    """The trial of the experiment's own setting; None where it has no value."""
+    own = [t for t in finished(study) if OWN in t.user_attrs and t.state == TrialState.COMPLETE]
+    return own[0] if own else None
+
+
+def settings_of(trial: FrozenTrial) -> Mapping[str, Any]:
+    """What a trial tried, by dotted key."""
+    settings: dict[str, Any] = json.loads(json.dumps(trial.user_attrs[SETTINGS]))
+    return settings

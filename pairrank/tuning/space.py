@@ -1,0 +1,299 @@
+"""What a search may change: the table [search] of an experiment, held against its model before the first trial."""
+
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+from pairrank.config import Experiment
+from pairrank.errors import UserError, gather, unknown
+from pairrank.models.base import from_mapping, model_class, parameters_of
+
+Settings = dict[str, Any]
+"""Values by dotted key, as `--set` takes them: {"training.learning_rate": 3e-5}."""
+
+RANGE = {"low", "high", "log", "step"}
+ENTRY = {*RANGE, "choices", "when"}
+"""What may stand in the entry of one parameter."""
+
+DIGITS = 4
+"""Significant digits of what is tried between `low` and `high`: a tuned file says exactly what was tried."""
+
+EXPECTED = "expected {low = …, high = …}, perhaps with log = true or step = …, or a list of choices."
+REMEDY = "README.md shows a [search] table."
+
+
+class Suggests(Protocol):
+    """What a space needs of an Optuna trial."""
+
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
+        """An integer."""
+        ...
+
+    def suggest_float(
+        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
+    ) -> float:
+        """A float."""
+        ...
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        """One of the choices."""
+        ...
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """One parameter that a search may change."""
+
+    key: str
+    own: Any
+    """The experiment's own value: where the search begins."""
+    choices: tuple[Any, ...] = ()
+    """What it may be; () for a range of numbers."""
+    low: float = 0
+    high: float = 0
+    log: bool = False
+    """Whether orders of magnitude, and not amounts, are drawn alike."""
+    step: float = 0
+    """Between one value and the next; 0 leaves that to the number's type."""
+    when: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    """It is asked for only where these other parameters have one of these values."""
+
+    def is_active(self, values: Settings) -> bool:
+        """Whether the parameters decided so far ask for this one."""
+        return all(values.get(key) in wanted for key, wanted in self.when.items())
+
+    def suggest(self, trial: Suggests) -> Any:
+        """A value, chosen by the trial."""
+        if self.choices:
+            named = {_name(choice): choice for choice in self.choices}
+            return named[trial.suggest_categorical(self.key, tuple(named))]
+        if isinstance(self.own, int):
+            return trial.suggest_int(
+                self.key, int(self.low), int(self.high), step=int(self.step) or 1, log=self.log
+            )
+        drawn = trial.suggest_float(self.key, self.low, self.high, step=self.step or None, log=self.log)
+        rounded = float(f"{drawn:.{DIGITS}g}")
+        return drawn if drawn == self.own else min(max(rounded, self.low), self.high)
+
+    def ends(self) -> tuple[Any, ...]:
+        """Values that show whether the model takes all of them."""
+        kind = type(self.own)
+        return self.choices or (kind(self.low), kind(self.high))
+
+
+@dataclass(frozen=True)
+class Space:
+    """The parameters that a search may change, each after those it depends on."""
+
+    dimensions: tuple[Dimension, ...]
+
+    def suggest(self, trial: Suggests) -> Settings:
+        """A setting, chosen by the trial; a parameter that is not asked for keeps the experiment's value."""
+        return self._decide(lambda dimension: dimension.suggest(trial))
+
+    def own(self) -> Settings:
+        """The experiment's own setting."""
+        return self._decide(lambda dimension: dimension.own)
+
+    def begin(self) -> Settings:
+        """The experiment's own setting, as an Optuna trial can be given it."""
+        return {d.key: _name(d.own) if d.choices else d.own for d in self.dimensions if d.key in self.own()}
+
+    def describe(self) -> str:
+        """Text that changes with anything that makes this space, but for the values it begins at."""
+        parts = [{**vars(each), "own": None, "when": dict(each.when)} for each in self.dimensions]
+        return json.dumps(parts, sort_keys=True)
+
+    def _decide(self, value: Callable[[Dimension], Any]) -> Settings:
+        """The active parameters' values; the conditions of others are held against the experiment's own."""
+        decided: Settings = {}
+        seen: Settings = {}
+        for dimension in self.dimensions:
+            seen[dimension.key] = dimension.own
+            if dimension.is_active(seen):
+                decided[dimension.key] = seen[dimension.key] = value(dimension)
+        return decided
+
+
+def changed(experiment: Experiment, settings: Settings) -> Experiment:
+    """The experiment with other values of some parameters; raises UserError where the model does not take them."""
+    parameters = deepcopy(experiment.parameters)
+    for key, value in settings.items():
+        *tables, last = key.split(".")
+        inner = parameters
+        for table in tables:
+            inner = inner[table]
+        inner[last] = value
+    model = from_mapping(model_class(experiment.model), parameters, f"model {experiment.model!r}")
+    return replace(experiment, parameters=parameters_of(model))
+
+
+def read_space(experiment: Experiment) -> Space:
+    """The search space of an experiment; raises UserError with every complaint about its table [search]."""
+    place = f"[search] of {experiment.name}"
+    if not experiment.search:
+        raise UserError(
+            f"{place}: there is none, so nothing to tune. Say in its file what may change, for instance\n"
+            "  [search]\n  penalty = {low = 1.0, high = 1000.0, log = true}"
+        )
+    own = dict(_leaves(experiment.parameters))
+    complaints: list[str] = []
+    found: list[Dimension] = []
+    for key, entry in _entries(experiment.search):
+        if key not in own:
+            complaints.append(unknown("parameter", key, own))
+            continue
+        try:
+            found.append(_dimension(key, own[key], entry))
+        except UserError as error:
+            complaints.append(f"{key}: {error}")
+    if not complaints:
+        complaints = _conditions(found)
+    if not complaints:
+        found = _in_order(found)
+        complaints = [complaint for each in found if (complaint := _refused(experiment, each, found)) is not None]
+    if complaints:
+        raise gather(place, complaints, REMEDY)
+    return Space(tuple(found))
+
+
+def _leaves(parameters: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Every parameter with its dotted key."""
+    for key, value in parameters.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{before}{key}.")
+        else:
+            yield before + key, value
+
+
+def _entries(table: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Every entry of [search] with its dotted key; a table without any word of an entry holds others."""
+    for key, value in table.items():
+        if isinstance(value, Mapping) and value and not ENTRY & value.keys():
+            yield from _entries(value, f"{before}{key}.")
+        else:
+            yield before + key, value
+
+
+def _dimension(key: str, own: Any, entry: Any) -> Dimension:
+    """One checked entry; raises UserError for what cannot be searched."""
+    if isinstance(entry, list):
+        entry = {"choices": entry}
+    if not isinstance(entry, Mapping):
+        raise UserError(f"{entry!r}: {EXPECTED}")
+    if wrong := [unknown("key of a range", name, ENTRY) for name in entry if name not in ENTRY]:
+        raise UserError(" ".join(wrong))
+    when = entry.get("when", {})
+    if not isinstance(when, Mapping):
+        raise UserError(f'when = {when!r}: expected a table such as {{learner = ["both", "lightgbm"]}}.')
+    conditions = {name: tuple(value) if isinstance(value, list) else (value,) for name, value in when.items()}
+    if "choices" in entry:
+        if RANGE & entry.keys():
+            raise UserError("choices and a range: expected one of them.")
+        return Dimension(key, own, _choices(entry["choices"], own), when=conditions)
+    return _range(key, own, entry, conditions)
+
+
+def _choices(choices: Any, own: Any) -> tuple[Any, ...]:
+    """Values of the type of the experiment's own, which is one of them."""
+    if not isinstance(choices, list) or len(choices) < 2:
+        raise UserError(f"choices = {choices!r}: expected a list of two or more.")
+    # TOML knows no tuples, and writes 1 for 1.0.
+    made = [
+        tuple(choice)
+        if isinstance(own, tuple) and isinstance(choice, list)
+        else float(choice)
+        if isinstance(own, float) and type(choice) is int
+        else choice
+        for choice in choices
+    ]
+    names = [_name(choice) for choice in made]
+    if len(set(map(repr, names))) < len(names):
+        raise UserError(f"choices = {choices!r}: expected different ones.")
+    if own not in made:
+        raise UserError(f"the experiment's own value {own!r}, where the search begins, is not among {choices!r}.")
+    return tuple(made)
+
+
+def _range(key: str, own: Any, entry: Mapping[str, Any], when: Mapping[str, tuple[Any, ...]]) -> Dimension:
+    """Numbers between two ends, the experiment's own among them."""
+    if isinstance(own, bool) or not isinstance(own, int | float):
+        raise UserError(f"its value is {own!r}, which is no number: expected a list of choices.")
+    numbers = {name: entry[name] for name in ("low", "high", "step") if name in entry}
+    for name, value in numbers.items():
+        good = isinstance(value, int if isinstance(own, int) else int | float) and not isinstance(value, bool)
+        if not good or not math.isfinite(value):
+            wanted = "a whole number" if isinstance(own, int) else "a number"
+            raise UserError(f"{name} = {value!r}: expected {wanted}.")
+    log, step = entry.get("log", False), numbers.get("step", 0)
+    if not isinstance(log, bool):
+        raise UserError(f"log = {log!r}: expected true or false.")
+    if not {"low", "high"} <= numbers.keys():
+        raise UserError(EXPECTED)
+    low, high = numbers["low"], numbers["high"]
+    if not low < high:
+        raise UserError(f"low = {low}, high = {high}: expected low below high.")
+    if log and low <= 0:
+        raise UserError(f"low = {low} with log = true: expected above 0.")
+    if "step" in numbers and (log or step <= 0):
+        raise UserError(f"step = {step}: expected above 0, and not together with log = true.")
+    if step and not _is_whole((high - low) / step):
+        raise UserError(f"low = {low}, high = {high}, step = {step}: expected steps that end at high.")
+    if not low <= own <= high or (step and not _is_whole((own - low) / step)):
+        raise UserError(f"the experiment's own value {own}, where the search begins, is not in this range.")
+    return Dimension(key, own, low=low, high=high, log=log, step=step, when=when)
+
+
+def _conditions(found: Sequence[Dimension]) -> list[str]:
+    """Complaints about conditions that can never hold, or hold each other up."""
+    known = {each.key: each for each in found}
+    complaints = []
+    for each in found:
+        for key, wanted in each.when.items():
+            if key not in known or not known[key].choices:
+                complaints.append(f"{each.key}: when.{key}: expected a parameter of this table that has choices.")
+            elif never := [value for value in wanted if value not in known[key].choices]:
+                complaints.append(f"{each.key}: when.{key}: {never[0]!r} is none of its choices.")
+    if not complaints and len(_in_order(found)) < len(found):
+        placed = {each.key for each in _in_order(found)}
+        circle = ", ".join(each.key for each in found if each.key not in placed)
+        complaints.append(f"when: {circle} depend on each other in a circle.")
+    return complaints
+
+
+def _in_order(found: Sequence[Dimension]) -> list[Dimension]:
+    """Each after those it depends on, but for what depends on itself."""
+    placed: list[Dimension] = []
+    waiting = list(found)
+    while ready := [each for each in waiting if each.when.keys() <= {other.key for other in placed}]:
+        placed += ready
+        waiting = [each for each in waiting if each not in ready]
+    return placed
+
+
+def _refused(experiment: Experiment, dimension: Dimension, found: Sequence[Dimension]) -> str | None:
+    """What the model has against the ends or the choices of a parameter, where its conditions hold."""
+    conditions: Settings = {}
+    waiting = [dimension]
+    while waiting:
+        for key, wanted in waiting.pop().when.items():
+            conditions[key] = wanted[0]
+            waiting += [each for each in found if each.key == key]
+    for value in dimension.ends():
+        try:
+            changed(experiment, {**conditions, dimension.key: value})
+        except UserError as error:
+            return f"{dimension.key} = {value!r}: {error}"
+    return None
+
+
+def _name(value: Any) -> Any:
+    """A choice as a database can hold it: plain values as they are, lists as JSON."""
+    return value if isinstance(value, bool | int | float | str) else json.dumps(value)
+
+
+def _is_whole(number: float) -> bool:
+    return math.isclose(number, round(number), abs_tol=1e-9)

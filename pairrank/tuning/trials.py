@@ -1,0 +1,86 @@
+"""What one setting is worth: its log loss, out of fold, on battles cut once for all trials of a study."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pairrank.battles import Battles
+from pairrank.config import Experiment
+from pairrank.crossval import Say, cross_validate, training_battles
+from pairrank.errors import UserError
+from pairrank.predictions import Predictions
+from pairrank.run_folder import read_kept
+from pairrank.runs import Run
+from pairrank.scoring import battle_losses
+from pairrank.watch import Hear, Watch
+
+
+@dataclass(frozen=True)
+class Cut:
+    """One tuning fold: whom to learn from, and whom to be judged by, with all that inputs and teachers say."""
+
+    fold: int
+    seen: Battles
+    scored: Battles
+
+
+def cut_folds(run: Run, folds: Sequence[int], say: Say) -> tuple[Cut, ...]:
+    """The tuning folds of a run; what it builds on is made first, once for all trials."""
+    there = sorted(set(run.member.tolist()))
+    for each in run.inputs:
+        # Asked even where it is whole: it is no one's run, and must be of today's code.
+        cross_validate(each, there, say)
+    return tuple(
+        Cut(fold, training_battles(run, fold, say)[0], run.train.take(run.member == fold)) for fold in folds
+    )
+
+
+def evaluate(experiment: Experiment, cuts: Sequence[Cut], folder: Path, hear: Hear) -> float:
+    """Log loss over all battles of the tuning folds, each judged by a model that never saw its prompt.
+
+    `hear` is told of the first fold alone: each step of a model that learns in steps, else its log loss as step 1.
+    Finished folds and what the model keeps are left in `folder`, so that the same setting can go on from them.
+    Raises UserError for a loss that is no number.
+    """
+    losses = []
+    for i, cut in enumerate(cuts):
+        file = folder / f"fold{cut.fold}.csv"
+        kept = read_kept(file, cut.scored.id)
+        if kept is None:
+            kept = Predictions(cut.scored.id, _proba(experiment, cut, folder, hear if i == 0 else None))
+            kept.write(file)
+        losses.append(battle_losses(kept.proba, cut.scored.labels))
+        if i == 0 and not _learns_in_steps(experiment):
+            hear(1, float(losses[0].mean()))
+    value = float(np.concatenate(losses).mean())
+    if not math.isfinite(value):
+        raise UserError("the log loss is no number.")
+    return value
+
+
+def _proba(experiment: Experiment, cut: Cut, folder: Path, hear: Hear | None) -> Any:
+    """(n, 3) what a model of this setting says of the scored battles."""
+    model: Any = experiment.build()
+    place = folder / f"fold{cut.fold}"
+    if hear is not None and _learns_in_steps(experiment):
+        model.fit(cut.seen, place, watch=Watch(cut.scored, hear))
+    else:
+        model.fit(cut.seen, place)
+    proba = model.predict_proba(cut.scored)
+    if not np.isfinite(proba).all():
+        raise UserError("the model's probabilities are no numbers.")
+    return proba
+
+
+def _learns_in_steps(experiment: Experiment) -> bool:
+    return step_name(experiment) != ""
+
+
+def step_name(experiment: Experiment) -> str:
+    """What a step of this model is, in the plural; "" for one that learns in one go."""
+    name: str = getattr(experiment.build(), "steps", "")
+    return name

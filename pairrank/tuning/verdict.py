@@ -1,0 +1,205 @@
+"""The winner of a search meets the old setting on the fold that neither has seen; only then is it written down."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from pairrank.config import Experiment, Split
+from pairrank.crossval import Say, cross_validate
+from pairrank.errors import UserError
+from pairrank.files import write_json, write_text
+from pairrank.folds import prompt_keys
+from pairrank.models.base import build, parameters_of
+from pairrank.predictions import read_predictions
+from pairrank.runs import Run
+from pairrank.scoring import Difference, battle_losses, paired_difference
+from pairrank.tuning.search import Search, best_of, own_of, settings_of
+from pairrank.tuning.space import changed
+from pairrank.tuning.storage import REASON, SETTINGS, finished, quiet_optuna, retried
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a search found, and what the untouched fold says of it."""
+
+    best: FrozenTrial
+    own: FrozenTrial
+    experiment: Experiment
+    """With the best setting, marked with the folds it was tuned on."""
+    difference: Difference | None
+    """Tuned minus own setting on the untouched fold; None where the own setting is the best."""
+    battles: int
+    """Of the untouched fold."""
+
+    @property
+    def holds(self) -> bool:
+        """Whether the tuning folds improve and the untouched fold does not clearly say otherwise."""
+        return self.difference is not None and self.difference.low <= 0
+
+
+def judge(search: Search, study: Study, say: Say) -> Verdict:
+    """Train both settings on the tuning folds, score them on the untouched one; what is finished is used again.
+
+    Raises UserError where no trial, or not the experiment's own setting, has a value.
+    """
+    best, own = best_of(study), own_of(study)
+    if best is None or own is None:
+        reasons = Counter(trial.user_attrs.get(REASON, "its worker died") for trial in finished(study))
+        listed = "".join(f"\n  - {count} times: {reason}" for reason, count in reasons.most_common(5))
+        raise UserError(f"the experiment's own setting has no value, so there is nothing to compare with.{listed}")
+    tuned = tuned_experiment(search, best)
+    scored = search.run.battles.take(search.run.member == search.untouched)
+    if best.number == own.number:
+        return Verdict(best, own, tuned, None, len(scored))
+    with search.lock():
+        losses = {}
+        for name, experiment in (("tuned", tuned), ("own", search.run.experiment)):
+            run = replace(search.run, experiment=experiment, folder=search.folder / name)
+            cross_validate(run, [search.untouched], say)
+            told = read_predictions(run.folder / f"fold{search.untouched}" / "oof.csv")
+            losses[name] = battle_losses(told.align(scored.id).proba, scored.labels)
+    difference = paired_difference(losses["tuned"], losses["own"], prompt_keys(scored))
+    return Verdict(best, own, tuned, difference, len(scored))
+
+
+def tuned_experiment(search: Search, best: FrozenTrial) -> Experiment:
+    """The experiment with a trial's setting, under a name of its own, marked with the folds the search has seen."""
+    own = search.run.experiment
+    seen = sorted(set(search.run.member.tolist()) - {search.untouched} | set(own.tuned_on))
+    about = f"{own.name} with a setting that `tune` found on fold {_listed(seen)}: only the others can score it."
+    return replace(
+        changed(own, dict(settings_of(best))),
+        name=f"{own.name}-tuned",
+        about=about,
+        tuned_on=tuple(seen),
+        overrides=(),
+        encoder="",
+    )
+
+
+def chosen_run(run: Run, best: Mapping[int, FrozenTrial], home: Path) -> Run:
+    """The run in which every fold has the setting that a search inside its own training battles has chosen."""
+    chosen = {fold: changed(run.experiment, dict(settings_of(trial))).parameters for fold, trial in best.items()}
+    experiment = replace(run.experiment, overrides=(*run.experiment.overrides, "tuned=nested"))
+    return replace(run, experiment=experiment, folder=home / experiment.label, chosen=chosen)
+
+
+# What is written
+
+
+def tuned_file(search: Search) -> Path:
+    """Where the best setting goes; raises UserError if something else is there."""
+    file = Path("experiments") / f"{search.run.experiment.name}-tuned.toml"
+    if file.exists() and _mark(search) not in file.read_text(encoding="utf-8", errors="replace"):
+        raise UserError(f"{file}: is there already, and not from this study. Rename or remove it.")
+    return file
+
+
+def write_tuned(search: Search, study: Study, verdict: Verdict) -> Path:
+    """Write the tuned experiment, with how it was found."""
+    file = tuned_file(search)
+    assert verdict.difference is not None  # noqa: S101  # `holds` says so
+    done = finished(study)
+    states = Counter(trial.state for trial in done)
+    seconds = sum(trial.duration.total_seconds() for trial in done if trial.duration)
+    own = search.run.experiment
+    comment = [
+        f"Found by `tune {own.label}` on {search.run.data.name}: {len(done)} trials ({states[TrialState.PRUNED]} "
+        f"pruned, {states[TrialState.FAIL]} failed), {seconds:,.0f} s.",
+        f"Fold {_listed(search.folds)} of {own.folds}: {verdict.best.value:.4f}, with {own.label}'s own setting "
+        f"{verdict.own.value:.4f}.",
+        f"Fold {search.untouched}, which the search never saw ({verdict.battles:,} battles): "
+        f"{told_difference(verdict.difference)} (95 %, paired).",
+        _mark(search),
+    ]
+    write_text(file, "".join(f"# {line}\n" for line in comment) + tomli_w.dumps(_file_table(verdict.experiment)))
+    return file
+
+
+def told_difference(difference: Difference) -> str:
+    """A difference with its interval."""
+    return f"{difference.mean:+.4f} [{difference.low:+.4f}, {difference.high:+.4f}]"
+
+
+def write_record(search: Search, study: Study, verdict: Verdict, importances: Mapping[str, float]) -> Path:
+    """Write tuning.json: every trial, and what became of the best."""
+    record = {
+        "study": search.name,
+        "binding": search.binding,
+        "best": verdict.best.number,
+        "own": verdict.own.number,
+        "untouched": {
+            "fold": search.untouched,
+            "battles": verdict.battles,
+            "difference": None if verdict.difference is None else asdict(verdict.difference),
+        },
+        "tried_again": retried(study),
+        "importances": importances,
+        "trials": [
+            {
+                "trial": trial.number,
+                "state": trial.state.name.lower(),
+                "log_loss": trial.value,
+                "settings": trial.user_attrs.get(SETTINGS),
+                "seconds": trial.duration.total_seconds() if trial.duration else None,
+                "reason": trial.user_attrs.get(REASON),
+            }
+            for trial in finished(study)
+        ],
+    }
+    write_json(search.folder / "tuning.json", record)
+    return search.folder / "tuning.json"
+
+
+def importances_of(study: Study) -> dict[str, float]:
+    """The share of each parameter in what makes good trials good (PED-ANOVA); {} where too few have ended."""
+    import optuna
+
+    try:
+        with quiet_optuna():
+            return {name: float(share) for name, share in optuna.importance.get_param_importances(study).items()}
+    except (ValueError, RuntimeError):
+        return {}
+
+
+def _file_table(experiment: Experiment) -> dict[str, Any]:
+    """An experiment as its file has it: only what differs from the defaults."""
+    table = {key: value for key, value in experiment.resolved().items() if value}
+    for key in ("name", "overrides", "submittable"):
+        table.pop(key, None)
+    if not experiment.submittable:
+        table["submittable"] = False
+    split = {key: getattr(experiment, key) for key in ("folds", "salt", "nested")}
+    table["split"] = {key: value for key, value in split.items() if value != getattr(Split(), key)}
+    defaults = parameters_of(build(experiment.model))
+    table["model"] = {"name": experiment.model, **_differing(experiment.parameters, defaults)}
+    order = ("about", "tuned_on", "submittable", "inputs", "extra", "soft_targets", "teacher", "seconds")
+    return {
+        key: table[key] for key in (*order, "model", "split") if key in table and table[key] not in ({}, [], "")
+    }
+
+
+def _differing(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    different: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            if inner := _differing(value, defaults[key]):
+                different[key] = inner
+        elif value != defaults[key]:
+            different[key] = value
+    return different
+
+
+def _mark(search: Search) -> str:
+    return f"study {sha256(repr((search.name, sorted(search.binding.items()))).encode()).hexdigest()[:16]}"
+
+
+def _listed(folds: Any) -> str:
+    return ", ".join(map(str, folds))
