@@ -69,7 +69,9 @@ def plant(task: Task, growth: Growth, seed: int, classes: int = 2) -> lgb.Booste
 
     Classes are given as numbers, so the columns of three classes are A, B, tie whichever of them occur.
     """
-    return lgb.Booster(_settings(growth, seed, classes), lgb.Dataset(task.x, task.target, weight=task.weight))
+    settings = _settings(growth, seed, classes)
+    # Told to the data set too: how values are binned is settled there.
+    return lgb.Booster(settings, lgb.Dataset(task.x, task.target, weight=task.weight, params=settings))
 
 
 def add_trees(booster: lgb.Booster, count: int) -> None:
