@@ -75,7 +75,7 @@ class Baseline:
     seed: int = 0
     """Of the new head, the order of the battles and the dropout."""
 
-    steps: ClassVar[str] = "epochs"
+    learns_in: ClassVar[str] = "epochs"
 
     @property
     def symmetric(self) -> bool:

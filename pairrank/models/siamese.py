@@ -129,7 +129,7 @@ class Siamese:
     seed: int = 0
     """Of the head, the order of the battles and the dropout."""
 
-    steps: ClassVar[str] = "epochs"
+    learns_in: ClassVar[str] = "epochs"
 
     @property
     def symmetric(self) -> bool:

@@ -82,7 +82,7 @@ class Structure:
     threads: int = 1
     """Threads of LightGBM: the answer is the same with any number; more than the free cores are far slower."""
 
-    steps: ClassVar[str] = "quarters of its rounds"
+    learns_in: ClassVar[str] = "quarters of its rounds"
     """Not single rounds: a slow learner of many rounds is no worse for being behind a fast one after a hundred."""
     symmetric: ClassVar[bool] = True
     """By construction: margins are odd, tie logits even, and three classes are averaged over both orders."""

@@ -82,5 +82,5 @@ def _learns_in_steps(experiment: Experiment) -> bool:
 
 def step_name(experiment: Experiment) -> str:
     """What a step of this model is, in the plural; "" for one that learns in one go."""
-    name: str = getattr(experiment.build(), "steps", "")
+    name: str = getattr(experiment.build(), "learns_in", "")
     return name
