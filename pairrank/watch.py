@@ -11,7 +11,7 @@ Hear = Callable[[int, float], None]
 
 @dataclass(frozen=True)
 class Watch:
-    """What `fit` of a model that `learns_in` steps is given to be watched by; the fitted model is the same without it."""
+    """What `fit` of a model with `learns_in` is given to be watched by; the fitted model is the same without it."""
 
     battles: Battles
     """To be judged by. A model that holds out training prompts for itself is judged by those."""

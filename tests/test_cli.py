@@ -27,7 +27,7 @@ from pairrank.predictions import Predictions, read_predictions
 __all__ = ["add_model"]
 
 ROOT = Path(__file__).parents[1]
-COMMANDS = ["run", "list", "compare", "submit", "predict", "ratings", "simulate", "fetch-encoder", "doctor"]
+COMMANDS = ["run", "list", "compare", "submit", "predict", "tune", "ratings", "simulate", "fetch-encoder", "doctor"]
 CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
 
 

@@ -71,6 +71,7 @@ def test_defaults_are_those_of_the_model():
         "seconds": 1.0,
         "model": {"name": "prior", "smoothing": 1.0},
         "split": {"folds": 5, "salt": "", "limit": 0, "nested": False},
+        "tuned_on": [],
         "overrides": [],
     }
 

@@ -1,5 +1,6 @@
 """A study is shared by all its workers through a database: who takes which trial, and what became of it."""
 
+import re
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +18,7 @@ from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from pairrank.errors import UserError
 
@@ -83,13 +84,13 @@ def _open_storage(url: str) -> RDBStorage:
                 grace_period=GRACE,
                 heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(max_retry=RETRIES),
             )
+    except (NoSuchModuleError, ImportError) as error:
+        raise UserError(f"--storage {_shown(url)}: needs a driver that is not installed ({error}).") from None
     except ArgumentError:
         raise UserError(
-            f"--storage {url}: expected the URL of a database, such as sqlite:///study.db or "
+            f"--storage {_shown(url)}: expected the URL of a database, such as sqlite:///study.db or "
             "postgresql://user:password@host/tuning."
         ) from None
-    except ImportError as error:
-        raise UserError(f"--storage {_shown(url)}: needs a driver that is not installed ({error}).") from None
     except (SQLAlchemyError, RuntimeError) as error:
         # RuntimeError: a study of another version of Optuna, which the message says.
         raise UserError(
@@ -127,7 +128,7 @@ def _remedy(study: Study, url: str) -> str:
 
 def _shown(url: str) -> str:
     """A database's URL without its password."""
-    return make_url(url).render_as_string(hide_password=True)
+    return re.sub(r"(?<=:)[^:/@]*(?=@)", "***", url)
 
 
 def _first_line(error: Exception) -> str:

@@ -66,6 +66,7 @@ def _proba(experiment: Experiment, cut: Cut, folder: Path, hear: Hear | None) ->
     """(n, 3) what a model of this setting says of the scored battles."""
     model: Any = experiment.build()
     place = folder / f"fold{cut.fold}"
+    place.mkdir(parents=True, exist_ok=True)
     if hear is not None and _learns_in_steps(experiment):
         model.fit(cut.seen, place, watch=Watch(cut.scored, hear))
     else:
