@@ -90,6 +90,7 @@ def cross_validate(run: Run, folds: Sequence[int] | None = None, say: Say = lamb
         "data": data,
         "inputs": input_hashes(run.inputs),
         "folds": sorted(done),
+        **({"chosen": run.chosen} if run.chosen else {}),
         **_scores(run, whole, rows),
         **_with_inputs_cost(run, summarise(list(done.values()))),
         "identity": identity,

@@ -21,7 +21,7 @@ from arenas import MEMORY, add_model, tiny_battles, write_folder
 from pairrank.battle_files import stream_battles, write_battles
 from pairrank.battles import object_array
 from pairrank.errors import UserError
-from pairrank.experiments import cli, commands, console
+from pairrank.experiments import cli, commands, console, sources
 from pairrank.predictions import Predictions, read_predictions
 
 __all__ = ["add_model"]
@@ -614,7 +614,7 @@ def test_an_unreadable_file_is_one_message(call, monkeypatch):
     def denied(*_):
         raise PermissionError(13, "Permission denied", "data/train\x1b.csv")
 
-    monkeypatch.setattr(commands, "find_data", denied)
+    monkeypatch.setattr(sources, "find_data", denied)
     ended = call("list")
     assert refused(ended, "data/train\\x1b.csv: Permission denied.")
     assert ended.err.count("\n") == 1

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from pairrank.config import Experiment, experiment_files, load_experiment, read_about
 from pairrank.errors import UserError
+from pairrank.runs import tuned_on
 
 SHIPPED = sorted((Path(__file__).parents[1] / "experiments").glob("*.toml"))
 
@@ -108,6 +109,15 @@ def test_defaults_are_those_of_the_model():
         ("[model]\nname = 3", "no model. Expected a table"),
         ("about: x", "not TOML"),
         ('soft_targets = "oof.csv"\n[model]\nname = "baseline"', "does not learn from it"),
+        ('search = 3\n[model]\nname = "prior"', r"search = 3: expected a table \[search\]"),
+        ('tuned_on = 3\n[model]\nname = "prior"', "tuned_on = 3: expected a list of folds"),
+        ('tuned_on = [5]\n[model]\nname = "prior"', r"tuned_on = \[5\]: expected numbers from 0 to 4"),
+        (
+            'tuned_on = [1, 1]\n[model]\nname = "prior"',
+            r"tuned_on = \[1, 1\]: expected numbers from 0 to 4, each once",
+        ),
+        ('tuned_on = [true]\n[model]\nname = "prior"', r"tuned_on = \[True\]: expected numbers"),
+        ('tuned_on = [0, 1, 2, 3, 4]\n[model]\nname = "prior"', "names every fold"),
     ],
 )
 def test_a_wrong_file_is_named_with_what_is_wrong(here, text, message):
@@ -286,3 +296,26 @@ def test_resolved_split_and_overrides_survive_the_round_trip(here):
 
 def test_one_name_stands_for_a_list_of_one():
     assert load_experiment("baseline", ["encoder=minilm"]).parameters["encoder"] == ["minilm"]
+
+
+def test_under_another_cut_no_fold_of_a_tuned_setting_is_untouched(here):
+    file = write(here, 'tuned_on = [0, 1, 2, 3]\n[model]\nname = "prior"')
+    assert load_experiment(file, limit=10).tuned_on == (0, 1, 2, 3)
+    with pytest.raises(UserError, match=r"searched on fold 0, 1, 2, 3 of salt ''. Cut another way \(salt '1'\)"):
+        load_experiment(file, salt="1")
+
+
+def test_what_builds_on_a_tuned_setting_is_marked_too(here, monkeypatch):
+    monkeypatch.chdir(here)
+    (here / "experiments").mkdir()
+    for name, text in {
+        "low": 'tuned_on = [1, 2]\n[model]\nname = "prior"',
+        "other": 'tuned_on = [2, 3]\n[model]\nname = "prior"',
+        "pool": 'inputs = ["low", "other"]\n[model]\nname = "pool"',
+        "top": 'inputs = ["pool"]\n[model]\nname = "pool"',
+        "taught": 'teacher = "low"\n[model]\nname = "siamese"\nsoft_targets = true',
+        "plain": 'inputs = ["prior"]\n[model]\nname = "pool"',
+    }.items():
+        (here / "experiments" / f"{name}.toml").write_text(text)
+    found = {name: tuned_on(load_experiment(name)) for name in ("low", "pool", "top", "taught", "plain")}
+    assert found == {"low": (1, 2), "pool": (1, 2, 3), "top": (1, 2, 3), "taught": (1, 2), "plain": ()}

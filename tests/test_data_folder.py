@@ -10,7 +10,7 @@ from arenas import tiny_battles, write_folder
 from pairrank import data_folder
 from pairrank.data_folder import DataFolder, find_data
 from pairrank.errors import UserError
-from pairrank.experiments import commands
+from pairrank.experiments.sources import find_source
 from pairrank.predictions import Predictions
 
 SAMPLE = Path(__file__).parents[1] / "Dataset" / "sample"
@@ -24,7 +24,7 @@ def here(tmp_path, monkeypatch):
 
 def test_without_data_the_sample_is_used_and_one_line_says_so(here, capsys):
     assert find_data() == DataFolder(SAMPLE, is_sample=True)
-    assert commands._data(None).is_sample
+    assert find_source(None).is_sample
     out = capsys.readouterr().out
     assert out.count("\n") == 1
     assert "using the simulated sample" in out
@@ -33,7 +33,7 @@ def test_without_data_the_sample_is_used_and_one_line_says_so(here, capsys):
 
 def test_the_users_own_train_csv_wins(here, capsys):
     write_folder(here / "Dataset", n=4)
-    source = commands._data(None)
+    source = find_source(None)
     assert (source.path, source.is_sample, source.name) == (Path("Dataset"), False, "Dataset")
     assert source.train.id.tolist() == ["1000", "1001", "1002", "1003"]
     assert capsys.readouterr().out == ""
@@ -47,7 +47,7 @@ def test_a_dataset_folder_without_train_csv_is_not_the_users_data(here):
 def test_a_given_folder_wins_over_both(here, capsys):
     write_folder(here / "Dataset", n=4)
     write_folder(here / "mine", n=6)
-    source = commands._data(Path("mine"))
+    source = find_source(Path("mine"))
     assert (len(source.train), source.name) == (6, "mine")
     assert capsys.readouterr().out == ""
 

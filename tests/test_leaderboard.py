@@ -17,6 +17,7 @@ from pairrank.crossval import cross_validate
 from pairrank.data_folder import DataFolder
 from pairrank.entries import Entry, entries_in, publish, published_entries
 from pairrank.errors import UserError
+from pairrank.folds import fold_of, prompt_key
 from pairrank.leaderboard import build_leaderboard
 from pairrank.leaderboard_text import markdown, notes, to_json, to_markdown
 from pairrank.predictions import Predictions, read_predictions
@@ -350,3 +351,48 @@ def test_predictions_of_a_notebook_are_read_as_they_are(tmp_path):
     (tmp_path / "book.csv").write_text(text)
     board = build_leaderboard("d", BATTLES, [Entry("book", read_predictions(tmp_path / "book.csv"), {})], [])
     assert board.rows[0].log_loss == pytest.approx(plain_losses(book).mean())
+
+
+# --- Tuned settings
+
+
+def test_a_tuned_row_is_of_the_battles_that_no_search_has_seen():
+    whole, tuned = entry("whole", 1), entry("tuned", 2, tuned_on=[0, 2, 3])
+    tuned.metrics["experiment"]["split"] = {"folds": 5, "salt": "s"}
+    board = build_leaderboard("tiny", BATTLES, [whole, tuned], ["whole"])
+    unseen = np.array([fold_of(prompt_key(prompt), 5, "s") in (1, 4) for prompt in BATTLES.prompt])
+    assert 0 < unseen.sum() < 60
+    row = board.rows[-1]
+    proba, winner = tuned.predictions.proba[unseen], BATTLES.labels[unseen]
+    assert row.label == "tuned"
+    assert row.battles == unseen.sum()
+    assert row.log_loss == pytest.approx(sklearn_log_loss(winner, proba, labels=[0, 1, 2]))
+    assert row.accuracy == pytest.approx(accuracy_score(winner, proba.argmax(axis=1)))
+    own = sklearn_log_loss(winner, whole.predictions.proba[unseen], labels=[0, 1, 2])
+    assert row.differences["whole"].mean == pytest.approx(row.log_loss - own)
+    assert row.folds == "2 of 5 (number 1, 4)"
+    text = markdown(board)
+    assert "2 of 5 (number 1, 4), tuned on the others" in text
+    assert "tuned: its setting was searched on fold 0, 2, 3, and the row is of the other battles alone." in text
+    assert "whole: its setting" not in text
+
+
+def test_a_tuned_entry_without_unseen_battles_has_no_row_and_is_told():
+    tuned = entry("tuned", 2, tuned_on=[0, 2, 3, 4])
+    tuned.metrics["experiment"]["split"] = {"folds": 5, "salt": ""}
+    member = np.array([fold_of(prompt_key(prompt), 5, "") for prompt in BATTLES.prompt])
+    partial = replace(tuned, predictions=some_predictions(2, np.flatnonzero(member == 0)))
+    board = build_leaderboard("tiny", BATTLES, [entry("whole"), partial], ["whole"])
+    assert [row.label for row in board.rows] == ["whole"]
+    assert board.unscored == ("tuned",)
+    assert "tuned: no row, since it has predicted only folds that the search for its setting has seen" in markdown(
+        board
+    )
+
+
+def test_a_foreign_id_of_a_tuned_entry_is_complained_of_as_ever():
+    tuned = entry("tuned", 2, tuned_on=[0, 1, 2, 3])
+    tuned.metrics["experiment"]["split"] = {"folds": 5, "salt": ""}
+    foreign = Predictions(np.append(tuned.predictions.id[1:], ["nobody"]), tuned.predictions.proba)
+    with pytest.raises(UserError, match="nobody"):
+        build_leaderboard("tiny", BATTLES, [entry("whole"), replace(tuned, predictions=foreign)], ["whole"])

@@ -1,4 +1,4 @@
-"""None lost, none doubled: however workers begin, die and begin again, the study has the trials that were asked for."""
+"""None lost, none doubled: however workers begin, die and begin again, a study has the trials it was asked for."""
 
 import os
 import signal
@@ -180,7 +180,7 @@ def test_pruning_gives_up_what_is_behind_and_never_the_experiments_own(arena_her
         "evaluate",
         lambda experiment, cuts, folder, hear: hear(1, told.get(int(folder.name), 1.0)) or 1.0,
     )
-    told |= {number: 5.0 for number in range(8, 12)}
+    told |= dict.fromkeys(range(8, 12), 5.0)
     study, lines = quietly(some_search(trials=12))
     states = [trial.state.name for trial in finished(study)]
     assert states == ["COMPLETE"] * 8 + ["PRUNED"] * 4

@@ -1,4 +1,4 @@
-"""A search table is held against the model before anything is tried, and all that is wrong with it is said at once."""
+"""A search table is held against the model before anything is tried, and all its faults are told at once."""
 
 import tomllib
 

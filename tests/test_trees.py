@@ -12,7 +12,7 @@ from tiny import plain_battles
 from pairrank.battles import Battles
 from pairrank.errors import UserError
 from pairrank.linear import Task, fit_line, log_softmax, margin_task, outcome_task, tie_task
-from pairrank.trees import Growth, grow, leaf_count, scores
+from pairrank.trees import Growth, add_trees, grow, grown, leaf_count, plant, scores
 
 QUICK = Growth(learning_rate=0.2, leaves=4, min_leaf=5, leaf_penalty=3.0, column_share=0.5, row_share=0.7)
 
@@ -233,3 +233,32 @@ def test_log_probabilities_of_logits_are_right_however_large():
     two = np.stack([np.zeros(40), logits[:, 0]], axis=1)
     assert np.exp(log_softmax(two))[:, 1] == pytest.approx(expit(logits[:, 0]), abs=1e-15)
     assert log_softmax(np.empty((0, 3))).shape == (0, 3)
+
+
+# --- In steps
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_trees_grown_in_steps_are_those_grown_at_once_and_lightgbms_own(classes):
+    task = some_task(classes=classes)
+    at_once = grow(task, QUICK, 24, seed=3, classes=classes)
+    planted, other = (plant(task, QUICK, seed, classes) for seed in (3, 4))
+    for count in (6, 0, 11, 7):
+        add_trees(other, 5)  # what grows beside it does not matter
+        add_trees(planted, count)
+    steps = grown(planted)
+    assert at_once.model_to_string() == steps.model_to_string()
+    assert at_once.num_trees() == 24 * (classes if classes > 2 else 1)
+    own = directly(QUICK, 24, 3).fit(task.x, task.target, sample_weight=task.weight)
+    mine = steps.predict(task.x)
+    theirs = own.predict_proba(task.x)
+    assert (mine if classes > 2 else np.stack([1 - mine, mine], 1)) == pytest.approx(theirs, abs=1e-12)
+
+
+def test_many_distinct_values_are_binned_alike_in_steps_and_at_once():
+    rng = np.random.default_rng(0)
+    task = Task(rng.normal(size=(2000, 3)), rng.integers(0, 2, 2000), np.ones(2000))
+    planted = plant(task, QUICK, 0)
+    add_trees(planted, 10)
+    own = directly(QUICK, 10, 0).fit(task.x, task.target, sample_weight=task.weight)
+    assert planted.predict(task.x) == pytest.approx(own.predict_proba(task.x)[:, 1], abs=1e-12)

@@ -24,6 +24,7 @@ def draw_study(study: Study, folder: Path) -> list[Path]:
             with quiet_optuna(), pyplot.rc_context({"figure.figsize": (10, 6)}):
                 axes = getattr(plots, f"plot_{name}")(study)
             figure = getattr(axes, "flat", [axes])[0].figure
+            figure.set_layout_engine("none")  # it warns where names are long; the cut below needs none
             file = folder / f"{name}.png"
             with written_whole(file) as beside:
                 figure.savefig(beside, dpi=100, bbox_inches="tight")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import tomli_w
+from optuna.importance import get_param_importances
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
@@ -23,6 +24,9 @@ from pairrank.scoring import Difference, battle_losses, paired_difference
 from pairrank.tuning.search import Search, best_of, own_of, settings_of
 from pairrank.tuning.space import changed
 from pairrank.tuning.storage import REASON, SETTINGS, finished, quiet_optuna, retried
+
+FEWEST = 10
+"""Complete trials below which nobody can say what mattered."""
 
 
 @dataclass(frozen=True)
@@ -159,14 +163,11 @@ def write_record(search: Search, study: Study, verdict: Verdict, importances: Ma
 
 
 def importances_of(study: Study) -> dict[str, float]:
-    """The share of each parameter in what makes good trials good (PED-ANOVA); {} where too few have ended."""
-    import optuna
-
-    try:
-        with quiet_optuna():
-            return {name: float(share) for name, share in optuna.importance.get_param_importances(study).items()}
-    except (ValueError, RuntimeError):
+    """The share of each parameter in what makes good trials good (PED-ANOVA); {} where too few are complete."""
+    if sum(trial.state == TrialState.COMPLETE for trial in finished(study)) < FEWEST:
         return {}
+    with quiet_optuna():
+        return {name: float(share) for name, share in get_param_importances(study).items()}
 
 
 def _file_table(experiment: Experiment) -> dict[str, Any]:
