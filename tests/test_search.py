@@ -15,6 +15,8 @@ from optuna.trial import TrialState
 from studies import SMALL, arena_here, some_search, write_experiment
 
 from pairrank.errors import UserError
+from pairrank.files import write_json
+from pairrank.predictions import Predictions
 from pairrank.tuning import search as searching
 from pairrank.tuning import storage
 from pairrank.tuning.search import best_of, own_of, settings_of, work
@@ -208,6 +210,26 @@ def test_what_a_trial_keeps_is_removed_when_it_is_finished(arena_here):
     search = some_search()
     quietly(search)
     assert not list((search.folder / "trials").iterdir())
+
+
+def leave_behind(search, trial):
+    """Finished folds of a trial, whose predictions are all alike."""
+    place = search.folder / "trials" / "0"
+    write_json(place / "trial.json", trial)
+    for cut in searching.cut_folds(search.inside, search.folds, lambda _: None):
+        Predictions(cut.scored.id, np.full((len(cut.scored), 3), 1 / 3)).write(place / f"fold{cut.fold}.csv")
+
+
+def test_what_a_deleted_study_left_is_of_no_use_to_the_next(arena_here):
+    search = some_search(trials=1)
+    own = {"penalty": 100.0, "clip": 3.0}
+    leave_behind(search, {"binding": search.binding, "settings": own})
+    study, _ = quietly(search)
+    assert study.trials[0].value == pytest.approx(np.log(3))  # its own folds are used again
+    for trial in ({"binding": search.binding, "settings": own | {"clip": 2.0}}, {"binding": {}, "settings": own}):
+        leave_behind(search, trial)
+        study, _ = quietly(some_search(trials=1, storage=f"sqlite:///{len(trial['binding'])}.db"))
+        assert abs(study.trials[0].value - np.log(3)) > 1e-4
 
 
 # --- Several workers
@@ -418,7 +440,7 @@ def test_a_study_that_somebody_else_made_is_refused(arena_here, monkeypatch):
     ("url", "message"),
     [
         ("study.db", "expected the URL of a database, such as sqlite:///study.db"),
-        ("postgresql+nonsense://user:secret@nowhere/x", "driver that is not installed"),
+        ("postgresql+nonsense://user:secret@nowhere/x", "needs a database driver that is not installed"),
         ("sqlite:////no/such/folder/study.db", "cannot be used"),
         ("sqlite:///broken.db", "cannot be used"),
     ],

@@ -166,10 +166,18 @@ def test_importances_and_plots_are_optunas(arena_here):
     assert all(file.read_bytes().startswith(b"\x89PNG") for file in drawn)
 
 
-def test_too_few_trials_for_a_plot_are_no_error(arena_here):
-    search, study = searched(trials=1)
+def test_a_plot_that_optuna_cannot_draw_is_left_out(arena_here, monkeypatch):
+    from optuna.visualization import matplotlib as plots
+
+    def too_few(study):
+        raise RuntimeError("Evaluator cannot be applied")
+
+    monkeypatch.setattr(plots, "plot_slice", too_few)
+    search, study = searched(trials=9)
     assert importances_of(study) == {}
-    assert {file.stem for file in draw_study(study, search.folder)} < set(PLOTS)
+    assert {file.stem for file in draw_study(study, search.folder)} == {*PLOTS} - {"slice"}
+    # Without any finished trial it draws empty ones.
+    assert draw_study(some_search(home=Path("none")).open(), search.folder)
 
 
 # --- The nested figure
@@ -224,7 +232,6 @@ def test_tune_from_the_beginning_to_the_end(arena_here, call):
     assert ended.code == 0, ended.err
     assert "fold 4 is kept out of the search" in ended.out
     assert "6 of 6 trials: 6 complete, 0 pruned, 0 failed; 0 were cut off and tried again." in ended.out
-    assert "What mattered" in ended.out
     assert "Fold 4, which the search never saw" in ended.out
     folder = Path("runs/arena/small+tuning")
     assert {"tuning.json", "slice.png", "optimization_history.png"} <= {
@@ -284,6 +291,11 @@ def test_the_untouched_fold_may_speak_against_a_setting(arena_here, call, lucky,
     assert ended.code == 0
     assert "the interval lies wholly above 0: no experiment is written" in ended.out
     assert not Path("experiments/small-tuned.toml").exists()
+
+
+def test_what_mattered_is_told_once_enough_trials_can_tell(arena_here, call):
+    assert "What mattered" not in call(*TUNE).out
+    assert "What mattered" in call(*TUNE, "--trials", "12").out
 
 
 def test_a_search_cut_short_is_judged_on_what_there_is(arena_here, call):

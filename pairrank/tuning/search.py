@@ -19,8 +19,10 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from pairrank.crossval import Say
 from pairrank.errors import UserError
+from pairrank.files import write_json
 from pairrank.fold_identity import recipe_hash
 from pairrank.memory import remembering
+from pairrank.provenance import read_json
 from pairrank.runs import Run, start_run, tuned_on
 from pairrank.tuning.space import Space, changed, read_space
 from pairrank.tuning.storage import (
@@ -209,7 +211,9 @@ def _value(search: Search, study: Study, cuts: Sequence[Cut], trial: Trial) -> f
         settings = search.space.suggest(trial)
         trial.set_user_attr(SETTINGS, settings)
         experiment = changed(search.inside.experiment, settings)
-        return evaluate(experiment, cuts, _trial_folder(search, study, trial.number), hear)
+        folder = _trial_folder(search, study, trial.number)
+        _keep_only_of(folder, {"binding": search.binding, "settings": settings})
+        return evaluate(experiment, cuts, folder, hear)
     except (optuna.TrialPruned, optuna.exceptions.UpdateFinishedTrialError, optuna.exceptions.StorageInternalError):
         raise
     except Exception as error:
@@ -220,6 +224,15 @@ def _value(search: Search, study: Study, cuts: Sequence[Cut], trial: Trial) -> f
 def _trial_folder(search: Search, study: Study, number: int) -> Path:
     """What is kept of a trial until it is finished; one that is tried again goes on from it."""
     return search.folder / "trials" / str(first_of(study, number))
+
+
+def _keep_only_of(folder: Path, trial: dict[str, Any]) -> None:
+    """Remove what another study left under this number, such as one that was deleted since."""
+    file = folder / "trial.json"
+    trial = json.loads(json.dumps(trial))  # JSON knows no tuples
+    if read_json(file) != trial:
+        shutil.rmtree(folder, ignore_errors=True)
+        write_json(file, trial)
 
 
 def _told(search: Search, study: Study, trial: FrozenTrial) -> str:

@@ -32,6 +32,8 @@ RETRIES = 3
 """How often a trial is tried again whose worker died: a setting that needs too much memory kills every one."""
 WAIT_SECONDS = 60
 """How long a worker waits for another's writing to an SQLite file."""
+CONNECT_SECONDS = 10
+"""How long a worker waits for a PostgreSQL server to answer at all."""
 STARTUP = 10
 """Trials that are drawn at random before TPE has anything to go by."""
 
@@ -74,8 +76,11 @@ def open_study(url: str, name: str, binding: Mapping[str, str], begin: Mapping[s
 def _open_storage(url: str) -> RDBStorage:
     """A database with heartbeats; raises UserError where it cannot be had."""
     try:
-        is_sqlite = make_url(url).get_backend_name() == "sqlite"
-        options = {"connect_args": {"timeout": WAIT_SECONDS}} if is_sqlite else {"pool_pre_ping": True}
+        options: dict[str, Any] = {"pool_pre_ping": True}
+        if make_url(url).get_backend_name() == "sqlite":
+            options = {"connect_args": {"timeout": WAIT_SECONDS}}
+        elif make_url(url).get_backend_name() == "postgresql":
+            options["connect_args"] = {"connect_timeout": CONNECT_SECONDS}
         with quiet_optuna():
             return RDBStorage(
                 url,
@@ -84,8 +89,11 @@ def _open_storage(url: str) -> RDBStorage:
                 grace_period=GRACE,
                 heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(max_retry=RETRIES),
             )
-    except (NoSuchModuleError, ImportError) as error:
-        raise UserError(f"--storage {_shown(url)}: needs a driver that is not installed ({error}).") from None
+    except (NoSuchModuleError, ImportError):
+        raise UserError(
+            f"--storage {_shown(url)}: needs a database driver that is not installed. For postgresql:// that is: "
+            "pip install 'psycopg[binary]'"
+        ) from None
     except ArgumentError:
         raise UserError(
             f"--storage {_shown(url)}: expected the URL of a database, such as sqlite:///study.db or "
