@@ -452,3 +452,27 @@ def test_a_database_that_cannot_be_had_is_one_message(arena_here, url, message):
     assert message in str(caught.value)
     assert "secret" not in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_workers_that_make_the_database_at_one_moment_all_get_it(arena_here):
+    """Optuna's own making of tables is a race that only the first of them wins."""
+    code = (
+        "from pairrank.tuning.storage import open_study\nimport sys, time\n"
+        "time.sleep(max(0, float(sys.argv[1]) - time.time()))\n"
+        "print(open_study('sqlite:///new.db', 's', {'battles': 'x'}, {'a': 1}).study_name)"
+    )
+    at = str(time.time() + 6)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, at],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for _ in range(4)
+    ]
+    assert [ended(worker) for worker in workers] == [(0, "s\n")] * 4
+    study = optuna.load_study(study_name="s", storage="sqlite:///new.db")
+    assert [(trial.state.name, trial.user_attrs) for trial in study.trials] == [("WAITING", {"own": True})]

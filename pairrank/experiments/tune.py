@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,8 +21,9 @@ from pairrank.predictions import read_predictions
 from pairrank.runs import Run, start_run, tuned_on
 from pairrank.scoring import battle_losses, paired_difference
 from pairrank.tuning.pictures import draw_study
+from pairrank.tuning.sampling import Pruner
 from pairrank.tuning.search import Search, best_of, settings_of, work
-from pairrank.tuning.storage import Pruner, finished, retried, running
+from pairrank.tuning.storage import finished, retried, running, shown_url
 from pairrank.tuning.verdict import (
     chosen_run,
     importances_of,
@@ -64,15 +66,16 @@ class Request:
         asked = {
             "--data": self.data,
             "--runs": self.runs,
-            "--storage": self.storage,
+            "--storage": shown_url(self.storage),
             "--untouched": self.untouched,
             "--seed": self.seed or None,
         }
-        words = [f"{key} {value}" for key, value in asked.items() if value not in (None, "")]
-        words += [f"--fold {fold}" for fold in self.folds] + [f"--set {change}" for change in self.overrides]
+        words = [word for key, value in asked.items() if value not in (None, "") for word in (key, str(value))]
+        words += [word for fold in self.folds for word in ("--fold", str(fold))]
+        words += [word for change in self.overrides for word in ("--set", change)]
         words += ["--nested"] if self.nested else []
-        words += [f"--pruner {self.pruner}"] if self.pruner != "median" else []
-        return " ".join(["tune", self.name, "--trials", str(self.trials), *words])
+        words += ["--pruner", self.pruner] if self.pruner != "median" else []
+        return shlex.join(["tune", self.name, "--trials", str(self.trials), *words])
 
 
 def tune(request: Request) -> None:
@@ -85,7 +88,11 @@ def tune(request: Request) -> None:
         search.open()
     deadline = None if request.timeout is None else time.time() + request.timeout
     try:
-        studies = [_searched(request, search, deadline) for search in searches]
+        studies = []
+        for done, search in enumerate(searches):
+            # What is left of the time is for all searches that are left.
+            now, left = time.time(), len(searches) - done
+            studies.append(_searched(request, search, deadline and now + (deadline - now) / left))
         if request.nested:
             _show_nested(run, searches, studies)
         else:

@@ -5,7 +5,8 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -13,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
 from pairrank.crossval import Say
 from pairrank.errors import UserError
@@ -24,6 +26,7 @@ from pairrank.fold_identity import recipe_hash
 from pairrank.memory import remembering
 from pairrank.provenance import read_json
 from pairrank.runs import Run, start_run, tuned_on
+from pairrank.tuning.sampling import ByPlace, Pruner, build_pruner
 from pairrank.tuning.space import Space, changed, read_space
 from pairrank.tuning.storage import (
     HEARTBEAT,
@@ -32,10 +35,8 @@ from pairrank.tuning.storage import (
     SETTINGS,
     SURPLUS,
     WORKER,
-    ByPlace,
-    Pruner,
-    build_pruner,
     finished,
+    first_line,
     first_of,
     is_open,
     open_study,
@@ -127,10 +128,20 @@ class Search:
         study.sampler, study.pruner = ByPlace(self.seed), build_pruner(self.pruner)
         return study
 
-    def lock(self) -> FileLock:
-        """Held by the one worker that makes what the others of this folder use."""
+    @contextmanager
+    def alone(self, say: Say) -> Iterator[None]:
+        """For the one worker at a time that makes what the others of this folder use."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        return FileLock(self.folder / ".lock")
+        lock = FileLock(self.folder / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            say("Waiting for another worker, which makes what all of them need.")
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
 
 
 def work(search: Search, deadline: float | None, say: Say) -> Study:
@@ -141,13 +152,14 @@ def work(search: Search, deadline: float | None, say: Say) -> Study:
     """
     study = search.open()
     if is_open(study, search.trials) or running(study):
-        with search.lock():
+        with search.alone(say):
             cuts = cut_folds(search.inside, search.folds, say)
         with remembering():
             try:
                 _take_trials(search, study, cuts, deadline, say)
-            except optuna.exceptions.StorageInternalError as error:
-                raise UserError(f"the study's database was lost ({error}). The same command goes on.") from None
+            except (optuna.exceptions.StorageInternalError, SQLAlchemyError) as error:
+                told = first_line(error)
+                raise UserError(f"the study's database was lost ({told}). The same command goes on.") from None
     return study
 
 

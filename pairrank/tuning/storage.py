@@ -6,23 +6,17 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from hashlib import sha256
-from typing import Any, Literal
+from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution
-from optuna.samplers import BaseSampler, TPESampler
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, IntegrityError, NoSuchModuleError, SQLAlchemyError
 
 from pairrank.errors import UserError
-
-Pruner = Literal["median", "hyperband", "none"]
 
 HEARTBEAT = 10
 """Seconds between two signs of life of a worker."""
@@ -32,10 +26,10 @@ RETRIES = 3
 """How often a trial is tried again whose worker died: a setting that needs too much memory kills every one."""
 WAIT_SECONDS = 60
 """How long a worker waits for another's writing to an SQLite file."""
+TABLE_TRIES = 10
+"""How often a database is opened whose tables another worker seems to be making."""
 CONNECT_SECONDS = 10
 """How long a worker waits for a PostgreSQL server to answer at all."""
-STARTUP = 10
-"""Trials that are drawn at random before TPE has anything to go by."""
 
 BINDING, OWN, WORKER, REASON, SETTINGS, SURPLUS = "binding", "own", "worker", "reason", "settings", "surplus"
 """Attributes: what a study is of; of a trial: it is the first; who works on it; why it failed; what it tried; it is
@@ -46,10 +40,11 @@ optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 @contextmanager
 def quiet_optuna() -> Iterator[None]:
-    """Without a word on which parts of Optuna are experimental, or on how few trials a plot has to go by."""
+    """Without a word on what of Optuna is experimental, few trials in a plot, or a step that is heard once more."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         warnings.filterwarnings("ignore", category=UserWarning, module="optuna")
+        warnings.filterwarnings("ignore", message="The reported value is ignored")
         yield
 
 
@@ -68,7 +63,7 @@ def open_study(url: str, name: str, binding: Mapping[str, str], begin: Mapping[s
     except optuna.exceptions.DuplicatedStudyError:
         study = optuna.load_study(storage=storage, study_name=name)
     except SQLAlchemyError as error:
-        raise UserError(f"--storage {_shown(url)}: {_first_line(error)}") from None
+        raise UserError(f"--storage {shown_url(url)}: {first_line(error)}") from None
     _refuse_other(study, url, binding)
     return study
 
@@ -81,30 +76,41 @@ def _open_storage(url: str) -> RDBStorage:
             options = {"connect_args": {"timeout": WAIT_SECONDS}}
         elif make_url(url).get_backend_name() == "postgresql":
             options["connect_args"] = {"connect_timeout": CONNECT_SECONDS}
-        with quiet_optuna():
-            return RDBStorage(
-                url,
-                engine_kwargs=options,
-                heartbeat_interval=HEARTBEAT,
-                grace_period=GRACE,
-                heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(max_retry=RETRIES),
-            )
+        for _ in range(TABLE_TRIES - 1):
+            try:
+                return _with_tables(url, options)
+            except SQLAlchemyError as error:
+                if "exist" not in str(error) and not isinstance(error, IntegrityError):
+                    raise
+                time.sleep(0.5)  # another worker is making the tables
+        return _with_tables(url, options)
     except (NoSuchModuleError, ImportError):
         raise UserError(
-            f"--storage {_shown(url)}: needs a database driver that is not installed. For postgresql:// that is: "
-            "pip install 'psycopg[binary]'"
+            f"--storage {shown_url(url)}: needs a database driver that is not installed. For postgresql:// that "
+            "is: pip install 'psycopg[binary]'"
         ) from None
     except ArgumentError:
         raise UserError(
-            f"--storage {_shown(url)}: expected the URL of a database, such as sqlite:///study.db or "
+            f"--storage {shown_url(url)}: expected the URL of a database, such as sqlite:///study.db or "
             "postgresql://user:password@host/tuning."
         ) from None
     except (SQLAlchemyError, RuntimeError) as error:
         # RuntimeError: a study of another version of Optuna, which the message says.
         raise UserError(
-            f"--storage {_shown(url)}: this database cannot be used ({_first_line(error)}). Is it there, and does "
-            "it hold nothing but studies?"
+            f"--storage {shown_url(url)}: this database cannot be used ({first_line(error)}). Is it there, and "
+            "does it hold nothing but studies?"
         ) from None
+
+
+def _with_tables(url: str, options: dict[str, Any]) -> RDBStorage:
+    with quiet_optuna():
+        return RDBStorage(
+            url,
+            engine_kwargs=options,
+            heartbeat_interval=HEARTBEAT,
+            grace_period=GRACE,
+            heartbeat_stale_trial_callback=_again(RETRIES),
+        )
 
 
 def _refuse_other(study: Study, url: str, binding: Mapping[str, str]) -> None:
@@ -117,29 +123,30 @@ def _refuse_other(study: Study, url: str, binding: Mapping[str, str]) -> None:
         kept = study.user_attrs.get(BINDING)
     if kept is None:
         raise UserError(
-            f"--storage {_shown(url)}: the study {study.study_name!r} in it was not made by `tune`, or only half. "
-            + _remedy(study, url)
+            f"--storage {shown_url(url)}: the study {study.study_name!r} in it was not made by `tune`, or only "
+            f"half. {_remedy(study, url)}"
         )
     if other := [what for what, value in binding.items() if kept.get(what) != value]:
         raise UserError(
-            f"--storage {_shown(url)}: the study {study.study_name!r} in it is of other {', other '.join(other)} "
-            "than this search, and their trials would not compare. " + _remedy(study, url)
+            f"--storage {shown_url(url)}: the study {study.study_name!r} in it is of other "
+            f"{', other '.join(other)} than this search, and their trials would not compare. {_remedy(study, url)}"
         )
 
 
 def _remedy(study: Study, url: str) -> str:
     return (
         "Give another --storage, or remove it: "
-        f"optuna delete-study --storage {_shown(url)} --study-name {study.study_name!r}"
+        f"optuna delete-study --storage {shown_url(url)} --study-name {study.study_name!r}"
     )
 
 
-def _shown(url: str) -> str:
+def shown_url(url: str) -> str:
     """A database's URL without its password."""
     return re.sub(r"(?<=:)[^:/@]*(?=@)", "***", url)
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What a database's error says, without the statement that led to it."""
     return next(iter(str(error).splitlines()), type(error).__name__)
 
 
@@ -202,7 +209,12 @@ def _trial(study: Study, number: int) -> FrozenTrial:
 def retry(study: Study, number: int) -> None:
     """Put a trial that was cut off back into the queue."""
     with quiet_optuna():
-        RetryHeartbeatStaleTrialCallback(max_retry=None)(study, deepcopy(_trial(study, number)))
+        _again(None)(study, deepcopy(_trial(study, number)))
+
+
+def _again(most: int | None) -> RetryHeartbeatStaleTrialCallback:
+    """Puts a trial back with all that it was heard to say, since it may go on from there."""
+    return RetryHeartbeatStaleTrialCallback(max_retry=most, inherit_intermediate_values=True)
 
 
 def revive(study: Study) -> None:
@@ -217,54 +229,3 @@ def revive(study: Study) -> None:
         if not is_begun and begun and datetime.now() - begun > timedelta(seconds=GRACE):
             study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
             retry(study, trial.number)
-
-
-# What is tried next, and what is given up
-
-
-@dataclass
-class ByPlace(BaseSampler):
-    """TPE, seeded anew for each trial by its place: a study that was interrupted tries what it would have tried.
-
-    Multivariate and in groups, since parameters depend on each other and some are asked for only under conditions
-    (Bergstra et al. 2011; Falkner et al. 2018).
-    """
-
-    seed: int
-
-    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
-        """Seed the trial's own sampler."""
-        digest = sha256(f"{self.seed}/{place_of(study, trial.number)}".encode()).digest()
-        with quiet_optuna():
-            self._tpe = TPESampler(
-                seed=int.from_bytes(digest[:4], "big"),
-                n_startup_trials=STARTUP,
-                multivariate=True,
-                group=True,
-                constant_liar=True,
-            )
-
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """What is drawn jointly."""
-        return self._tpe.infer_relative_search_space(study, trial)
-
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        """Draw it."""
-        return self._tpe.sample_relative(study, trial, search_space)
-
-    def sample_independent(
-        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
-    ) -> Any:
-        """Draw what was not drawn jointly."""
-        return self._tpe.sample_independent(study, trial, param_name, param_distribution)
-
-
-def build_pruner(name: Pruner) -> optuna.pruners.BasePruner:
-    """What gives a trial up by its steps on the first fold."""
-    if name == "median":
-        return optuna.pruners.MedianPruner(n_startup_trials=STARTUP // 2)
-    if name == "hyperband":
-        return optuna.pruners.HyperbandPruner(min_resource=1, reduction_factor=2)
-    return optuna.pruners.NopPruner()

@@ -62,7 +62,7 @@ def judge(search: Search, study: Study, say: Say) -> Verdict:
     scored = search.run.battles.take(search.run.member == search.untouched)
     if best.number == own.number:
         return Verdict(best, own, tuned, None, len(scored))
-    with search.lock():
+    with search.alone(say):
         losses = {}
         for name, experiment in (("tuned", tuned), ("own", search.run.experiment)):
             run = replace(search.run, experiment=experiment, folder=search.folder / name)
