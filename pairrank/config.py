@@ -13,6 +13,7 @@ import tomli_w
 from pairrank.data_folder import shipped
 from pairrank.errors import UserError, gather, unknown
 from pairrank.extra import Extra
+from pairrank.folds import name_folds
 from pairrank.models.base import Model, build, from_mapping, model_class, parameters_of
 from pairrank.overrides import override, parse_change, refuse_infinite
 
@@ -277,8 +278,8 @@ def _refuse_other_cut(experiment: Experiment, file: Split, place: str) -> None:
         raise UserError(f"{place}: tuned_on names every fold, so there is none to score this setting on.")
     if (experiment.folds, experiment.salt) != (file.folds, file.salt):
         raise UserError(
-            f"{place}: its setting was searched on fold {', '.join(map(str, seen))} of salt {file.salt!r}. Cut "
-            f"another way (salt {experiment.salt!r}), no fold is left that the search has not seen."
+            f"{place}: its setting was searched on {name_folds(seen)} of salt {file.salt!r}. Cut another way (salt "
+            f"{experiment.salt!r}), no fold is left that the search has not seen."
         )
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import unicodedata
+from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +37,12 @@ def fold_of(key: str, k: int = 5, salt: str = "") -> int:
 def assign_folds(battles: Battles, k: int = 5, salt: str = "") -> Folds:
     """(n,) folds from 0 to k - 1."""
     return np.array([fold_of(key, k, salt) for key in prompt_keys(battles)], dtype=np.int64)
+
+
+def name_folds(folds: Iterable[int]) -> str:
+    """Folds in a sentence: "fold 4", "folds 0, 1, 2, 3"."""
+    numbers = sorted(folds)
+    return f"fold{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}"
 
 
 def hold_out(battles: Battles, share: float, salt: str) -> npt.NDArray[np.bool_]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pairrank.battles import TEXTS
 from pairrank.files import write_json, write_text
+from pairrank.folds import name_folds
 from pairrank.leaderboard import Leaderboard, Row
 from pairrank.scoring import Difference
 
@@ -59,8 +60,8 @@ def notes(board: Leaderboard) -> list[str]:
             "on average the best possible."
         )
     lines += [
-        f"{row.label}: its setting was searched on fold {', '.join(map(str, row.tuned_on))}, and the row is of the "
-        "other battles alone."
+        f"{row.label}: its setting was searched on {name_folds(row.tuned_on)}, and the row is of the other battles "
+        "alone."
         for row in board.rows
         if row.tuned_on
     ]

@@ -373,7 +373,7 @@ def test_a_tuned_row_is_of_the_battles_that_no_search_has_seen():
     assert row.folds == "2 of 5 (number 1, 4)"
     text = markdown(board)
     assert "2 of 5 (number 1, 4), tuned on the others" in text
-    assert "tuned: its setting was searched on fold 0, 2, 3, and the row is of the other battles alone." in text
+    assert "tuned: its setting was searched on folds 0, 2, 3, and the row is of the other battles alone." in text
     assert "whole: its setting" not in text
 
 

@@ -101,8 +101,10 @@ def test_the_tuned_file_is_an_experiment_that_says_how_it_was_found(arena_here, 
     text = file.read_text()
     comments = [line for line in text.splitlines() if line.startswith("#")]
     assert "6 trials (0 pruned, 0 failed)" in comments[0]
-    assert "Fold 0, 2, 3 of 4: 1.0100, with small's own setting 1.0500." in comments[1]
-    assert f"Fold 1, which the search never saw ({verdict.battles} battles): {verdict.difference.mean:+.4f}" in text
+    assert "On folds 0, 2, 3 of 4: 1.0100, with small's own setting 1.0500." in comments[1]
+    assert (
+        f"On fold 1, which the search never saw ({verdict.battles} battles): {verdict.difference.mean:+.4f}" in text
+    )
     table = tomllib.loads(text)
     assert table["tuned_on"] == [0, 2, 3]
     assert "search" not in table
@@ -251,7 +253,8 @@ def test_tuned_experiments_run_compare_and_are_scored_where_nobody_looked(arena_
     ended = call("run", "small-tuned", "--data", "arena")
     assert ended.code == 0, ended.err
     assert (
-        "small-tuned: its setting was searched on fold 0, 1, 2, 3, and the row is of the other battles" in ended.out
+        "small-tuned: its setting was searched on folds 0, 1, 2, 3, and the row is of the other battles"
+        in ended.out
     )
     run = start_run(load_experiment("small-tuned"), DataFolder(Path("arena")), Path("runs/arena"))
     unseen = run.member == 4

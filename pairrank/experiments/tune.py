@@ -16,7 +16,7 @@ from pairrank.crossval import cross_validate
 from pairrank.errors import UserError
 from pairrank.experiments.console import say, show_table
 from pairrank.experiments.sources import find_source, home_of
-from pairrank.folds import prompt_keys
+from pairrank.folds import name_folds, prompt_keys
 from pairrank.predictions import read_predictions
 from pairrank.runs import Run, start_run, tuned_on
 from pairrank.scoring import battle_losses, paired_difference
@@ -190,14 +190,14 @@ def _show_verdict(search: Search, study: Study) -> None:
     say(f"Written: {write_record(search, study, verdict, importances)}")
     for file in draw_study(study, search.folder):
         say(f"Written: {file}")
-    folds = ", ".join(map(str, search.folds))
+    folds = name_folds(search.folds)
     own, best = verdict.own.value or 0.0, verdict.best.value or 0.0
     label = search.run.experiment.label
     if verdict.difference is None:
-        say(f"Nothing better was found: on fold {folds} the setting of {label} itself is the best ({own:.4f}).")
+        say(f"Nothing better was found: on {folds} the setting of {label} itself is the best ({own:.4f}).")
         return
     say(
-        f"Fold {folds}, searched: {best:.4f}, the setting of {label} {own:.4f} ({best - own:+.4f}). The best of "
+        f"Searched, {folds}: {best:.4f}, the setting of {label} {own:.4f} ({best - own:+.4f}). The best of "
         f"{len(finished(study))} looks better than it is."
     )
     say(

@@ -11,23 +11,27 @@ PLOTS = ("optimization_history", "param_importances", "slice", "parallel_coordin
 
 
 def draw_study(study: Study, folder: Path) -> list[Path]:
-    """Write Optuna's plots of a study as PNG; those that it has too few trials for are left out."""
+    """Write Optuna's plots of a study as PNG; one that Optuna cannot draw is left out."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot
     from optuna.visualization import matplotlib as plots
 
+    parameters = {key for trial in study.get_trials(deepcopy=False) for key in trial.params}
+    size = (max(10.0, 1.6 * len(parameters)), 6.0)  # their names stand side by side
     drawn = []
     for name in PLOTS:
         try:
-            with quiet_optuna(), pyplot.rc_context({"figure.figsize": (10, 6)}):
+            with quiet_optuna(), pyplot.rc_context({"figure.figsize": size}):
                 axes = getattr(plots, f"plot_{name}")(study)
-            figure = getattr(axes, "flat", [axes])[0].figure
-            figure.set_layout_engine("none")  # it warns where names are long; the cut below needs none
+            first = getattr(axes, "flat", [axes])[0]
+            if name == "intermediate_values" and first.get_legend():
+                first.get_legend().remove()  # a line a trial, longer than the plot
+            first.figure.set_layout_engine("none")  # it warns where names are long; the cut below needs none
             file = folder / f"{name}.png"
             with written_whole(file) as beside:
-                figure.savefig(beside, dpi=100, bbox_inches="tight")
+                first.figure.savefig(beside, dpi=100, bbox_inches="tight")
             drawn.append(file)
         except (ValueError, RuntimeError):
             continue

@@ -1,5 +1,6 @@
 """The winner of a search meets the old setting on the fold that neither has seen; only then is it written down."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -16,7 +17,7 @@ from pairrank.config import Experiment, Split
 from pairrank.crossval import Say, cross_validate
 from pairrank.errors import UserError
 from pairrank.files import write_json, write_text
-from pairrank.folds import prompt_keys
+from pairrank.folds import name_folds, prompt_keys
 from pairrank.models.base import build, parameters_of
 from pairrank.predictions import read_predictions
 from pairrank.runs import Run
@@ -77,7 +78,7 @@ def tuned_experiment(search: Search, best: FrozenTrial) -> Experiment:
     """The experiment with a trial's setting, under a name of its own, marked with the folds the search has seen."""
     own = search.run.experiment
     seen = sorted(set(search.run.member.tolist()) - {search.untouched} | set(own.tuned_on))
-    about = f"{own.name} with a setting that `tune` found on fold {_listed(seen)}: only the others can score it."
+    about = f"{own.name} with a setting that `tune` found on {name_folds(seen)}: only the others can score it."
     return replace(
         changed(own, dict(settings_of(best))),
         name=f"{own.name}-tuned",
@@ -117,13 +118,14 @@ def write_tuned(search: Search, study: Study, verdict: Verdict) -> Path:
     comment = [
         f"Found by `tune {own.label}` on {search.run.data.name}: {len(done)} trials ({states[TrialState.PRUNED]} "
         f"pruned, {states[TrialState.FAIL]} failed), {seconds:,.0f} s.",
-        f"Fold {_listed(search.folds)} of {own.folds}: {verdict.best.value:.4f}, with {own.label}'s own setting "
+        f"On {name_folds(search.folds)} of {own.folds}: {verdict.best.value:.4f}, with {own.label}'s own setting "
         f"{verdict.own.value:.4f}.",
-        f"Fold {search.untouched}, which the search never saw ({verdict.battles:,} battles): "
+        f"On fold {search.untouched}, which the search never saw ({verdict.battles:,} battles): "
         f"{told_difference(verdict.difference)} (95 %, paired).",
         _mark(search),
     ]
-    write_text(file, "".join(f"# {line}\n" for line in comment) + tomli_w.dumps(_file_table(verdict.experiment)))
+    table = re.sub(r"\[\n((?: +[^\[\]\n]*,\n)+) *\]", _on_one_line, tomli_w.dumps(_file_table(verdict.experiment)))
+    write_text(file, "".join(f"# {line}\n" for line in comment) + table)
     return file
 
 
@@ -187,6 +189,11 @@ def _file_table(experiment: Experiment) -> dict[str, Any]:
     }
 
 
+def _on_one_line(items: re.Match[str]) -> str:
+    """A list as people write it; tomli_w gives each item a line, and an item never breaks one."""
+    return f"[{', '.join(line.strip().removesuffix(',') for line in items[1].splitlines())}]"
+
+
 def _differing(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
     different: dict[str, Any] = {}
     for key, value in values.items():
@@ -200,7 +207,3 @@ def _differing(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[s
 
 def _mark(search: Search) -> str:
     return f"study {sha256(repr((search.name, sorted(search.binding.items()))).encode()).hexdigest()[:16]}"
-
-
-def _listed(folds: Any) -> str:
-    return ", ".join(map(str, folds))
