@@ -22,6 +22,13 @@ from pairrank.scoring import (
 )
 
 
+SEARCHED = (
+    "each fold's setting was chosen by a search among its own training battles; the seconds are those of the last "
+    "training alone."
+)
+"""What a reader of a nested search's row must know."""
+
+
 @dataclass(frozen=True)
 class Row:
     """One line of the table; None where the entry cannot tell."""
@@ -182,7 +189,7 @@ def _row(
         seed=experiment.get("model", {}).get("seed"),
         submittable=experiment.get("submittable"),
         tuned_on=_tuned_on(entry),
-        warnings=tuple(metrics.get("warnings", ())),
+        warnings=(*metrics.get("warnings", ()), *([SEARCHED] if metrics.get("chosen") else [])),
     )
 
 

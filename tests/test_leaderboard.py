@@ -396,3 +396,10 @@ def test_a_foreign_id_of_a_tuned_entry_is_complained_of_as_ever():
     foreign = Predictions(np.append(tuned.predictions.id[1:], ["nobody"]), tuned.predictions.proba)
     with pytest.raises(UserError, match="nobody"):
         build_leaderboard("tiny", BATTLES, [entry("whole"), replace(tuned, predictions=foreign)], ["whole"])
+
+
+def test_the_row_of_a_nested_search_says_that_its_seconds_are_not_all():
+    searched = entry("searched", 2, chosen={"0": {}})
+    board = build_leaderboard("tiny", BATTLES, [entry("whole"), searched], ["whole"])
+    assert "searched: each fold's setting was chosen by a search among its own training battles" in markdown(board)
+    assert "whole: each fold's setting" not in markdown(board)

@@ -248,7 +248,8 @@ def _show_nested(run: Run, searches: Sequence[Search], studies: Sequence[Study])
     tuned = chosen_run(run, best, run.folder.parent)
     losses = {}
     for each in (run, tuned):
-        cross_validate(each, say=say)
+        with searches[0].alone(say):
+            cross_validate(each, say=say)
         told = read_predictions(each.folder / "oof.csv").align(run.battles.id)
         losses[each.folder] = battle_losses(told.proba, run.battles.labels)
     difference = paired_difference(losses[tuned.folder], losses[run.folder], prompt_keys(run.battles))
