@@ -21,7 +21,6 @@ from pairrank.scoring import (
     standard_error,
 )
 
-
 SEARCHED = (
     "each fold's setting was chosen by a search among its own training battles; the seconds are those of the last "
     "training alone."
