@@ -111,7 +111,7 @@ class Search:
         data = self.run.training_data(self.untouched)
         return start_run(self.run.experiment, data, self.folder / "inside")
 
-    @property
+    @cached_property
     def binding(self) -> dict[str, str]:
         """What trials must have in common to be compared, by what a message calls it."""
         return {
