@@ -206,6 +206,24 @@ def test_hyperband_prunes_too(arena_here, monkeypatch):
     assert len(states) == 40
 
 
+def test_hyperbands_brackets_share_no_seed(arena_here, monkeypatch):
+    monkeypatch.setattr(searching, "evaluate", lambda *args: args[3](1, 1.0) or 1.0)
+    study, _ = quietly(some_search(trials=10, pruner="hyperband"))
+    assert len({tuple(trial.params.values()) for trial in study.trials}) == 10
+
+
+def test_ctrl_c_while_optuna_writes_a_result_is_an_interruption_too(arena_here, monkeypatch):
+    def slip(*_, **__):
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise UnboundLocalError("updated_state")
+
+    monkeypatch.setattr(optuna.Study, "optimize", slip)
+    with pytest.raises(KeyboardInterrupt):
+        quietly(some_search())
+
+
 def test_what_a_trial_keeps_is_removed_when_it_is_finished(arena_here):
     search = some_search()
     quietly(search)

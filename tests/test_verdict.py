@@ -71,6 +71,21 @@ def test_a_setting_falls_only_where_the_interval_lies_wholly_above_0(arena_here,
     assert verdict.holds is holds
 
 
+def test_inputs_of_the_verdict_have_not_seen_the_untouched_winners(arena_here, lucky):
+    write_experiment(
+        "both",
+        'inputs = ["small", "prior"]\n[model]\nname = "pool"\n[search]\nweights = ["equal", "greedy", "fitted"]',
+    )
+    search, study = searched(name="both", trials=4)
+    judge(search, study, lambda _: None)
+    hidden = set(search.run.battles.take(search.run.member == 4).id.tolist())
+    for name in ("tuned", "own"):
+        made = list((search.folder / name / "inner" / "fold4").glob("*/oof.csv"))
+        assert len(made) == 2
+        for file in made:
+            assert not {line.split(",")[0] for line in file.read_text().splitlines()} & hidden
+
+
 def test_where_nothing_is_better_nothing_is_trained(arena_here, monkeypatch):
     monkeypatch.setattr(searching, "evaluate", lambda *args: 1.0 + (args[2].name != "0"))
     search, study = searched()

@@ -113,7 +113,11 @@ def plan(request: Request) -> tuple[Run, list[Search]]:
     for asked in (*request.folds, *filter(None, [request.untouched])):
         if asked not in folds:
             raise UserError(f"fold {asked}: {run.experiment.name} has the folds 0 to {folds[-1]}.")
+    if run.experiment.soft_targets:
+        _ = run.train  # a teacher's file that has seen the untouched winners is refused here, before any trial
     unseen = [fold for fold in folds if fold not in tuned_on(run.experiment)]
+    if not unseen:
+        raise UserError(f"{run.experiment.name}: earlier searches, of what it builds on too, have seen every fold.")
     untouched = folds if request.nested else [unseen[-1] if request.untouched is None else request.untouched]
     there = set(run.member.tolist())
     searches = [
@@ -169,8 +173,8 @@ def _work_together(request: Request, untouched: int, deadline: float | None) -> 
 
 def _worker(request: Request, untouched: int, deadline: float | None) -> None:
     """One of several processes: trials only."""
-    _, searches = plan(request)
     try:
+        _, searches = plan(request)
         work(next(each for each in searches if each.untouched == untouched), deadline, say)
     except KeyboardInterrupt:
         raise SystemExit(130) from None

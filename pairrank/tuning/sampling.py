@@ -27,10 +27,12 @@ class ByPlace(BaseSampler):
     """
 
     seed: int
+    study: Study
+    """All of it: hyperband hands a sampler one bracket's trials, among which places repeat."""
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         """Seed the trial's own sampler."""
-        digest = sha256(f"{self.seed}/{place_of(study, trial.number)}".encode()).digest()
+        digest = sha256(f"{self.seed}/{place_of(self.study, trial.number)}".encode()).digest()
         with quiet_optuna():
             self._tpe = TPESampler(
                 seed=int.from_bytes(digest[:4], "big"),

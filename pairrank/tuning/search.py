@@ -125,7 +125,7 @@ class Search:
         """The study, made where it is not there yet; raises UserError for one that is of something else."""
         self.home.mkdir(parents=True, exist_ok=True)
         study = open_study(self.url, self.name, self.binding, self.space.begin())
-        study.sampler, study.pruner = ByPlace(self.seed), build_pruner(self.pruner)
+        study.sampler, study.pruner = ByPlace(self.seed, study), build_pruner(self.pruner)
         return study
 
     @contextmanager
@@ -190,10 +190,17 @@ def _take_trial(search: Search, study: Study, cuts: Sequence[Cut], say: Say) -> 
 
     try:
         with quiet_optuna():
-            study.optimize(objective, n_trials=1, catch=(Exception,))
+            # A fine-tuned model that ended by an error hangs on that error until garbage is collected.
+            collect = step_name(search.run.experiment) == "epochs"
+            study.optimize(objective, n_trials=1, catch=(Exception,), gc_after_trial=collect)
     except KeyboardInterrupt:
         if taken and study.trials[taken[0]].state == TrialState.FAIL:
             retry(study, taken[0])
+        raise
+    except UnboundLocalError as error:
+        # Optuna's own slip where Ctrl-C comes while it writes a result; the trial is found dead in a minute.
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from None
         raise
     except (optuna.exceptions.UpdateFinishedTrialError, ValueError):
         if not taken or not study.trials[taken[0]].state.is_finished():

@@ -61,17 +61,22 @@ def judge(search: Search, study: Study, say: Say) -> Verdict:
         raise UserError(f"the experiment's own setting has no value, so there is nothing to compare with.{listed}")
     tuned = tuned_experiment(search, best)
     scored = search.run.battles.take(search.run.member == search.untouched)
-    if best.number == own.number:
-        return Verdict(best, own, tuned, None, len(scored))
+    if (best.value or 0.0) >= (own.value or 0.0):
+        return Verdict(own, own, tuned, None, len(scored))
     with search.alone(say):
         losses = {}
         for name, experiment in (("tuned", tuned), ("own", search.run.experiment)):
-            run = replace(search.run, experiment=experiment, folder=search.folder / name)
+            run = replace(search.run, experiment=_unseen(experiment), folder=search.folder / name)
             cross_validate(run, [search.untouched], say)
             told = read_predictions(run.folder / f"fold{search.untouched}" / "oof.csv")
             losses[name] = battle_losses(told.align(scored.id).proba, scored.labels)
     difference = paired_difference(losses["tuned"], losses["own"], prompt_keys(scored))
     return Verdict(best, own, tuned, difference, len(scored))
+
+
+def _unseen(experiment: Experiment) -> Experiment:
+    """The experiment with its inputs remade inside each fold: usual ones have seen the scored fold's winners."""
+    return replace(experiment, nested=bool(experiment.inputs))
 
 
 def tuned_experiment(search: Search, best: FrozenTrial) -> Experiment:
@@ -92,7 +97,7 @@ def tuned_experiment(search: Search, best: FrozenTrial) -> Experiment:
 def chosen_run(run: Run, best: Mapping[int, FrozenTrial], home: Path) -> Run:
     """The run in which every fold has the setting that a search inside its own training battles has chosen."""
     chosen = {fold: changed(run.experiment, dict(settings_of(trial))).parameters for fold, trial in best.items()}
-    experiment = replace(run.experiment, overrides=(*run.experiment.overrides, "tuned=nested"))
+    experiment = replace(_unseen(run.experiment), overrides=(*run.experiment.overrides, "tuned=nested"))
     return replace(run, experiment=experiment, folder=home / experiment.label, chosen=chosen)
 
 
