@@ -186,7 +186,7 @@ def test_pruning_gives_up_what_is_behind_and_never_the_experiments_own(arena_her
     study, lines = quietly(some_search(trials=12))
     states = [trial.state.name for trial in finished(study)]
     assert states == ["COMPLETE"] * 8 + ["PRUNED"] * 4
-    assert "pruned at 5.0000 (step 1, counted in quarters of its rounds)" in lines[8]
+    assert "pruned at step 1, at 5.0000 on the first fold alone" in lines[8]
     study, _ = quietly(some_search(trials=12, home=Path("all"), pruner="none"))
     assert {trial.state.name for trial in finished(study)} == {"COMPLETE"}
 
@@ -416,18 +416,18 @@ def other_battles():
 @pytest.mark.parametrize(
     ("change", "more", "message"),
     [
-        (other_battles, {}, "is of other battles than"),
+        (other_battles, {}, "was made with other battles, and"),
         (
             lambda: write_experiment("small", SMALL.replace("low = 1.0", "low = 1.5")),
             {},
-            "other search tables than",
+            "other search tables, and",
         ),
         (
             lambda: write_experiment("small", SMALL.replace("groups", "threads = 2\ngroups")),
             {},
             "other settings, code",
         ),
-        (lambda: None, {"folds": (0, 1)}, "other tuning folds than"),
+        (lambda: None, {"folds": (0, 1)}, "other tuning folds, and"),
     ],
 )
 def test_a_study_of_something_else_is_refused(arena_here, change, more, message):
@@ -457,6 +457,8 @@ def test_a_study_that_somebody_else_made_is_refused(arena_here, monkeypatch):
 @pytest.mark.parametrize(
     ("url", "message"),
     [
+        ("sqlite://", "expected the URL of a database"),
+        ("sqlite:///:memory:", "expected the URL of a database"),
         ("study.db", "expected the URL of a database, such as sqlite:///study.db"),
         ("postgresql+nonsense://user:secret@nowhere/x", "needs a database driver that is not installed"),
         ("sqlite:////no/such/folder/study.db", "cannot be used"),

@@ -87,7 +87,9 @@ def show_list(data: Path | None, runs: Path | None) -> None:
         except UserError as error:
             say(f"Left out: {error}")
             continue
-        folds = ", ".join(map(str, metrics["folds"]))
+        seen = metrics.get("tuned_on", [])
+        folds = ", ".join(str(fold) for fold in metrics["folds"] if fold not in seen)
+        folds += f" (tuned on {', '.join(map(str, seen))})" if seen else ""
         loss = metrics["log_loss"]
         done.append([file.parent.name, folds, DASH if loss is None else f"{loss:.4f}"])
     if done:

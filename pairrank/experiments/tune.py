@@ -75,6 +75,7 @@ class Request:
         words += [word for change in self.overrides for word in ("--set", change)]
         words += ["--nested"] if self.nested else []
         words += ["--pruner", self.pruner] if self.pruner != "median" else []
+        words += ["--jobs", str(self.jobs)] if self.jobs > 1 else []
         return shlex.join(["tune", self.name, "--trials", str(self.trials), *words])
 
 
@@ -192,8 +193,7 @@ def _show_verdict(search: Search, study: Study) -> None:
         rows = [[name, f"{100 * share:.0f} %"] for name, share in importances.items()]
         show_table("What mattered (PED-ANOVA)", ["parameter", "importance"], rows)
     say(f"Written: {write_record(search, study, verdict, importances)}")
-    for file in draw_study(study, search.folder):
-        say(f"Written: {file}")
+    say(f"Written: {len(draw_study(study, search.folder))} plots, beside it")
     folds = name_folds(search.folds)
     own, best = verdict.own.value or 0.0, verdict.best.value or 0.0
     label = search.run.experiment.label
@@ -211,10 +211,12 @@ def _show_verdict(search: Search, study: Study) -> None:
     if not verdict.holds:
         say("There the tuned setting is worse, and the interval lies wholly above 0: no experiment is written.")
         return
+    if verdict.difference.mean > 0:
+        say("There it is worse, though no more than chance may do: whether it is any better is not known.")
     file = write_tuned(search, study, verdict)
     say(
-        f"Written: {file}. `compare` scores it, and all that builds on it, on fold {search.untouched} alone; "
-        f"tune {label} --nested gives a figure of all folds."
+        f"Written: {file}. `compare` scores it, and all that builds on it, on fold {search.untouched} alone; the "
+        "same command with --nested gives a figure of all folds."
     )
 
 

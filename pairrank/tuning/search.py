@@ -103,7 +103,8 @@ class Search:
     @property
     def name(self) -> str:
         """Of the study."""
-        return f"{self.run.experiment.label} on {self.run.data.name}, fold {self.untouched} untouched"
+        seed = f", seed {self.seed}" if self.seed else ""
+        return f"{self.run.experiment.label} on {self.run.data.name}, fold {self.untouched} untouched{seed}"
 
     @cached_property
     def inside(self) -> Run:
@@ -263,8 +264,7 @@ def _told(search: Search, study: Study, trial: FrozenTrial) -> str:
         line += f"{trial.value:.4f}"
     elif trial.state == TrialState.PRUNED:
         step, loss = max(trial.intermediate_values.items())
-        unit = step_name(search.run.experiment) or "the first fold"
-        line += f"pruned at {loss:.4f} (step {step}, counted in {unit})"
+        line += f"pruned at step {step}, at {loss:.4f} on the first fold alone"
     else:
         line += f"failed: {trial.user_attrs.get(REASON, 'its worker died')}"
     best = best_of(study)

@@ -73,6 +73,8 @@ def _open_storage(url: str) -> RDBStorage:
     try:
         options: dict[str, Any] = {"pool_pre_ping": True}
         if make_url(url).get_backend_name() == "sqlite":
+            if make_url(url).database in (None, "", ":memory:"):
+                raise ArgumentError("a database in memory is shared with nobody, and gone in the end")
             options = {"connect_args": {"timeout": WAIT_SECONDS}}
         elif make_url(url).get_backend_name() == "postgresql":
             options["connect_args"] = {"connect_timeout": CONNECT_SECONDS}
@@ -128,8 +130,8 @@ def _refuse_other(study: Study, url: str, binding: Mapping[str, str]) -> None:
         )
     if other := [what for what, value in binding.items() if kept.get(what) != value]:
         raise UserError(
-            f"--storage {shown_url(url)}: the study {study.study_name!r} in it is of other "
-            f"{', other '.join(other)} than this search, and their trials would not compare. {_remedy(study, url)}"
+            f"--storage {shown_url(url)}: the study {study.study_name!r} in it was made with "
+            f"other {', other '.join(other)}, and its trials would not compare. {_remedy(study, url)}"
         )
 
 
