@@ -390,6 +390,14 @@ def test_a_worker_that_slept_too_long_gives_way(arena_here, monkeypatch):
     assert len(finished(study)) == 2
 
 
+def test_a_worker_that_is_killed_at_once_after_signing_can_go_stale(arena_here):
+    """A trial that is signed has a sign of life, even if Optuna's own thread never got to give one."""
+    study = some_search().open()
+    storage.sign_on(study, study.ask())
+    with study._storage._backend.engine.connect() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM trial_heartbeats").scalar() == 1
+
+
 def test_places_count_what_counts(arena_here):
     study = some_search().open()
     assert is_open(study, 1)
@@ -496,3 +504,88 @@ def test_workers_that_make_the_database_at_one_moment_all_get_it(arena_here):
     assert [ended(worker) for worker in workers] == [(0, "s\n")] * 4
     study = optuna.load_study(study_name="s", storage="sqlite:///new.db")
     assert [(trial.state.name, trial.user_attrs) for trial in study.trials] == [("WAITING", {"own": True})]
+
+
+CROWD = """
+import sys, time
+from pairrank.tuning import storage
+from pairrank.tuning.storage import open_study, quiet_optuna, revive
+study = open_study("sqlite:///crowd.db", "s", {"battles": "x"}, {"a": 1.0})
+time.sleep(max(0, float(sys.argv[1]) - time.time()))
+with quiet_optuna():
+    ACT
+"""
+
+
+def crowd(act, count=3):
+    """What each of several processes prints that do the same at one moment."""
+    code, at = CROWD.replace("ACT", act), str(time.time() + 8)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-c", code, at],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for _ in range(count)
+    ]
+    done = [ended(worker) for worker in workers]
+    assert [code for code, _ in done] == [0] * count, done
+    return [out.split() for _, out in done]
+
+
+def test_no_queued_trial_is_taken_by_two(arena_here):
+    study = storage.open_study("sqlite:///crowd.db", "s", {"battles": "x"}, {"a": 1.0})
+    for number in range(89):
+        study.enqueue_trial({"a": number})
+    taken = [number for numbers in crowd("print(*(study.ask().number for _ in range(30)))") for number in numbers]
+    assert len(taken) == len(set(taken)) == 90
+
+
+def test_no_dead_trial_is_put_back_twice(arena_here):
+    study = storage.open_study("sqlite:///crowd.db", "s", {"battles": "x"}, {"a": 1.0})
+    for _ in range(20):
+        study.ask()
+    crowd("storage.GRACE = 0; revive(study)")
+    assert retried(study) == 20
+    assert [trial.state.name for trial in study.trials] == ["FAIL"] * 20 + ["WAITING"] * 20
+
+
+def test_a_trial_that_died_before_it_chose_takes_its_own_place_again(arena_here, monkeypatch):
+    """Else the retry, which has a later number, would try what a later trial tries."""
+    search = some_search(trials=5, pruner="none")
+    plain, calls = searching.ByPlace.infer_relative_search_space, []
+
+    def interrupted(self, study, trial):
+        calls.append(trial.number)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return plain(self, study, trial)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(searching.ByPlace, "infer_relative_search_space", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            quietly(search)
+        # Without a sign of life it is no trial of Optuna's dead.
+        patch.setattr(storage, "GRACE", 0)
+        revive(optuna.load_study(study_name=search.name, storage=search.url))
+    study, _ = quietly(search)
+    whole, _ = quietly(some_search(trials=5, pruner="none", home=Path("whole")))
+    assert set(settings(study)) == set(settings(whole))
+    assert len(finished(study)) == 5
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://me:secret@h/x", "postgresql://me:***@h/x"),
+        ("postgresql://me:a:b@h/x", "postgresql://me:***@h/x"),
+        ("postgresql://me:se/cret@h/x", "postgresql://me:***@h/x"),
+        ("postgresql://h/x?user=me&password=secret", "postgresql://h/x?password=***&user=me"),
+        ("sqlite:///runs/study.db", "sqlite:///runs/study.db"),
+    ],
+)
+def test_a_password_is_never_shown(url, shown):
+    assert storage.shown_url(url) == shown

@@ -1,9 +1,7 @@
 """Workers take trials from one study until it has enough: here or elsewhere, killed and restarted or not."""
 
 import json
-import os
 import shutil
-import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -34,7 +32,6 @@ from pairrank.tuning.storage import (
     REASON,
     SETTINGS,
     SURPLUS,
-    WORKER,
     finished,
     first_line,
     first_of,
@@ -45,6 +42,7 @@ from pairrank.tuning.storage import (
     retry,
     revive,
     running,
+    sign_on,
 )
 from pairrank.tuning.trials import Cut, cut_folds, evaluate, step_name
 
@@ -218,7 +216,7 @@ class _SurplusError(Exception):
 
 
 def _value(search: Search, study: Study, cuts: Sequence[Cut], trial: Trial) -> float:
-    trial.set_user_attr(WORKER, [trial.number, socket.gethostname(), os.getpid()])
+    sign_on(study, trial)
     own = OWN in trial.user_attrs
 
     def hear(step: int, loss: float) -> None:

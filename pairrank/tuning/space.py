@@ -76,7 +76,7 @@ class Dimension:
             )
         drawn = trial.suggest_float(self.key, self.low, self.high, step=self.step or None, log=self.log)
         rounded = float(f"{drawn:.{DIGITS}g}")
-        return drawn if drawn == self.own else min(max(rounded, self.low), self.high)
+        return drawn if self.step or drawn == self.own else min(max(rounded, self.low), self.high)
 
     def ends(self) -> tuple[Any, ...]:
         """Values that show whether the model takes all of them."""

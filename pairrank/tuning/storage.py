@@ -1,10 +1,12 @@
 """A study is shared by all its workers through a database: who takes which trial, and what became of it."""
 
+import os
 import re
+import socket
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from copy import deepcopy
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,8 +14,8 @@ from typing import Any
 import optuna
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.study import Study
-from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import make_url
+from optuna.trial import FrozenTrial, Trial, TrialState
+from sqlalchemy import Connection, Engine, event, make_url
 from sqlalchemy.exc import ArgumentError, IntegrityError, NoSuchModuleError, SQLAlchemyError
 
 from pairrank.errors import UserError
@@ -62,7 +64,7 @@ def open_study(url: str, name: str, binding: Mapping[str, str], begin: Mapping[s
         study.set_user_attr(BINDING, dict(binding))
     except optuna.exceptions.DuplicatedStudyError:
         study = optuna.load_study(storage=storage, study_name=name)
-    except SQLAlchemyError as error:
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
         raise UserError(f"--storage {shown_url(url)}: {first_line(error)}") from None
     _refuse_other(study, url, binding)
     return study
@@ -106,13 +108,34 @@ def _open_storage(url: str) -> RDBStorage:
 
 def _with_tables(url: str, options: dict[str, Any]) -> RDBStorage:
     with quiet_optuna():
-        return RDBStorage(
+        storage = RDBStorage(
             url,
             engine_kwargs=options,
             heartbeat_interval=HEARTBEAT,
             grace_period=GRACE,
             heartbeat_stale_trial_callback=_again(RETRIES),
         )
+    if storage.engine.dialect.name == "sqlite":
+        _lock_before_reading(storage.engine)
+    return storage
+
+
+def _lock_before_reading(engine: Engine) -> None:
+    """Make an SQLite transaction take its lock at once, not at its first write.
+
+    Optuna takes a queued trial by reading its state and then writing it, and asks the database to lock what it
+    reads; SQLite does not, so two workers would take one trial. (SQLAlchemy's recipe for pysqlite transactions.)
+    """
+
+    @event.listens_for(engine, "connect")
+    def _begin_by_hand(connection: Any, _: Any) -> None:
+        connection.isolation_level = None
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    engine.dispose()  # what is open already has not heard of it
 
 
 def _refuse_other(study: Study, url: str, binding: Mapping[str, str]) -> None:
@@ -144,7 +167,11 @@ def _remedy(study: Study, url: str) -> str:
 
 def shown_url(url: str) -> str:
     """A database's URL without its password."""
-    return re.sub(r"(?<=:)[^:/@]*(?=@)", "***", url)
+    with suppress(ArgumentError):
+        url = make_url(url).render_as_string(hide_password=True)
+    # Whatever stands before an @, as in a URL that is none, and a password among the options.
+    url = re.sub(r"(?<=://)([^:@]*):.*(?=@)", r"\1:***", url)
+    return re.sub(r"(?<=password=)[^&]*", "***", url)
 
 
 def first_line(error: Exception) -> str:
@@ -183,14 +210,19 @@ def place_of(study: Study, number: int) -> int:
 
     Workers that begin at one moment have different places, and one that goes on for a dead one takes up its place.
     """
-    return sum(trial.number < number for trial in _counting(study))
+    mine = first_of(study, number)
+    return sum(_first(trial) < mine for trial in _counting(study))
 
 
 def first_of(study: Study, number: int) -> int:
     """The number of the trial that this one goes on for; its own where there is none."""
+    return _first(_trial(study, number))
+
+
+def _first(trial: FrozenTrial) -> int:
     with quiet_optuna():
-        first = RetryHeartbeatStaleTrialCallback.retried_trial_number(_trial(study, number))
-    return number if first is None else first
+        first = RetryHeartbeatStaleTrialCallback.retried_trial_number(trial)
+    return trial.number if first is None else first
 
 
 def _counting(study: Study) -> list[FrozenTrial]:
@@ -219,6 +251,16 @@ def _again(most: int | None) -> RetryHeartbeatStaleTrialCallback:
     return RetryHeartbeatStaleTrialCallback(max_retry=most, inherit_intermediate_values=True)
 
 
+def sign_on(study: Study, trial: Trial) -> None:
+    """Say who works on a trial, after a first sign of life: so each trial that is signed has one, and can go stale.
+
+    Optuna gives the first sign from another thread, which may come too late for a worker that is killed at once.
+    """
+    heart: Any = study._storage
+    heart.record_heartbeat(trial._trial_id)
+    trial.set_user_attr(WORKER, [trial.number, socket.gethostname(), os.getpid()])
+
+
 def revive(study: Study) -> None:
     """Give trials whose worker died to whoever asks next."""
     with quiet_optuna():
@@ -229,5 +271,8 @@ def revive(study: Study) -> None:
         # The attributes of one that is tried again are those of its forerunner.
         is_begun = trial.user_attrs.get(WORKER, [None])[0] == trial.number
         if not is_begun and begun and datetime.now() - begun > timedelta(seconds=GRACE):
-            study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+            try:
+                study.tell(trial.number, state=TrialState.FAIL)
+            except (ValueError, optuna.exceptions.UpdateFinishedTrialError):
+                continue  # another worker was first, and puts it back
             retry(study, trial.number)
