@@ -70,7 +70,11 @@ def cross_validate(run: Run, folds: Sequence[int] | None = None, say: Say = lamb
     identity = identity_of(run)
     if test is not None and test.repairs:
         say(f"{run.data.path}: {len(test.repairs)} repairs in the test file; the first: {test.repairs[0]}")
-    write_text(run.folder / RUN_FILE, experiment.to_toml())
+    if run.chosen:
+        # One file cannot say the settings of all folds, and run again it would make another experiment.
+        (run.folder / RUN_FILE).unlink(missing_ok=True)
+    else:
+        write_text(run.folder / RUN_FILE, experiment.to_toml())
     (run.folder / "test.csv").unlink(missing_ok=True)
     for fold in folds if folds is not None else range(experiment.folds):
         _fold(run, fold, {"identity": identity, "data": data}, say)

@@ -1,11 +1,14 @@
 """A setting is worth what plain cross-validation says, and nothing of the untouched fold has a part in it."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from arenas import MEMORY, add_model
 from sklearn.metrics import log_loss as sklearn_log_loss
-from studies import arena_here, some_search, write_experiment
+from studies import SMALL, arena_here, some_search, write_experiment
 
+from pairrank.battle_files import write_battles
 from pairrank.errors import UserError
 from pairrank.folds import prompt_keys
 from pairrank.models.base import build
@@ -66,6 +69,17 @@ def test_nothing_of_the_untouched_fold_is_ever_seen(arena_here, nested):
     for file in made:
         ids = {line.split(",")[0] for line in file.read_text().splitlines()[1:]}
         assert ids <= set(rest.id.tolist())
+
+
+def test_no_extra_battle_may_bring_a_prompt_of_the_untouched_fold(arena_here):
+    search = some_search()
+    hidden = set(prompt_keys(search.run.battles.take(search.run.member == 4)))
+    assert hidden <= search.inside.test_keys
+    write_battles(search.run.battles, Path("more.csv"))  # every prompt there is, the untouched ones too
+    write_experiment("greedy", 'extra = ["more.csv"]\n' + SMALL)
+    for cut in cuts_of(some_search("greedy")):
+        assert len(cut.seen) > 0
+        assert not set(prompt_keys(cut.seen)) & hidden
 
 
 def test_a_trial_is_worth_what_plain_cross_validation_says(arena_here):

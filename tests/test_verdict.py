@@ -97,13 +97,16 @@ def test_where_nothing_is_better_nothing_is_trained(arena_here, monkeypatch):
 
 def test_without_a_value_of_the_own_setting_reasons_are_told(arena_here, monkeypatch):
     def failing(*args):
-        if args[2].name == "0":
-            raise UserError("too large for this machine")
-        return 1.0
+        raise UserError("too large for this machine.")
 
     monkeypatch.setattr(searching, "evaluate", failing)
-    search, study = searched()
-    with pytest.raises(UserError, match=r"own setting has no value(.|\n)*1 times: UserError: too large"):
+    search = some_search()
+    for _ in range(2):  # the second call need not try again to know
+        with pytest.raises(UserError, match=r"own setting has failed.*too large for this machine"):
+            work(search, None, lambda _: None)
+    study = search.open()
+    assert len(study.trials) == 1
+    with pytest.raises(UserError, match=r"has no value(.|\n)*\n  - 1 times: UserError: too large"):
         judge(search, study, lambda _: None)
 
 
@@ -150,8 +153,21 @@ def test_inputs_teachers_and_nested_splits_survive(arena_here, lucky):
 
 def test_a_file_that_is_somebody_elses_is_never_overwritten(arena_here):
     write_experiment("small-tuned", '[model]\nname = "prior"')
-    with pytest.raises(UserError, match=r"small-tuned.toml: is there already, and not from this study"):
+    assert tuned_file(some_search()) == Path("experiments/small-tuned-arena.toml")
+    write_experiment("small-tuned-arena", '[model]\nname = "prior"')
+    with pytest.raises(UserError, match=r"small-tuned-arena.toml: are there already, and of other studies"):
         tuned_file(some_search())
+
+
+def test_a_longer_search_may_take_a_setting_back(arena_here, call, lucky, monkeypatch):
+    from pairrank.tuning import verdict
+
+    assert call(*TUNE).code == 0
+    assert Path("experiments/small-tuned.toml").exists()
+    monkeypatch.setattr(verdict, "paired_difference", lambda *_: Difference(0.02, 0.01, 0.03))
+    ended = call(*TUNE, "--trials", "8")
+    assert "Removed: experiments/small-tuned.toml, which an earlier verdict of this study had written." in ended.out
+    assert not Path("experiments/small-tuned.toml").exists()
 
 
 def test_a_tuned_setting_tuned_again_keeps_to_a_fold_that_neither_search_saw(arena_here):
@@ -230,6 +246,8 @@ def test_every_fold_has_the_setting_that_its_own_search_chose(arena_here, call):
     assert "small+tuned=nested" in call("compare", "--data", "arena").out
     again = call(*TUNE, "--nested")
     assert again.out.count("used again") == 10
+    # No file that, run again, would make the plain experiment under this name.
+    assert not (folder / "experiment.toml").exists()
 
 
 def test_other_choices_are_another_run(arena_here):

@@ -3,9 +3,10 @@
 import multiprocessing
 import os
 import shlex
+import signal
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from optuna.study import Study
@@ -17,12 +18,13 @@ from pairrank.errors import UserError
 from pairrank.experiments.console import say, show_table
 from pairrank.experiments.sources import find_source, home_of
 from pairrank.folds import name_folds, prompt_keys
+from pairrank.overrides import parse_change
 from pairrank.predictions import read_predictions
 from pairrank.runs import Run, start_run, tuned_on
 from pairrank.scoring import battle_losses, paired_difference
 from pairrank.tuning.pictures import draw_study
 from pairrank.tuning.sampling import Pruner
-from pairrank.tuning.search import Search, best_of, settings_of, work
+from pairrank.tuning.search import Search, best_of, settings_of, unseen, work
 from pairrank.tuning.storage import finished, retried, running, shown_url
 from pairrank.tuning.verdict import (
     chosen_run,
@@ -30,6 +32,7 @@ from pairrank.tuning.verdict import (
     judge,
     told_difference,
     tuned_file,
+    withdraw_tuned,
     write_record,
     write_tuned,
 )
@@ -134,7 +137,9 @@ def plan(request: Request) -> tuple[Run, list[Search]]:
         )
         for kept_out in untouched
     ]
-    _ = searches[0].space
+    searched = {each.key for each in searches[0].space.dimensions}
+    if held := [change for change in request.overrides if parse_change(change)[0] in searched]:
+        raise UserError(f"--set {held[0]}: the search changes this parameter. Take it out of [search] to hold it.")
     return run, searches
 
 
@@ -161,7 +166,11 @@ def _work_together(request: Request, untouched: int, deadline: float | None) -> 
         for worker in workers:
             worker.join()
     except KeyboardInterrupt:
-        # They were told too, and put their trials back into the queue.
+        # A terminal tells them too; whoever signals this process alone does not.
+        for worker in workers:
+            worker.join(timeout=1)
+            if worker.is_alive() and worker.pid:
+                os.kill(worker.pid, signal.SIGINT)
         for worker in workers:
             worker.join()
         raise
@@ -197,6 +206,8 @@ def _show_verdict(search: Search, study: Study) -> None:
     folds = name_folds(search.folds)
     own, best = verdict.own.value or 0.0, verdict.best.value or 0.0
     label = search.run.experiment.label
+    if not verdict.holds and (old := withdraw_tuned(search)):
+        say(f"Removed: {old}, which an earlier verdict of this study had written.")
     if verdict.difference is None:
         say(f"Nothing better was found: on {folds} the setting of {label} itself is the best ({own:.4f}).")
         return
@@ -251,6 +262,11 @@ def _show_nested(run: Run, searches: Sequence[Search], studies: Sequence[Study])
             raise UserError(f"fold {search.untouched}: no trial has a value, so no setting can be chosen.")
         best[search.untouched] = winner
         say(f"Fold {search.untouched}, from {len(finished(study))} trials: {_told_settings(winner)}")
+    own = run.experiment
+    if own.inputs and not own.nested:
+        # Compared with what is trained alike: the inputs of both are made anew inside each fold.
+        own = replace(unseen(own), overrides=(*own.overrides, "nested=true"))
+        run = replace(run, experiment=own, folder=run.folder.parent / own.label)
     tuned = chosen_run(run, best, run.folder.parent)
     losses = {}
     for each in (run, tuned):

@@ -5,7 +5,7 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -17,6 +17,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
+from pairrank.config import Experiment
 from pairrank.crossval import Say
 from pairrank.errors import UserError
 from pairrank.files import write_json
@@ -108,7 +109,7 @@ class Search:
     def inside(self) -> Run:
         """The experiment as if the untouched fold did not exist."""
         data = self.run.training_data(self.untouched)
-        return start_run(self.run.experiment, data, self.folder / "inside")
+        return start_run(unseen(self.run.experiment), data, self.folder / "inside")
 
     @cached_property
     def binding(self) -> dict[str, str]:
@@ -143,11 +144,17 @@ class Search:
             lock.release()
 
 
+def unseen(experiment: Experiment) -> Experiment:
+    """The experiment with its inputs remade inside each fold: usual ones have seen the scored fold's winners."""
+    return replace(experiment, nested=bool(experiment.inputs))
+
+
 def work(search: Search, deadline: float | None, say: Say) -> Study:
     """Take trials until the study has enough or `deadline` (of `time.time`) is past; returns the study.
 
     A trial that fails says why and is none of the others' business. On Ctrl-C the trial goes back into the queue.
-    Raises UserError where the database is lost.
+    Raises UserError where the database is lost, and where the experiment's own setting has failed: without its
+    value no other could be judged.
     """
     study = search.open()
     if is_open(study, search.trials) or running(study):
@@ -166,6 +173,7 @@ def _take_trials(search: Search, study: Study, cuts: Sequence[Cut], deadline: fl
     waiting = False
     while deadline is None or time.time() < deadline:
         revive(study)
+        _refuse_hopeless(study)
         if is_open(study, search.trials):
             _take_trial(search, study, cuts, say)
         elif others := running(study):
@@ -209,6 +217,16 @@ def _take_trial(search: Search, study: Study, cuts: Sequence[Cut], say: Say) -> 
     if SURPLUS not in (trial := study.trials[taken[0]]).user_attrs:
         say(_told(search, study, trial))
         shutil.rmtree(_trial_folder(search, study, trial.number), ignore_errors=True)
+
+
+def _refuse_hopeless(study: Study) -> None:
+    for trial in finished(study):
+        if OWN in trial.user_attrs and trial.state == TrialState.FAIL:
+            reason = trial.user_attrs.get(REASON, "its worker died")
+            raise UserError(
+                f"the experiment's own setting has failed, and all others would be judged beside it: {reason} "
+                "Change the experiment's file: that is another study."
+            )
 
 
 class _SurplusError(Exception):

@@ -22,7 +22,7 @@ from pairrank.models.base import build, parameters_of
 from pairrank.predictions import read_predictions
 from pairrank.runs import Run
 from pairrank.scoring import Difference, battle_losses, paired_difference
-from pairrank.tuning.search import Search, best_of, own_of, settings_of
+from pairrank.tuning.search import Search, best_of, own_of, settings_of, unseen
 from pairrank.tuning.space import changed
 from pairrank.tuning.storage import REASON, SETTINGS, finished, quiet_optuna, retried
 
@@ -56,7 +56,8 @@ def judge(search: Search, study: Study, say: Say) -> Verdict:
     """
     best, own = best_of(study), own_of(study)
     if best is None or own is None:
-        reasons = Counter(trial.user_attrs.get(REASON, "its worker died") for trial in finished(study))
+        failed = [trial for trial in finished(study) if trial.state == TrialState.FAIL]
+        reasons = Counter(trial.user_attrs.get(REASON, "its worker died") for trial in failed)
         listed = "".join(f"\n  - {count} times: {reason}" for reason, count in reasons.most_common(5))
         raise UserError(f"the experiment's own setting has no value, so there is nothing to compare with.{listed}")
     tuned = tuned_experiment(search, best)
@@ -66,17 +67,12 @@ def judge(search: Search, study: Study, say: Say) -> Verdict:
     with search.alone(say):
         losses = {}
         for name, experiment in (("tuned", tuned), ("own", search.run.experiment)):
-            run = replace(search.run, experiment=_unseen(experiment), folder=search.folder / name)
+            run = replace(search.run, experiment=unseen(experiment), folder=search.folder / name)
             cross_validate(run, [search.untouched], say)
             told = read_predictions(run.folder / f"fold{search.untouched}" / "oof.csv")
             losses[name] = battle_losses(told.align(scored.id).proba, scored.labels)
     difference = paired_difference(losses["tuned"], losses["own"], prompt_keys(scored))
     return Verdict(best, own, tuned, difference, len(scored))
-
-
-def _unseen(experiment: Experiment) -> Experiment:
-    """The experiment with its inputs remade inside each fold: usual ones have seen the scored fold's winners."""
-    return replace(experiment, nested=bool(experiment.inputs))
 
 
 def tuned_experiment(search: Search, best: FrozenTrial) -> Experiment:
@@ -97,7 +93,7 @@ def tuned_experiment(search: Search, best: FrozenTrial) -> Experiment:
 def chosen_run(run: Run, best: Mapping[int, FrozenTrial], home: Path) -> Run:
     """The run in which every fold has the setting that a search inside its own training battles has chosen."""
     chosen = {fold: changed(run.experiment, dict(settings_of(trial))).parameters for fold, trial in best.items()}
-    experiment = replace(_unseen(run.experiment), overrides=(*run.experiment.overrides, "tuned=nested"))
+    experiment = replace(unseen(run.experiment), overrides=(*run.experiment.overrides, "tuned=nested"))
     return replace(run, experiment=experiment, folder=home / experiment.label, chosen=chosen)
 
 
@@ -105,11 +101,30 @@ def chosen_run(run: Run, best: Mapping[int, FrozenTrial], home: Path) -> Run:
 
 
 def tuned_file(search: Search) -> Path:
-    """Where the best setting goes; raises UserError if something else is there."""
-    file = Path("experiments") / f"{search.run.experiment.name}-tuned.toml"
-    if file.exists() and _mark(search) not in file.read_text(encoding="utf-8", errors="replace"):
-        raise UserError(f"{file}: is there already, and not from this study. Rename or remove it.")
+    """Where the best setting goes: NAME-tuned, or NAME-tuned-DATA where another study has taken that.
+
+    Raises UserError if both are there and neither is of this study.
+    """
+    names = [f"{search.run.experiment.name}-tuned", f"{search.run.experiment.name}-tuned-{search.run.data.name}"]
+    files = [Path("experiments") / f"{name}.toml" for name in names]
+    own = [file for file in files if file.exists() and _is_of(search, file)]
+    free = [file for file in files if not file.exists()]
+    if not own and not free:
+        raise UserError(f"{' and '.join(map(str, files))}: are there already, and of other studies. Rename one.")
+    return (own or free)[0]
+
+
+def withdraw_tuned(search: Search) -> Path | None:
+    """Remove the file that an earlier verdict of this study has written; None where there is none."""
+    file = tuned_file(search)
+    if not file.exists():
+        return None
+    file.unlink()
     return file
+
+
+def _is_of(search: Search, file: Path) -> bool:
+    return _mark(search) in file.read_text(encoding="utf-8", errors="replace")
 
 
 def write_tuned(search: Search, study: Study, verdict: Verdict) -> Path:
