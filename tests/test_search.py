@@ -30,7 +30,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:Heartbeat of storage")
 ROOT = Path(__file__).parents[1]
 
 WORKER = """
-import os, sys, time
+import os, signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would ignore it
 from pathlib import Path
 from pairrank.tuning import search, storage
 storage.HEARTBEAT, storage.GRACE = 1, 3
@@ -73,7 +74,12 @@ def wait_until_at_work(worker, patience=60):
 
 
 def ended(worker):
-    out, _ = worker.communicate(timeout=100)
+    try:
+        out, _ = worker.communicate(timeout=100)
+    except subprocess.TimeoutExpired:
+        worker.kill()  # and not left to the tests that follow
+        out, _ = worker.communicate()
+        raise AssertionError(f"still at it: {out}") from None
     return worker.returncode, out
 
 
@@ -263,7 +269,8 @@ def test_two_workers_one_killed_in_the_middle_and_started_again(arena_here):
     os.kill(doomed.pid, signal.SIGKILL)
     doomed.communicate()
     study = some_search().open()
-    (cut_off,) = [t for t in running(study) if t.user_attrs["worker"][2] == doomed.pid]
+    # The other worker may be about to sign its own.
+    (cut_off,) = [t for t in running(study) if t.user_attrs.get("worker", [0, "", 0])[2] == doomed.pid]
     again = start_worker(*command)
     for worker in (steady, again):
         code, out = ended(worker)
