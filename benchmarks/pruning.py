@@ -12,8 +12,9 @@ from pairrank.config import load_experiment
 from pairrank.data_folder import find_data
 from pairrank.memory import remembering
 from pairrank.runs import start_run
-from pairrank.tuning.search import Search, best_of, own_of, work
+from pairrank.tuning.search import Search, best_of, own_of
 from pairrank.tuning.storage import finished
+from pairrank.tuning.worker import work
 
 
 def main() -> None:
@@ -47,8 +48,8 @@ def main() -> None:
 
 
 def _search(run, home, trials, seed, pruner):
-    folds = tuple(fold for fold in range(run.experiment.folds - 1))
-    return Search(run, run.experiment.folds - 1, folds, home, trials=trials, pruner=pruner, seed=seed)
+    *folds, untouched = range(run.experiment.folds)
+    return Search(run, untouched, tuple(folds), home, trials=trials, pruner=pruner, seed=seed)
 
 
 def _silent(_: str) -> None:

@@ -2,7 +2,6 @@
 
 import hashlib
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -10,27 +9,12 @@ from typing import Any
 
 import tomli_w
 
-from pairrank.data_folder import shipped
-from pairrank.errors import UserError, gather, unknown
+from pairrank.errors import UserError, unknown
+from pairrank.experiment_files import KEYS, experiment_files, read_table
 from pairrank.extra import Extra
 from pairrank.folds import name_folds
 from pairrank.models.base import Model, build, from_mapping, model_class, parameters_of
 from pairrank.overrides import override, parse_change, refuse_infinite
-
-KEYS: dict[str, tuple[type | tuple[type, ...], str]] = {
-    "about": (str, "a text"),
-    "submittable": (bool, "true or false"),
-    "inputs": (list, "a list of experiments"),
-    "extra": (list, 'a list of paths, or of tables such as {path = "…", weight = 0.2}'),
-    "soft_targets": (str, "the path of a prediction file"),
-    "teacher": (str, "the name of an experiment"),
-    "seconds": ((int, float), "a number"),
-    "model": (dict, 'a table [model] with name = "…"'),
-    "split": (dict, "a table [split]"),
-    "search": (dict, "a table [search]"),
-    "tuned_on": (list, "a list of folds"),
-}
-"""What may stand at the top of an experiment file, and what it must be."""
 
 RUN_FILE = "experiment.toml"
 """The resolved experiment in a run's folder: run again, it keeps the run's name."""
@@ -136,34 +120,6 @@ class Experiment:
         return tomli_w.dumps({key: resolved[key] for key in KEYS if key in resolved})
 
 
-def experiment_folders() -> list[Path]:
-    """Where experiment files are looked for: the user's own ./experiments first."""
-    return [Path("experiments"), shipped("experiments", "experiments")]
-
-
-def experiment_files() -> dict[str, Path]:
-    """Every experiment by name."""
-    found: dict[str, Path] = {}
-    for folder in experiment_folders():
-        for file in sorted(folder.glob("[!.]*.toml")):
-            found.setdefault(file.stem, file)
-    return found
-
-
-def experiment_path(name: str) -> Path:
-    """The file of an experiment, by name or by path; raises UserError for an unknown name."""
-    files = experiment_files()
-    path = Path(name) if name.endswith(".toml") else files.get(name)
-    if path is None:
-        raise UserError(unknown("experiment", name, files))
-    return path
-
-
-def read_about(path: Path) -> str:
-    """What an experiment file says of itself, its model unseen; raises UserError if it cannot be read."""
-    return str(read_table(path).get("about", ""))
-
-
 def load_experiment(
     name: str,
     overrides: Sequence[str] = (),
@@ -180,7 +136,10 @@ def load_experiment(
 
     Raises UserError for an unknown name, a file that is not TOML, or unknown or ill-typed keys.
     """
-    path = experiment_path(name)
+    files = experiment_files()
+    path = Path(name) if name.endswith(".toml") else files.get(name)
+    if path is None:
+        raise UserError(unknown("experiment", name, files))
     table = read_table(path)
     given = dict(table["model"])
     model = given.pop("name")
@@ -281,29 +240,6 @@ def _refuse_other_cut(experiment: Experiment, file: Split, place: str) -> None:
             f"{place}: its setting was searched on {name_folds(seen)} of salt {file.salt!r}. Cut another way (salt "
             f"{experiment.salt!r}), no fold is left that the search has not seen."
         )
-
-
-def read_table(path: Path) -> dict[str, Any]:
-    """The content of an experiment file, its keys and their types checked, but for the model's own."""
-    try:
-        # Windows editors like to begin a file with a byte-order mark.
-        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such experiment file.") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot read this file ({error.strerror}).") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not TOML: {error}") from None
-    complaints = [unknown("key", key, KEYS) for key in table if key not in KEYS]
-    for key, (kind, expected) in KEYS.items():
-        if key in table and not isinstance(table[key], kind):
-            complaints.append(f"{key} = {table[key]!r}: expected {expected}.")
-    model = table.get("model", {})
-    if isinstance(model, dict) and not isinstance(model.get("name"), str):
-        complaints.append('no model. Expected a table [model] with name = "…".')
-    if complaints:
-        raise gather(str(path), complaints, "README.md shows an experiment file.")
-    return table
 
 
 def _distinct(text: str, unsafe: str, longest: int = LONGEST_CHANGE) -> str:

@@ -22,13 +22,15 @@ def identity_of(run: Run) -> str:
     ]
     if run.chosen:
         parts.append(sorted(run.chosen.items()))
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+    return _hash(parts)
 
 
 def recipe_hash(run: Run) -> str:
     """What makes the predictions of a run and of all that it builds on, battles apart: settings, code, encoders."""
-    experiment = run.experiment
-    parts = [_makes(experiment, run), [_remakes(each, experiment, run) for each in _builds_on(experiment)]]
+    return _hash(_recipe(run.experiment, run))
+
+
+def _hash(parts: list[Any]) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -47,12 +49,12 @@ def _makes(experiment: Experiment, run: Run) -> list[Any]:
 
 def _remakes(name: str, above: Experiment, run: Run) -> list[Any]:
     """What makes an experiment that is made anew inside a fold, with all that it builds on."""
-    experiment = load_experiment(name, salt=above.salt, limit=above.limit)
-    return [_makes(experiment, run), [_remakes(each, experiment, run) for each in _builds_on(experiment)]]
+    return _recipe(load_experiment(name, salt=above.salt, limit=above.limit), run)
 
 
-def _builds_on(experiment: Experiment) -> list[str]:
-    return [each for each in (*experiment.inputs, experiment.teacher) if each]
+def _recipe(experiment: Experiment, run: Run) -> list[Any]:
+    builds_on = [each for each in (*experiment.inputs, experiment.teacher) if each]
+    return [_makes(experiment, run), [_remakes(each, experiment, run) for each in builds_on]]
 
 
 def encoder_hash(experiment: Experiment) -> str:

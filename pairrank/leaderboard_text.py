@@ -76,9 +76,7 @@ def notes(board: Leaderboard) -> list[str]:
 
 def difference_cell(difference: Difference | None) -> str:
     """A difference with its interval, or a dash for the reference itself."""
-    if difference is None:
-        return DASH
-    return f"{difference.mean:+.4f} [{difference.low:+.4f}, {difference.high:+.4f}]"
+    return DASH if difference is None else str(difference)
 
 
 def columns(board: Leaderboard) -> dict[str, list[str]]:

@@ -25,28 +25,38 @@ def override(parameters: dict[str, Any], key: str, text: str) -> None:
         value = tomllib.loads(f"value = {text}")
     except tomllib.TOMLDecodeError:
         value = {"value": text}
+    # Text with a line break may parse as more than one key; it is text then.
+    put(parameters, key, value["value"] if set(value) == {"value"} else text, f"--set {key}={text}")
+
+
+def put(parameters: dict[str, Any], key: str, value: Any, place: str = "") -> None:
+    """Put a value under `key` or `table.key`; tables on the way are copied, and those that are missing are made."""
     *tables, last = key.split(".")
     for i, table in enumerate(tables):
         inner = parameters.get(table, {})
         if not isinstance(inner, Mapping):
-            raise UserError(f"--set {key}={text}: {'.'.join(tables[: i + 1])} is no table, but {inner!r}.")
+            raise UserError(f"{place}: {'.'.join(tables[: i + 1])} is no table, but {inner!r}.")
         parameters[table] = dict(inner)
         parameters = parameters[table]
-    # Text with a line break may parse as more than one key; it is text then.
-    parameters[last] = value["value"] if set(value) == {"value"} else text
+    parameters[last] = value
 
 
 def refuse_infinite(parameters: Mapping[str, Any]) -> None:
     """TOML has nan and inf; no hyperparameter has, and JSON cannot record them."""
-    if strange := [f"{key} = {value}" for key, value in _leaves(parameters) if not math.isfinite(value)]:
+    strange = [
+        f"{key} = {number}"
+        for key, value in leaves(parameters)
+        for number in (value if isinstance(value, list) else [value])
+        if isinstance(number, float) and not math.isfinite(number)
+    ]
+    if strange:
         raise UserError(f"{', '.join(strange)}: expected a finite number.")
 
 
-def _leaves(parameters: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, float]]:
-    """Every number in nested parameters with its dotted key."""
+def leaves(parameters: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value in nested parameters with its dotted key."""
     for key, value in parameters.items():
         if isinstance(value, Mapping):
-            yield from _leaves(value, f"{before}{key}.")
+            yield from leaves(value, f"{before}{key}.")
         else:
-            numbers = value if isinstance(value, list) else [value]
-            yield from ((before + key, number) for number in numbers if isinstance(number, float))
+            yield before + key, value

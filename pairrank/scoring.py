@@ -72,6 +72,9 @@ class Difference:
     high: float
     """97.5 % quantile of the bootstrap."""
 
+    def __str__(self) -> str:
+        return f"{self.mean:+.4f} [{self.low:+.4f}, {self.high:+.4f}]"
+
 
 def bootstrap_means(
     values: npt.ArrayLike, groups: Sequence[str], draws: int = 10_000, seed: int = 0

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pairrank.config import Experiment, experiment_files, load_experiment, read_about
+from pairrank.config import Experiment, load_experiment
 from pairrank.errors import UserError
+from pairrank.experiment_files import experiment_files, read_about
 from pairrank.runs import tuned_on
 
 SHIPPED = sorted((Path(__file__).parents[1] / "experiments").glob("*.toml"))

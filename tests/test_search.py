@@ -17,10 +17,11 @@ from studies import SMALL, arena_here, some_search, write_experiment
 from pairrank.errors import UserError
 from pairrank.files import write_json
 from pairrank.predictions import Predictions
-from pairrank.tuning import search as searching
-from pairrank.tuning import storage
-from pairrank.tuning.search import best_of, own_of, settings_of, work
+from pairrank.tuning import sampling, storage
+from pairrank.tuning import worker as working
+from pairrank.tuning.search import best_of, own_of, settings_of
 from pairrank.tuning.storage import finished, is_open, place_of, retried, revive, running
+from pairrank.tuning.worker import work
 
 __all__ = ["add_model", "arena_here"]
 
@@ -33,14 +34,14 @@ WORKER = """
 import os, signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would ignore it
 from pathlib import Path
-from pairrank.tuning import search, storage
+from pairrank.tuning import storage, worker
 storage.HEARTBEAT, storage.GRACE = 1, 3
-plain = search.evaluate
+plain = worker.evaluate
 def slow(*args):
     Path(f"at-work-{os.getpid()}").touch()
     time.sleep(SECONDS)
     return plain(*args)
-search.evaluate = slow
+worker.evaluate = slow
 from pairrank.experiments.cli import main
 main()
 """
@@ -128,7 +129,7 @@ def test_another_seed_tries_other_settings_and_the_same_seed_the_same(arena_here
 
 def test_killed_and_restarted_equals_never_killed(arena_here, monkeypatch):
     whole, _ = quietly(some_search(home=Path("whole"), trials=14, pruner="none"))
-    plain, calls = searching.evaluate, []
+    plain, calls = working.evaluate, []
 
     def interrupted(*args):
         calls.append(1)
@@ -136,7 +137,7 @@ def test_killed_and_restarted_equals_never_killed(arena_here, monkeypatch):
             raise KeyboardInterrupt
         return plain(*args)
 
-    monkeypatch.setattr(searching, "evaluate", interrupted)
+    monkeypatch.setattr(working, "evaluate", interrupted)
     for _ in range(4):
         with pytest.raises(KeyboardInterrupt):
             quietly(some_search(home=Path("cut"), trials=14, pruner="none"))
@@ -148,7 +149,7 @@ def test_killed_and_restarted_equals_never_killed(arena_here, monkeypatch):
 
 
 def test_a_trial_that_fails_says_why_and_the_study_goes_on(arena_here, monkeypatch):
-    plain, calls = searching.evaluate, []
+    plain, calls = working.evaluate, []
 
     def failing(*args):
         calls.append(1)
@@ -158,7 +159,7 @@ def test_a_trial_that_fails_says_why_and_the_study_goes_on(arena_here, monkeypat
             raise UserError("training diverged: try a smaller learning_rate.")
         return plain(*args)
 
-    monkeypatch.setattr(searching, "evaluate", failing)
+    monkeypatch.setattr(working, "evaluate", failing)
     study, lines = quietly(some_search(pruner="none"))
     assert [trial.state.name for trial in finished(study)] == ["COMPLETE", "FAIL", "FAIL", *["COMPLETE"] * 3]
     assert study.trials[1].user_attrs["reason"] == "MemoryError: not enough of it"
@@ -185,7 +186,7 @@ def test_nothing_is_begun_after_the_deadline(arena_here):
 def test_pruning_gives_up_what_is_behind_and_never_the_experiments_own(arena_here, monkeypatch):
     told = {0: 9.0}
     monkeypatch.setattr(
-        searching,
+        working,
         "evaluate",
         lambda experiment, cuts, folder, hear: hear(1, told.get(int(folder.name), 1.0)) or 1.0,
     )
@@ -198,6 +199,51 @@ def test_pruning_gives_up_what_is_behind_and_never_the_experiments_own(arena_her
     assert {trial.state.name for trial in finished(study)} == {"COMPLETE"}
 
 
+def test_the_own_setting_is_not_pruned_even_where_its_retry_comes_last(arena_here, monkeypatch):
+    calls = []
+
+    def first_interrupted(experiment, cuts, folder, hear):
+        calls.append(folder.name)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        loss = 9.0 if folder.name == "0" else 1.0
+        hear(1, loss)
+        return loss
+
+    monkeypatch.setattr(working, "evaluate", first_interrupted)
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(working, "retry", lambda *_: None)  # the one that was cut off is put back later
+        with pytest.raises(KeyboardInterrupt):
+            quietly(some_search(trials=11))
+    monkeypatch.setattr(working, "_refuse_hopeless", lambda _: None)
+    quietly(some_search(trials=11))
+    study = some_search(trials=11).open()
+    storage.retry(study, 0)
+    study, _ = quietly(some_search(trials=11))
+    assert own_of(study).value == 9.0
+    assert calls[-1] == "0"  # it goes on in the folder of the trial that was cut off
+
+
+def test_a_retry_keeps_what_its_forerunner_was_heard_to_say(arena_here, monkeypatch):
+    def cut_off(experiment, cuts, folder, hear):
+        hear(1, 1.5)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(working, "evaluate", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        quietly(some_search())
+    assert some_search().open().trials[1].intermediate_values == {1: 1.5}
+
+
+def test_a_database_that_is_lost_is_one_message(arena_here, monkeypatch):
+    def lost(study):
+        raise optuna.exceptions.StorageInternalError("gone\nSELECT something")
+
+    monkeypatch.setattr(working, "revive", lost)
+    with pytest.raises(UserError, match=r"^the study's database was lost \(gone\)\. The same command goes on\.$"):
+        quietly(some_search())
+
+
 def test_hyperband_prunes_too(arena_here, monkeypatch):
     def learning(experiment, cuts, folder, hear):
         loss = abs(np.log10(experiment.parameters["penalty"]) - 1)
@@ -205,7 +251,7 @@ def test_hyperband_prunes_too(arena_here, monkeypatch):
             hear(step, loss)
         return loss
 
-    monkeypatch.setattr(searching, "evaluate", learning)
+    monkeypatch.setattr(working, "evaluate", learning)
     study, _ = quietly(some_search(trials=40, pruner="hyperband"))
     states = [trial.state.name for trial in finished(study)]
     assert states.count("PRUNED") > 4
@@ -214,7 +260,7 @@ def test_hyperband_prunes_too(arena_here, monkeypatch):
 
 
 def test_hyperbands_brackets_share_no_seed(arena_here, monkeypatch):
-    monkeypatch.setattr(searching, "evaluate", lambda *args: args[3](1, 1.0) or 1.0)
+    monkeypatch.setattr(working, "evaluate", lambda *args: args[3](1, 1.0) or 1.0)
     study, _ = quietly(some_search(trials=10, pruner="hyperband"))
     assert len({tuple(trial.params.values()) for trial in study.trials}) == 10
 
@@ -241,7 +287,7 @@ def leave_behind(search, trial):
     """Finished folds of a trial, whose predictions are all alike."""
     place = search.folder / "trials" / "0"
     write_json(place / "trial.json", trial)
-    for cut in searching.cut_folds(search.inside, search.folds, lambda _: None):
+    for cut in working.cut_folds(search.inside, search.folds, lambda _: None):
         Predictions(cut.scored.id, np.full((len(cut.scored), 3), 1 / 3)).write(place / f"fold{cut.fold}.csv")
 
 
@@ -328,8 +374,8 @@ def test_workers_that_ask_at_one_moment_do_not_overshoot(arena_here, monkeypatch
     quietly(some_search(trials=5))
     study = some_search(trials=6).open()
     other = study.ask()
-    monkeypatch.setattr(searching, "is_open", lambda study, wanted: len(study.trials) < 7)
-    monkeypatch.setattr(searching, "running", lambda study: [])
+    monkeypatch.setattr(working, "is_open", lambda study, wanted: len(study.trials) < 7)
+    monkeypatch.setattr(working, "running", lambda study: [])
     study, lines = quietly(some_search(trials=6))
     assert study.trials[6].user_attrs["surplus"]
     assert not [line for line in lines if line.startswith("trial")]
@@ -348,7 +394,7 @@ def test_a_worker_waits_for_the_last_trials_of_others(arena_here, monkeypatch):
         if len(slept) == 3:
             study.tell(other, 1.0)
 
-    monkeypatch.setattr(searching.time, "sleep", sleep)
+    monkeypatch.setattr(working.time, "sleep", sleep)
     _, lines = quietly(some_search(trials=6))
     assert len(slept) == 3
     assert lines == ["All trials are taken; waiting for the last 1, which other workers are at."]
@@ -382,7 +428,7 @@ def test_a_worker_that_dies_before_its_first_sign_of_life_loses_no_trial(arena_h
 
 def test_a_worker_that_slept_too_long_gives_way(arena_here, monkeypatch):
     search = some_search(trials=2)
-    plain, calls = searching.evaluate, []
+    plain, calls = working.evaluate, []
 
     def sleepy(*args):
         calls.append(1)
@@ -392,7 +438,7 @@ def test_a_worker_that_slept_too_long_gives_way(arena_here, monkeypatch):
                 revive(search.open())  # as another worker would
         return plain(*args)
 
-    monkeypatch.setattr(searching, "evaluate", sleepy)
+    monkeypatch.setattr(working, "evaluate", sleepy)
     study, lines = quietly(search)
     assert "had been given up" in lines[0]
     assert len(finished(study)) == 2
@@ -564,7 +610,7 @@ def test_no_dead_trial_is_put_back_twice(arena_here):
 def test_a_trial_that_died_before_it_chose_takes_its_own_place_again(arena_here, monkeypatch):
     """Else the retry, which has a later number, would try what a later trial tries."""
     search = some_search(trials=5, pruner="none")
-    plain, calls = searching.ByPlace.infer_relative_search_space, []
+    plain, calls = sampling.ByPlace.infer_relative_search_space, []
 
     def interrupted(self, study, trial):
         calls.append(trial.number)
@@ -573,7 +619,7 @@ def test_a_trial_that_died_before_it_chose_takes_its_own_place_again(arena_here,
         return plain(self, study, trial)
 
     with monkeypatch.context() as patch:
-        patch.setattr(searching.ByPlace, "infer_relative_search_space", interrupted)
+        patch.setattr(sampling.ByPlace, "infer_relative_search_space", interrupted)
         with pytest.raises(KeyboardInterrupt):
             quietly(search)
         # Without a sign of life it is no trial of Optuna's dead.

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pairrank.config import experiment_files, load_experiment
+from pairrank.config import load_experiment
 from pairrank.errors import UserError
+from pairrank.experiment_files import experiment_files
 from pairrank.tuning.space import DIGITS, changed, read_space
 
 STRUCTURE = '[model]\nname = "structure"\n'

@@ -17,9 +17,9 @@ from pairrank.models.base import build
 from pairrank.predictions import read_predictions
 from pairrank.runs import start_run
 from pairrank.scoring import Difference
-from pairrank.tuning import search as searching
+from pairrank.tuning import worker as working
 from pairrank.tuning.pictures import PLOTS, draw_study
-from pairrank.tuning.search import best_of, settings_of, work
+from pairrank.tuning.search import best_of, settings_of
 from pairrank.tuning.storage import finished
 from pairrank.tuning.verdict import (
     chosen_run,
@@ -30,6 +30,7 @@ from pairrank.tuning.verdict import (
     write_record,
     write_tuned,
 )
+from pairrank.tuning.worker import work
 
 __all__ = ["arena_here", "call", "here"]
 
@@ -44,7 +45,7 @@ def searched(**changes):
 @pytest.fixture
 def lucky(monkeypatch):
     """A search in which trial 3 is the best and the experiment's own setting the second."""
-    monkeypatch.setattr(searching, "evaluate", lambda *args: {0: 1.05, 3: 1.01}.get(int(args[2].name), 1.1))
+    monkeypatch.setattr(working, "evaluate", lambda *args: {0: 1.05, 3: 1.01}.get(int(args[2].name), 1.1))
 
 
 def test_both_settings_meet_on_the_fold_that_neither_has_seen(arena_here, lucky):
@@ -87,7 +88,7 @@ def test_inputs_of_the_verdict_have_not_seen_the_untouched_winners(arena_here, l
 
 
 def test_where_nothing_is_better_nothing_is_trained(arena_here, monkeypatch):
-    monkeypatch.setattr(searching, "evaluate", lambda *args: 1.0 + (args[2].name != "0"))
+    monkeypatch.setattr(working, "evaluate", lambda *args: 1.0 + (args[2].name != "0"))
     search, study = searched()
     verdict = judge(search, study, lambda _: None)
     assert verdict.difference is None
@@ -99,7 +100,7 @@ def test_without_a_value_of_the_own_setting_reasons_are_told(arena_here, monkeyp
     def failing(*args):
         raise UserError("too large for this machine.")
 
-    monkeypatch.setattr(searching, "evaluate", failing)
+    monkeypatch.setattr(working, "evaluate", failing)
     search = some_search()
     for _ in range(2):  # the second call need not try again to know
         with pytest.raises(UserError, match=r"own setting has failed.*too large for this machine"):
@@ -300,6 +301,8 @@ def test_tuned_experiments_run_compare_and_are_scored_where_nobody_looked(arena_
     assert row["tuned_on"] == [0, 1, 2, 3]
     metrics = json.loads((run.folder / "metrics.json").read_text())
     assert metrics["log_loss"] == pytest.approx(expected)
+    hits = oof.proba[unseen].argmax(axis=1) == run.battles.labels[unseen]
+    assert metrics["accuracy"] == pytest.approx(hits.mean())
     # And so is what builds on it.
     write_experiment("above", 'inputs = ["small-tuned", "prior"]\n[model]\nname = "pool"')
     assert call("run", "above", "--data", "arena").code == 0

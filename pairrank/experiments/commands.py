@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from pairrank.config import RUN_FILE, experiment_files, load_experiment, read_about
+from pairrank.config import RUN_FILE, load_experiment
 from pairrank.crossval import cross_validate
 from pairrank.data_folder import table_in
 from pairrank.entries import Entry, entries_in, is_complete, publish, published_entries
 from pairrank.errors import UserError, unknown
+from pairrank.experiment_files import experiment_files, read_about
 from pairrank.experiments.console import say, show_board, show_count, show_repairs, show_table
 from pairrank.experiments.plan import in_order, tell_plan
 from pairrank.experiments.sources import find_source, home_of

@@ -13,29 +13,28 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from pairrank.config import load_experiment
-from pairrank.crossval import cross_validate
 from pairrank.errors import UserError
 from pairrank.experiments.console import say, show_table
 from pairrank.experiments.sources import find_source, home_of
 from pairrank.folds import name_folds, prompt_keys
 from pairrank.overrides import parse_change
-from pairrank.predictions import read_predictions
 from pairrank.runs import Run, start_run, tuned_on
-from pairrank.scoring import battle_losses, paired_difference
+from pairrank.scoring import paired_difference
 from pairrank.tuning.pictures import draw_study
 from pairrank.tuning.sampling import Pruner
-from pairrank.tuning.search import Search, best_of, settings_of, unseen, work
+from pairrank.tuning.search import Search, best_of, settings_of, with_nested_inputs
 from pairrank.tuning.storage import finished, retried, running, shown_url
 from pairrank.tuning.verdict import (
     chosen_run,
     importances_of,
     judge,
-    told_difference,
+    losses_in,
     tuned_file,
     withdraw_tuned,
     write_record,
     write_tuned,
 )
+from pairrank.tuning.worker import work
 
 SHOWN = 10
 """Trials of the final table."""
@@ -119,10 +118,10 @@ def plan(request: Request) -> tuple[Run, list[Search]]:
             raise UserError(f"fold {asked}: {run.experiment.name} has the folds 0 to {folds[-1]}.")
     if run.experiment.soft_targets:
         _ = run.train  # a teacher's file that has seen the untouched winners is refused here, before any trial
-    unseen = [fold for fold in folds if fold not in tuned_on(run.experiment)]
-    if not unseen:
+    left = [fold for fold in folds if fold not in tuned_on(run.experiment)]
+    if not left:
         raise UserError(f"{run.experiment.name}: earlier searches, of what it builds on too, have seen every fold.")
-    untouched = folds if request.nested else [unseen[-1] if request.untouched is None else request.untouched]
+    untouched = folds if request.nested else [left[-1] if request.untouched is None else request.untouched]
     there = set(run.member.tolist())
     searches = [
         Search(
@@ -217,7 +216,7 @@ def _show_verdict(search: Search, study: Study) -> None:
     )
     say(
         f"Fold {search.untouched}, which the search never saw ({verdict.battles:,} battles): "
-        f"{told_difference(verdict.difference)}, the 95 % interval of a paired bootstrap over prompts."
+        f"{verdict.difference}, the 95 % interval of a paired bootstrap over prompts."
     )
     if not verdict.holds:
         say("There the tuned setting is worse, and the interval lies wholly above 0: no experiment is written.")
@@ -233,15 +232,14 @@ def _show_verdict(search: Search, study: Study) -> None:
 
 def _show_trials(search: Search, study: Study) -> None:
     done = finished(study)
-    best = sorted(
-        (trial for trial in done if trial.state == TrialState.COMPLETE), key=lambda trial: trial.value or 0
-    )
+    complete = [trial for trial in done if trial.state == TrialState.COMPLETE]
+    best = sorted(complete, key=lambda trial: trial.value or 0)
     rows = [[str(trial.number), f"{trial.value:.4f}", _told_settings(trial)] for trial in best[:SHOWN]]
     show_table(f"The best trials of {search.name}", ["trial", "log loss", "setting"], rows, whole=["log loss"])
     pruned = sum(trial.state == TrialState.PRUNED for trial in done)
-    failed = [trial for trial in done if trial.state == TrialState.FAIL]
+    failed = len(done) - len(complete) - pruned
     say(
-        f"{len(done)} of {search.trials} trials: {len(best)} complete, {pruned} pruned, {len(failed)} failed; "
+        f"{len(done)} of {search.trials} trials: {len(best)} complete, {pruned} pruned, {failed} failed; "
         f"{retried(study)} were cut off and tried again."
     )
     if len(done) < search.trials:
@@ -265,17 +263,13 @@ def _show_nested(run: Run, searches: Sequence[Search], studies: Sequence[Study])
     own = run.experiment
     if own.inputs and not own.nested:
         # Compared with what is trained alike: the inputs of both are made anew inside each fold.
-        own = replace(unseen(own), overrides=(*own.overrides, "nested=true"))
+        own = replace(with_nested_inputs(own), overrides=(*own.overrides, "nested=true"))
         run = replace(run, experiment=own, folder=run.folder.parent / own.label)
     tuned = chosen_run(run, best, run.folder.parent)
-    losses = {}
-    for each in (run, tuned):
-        with searches[0].alone(say):
-            cross_validate(each, say=say)
-        told = read_predictions(each.folder / "oof.csv").align(run.battles.id)
-        losses[each.folder] = battle_losses(told.proba, run.battles.labels)
-    difference = paired_difference(losses[tuned.folder], losses[run.folder], prompt_keys(run.battles))
-    both = " and ".join(f"{each.experiment.label} {losses[each.folder].mean():.4f}" for each in (tuned, run))
+    with searches[0].alone(say):
+        ours, theirs = (losses_in(each, list(best), say) for each in (run, tuned))
+    difference = paired_difference(theirs, ours, prompt_keys(run.battles))
+    both = f"{tuned.experiment.label} {theirs.mean():.4f} and {run.experiment.label} {ours.mean():.4f}"
     say(f"All folds, each with the setting that a search among its training battles chose: {both}.")
-    say(f"Difference {told_difference(difference)}, the 95 % interval of a paired bootstrap over prompts.")
+    say(f"Difference {difference}, the 95 % interval of a paired bootstrap over prompts.")
     say(f"Written: {tuned.folder}. See it beside the others with: compare")

@@ -3,13 +3,15 @@
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from copy import deepcopy
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any
+
+from optuna.trial import Trial
 
 from pairrank.config import Experiment
 from pairrank.errors import UserError, gather, unknown
 from pairrank.models.base import from_mapping, model_class, parameters_of
+from pairrank.overrides import leaves, put
 
 Settings = dict[str, Any]
 """Values by dotted key, as `--set` takes them: {"training.learning_rate": 3e-5}."""
@@ -23,24 +25,6 @@ DIGITS = 4
 
 EXPECTED = "expected {low = …, high = …}, perhaps with log = true or step = …, or a list of choices."
 REMEDY = "README.md shows a [search] table."
-
-
-class Suggests(Protocol):
-    """What a space needs of an Optuna trial."""
-
-    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
-        """An integer."""
-        ...
-
-    def suggest_float(
-        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
-    ) -> float:
-        """A float."""
-        ...
-
-    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
-        """One of the choices."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -65,7 +49,7 @@ class Dimension:
         """Whether the parameters decided so far ask for this one."""
         return all(values.get(key) in wanted for key, wanted in self.when.items())
 
-    def suggest(self, trial: Suggests) -> Any:
+    def suggest(self, trial: Trial) -> Any:
         """A value, chosen by the trial."""
         if self.choices:
             named = {_name(choice): choice for choice in self.choices}
@@ -90,7 +74,7 @@ class Space:
 
     dimensions: tuple[Dimension, ...]
 
-    def suggest(self, trial: Suggests) -> Settings:
+    def suggest(self, trial: Trial) -> Settings:
         """A setting, chosen by the trial; a parameter that is not asked for keeps the experiment's value."""
         return self._decide(lambda dimension: dimension.suggest(trial))
 
@@ -100,7 +84,8 @@ class Space:
 
     def begin(self) -> Settings:
         """The experiment's own setting, as an Optuna trial can be given it."""
-        return {d.key: _name(d.own) if d.choices else d.own for d in self.dimensions if d.key in self.own()}
+        own = self.own()
+        return {d.key: _name(d.own) if d.choices else d.own for d in self.dimensions if d.key in own}
 
     def describe(self) -> str:
         """Text that changes with anything that makes this space, but for the values it begins at."""
@@ -120,13 +105,9 @@ class Space:
 
 def changed(experiment: Experiment, settings: Settings) -> Experiment:
     """The experiment with other values of some parameters; raises UserError where the model does not take them."""
-    parameters = deepcopy(experiment.parameters)
+    parameters = dict(experiment.parameters)
     for key, value in settings.items():
-        *tables, last = key.split(".")
-        inner = parameters
-        for table in tables:
-            inner = inner[table]
-        inner[last] = value
+        put(parameters, key, value)
     model = from_mapping(model_class(experiment.model), parameters, f"model {experiment.model!r}")
     return replace(experiment, parameters=parameters_of(model))
 
@@ -139,7 +120,7 @@ def read_space(experiment: Experiment) -> Space:
             f"{place}: there is none, so nothing to tune. Say in its file what may change, for instance\n"
             "  [search]\n  penalty = {low = 1.0, high = 1000.0, log = true}"
         )
-    own = dict(_leaves(experiment.parameters))
+    own = dict(leaves(experiment.parameters))
     complaints: list[str] = []
     found: list[Dimension] = []
     for key, entry in _entries(experiment.search):
@@ -158,15 +139,6 @@ def read_space(experiment: Experiment) -> Space:
     if complaints:
         raise gather(place, complaints, REMEDY)
     return Space(tuple(found))
-
-
-def _leaves(parameters: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
-    """Every parameter with its dotted key."""
-    for key, value in parameters.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{before}{key}.")
-        else:
-            yield before + key, value
 
 
 def _entries(table: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:

@@ -140,12 +140,10 @@ def _lock_before_reading(engine: Engine) -> None:
 
 def _refuse_other(study: Study, url: str, binding: Mapping[str, str]) -> None:
     """Raise UserError if the study is of anything else than `binding`."""
-    kept = study.user_attrs.get(BINDING)
     for _ in range(10):
-        if kept is not None:
+        if (kept := study.user_attrs.get(BINDING)) is not None:
             break
         time.sleep(0.5)  # another worker is making it
-        kept = study.user_attrs.get(BINDING)
     if kept is None:
         raise UserError(
             f"--storage {shown_url(url)}: the study {study.study_name!r} in it was not made by `tune`, or only "
@@ -216,7 +214,7 @@ def place_of(study: Study, number: int) -> int:
 
 def first_of(study: Study, number: int) -> int:
     """The number of the trial that this one goes on for; its own where there is none."""
-    return _first(_trial(study, number))
+    return _first(trial_of(study, number))
 
 
 def _first(trial: FrozenTrial) -> int:
@@ -236,14 +234,15 @@ def _tried_again(trials: Sequence[FrozenTrial]) -> set[int]:
         return {number for trial in trials for number in RetryHeartbeatStaleTrialCallback.retry_history(trial)}
 
 
-def _trial(study: Study, number: int) -> FrozenTrial:
+def trial_of(study: Study, number: int) -> FrozenTrial:
+    """The trial of this number, to be looked at and not changed."""
     return next(trial for trial in study.get_trials(deepcopy=False) if trial.number == number)
 
 
 def retry(study: Study, number: int) -> None:
     """Put a trial that was cut off back into the queue."""
     with quiet_optuna():
-        _again(None)(study, deepcopy(_trial(study, number)))
+        _again(None)(study, deepcopy(trial_of(study, number)))
 
 
 def _again(most: int | None) -> RetryHeartbeatStaleTrialCallback:

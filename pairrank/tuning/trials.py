@@ -12,6 +12,7 @@ from pairrank.battles import Battles
 from pairrank.config import Experiment
 from pairrank.crossval import Say, cross_validate, training_battles
 from pairrank.errors import UserError
+from pairrank.models.base import model_class
 from pairrank.predictions import Predictions
 from pairrank.run_folder import read_kept
 from pairrank.runs import Run
@@ -54,7 +55,7 @@ def evaluate(experiment: Experiment, cuts: Sequence[Cut], folder: Path, hear: He
             kept = Predictions(cut.scored.id, _proba(experiment, cut, folder, hear if i == 0 else None))
             kept.write(file)
         losses.append(battle_losses(kept.proba, cut.scored.labels))
-        if i == 0 and not _learns_in_steps(experiment):
+        if i == 0 and not learns_in(experiment):
             hear(1, float(losses[0].mean()))
     value = float(np.concatenate(losses).mean())
     if not math.isfinite(value):
@@ -67,7 +68,7 @@ def _proba(experiment: Experiment, cut: Cut, folder: Path, hear: Hear | None) ->
     model: Any = experiment.build()
     place = folder / f"fold{cut.fold}"
     place.mkdir(parents=True, exist_ok=True)
-    if hear is not None and _learns_in_steps(experiment):
+    if hear is not None and learns_in(experiment):
         model.fit(cut.seen, place, watch=Watch(cut.scored, hear))
     else:
         model.fit(cut.seen, place)
@@ -77,11 +78,7 @@ def _proba(experiment: Experiment, cut: Cut, folder: Path, hear: Hear | None) ->
     return proba
 
 
-def _learns_in_steps(experiment: Experiment) -> bool:
-    return step_name(experiment) != ""
-
-
-def step_name(experiment: Experiment) -> str:
-    """What a step of this model is, in the plural; "" for one that learns in one go."""
-    name: str = getattr(experiment.build(), "learns_in", "")
+def learns_in(experiment: Experiment) -> str:
+    """What a step of the experiment's model is, in the plural; "" for one that learns in one go."""
+    name: str = getattr(model_class(experiment.model), "learns_in", "")
     return name

@@ -2,12 +2,13 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tomli_w
 from optuna.importance import get_param_importances
 from optuna.study import Study
@@ -19,10 +20,10 @@ from pairrank.errors import UserError
 from pairrank.files import write_json, write_text
 from pairrank.folds import name_folds, prompt_keys
 from pairrank.models.base import build, parameters_of
-from pairrank.predictions import read_predictions
+from pairrank.predictions import Proba, read_predictions
 from pairrank.runs import Run
 from pairrank.scoring import Difference, battle_losses, paired_difference
-from pairrank.tuning.search import Search, best_of, own_of, settings_of, unseen
+from pairrank.tuning.search import Search, best_of, own_of, settings_of, with_nested_inputs
 from pairrank.tuning.space import changed
 from pairrank.tuning.storage import REASON, SETTINGS, finished, quiet_optuna, retried
 
@@ -37,7 +38,7 @@ class Verdict:
     best: FrozenTrial
     own: FrozenTrial
     experiment: Experiment
-    """With the best setting, marked with the folds it was tuned on."""
+    """With the best setting, marked with the folds it was tuned on where that is not its own."""
     difference: Difference | None
     """Tuned minus own setting on the untouched fold; None where the own setting is the best."""
     battles: int
@@ -60,19 +61,27 @@ def judge(search: Search, study: Study, say: Say) -> Verdict:
         reasons = Counter(trial.user_attrs.get(REASON, "its worker died") for trial in failed)
         listed = "".join(f"\n  - {count} times: {reason}" for reason, count in reasons.most_common(5))
         raise UserError(f"the experiment's own setting has no value, so there is nothing to compare with.{listed}")
-    tuned = tuned_experiment(search, best)
     scored = search.run.battles.take(search.run.member == search.untouched)
     if (best.value or 0.0) >= (own.value or 0.0):
-        return Verdict(own, own, tuned, None, len(scored))
+        return Verdict(own, own, search.run.experiment, None, len(scored))
+    tuned = tuned_experiment(search, best)
     with search.alone(say):
-        losses = {}
-        for name, experiment in (("tuned", tuned), ("own", search.run.experiment)):
-            run = replace(search.run, experiment=unseen(experiment), folder=search.folder / name)
-            cross_validate(run, [search.untouched], say)
-            told = read_predictions(run.folder / f"fold{search.untouched}" / "oof.csv")
-            losses[name] = battle_losses(told.align(scored.id).proba, scored.labels)
-    difference = paired_difference(losses["tuned"], losses["own"], prompt_keys(scored))
-    return Verdict(best, own, tuned, difference, len(scored))
+        ours, theirs = (
+            losses_in(
+                replace(search.run, experiment=with_nested_inputs(each), folder=search.folder / name),
+                [search.untouched],
+                say,
+            )
+            for name, each in (("own", search.run.experiment), ("tuned", tuned))
+        )
+    return Verdict(best, own, tuned, paired_difference(theirs, ours, prompt_keys(scored)), len(scored))
+
+
+def losses_in(run: Run, folds: Sequence[int], say: Say) -> Proba:
+    """(n,) losses of a run on the battles of these folds, out of fold; what is finished is used again."""
+    cross_validate(run, folds, say)
+    scored = run.battles.take(np.isin(run.member, folds))
+    return battle_losses(read_predictions(run.folder / "oof.csv").align(scored.id).proba, scored.labels)
 
 
 def tuned_experiment(search: Search, best: FrozenTrial) -> Experiment:
@@ -81,7 +90,7 @@ def tuned_experiment(search: Search, best: FrozenTrial) -> Experiment:
     seen = sorted(set(search.run.member.tolist()) - {search.untouched} | set(own.tuned_on))
     about = f"{own.name} with a setting that `tune` found on {name_folds(seen)}: only the others can score it."
     return replace(
-        changed(own, dict(settings_of(best))),
+        changed(own, settings_of(best)),
         name=f"{own.name}-tuned",
         about=about,
         tuned_on=tuple(seen),
@@ -92,8 +101,8 @@ def tuned_experiment(search: Search, best: FrozenTrial) -> Experiment:
 
 def chosen_run(run: Run, best: Mapping[int, FrozenTrial], home: Path) -> Run:
     """The run in which every fold has the setting that a search inside its own training battles has chosen."""
-    chosen = {fold: changed(run.experiment, dict(settings_of(trial))).parameters for fold, trial in best.items()}
-    experiment = replace(unseen(run.experiment), overrides=(*run.experiment.overrides, "tuned=nested"))
+    chosen = {fold: changed(run.experiment, settings_of(trial)).parameters for fold, trial in best.items()}
+    experiment = replace(with_nested_inputs(run.experiment), overrides=(*run.experiment.overrides, "tuned=nested"))
     return replace(run, experiment=experiment, folder=home / experiment.label, chosen=chosen)
 
 
@@ -130,7 +139,6 @@ def _is_of(search: Search, file: Path) -> bool:
 def write_tuned(search: Search, study: Study, verdict: Verdict) -> Path:
     """Write the tuned experiment, with how it was found."""
     file = tuned_file(search)
-    assert verdict.difference is not None  # noqa: S101  # `holds` says so
     done = finished(study)
     states = Counter(trial.state for trial in done)
     seconds = sum(trial.duration.total_seconds() for trial in done if trial.duration)
@@ -141,17 +149,12 @@ def write_tuned(search: Search, study: Study, verdict: Verdict) -> Path:
         f"On {name_folds(search.folds)} of {own.folds}: {verdict.best.value:.4f}, with {own.label}'s own setting "
         f"{verdict.own.value:.4f}.",
         f"On fold {search.untouched}, which the search never saw ({verdict.battles:,} battles): "
-        f"{told_difference(verdict.difference)} (95 %, paired).",
+        f"{verdict.difference} (95 %, paired).",
         _mark(search),
     ]
     table = re.sub(r"\[\n((?: +[^\[\]\n]*,\n)+) *\]", _on_one_line, tomli_w.dumps(_file_table(verdict.experiment)))
     write_text(file, "".join(f"# {line}\n" for line in comment) + table)
     return file
-
-
-def told_difference(difference: Difference) -> str:
-    """A difference with its interval."""
-    return f"{difference.mean:+.4f} [{difference.low:+.4f}, {difference.high:+.4f}]"
 
 
 def write_record(search: Search, study: Study, verdict: Verdict, importances: Mapping[str, float]) -> Path:
@@ -194,19 +197,17 @@ def importances_of(study: Study) -> dict[str, float]:
 
 def _file_table(experiment: Experiment) -> dict[str, Any]:
     """An experiment as its file has it: only what differs from the defaults."""
-    table = {key: value for key, value in experiment.resolved().items() if value}
-    for key in ("name", "overrides", "submittable"):
-        table.pop(key, None)
+    resolved = experiment.resolved()
+    keys = ("about", "tuned_on", "inputs", "extra", "soft_targets", "teacher", "seconds")
+    table = {key: resolved[key] for key in keys if resolved[key]}
     if not experiment.submittable:
         table["submittable"] = False
-    split = {key: getattr(experiment, key) for key in ("folds", "salt", "nested")}
-    table["split"] = {key: value for key, value in split.items() if value != getattr(Split(), key)}
     defaults = parameters_of(build(experiment.model))
     table["model"] = {"name": experiment.model, **_differing(experiment.parameters, defaults)}
-    order = ("about", "tuned_on", "submittable", "inputs", "extra", "soft_targets", "teacher", "seconds")
-    return {
-        key: table[key] for key in (*order, "model", "split") if key in table and table[key] not in ({}, [], "")
-    }
+    # How many battles were looked at is of the search, not of what it found.
+    if split := _differing(resolved["split"] | {"limit": 0}, asdict(Split())):
+        table["split"] = split
+    return table
 
 
 def _on_one_line(items: re.Match[str]) -> str:
