@@ -18,7 +18,9 @@ from pairrank.turns import SURROGATE, join_turns, parse_turns, repair_text
 SUFFIXES = (".csv", ".csv.gz", ".parquet")
 COLUMNS = ("id", *MODELS, *TEXTS, *WINNERS)
 REMEDY = "`Dataset/README.md` describes the format."
-Damage = Literal["raise", "repair"]
+UNCLEAR = -1
+"""The winner of a row whose three columns are not a single 1 and two 0; no `Battles` leave this module with one."""
+Damage = Literal["raise", "repair", "drop"]
 
 
 class Table(NamedTuple):
@@ -53,12 +55,15 @@ def read_battles(path: str | Path, damage: Damage = "raise") -> Battles:
     return replace(battles, repairs=tuple(complaints))
 
 
-def stream_battles(path: str | Path, rows: int = 2_000) -> Iterator[Battles]:
-    """The battles to predict of a file of any size, `rows` at a time, repaired; of those passed only ids are kept.
+def stream_battles(
+    path: str | Path, rows: int = 2_000, damage: Literal["repair", "drop"] = "repair"
+) -> Iterator[Battles]:
+    """The battles of a file of any size, `rows` at a time, repaired; of those passed only ids are kept.
 
+    Where any winner of a part is unclear, all of it goes without, or, with "drop", that battle is left out.
     There is at least one part; a part holds less than `rows` where ids were repeated, and perhaps nothing.
     """
-    for part, complaints in _parse_file(Path(path), "repair", rows):
+    for part, complaints in _parse_file(Path(path), damage, rows):
         yield replace(part, repairs=tuple(complaints))
 
 
@@ -93,6 +98,11 @@ def _parse_file(path: Path, damage: Damage, rows: int) -> Iterator[tuple[Battles
                     f"id {name}: stands again in row {first_row + row}, expected once; the first counts"
                 )
             passed.add(name)
+        if battles.winner is not None and (battles.winner == UNCLEAR).any():
+            if damage == "drop":
+                fresh &= battles.winner != UNCLEAR
+            else:
+                battles = replace(battles, winner=None)  # a repaired winner would be an invented one
         yield battles if fresh.all() else battles.take(fresh), table.complaints + complaints
         first_row += len(battles)
 
@@ -190,8 +200,8 @@ def _parse(cells: dict[str, Sequence[Any]], first_row: int) -> tuple[Battles, li
     return Battles(id=object_array(ids), **columns), complaints
 
 
-def _winners(cells: list[list[str]], ids: list[str]) -> tuple[npt.NDArray[np.int64] | None, list[str]]:
-    """(n,) winners, None if any is unknown, and a complaint for each row where not exactly one of three is 1."""
+def _winners(cells: list[list[str]], ids: list[str]) -> tuple[npt.NDArray[np.int64], list[str]]:
+    """(n,) winners, and a complaint for each row that is `UNCLEAR`: not exactly one of three is 1."""
     rows = np.array([[_flag(cell) for cell in column] for column in cells], dtype=np.int64).T
     unsound = (rows < 0).any(axis=1) | (rows.sum(axis=1) != 1)
     complaints = [
@@ -199,8 +209,7 @@ def _winners(cells: list[list[str]], ids: list[str]) -> tuple[npt.NDArray[np.int
         "expected a single 1 and two 0"
         for row in np.flatnonzero(unsound)
     ]
-    # A repaired winner would be an invented one.
-    return None if complaints else rows.argmax(axis=1), complaints
+    return np.where(unsound, UNCLEAR, rows.argmax(axis=1)), complaints
 
 
 def _flag(cell: str) -> int:
