@@ -38,6 +38,7 @@ from pairrank.run_folder import (
 from pairrank.runs import Run, all_inputs, input_hashes, is_ready, told_by, tuned_on, with_inputs
 from pairrank.scoring import accuracy, flip_rate, log_loss, swap_gap
 from pairrank.summary import plain, summarise
+from pairrank.tracking import tracked, untracked
 
 SWAPPED = 200
 """Battles of a fold that are predicted in both orders to measure swap gap and flip rate."""
@@ -47,6 +48,9 @@ NOT_NESTED = (
     "either way: [split] nested = true makes them anew inside each fold."
 )
 """What a reader of such a number must know."""
+
+TRACKED = ("log_loss", "training_seconds", "predict_seconds", "swap_gap", "flip_rate", "peak_memory_mb")
+"""What of fold.json goes to a tracker, where one is in use."""
 
 SCORES = {"log_loss": log_loss, "accuracy": accuracy}
 
@@ -76,8 +80,10 @@ def cross_validate(run: Run, folds: Sequence[int] | None = None, say: Say = lamb
     else:
         write_text(run.folder / RUN_FILE, experiment.to_toml())
     (run.folder / "test.csv").unlink(missing_ok=True)
-    for fold in folds if folds is not None else range(experiment.folds):
+    trained = [
         _fold(run, fold, {"identity": identity, "data": data}, say)
+        for fold in (folds if folds is not None else range(experiment.folds))
+    ]
     done = finished_folds(run.folder, experiment.folds, identity)
     rows = np.isin(member, list(done))
     if not rows.any():
@@ -87,7 +93,8 @@ def cross_validate(run: Run, folds: Sequence[int] | None = None, say: Say = lamb
     whole = Predictions(ids, np.concatenate([part.proba for part in parts])).align(train.id[rows])
     whole.write(run.folder / "oof.csv")
     _write_test(run, list(done))
-    _write_history(run, done)
+    history = _history(done)
+    _write_history(run, history)
     metrics = {
         "label": experiment.label,
         "experiment": experiment.resolved(),
@@ -95,12 +102,17 @@ def cross_validate(run: Run, folds: Sequence[int] | None = None, say: Say = lamb
         "inputs": input_hashes(run.inputs),
         "folds": sorted(done),
         **({"chosen": run.chosen} if run.chosen else {}),
+        **({"history": history} if history else {}),
         **_scores(run, whole, rows),
         **_with_inputs_cost(run, summarise(list(done.values()))),
         "identity": identity,
         "predictions": predictions_hash(whole),
     }
     write_json(run.folder / "metrics.json", metrics)
+    if any(trained):
+        place = f"{experiment.label}, all folds"
+        with tracked(place, experiment.resolved(), run.folder.parent / "tensorboard") as log:
+            log({name: metrics[name] for name in (*SCORES, "training_seconds")})
     return metrics
 
 
@@ -125,8 +137,8 @@ def _with_inputs_cost(run: Run, summary: dict[str, Any]) -> dict[str, Any]:
     return summary | whole | {"alone": alone, "battles_per_second": None}
 
 
-def _fold(run: Run, fold: int, start: dict[str, Any], say: Say) -> None:
-    """Train, predict and save one fold, or as much of that as is not done yet."""
+def _fold(run: Run, fold: int, start: dict[str, Any], say: Say) -> bool:
+    """Train, predict and save one fold, or as much of that as is not done yet; whether anything was trained."""
     folder, test, kept_test = run.folder / f"fold{fold}", run.test, test_file(run.folder, fold)
     place = f"{run.experiment.label}, fold {fold}"
     scored = run.train.take(run.member == fold)
@@ -135,11 +147,11 @@ def _fold(run: Run, fold: int, start: dict[str, Any], say: Say) -> None:
     if done and done["identity"] == start["identity"] and read_kept(folder / "oof.csv", scored.id):
         if test is None or (done["test_hash"] == test_hash and read_kept(kept_test, test.id)):
             say(f"{place}: finished before, used again{_score(done)}")
-            return
+            return False
         say(f"{place}: finished before; predicting the new test battles")
         _predict_test(run, fold, load_model(folder))
         write_json(folder / "fold.json", done | {"test_hash": test_hash})
-        return
+        return False
     if len(scored) == len(run.train):
         raise UserError(f"{place}: all {len(scored):,} battles are in this fold, so there is none to learn from.")
     started = read_json(folder / "started.json")
@@ -150,11 +162,23 @@ def _fold(run: Run, fold: int, start: dict[str, Any], say: Say) -> None:
             shutil.rmtree(folder)
         kept_test.unlink(missing_ok=True)
         write_json(folder / "started.json", start)
+    with tracked(place, run.experiment.resolved(), run.folder.parent / "tensorboard") as log:
+        result = _train_fold(run, fold, scored, start, say)
+        log({name: result[name] for name in TRACKED})
+    say(f"{place}: {len(scored):,} battles, {result['training_seconds']:.0f} s{_score(result)}")
+    for warning in result["report"].get("warnings", []):
+        say(f"{place}: {warning}")
+    return True
+
+
+def _train_fold(run: Run, fold: int, scored: Battles, start: dict[str, Any], say: Say) -> dict[str, Any]:
+    """Train a fold's model, predict with it and save both; returns fold.json."""
+    folder = run.folder / f"fold{fold}"
     restart_peak_memory()
     # What is made anew inside the fold is part of the price.
     begun = time.perf_counter()
     seen, drawn = training_battles(run, fold, say)
-    say(f"{place}: training on {len(seen):,} battles")
+    say(f"{run.experiment.label}, fold {fold}: training on {len(seen):,} battles")
     model = run.build(fold)
     model.fit(seen, folder)
     trained = time.perf_counter()
@@ -170,7 +194,7 @@ def _fold(run: Run, fold: int, start: dict[str, Any], say: Say) -> None:
     save_model(model, folder)
     result = {
         "identity": start["identity"],
-        "test_hash": test_hash,
+        "test_hash": run.test_hash,
         "battles": len(scored),
         "log_loss": log_loss(proba, scored.labels) if len(scored) else None,
         "training_seconds": trained - begun,
@@ -187,9 +211,7 @@ def _fold(run: Run, fold: int, start: dict[str, Any], say: Say) -> None:
     write_json(folder / "fold.json", result)
     # Only now: a run that is killed while it predicts need not train again.
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-    say(f"{place}: {len(scored):,} battles, {trained - begun:.0f} s{_score(result)}")
-    for warning in report.get("warnings", []):
-        say(f"{place}: {warning}")
+    return result
 
 
 def training_battles(run: Run, fold: int, say: Say) -> tuple[Battles, list[Drawn]]:
@@ -219,8 +241,9 @@ def _inside(run: Run, fold: int, name: str, say: Say) -> Run:
             shutil.rmtree(each.folder)
     say(f"{run.experiment.label}, fold {fold}: making {name} anew, inside the training battles")
     # Always asked: unlike an input beside the run, it is no one's run, and must be of this code and these battles.
-    for each in (*all_inputs(inner), inner):
-        cross_validate(each, sorted(set(each.member.tolist())), lambda text: say(f"  {text}"))
+    with untracked():
+        for each in (*all_inputs(inner), inner):
+            cross_validate(each, sorted(set(each.member.tolist())), lambda text: say(f"  {text}"))
     return inner
 
 
@@ -263,10 +286,14 @@ def _write_test(run: Run, folds: Sequence[int]) -> None:
         kept.unlink(missing_ok=True)
 
 
-def _write_history(run: Run, folds: dict[int, dict[str, Any]]) -> None:
-    """history.csv and its curves, for models that are trained epoch by epoch."""
+def _history(folds: dict[int, dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row an epoch of each fold, of models that are trained epoch by epoch."""
+    return [{"Fold": fold, **row} for fold, done in folds.items() for row in done["report"].get("history", [])]
+
+
+def _write_history(run: Run, rows: list[dict[str, Any]]) -> None:
+    """history.csv and its curves, where there are rows for them."""
     files = run.folder / "history.csv", run.folder / "curves.png"
-    rows = [{"Fold": fold, **row} for fold, done in folds.items() for row in done["report"].get("history", [])]
     if not rows:
         for file in files:
             file.unlink(missing_ok=True)

@@ -7,16 +7,17 @@ from pairrank.battles import Battles
 from pairrank.turns import Turns
 
 LANGUAGES = (
-    "ar bg bn ca cs da de el en es et fa fi fr he hi hr hu id it ja ko lt lv mk ms nl no pl pt ro ru sk sl sr sv ta "
-    "te th tl tr uk ur vi zh"
-).split()
+    *("ar", "bg", "bn", "ca", "cs", "da", "de", "el", "en", "es", "et", "fa", "fi", "fr", "he", "hi", "hr", "hu"),
+    *("id", "it", "ja", "ko", "lt", "lv", "mk", "ms", "nl", "no", "pl", "pt", "ro", "ru", "sk", "sl", "sr", "sv"),
+    *("ta", "te", "th", "tl", "tr", "uk", "ur", "vi", "zh"),
+)
 """ISO 639-1 codes that are told apart. Of rarer ones a short English text is taken for too often."""
 
 UNKNOWN = "?"
 """Of a conversation without letters."""
 
 PROMPT, ANSWER = 600, 200
-"""Characters that are looked at: a short prompt alone ("test") is anyone's guess, and the answers follow its language."""
+"""Characters looked at: a short prompt alone ("test") is anyone's guess, and answers mostly follow its language."""
 
 
 def languages_of(battles: Battles) -> list[str]:

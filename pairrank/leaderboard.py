@@ -82,7 +82,7 @@ def build_leaderboard(
     truth: Predictions | None = None,
 ) -> Leaderboard:
     """Score all entries on the battles with winners; raises UserError for a foreign id or an unknown reference."""
-    entries = [_untouched(entry, battles) for entry in entries]
+    entries = [untouched(entry, battles) for entry in entries]
     unscored = tuple(entry.label for entry in entries if _tuned_on(entry) and not len(entry.predictions))
     entries = [entry for entry in entries if entry.label not in unscored]
     labels = Counter(entry.label for entry in entries)
@@ -110,7 +110,7 @@ def build_leaderboard(
     )
 
 
-def _untouched(entry: Entry, battles: Battles) -> Entry:
+def untouched(entry: Entry, battles: Battles) -> Entry:
     """The entry on those battles alone whose fold no search for its setting has seen."""
     seen = _tuned_on(entry)
     if not seen:

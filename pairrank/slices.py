@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -64,7 +65,10 @@ class Bias:
 
 
 def slices_of(survey: Survey, proba: Proba, window: tuple[str, Rows] | None = None) -> list[Slice]:
-    """Every slice with a battle in it; `window` says of each battle whether it was cut to fit, and in which window."""
+    """Every slice with a battle in it; `window` names one and the battles that are longer.
+
+    All but "said P(tie)" look at the battles alone.
+    """
     ratio = length_ratio(survey)
     much, somewhat = np.log(MUCH), np.log(SOMEWHAT)
     prompts = survey.chars[:, 0]
@@ -72,33 +76,35 @@ def slices_of(survey: Survey, proba: Proba, window: tuple[str, Rows] | None = No
     tie = normalise(proba)[:, Winner.TIE]
     low, high = np.quantile(tie, [1 / 3, 2 / 3])
     named: dict[str, dict[str, Rows]] = {
-        "length difference": {
-            f"A {MUCH:g} times as long, or more": ratio >= much,
-            f"A {SOMEWHAT:g} to {MUCH:g} times as long": (ratio >= somewhat) & (ratio < much),
+        "answer length": {
+            f"A ≥ {MUCH:g}× as long": ratio >= much,
+            f"A {SOMEWHAT:g}–{MUCH:g}× as long": (ratio >= somewhat) & (ratio < much),
             "about equal": np.abs(ratio) < somewhat,
-            f"B {SOMEWHAT:g} to {MUCH:g} times as long": (ratio <= -somewhat) & (ratio > -much),
-            f"B {MUCH:g} times as long, or more": ratio <= -much,
+            f"B {SOMEWHAT:g}–{MUCH:g}× as long": (ratio <= -somewhat) & (ratio > -much),
+            f"B ≥ {MUCH:g}× as long": ratio <= -much,
         },
         "prompt length": {
-            f"{edge:,} to {following - 1:,} characters": (prompts >= edge) & (prompts < following)
-            for edge, following in zip(edges, edges[1:], strict=False)
+            f"{edge:,}–{following - 1:,} characters": (prompts >= edge) & (prompts < following)
+            for edge, following in pairwise(edges)
         }
-        | {f"{edges[-1]:,} characters or more": prompts >= edges[-1]},
-        "turns": {"1": survey.turns <= 1, "2": survey.turns == 2, "3 or more": survey.turns >= 3},
+        | {f"{edges[-1]:,}+ characters": prompts >= edges[-1]},
+        "turns": {"1": survey.turns <= 1, "2": survey.turns == 2, "3+": survey.turns >= 3},
         "language": _common(survey.language.tolist(), other="other"),
         "code": {"with code": survey.code, "without": ~survey.code},
-        "window": {} if window is None else {f"cut to {window[0]}": window[1], f"fits {window[0]}": ~window[1]},
-        "tie as predicted": {
-            f"P(tie) below {low:.2f}": tie < low,
-            f"P(tie) {low:.2f} to {high:.2f}": (tie >= low) & (tie <= high),
-            f"P(tie) above {high:.2f}": tie > high,
+        "window": {} if window is None else {f"over {window[0]}": window[1], f"within {window[0]}": ~window[1]},
+        "said P(tie)": {
+            f"below {low:.2f}": tie < low,
+            f"{low:.2f} to {high:.2f}": (tie >= low) & (tie <= high),
+            f"above {high:.2f}": tie > high,
         },
         "models": dict(list(_common(_pairs(survey), other="").items())[:MOST_PAIRS]),
     }
     return [Slice(by, name, rows) for by, some in named.items() for name, rows in some.items() if rows.any()]
 
 
-def score_slices(slices: Sequence[Slice], proba: Proba, winner: Labels, keys: npt.NDArray[np.uint64]) -> list[SliceScore]:
+def score_slices(
+    slices: Sequence[Slice], proba: Proba, winner: Labels, keys: npt.NDArray[np.uint64]
+) -> list[SliceScore]:
     """How (n, 3) probabilities did on each slice of n battles."""
     losses, sure = battle_losses(proba, winner), normalise(proba)
     return [
@@ -114,7 +120,7 @@ def score_slices(slices: Sequence[Slice], proba: Proba, winner: Labels, keys: np
 
 
 def biases(survey: Survey, proba: Proba, winner: Labels) -> list[Bias]:
-    """Does the model favour the first answer, or the longer one, more than the voters did?"""
+    """Whether the model favours the first answer, or the longer one, more than the voters did."""
     ratio = length_ratio(survey)
     sides = {
         "first answer (A)": np.ones(len(winner)),
@@ -140,7 +146,7 @@ def length_ratio(survey: Survey) -> npt.NDArray[np.float64]:
 
 
 def _common(names: Sequence[str], other: str) -> dict[str, Rows]:
-    """Rows of each name that occurs often, the commonest first; those of all others together, if they have a name."""
+    """Rows of each name that occurs often, the commonest first; of all others under `other`, unless that is ""."""
     counted = Counter(filter(None, names))
     often = [name for name, count in sorted(counted.items(), key=lambda c: (-c[1], c[0])) if count >= SMALLEST]
     array = np.array(names, dtype=object)

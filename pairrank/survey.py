@@ -119,7 +119,8 @@ def survey_file(path: str | Path, shown: int = SHOWN, count: Count = lambda _: N
     Damaged battles are repaired and complained of, as for a test file: looking at a file must not need a sound one.
     `count` hears how many battles have been read. Raises UserError where the file cannot be read at all.
     """
-    parts, complaints = [], []
+    parts: list[Survey] = []
+    complaints: list[str] = []
     kept = Kept(shown)
     read = 0
     for battles in stream_battles(path, damage="drop"):

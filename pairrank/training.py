@@ -24,6 +24,7 @@ from pairrank.predictions import Proba
 from pairrank.recipe import Recipe, parameter_groups, targets_of
 from pairrank.scoring import log_loss
 from pairrank.terminal import quiet_transformers, shows_progress
+from pairrank.tracking import PROJECT, run_name, tracker
 from pairrank.watch import Hear, Watch
 
 
@@ -195,7 +196,9 @@ def fine_tune(
         load_best_model_at_end=watched and recipe.keep_best,
         metric_for_best_model="log_loss",
         greater_is_better=False,
-        report_to="none",
+        report_to=tracker() or "none",
+        run_name=run_name(),
+        project=PROJECT,
         seed=seed,
         disable_tqdm=not shows_progress(),
         dataloader_pin_memory=torch.cuda.is_available(),

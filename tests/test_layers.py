@@ -12,8 +12,8 @@ PACKAGE = ROOT / "pairrank"
 FLOORS = [
     {"errors", "terminal", "memory"},
     {"files", "turns", "overrides"},
-    {"battles", "composing"},
-    {"battle_files", "predictions", "watch"},
+    {"battles", "composing", "tracking"},
+    {"battle_files", "predictions", "watch", "languages"},
     {"folds", "scoring", "text", "features", "ratings", "simulate", "data_folder", "provenance", "curves"},
     {
         "devices",
@@ -27,8 +27,8 @@ FLOORS = [
         "vector_cache",
         "fetching",
     },
-    {"recipe", "inference", "heads", "trees", "guessing"},
-    {"static_encoder", "identity_columns"},
+    {"survey", "recipe", "inference", "heads", "trees", "guessing"},
+    {"slices", "static_encoder", "identity_columns"},
     {"encoders"},
     {"training", "text_encoder"},
     {"embedding"},

@@ -11,6 +11,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from pairrank.tracking import Tracker, track_with
+
 
 class Pruner(StrEnum):
     """The values of `tune --pruner`."""
@@ -61,6 +63,13 @@ NoCache = Annotated[
         "--no-cache", help="Encode every text anew: neither read nor write the vectors kept by `frozen` models."
     ),
 ]
+Reference = Annotated[
+    list[str] | None, typer.Option(help="Row that differences are taken to; may be repeated. Default: prior.")
+]
+Add = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME=OOF.CSV", help="Enter anyone's out-of-fold predictions; may be repeated."),
+]
 Out = Annotated[Path, typer.Option("--out", help="The file to write.")]
 
 
@@ -106,6 +115,13 @@ def run(
             "the scored winners.",
         ),
     ] = False,
+    track: Annotated[
+        Tracker | None,
+        typer.Option(
+            help="Log settings and scores there too, and the steps of a fine-tuning. Its package must be installed; "
+            "its own variables (MLFLOW_TRACKING_URI and the like) say where."
+        ),
+    ] = None,
     no_cache: NoCache = False,
 ) -> None:
     """Train experiments, one model per fold, and show where they land.
@@ -119,6 +135,8 @@ def run(
     from pairrank.experiments import commands
 
     _skip_cache(no_cache)
+    if track:
+        track_with(track)
     commands.run(names, data, runs, fold, salt, limit, seed, set_ or [], nested, extra or [])
 
 
@@ -134,13 +152,8 @@ def list_(data: Data = None, runs: Runs = None) -> None:
 def compare(
     data: Data = None,
     runs: Runs = None,
-    reference: Annotated[
-        list[str] | None, typer.Option(help="Row that differences are taken to; may be repeated. Default: prior.")
-    ] = None,
-    add: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=OOF.CSV", help="Enter anyone's out-of-fold predictions; may be repeated."),
-    ] = None,
+    reference: Reference = None,
+    add: Add = None,
     publish: Annotated[
         Path | None,
         typer.Option(
@@ -155,6 +168,57 @@ def compare(
     from pairrank.experiments import commands
 
     commands.compare(data, runs, reference or [], add or [], publish)
+
+
+@app.command()
+def explore(
+    data: Data = None,
+    out: Out = Path("data.html"),
+    encoder: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME", help="Whose tokens lengths are counted in: a folder, or a name. Default: minilm."
+        ),
+    ] = "",
+) -> None:
+    """Look at the data: one self-contained HTML page, with pictures, battles and everything that is odd.
+
+    Labels, lengths, turns, languages, repeated prompts, models and their strengths, what length does to the vote,
+    some battles to read, and what is damaged or suspicious, with ids. A damaged file is shown, not refused.
+
+    Examples: explore · explore --data ../my-battles --out my-battles.html
+    """
+    from pairrank.experiments.pages import explore as make
+
+    make(data, out, encoder)
+
+
+@app.command()
+def report(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAME...]", help="Runs to look at one by one. Default: the best six."),
+    ] = None,
+    data: Data = None,
+    runs: Runs = None,
+    out: Out = Path("report.html"),
+    reference: Reference = None,
+    add: Add = None,
+    published: Annotated[
+        Path | None,
+        typer.Option(help="Folder that `compare --publish` wrote: its results enter beside the runs."),
+    ] = None,
+) -> None:
+    """Look at the runs: one self-contained HTML page with the leaderboard, and where each model is right and wrong.
+
+    Cost, learning curves, calibration, confusion, log loss on slices of the battles, length and position bias,
+    agreement, the battles with the largest loss and those two runs disagree on most, and what made each number.
+
+    Examples: report · report structure siamese --data ../my-battles --out models.html
+    """
+    from pairrank.experiments.pages import report as make
+
+    make(names or [], data, runs, out, reference or [], add or [], published)
 
 
 @app.command()

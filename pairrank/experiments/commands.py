@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pairrank.config import RUN_FILE, load_experiment
 from pairrank.crossval import cross_validate
-from pairrank.data_folder import table_in
+from pairrank.data_folder import DataFolder, table_in
 from pairrank.entries import Entry, entries_in, is_complete, publish, published_entries
 from pairrank.errors import UserError, unknown
 from pairrank.experiment_files import experiment_files, read_about
@@ -105,8 +105,24 @@ def compare(
     """Gather runs, published results and added files, score them, show and write the table."""
     source = find_source(data)
     home = home_of(runs, source)
+    entries = gather(source, home, target, add)
+    named = choose_references(references, [entry.label for entry in entries])
+    board = build_leaderboard(source.name, source.train, entries, named, source.truth)
+    if target:
+        before = read_json(target / "leaderboard.json") or {"data": source.name}
+        if before["data"] != source.name:
+            raise UserError(f"--publish {target}: holds the leaderboard of {before['data']}. Give another folder.")
+        publish(target, source.name, entries)
+    _write_board(board, target or home)
+    show_board(board)
+
+
+def gather(source: DataFolder, home: Path, published: Path | None, add: Sequence[str]) -> list[Entry]:
+    """The runs in `home`, the results in `published` that are of none of them, and added files."""
     entries = (
-        {entry.label: entry for entry in published_entries(target, source.name, source.train)} if target else {}
+        {entry.label: entry for entry in published_entries(published, source.name, source.train)}
+        if published
+        else {}
     )
     entries |= {entry.label: entry for entry in entries_in(home, source.train, say)}
     for argument in add:
@@ -119,18 +135,15 @@ def compare(
         raise UserError(
             f"nothing to compare: no runs in {home}. Start with: run baseline, or enter files with --add."
         )
-    named = [_full_label(name, list(entries)) for name in references or ["prior"]]
-    if not references and "prior" not in entries:
-        named = [min(entries)]
-        say(f"There is no prior here: differences are taken to {named[0]}. Another: --reference NAME.")
-    board = build_leaderboard(source.name, source.train, list(entries.values()), named, source.truth)
-    if target:
-        before = read_json(target / "leaderboard.json") or {"data": source.name}
-        if before["data"] != source.name:
-            raise UserError(f"--publish {target}: holds the leaderboard of {before['data']}. Give another folder.")
-        publish(target, source.name, list(entries.values()))
-    _write_board(board, target or home)
-    show_board(board)
+    return list(entries.values())
+
+
+def choose_references(names: Sequence[str], labels: Sequence[str]) -> list[str]:
+    """The rows that differences are taken to: the named ones, or the prior, or else anyone."""
+    if not names and "prior" not in labels:
+        say(f"There is no prior here: differences are taken to {min(labels)}. Another: --reference NAME.")
+        return [min(labels)]
+    return [full_label(name, labels) for name in names or ["prior"]]
 
 
 def submit(name: str, data: Path | None, runs: Path | None, out: Path) -> None:
@@ -139,7 +152,7 @@ def submit(name: str, data: Path | None, runs: Path | None, out: Path) -> None:
     test = source.test
     if test is None or not len(test):
         raise UserError(f"{source.path}: no battles in a test.csv there, so there is nothing to submit.")
-    _refuse_out(out, *filter(None, (table_in(source.path, part) for part in ("train", "test"))))
+    refuse_out(out, *filter(None, (table_in(source.path, part) for part in ("train", "test"))))
     folder = _run_folder(name, home_of(runs, source))
     refuse_stale(folder)
     metrics = read_metrics(folder)
@@ -176,7 +189,7 @@ def predict(name: str, file: Path, out: Path, data: Path | None, runs: Path | No
     from pairrank.files import written_whole
     from pairrank.predictions import COLUMNS, prediction_lines
 
-    _refuse_out(out, file)
+    refuse_out(out, file)
     folder = _run_folder(name, home_of(runs, find_source(data)))
     models, metrics = load_fold_models(folder), read_metrics(folder)
     say(
@@ -221,14 +234,14 @@ def _described(name: str, path: Path) -> tuple[str, str]:
 def _run_folder(name: str, home: Path) -> Path:
     """The folder of a run, by its full name or by the experiment's plain one."""
     there = sorted(file.parent.name for file in home.glob("[!.]*/metrics.json"))
-    label = _full_label(name, there)
+    label = full_label(name, there)
     if label not in there:
         remedy = f" Make it with: run {name}" if name in experiment_files() else ""
         raise UserError(f"{unknown('run', name, there)} Looked in {home} for finished runs.{remedy}")
     return home / label
 
 
-def _full_label(name: str, labels: Sequence[str]) -> str:
+def full_label(name: str, labels: Sequence[str]) -> str:
     """`baseline` also finds `baseline@minilm`, if that is the only run of it."""
     runs = [label for label in labels if label.startswith(f"{name}@") and "+" not in label]
     return runs[0] if name not in labels and len(runs) == 1 else name
@@ -273,7 +286,7 @@ def _extra(argument: str) -> Extra:
     return Extra(path, share)
 
 
-def _refuse_out(out: Path, *read: Path) -> None:
+def refuse_out(out: Path, *read: Path) -> None:
     """Complain before the work and not after it: of a folder, and of a file that battles are read from."""
     if out.is_dir():
         raise UserError(f"--out {out}: is a folder. Expected the path of a file to write.")

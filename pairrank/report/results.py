@@ -1,0 +1,252 @@
+"""The page about the models: the leaderboard, what each run knows, and the battles it got wrong."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import tomli_w
+
+from pairrank.battles import Battles
+from pairrank.curves import HISTORY
+from pairrank.leaderboard import Leaderboard, Row
+from pairrank.leaderboard_text import columns, notes
+from pairrank.report import model_charts
+from pairrank.report.cards import card, said_of, worst_and_disputed
+from pairrank.report.judged import Judged
+from pairrank.report.page import Block, Cards, Heading, Page, Section, Table, Text
+from pairrank.scoring import Mean
+from pairrank.slices import Bias, Rows, SliceScore, biases, score_slices, slices_of
+from pairrank.survey import Survey
+
+MOST_SHOWN = 6
+"""Runs that are looked at one by one where nobody has named any: the best ones."""
+MOST_COMPARED = 16
+"""Runs in the map of agreement."""
+WORST, DISPUTED = 15, 30
+"""Battles that are shown of each run, and of all pairs of runs together."""
+
+
+@dataclass(frozen=True, eq=False)
+class Results:
+    """All that a page about runs is made from."""
+
+    board: Leaderboard
+    battles: Battles
+    """All n of them, with winners."""
+    survey: Survey
+    """Of the same n, row by row."""
+    judged: Sequence[Judged]
+    """Every entry of the board, in its order."""
+    named: Sequence[str] = ()
+    """Labels to be looked at one by one; none: the best `MOST_SHOWN`."""
+    windows: Mapping[str, tuple[str, Rows]] = field(default_factory=dict)
+    """Label -> the window of a run's encoder, and which of the n battles are longer than that."""
+
+    @property
+    def shown(self) -> list[Judged]:
+        """The runs that are looked at one by one."""
+        if self.named:
+            return [run for name in self.named for run in self.judged if run.label == name]
+        return list(self.judged[:MOST_SHOWN])
+
+    def row(self, run: Judged) -> Row:
+        """A run's line of the board."""
+        return next(row for row in self.board.rows if row.label == run.label)
+
+    def slices(self, run: Judged) -> list[SliceScore]:
+        """How it did on battles that are alike in one way."""
+        survey = self.survey.take(run.rows)
+        window = self.windows.get(run.label)
+        cut = None if window is None else (window[0], window[1][run.rows])
+        return score_slices(slices_of(survey, run.proba, cut), run.proba, run.winner, survey.key)
+
+    def biases(self, run: Judged) -> list[Bias]:
+        """What it favours more than the voters did."""
+        return biases(self.survey.take(run.rows), run.proba, run.winner)
+
+
+def results_page(results: Results) -> Page:
+    """The whole page."""
+    board, shown = results.board, results.shown
+    sections = [
+        Section("Leaderboard", _board(board)),
+        Section("Cost", _costs(board)),
+    ]
+    if len(results.judged) > 1:
+        sections.append(Section("Agreement", [model_charts.agreement_map(_compared(results))]))
+    which = "named" if results.named else f"the best {len(shown)} of the {len(results.judged)}"
+    sections += [Section(run.label, _run(results, run, f"run{i}")) for i, run in enumerate(shown)]
+    sections += [
+        Section("Battles to learn from", _mistakes(results)),
+        Section("Provenance", [block for run in results.judged for block in _provenance(run)]),
+    ]
+    return Page(
+        f"Which architecture predicts the vote? {board.data}",
+        f"{len(results.judged)} experiments on {board.battles:,} battles with {board.prompts:,} distinct prompts, "
+        f"scored out of fold by log loss (nats, lower is better). Looked at one by one: {which}.",
+        sections,
+        "Made by pairrank report.",
+    )
+
+
+def board_table(board: Leaderboard) -> Table:
+    """The leaderboard with every column that says something."""
+    table = {name: cells for name, cells in columns(board).items() if set(cells) != {"–"}}
+    rows = list(zip(*table.values(), strict=True))
+    return Table(list(table), rows, "The leaderboard: ± is the standard error, [ ] a 95 % interval.")
+
+
+def slice_table(scores: Sequence[SliceScore]) -> Table:
+    """Figures of the slices."""
+    rows = [
+        [
+            f"{score.by}: {score.name}",
+            f"{score.log_loss.battles:,}",
+            interval(score.log_loss),
+            *(f"{came:.0%} / {said:.0%}" for came, said in zip(score.came, score.said, strict=True)),
+        ]
+        for score in scores
+    ]
+    titles = [
+        "slice",
+        "battles",
+        "log loss [95 %]",
+        "A wins, came / said",
+        "B wins, came / said",
+        "tie, came / said",
+    ]
+    return Table(
+        titles, rows, "Slices in numbers: log loss, and how often each outcome came and was said", folded=True
+    )
+
+
+def bias_table(found: Sequence[Bias], row: Row) -> Table:
+    """Length and position bias in numbers."""
+    rows = [
+        [f"favours the {bias.name}", f"{bias.came:+.3f}", f"{bias.said:+.3f}", interval(bias.excess, "+.3f")]
+        for bias in found
+    ]
+    for name, value in (("swap gap", row.swap_gap), ("flip rate", row.flip_rate)):
+        if value is not None:
+            rows.append([f"{name} (0 is symmetric)", "0", f"{value:.4f}", ""])
+    return Table(
+        ["tendency", "voters", "model", "model - voters [95 %]"],
+        rows,
+        "Bias: mean of P(for) - P(against), against what voters did (1 for, -1 against, 0 for a tie). An interval "
+        "that holds 0 shows no bias. Swap gap and flip rate: what changes when A and B change places.",
+    )
+
+
+def interval(mean: Mean, form: str = ".3f") -> str:
+    """A mean with its interval; of one prompt there is none."""
+    if not np.isfinite(mean.low):
+        return f"{mean.mean:{form}} [one prompt]"
+    return f"{mean.mean:{form}} [{mean.low:{form}}, {mean.high:{form}}]"
+
+
+def _board(board: Leaderboard) -> list[Block]:
+    general: list[str] = []
+    single: list[str] = []
+    labels = [row.label for row in board.rows] + list(board.unscored)
+    for line in filter(None, notes(board)):
+        (single if any(line.startswith(f"{name}: ") for name in labels) else general).append(line)
+    blocks: list[Block] = [model_charts.leaderboard_plot(board), board_table(board), *map(Text, general)]
+    return [*blocks, Text("\n".join(single), f"Notes on single rows ({len(single)})")] if single else blocks
+
+
+def _costs(board: Leaderboard) -> list[Block]:
+    charts: list[Block] = []
+    for cost in ("training_seconds", "parameters"):
+        if any(getattr(row, cost) for row in board.rows):
+            charts.append(model_charts.cost_plot(board, cost))
+    return charts or [Text("No entry tells what it cost.")]
+
+
+def _compared(results: Results) -> list[Judged]:
+    shown = results.shown
+    others = [run for run in results.judged if run not in shown]
+    return [*shown, *others][:MOST_COMPARED]
+
+
+def _run(results: Results, run: Judged, name: str) -> list[Block]:
+    """All about one run."""
+    row = results.row(run)
+    about = run.metrics.get("experiment", {}).get("about", "")
+    score = f"Log loss {row.log_loss:.4f} ± {row.standard_error:.4f} on {row.battles:,} battles."
+    blocks: list[Block] = [Text(" ".join(filter(None, [about, score])))]
+    history = run.metrics.get("history", [])
+    if history:
+        blocks.append(model_charts.learning_curves(run.label, name, history))
+    inputs = [other for label in run.metrics.get("inputs", {}) for other in results.judged if other.label == label]
+    pooled = run.metrics.get("experiment", {}).get("model", {}).get("name") == "pool"
+    if inputs and pooled:
+        title = f"{run.label} after pooling, and its inputs before"
+        blocks.append(model_charts.reliability_plot(name, [run, *inputs], title))
+    else:
+        blocks.append(model_charts.reliability_plot(name, [run], run.label))
+    scores = results.slices(run)
+    blocks += [
+        model_charts.confusion_plot(name, run),
+        model_charts.slice_plot(name, run.label, scores, run.log_loss),
+    ]
+    blocks += [bias_table(results.biases(run), row), slice_table(scores)]
+    if history:
+        blocks.append(history_table(history))
+    return blocks
+
+
+def history_table(history: Sequence[Mapping[str, Any]]) -> Table:
+    """The published notebook's step table."""
+    rows = [[str(row["Fold"]), *(_number(row[name]) for name in HISTORY)] for row in history]
+    caption = "Training step by step: seconds, battles and steps a second are of the evaluation"
+    return Table(["Fold", *HISTORY], rows, caption, folded=True)
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:,.0f}" if value == int(value) else f"{value:.4f}"
+
+
+def _mistakes(results: Results) -> list[Block]:
+    shown = results.shown
+    reasons = worst_and_disputed(shown, WORST, DISPUTED)
+    cards = [
+        card(results.battles, results.survey, row, why, said_of(shown, row)) for row, why in sorted(reasons.items())
+    ]
+    cards.sort(key=lambda one: -max((said.loss for said in one.said), default=0.0))
+    intro = (
+        f"The {WORST} battles with the largest loss of each run above, and the {DISPUTED} on which two of them "
+        "disagree most (total variation distance), the largest loss first. It may be a mistake of the model, or of "
+        "the voter."
+    )
+    return [Text(intro), Cards("mistakes", cards)]
+
+
+def _provenance(run: Judged) -> list[Block]:
+    """What made a run's numbers."""
+    metrics = run.metrics
+    if not metrics:
+        return [Heading(run.label), Text("Somebody's own file: nothing is known of how it was made.")]
+    encoder = metrics.get("encoder")
+    facts = {
+        "data": f"{metrics['data']['name']}, {metrics['data']['battles']:,} battles, hash {metrics['data']['hash']}",
+        "predictions": metrics.get("predictions"),
+        "identity": metrics.get("identity"),
+        "encoder": f"{encoder['name']}, SHA-256 {encoder['sha256']}" if encoder else None,
+        "seed": metrics["experiment"].get("model", {}).get("seed"),
+        "device": metrics.get("device"),
+        "commit": metrics.get("commit"),
+        "versions": ", ".join(f"{name} {version}" for name, version in metrics.get("versions", {}).items()),
+        "inputs": ", ".join(f"{label} ({digest})" for label, digest in metrics.get("inputs", {}).items()),
+    }
+    rows = [[name, str(value)] for name, value in facts.items() if value not in (None, "")]
+    return [
+        Table(["what", "value"], rows, run.label, folded=True),
+        Text(configuration(metrics), f"{run.label}: configuration"),
+    ]
+
+
+def configuration(metrics: Mapping[str, Any]) -> str:
+    """The resolved experiment as TOML, which has no null."""
+    kept = {key: value for key, value in metrics["experiment"].items() if value is not None}
+    return tomli_w.dumps(kept)

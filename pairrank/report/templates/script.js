@@ -1,0 +1,29 @@
+"use strict";
+// Filters of battles: every word that is searched for must be in the battle, and every chosen value among its own.
+for (const form of document.querySelectorAll("form[data-cards]")) {
+  const battles = [...document.getElementById(form.dataset.cards).querySelectorAll(".battle")];
+  const texts = battles.map((battle) => battle.textContent.toLowerCase());
+  const output = form.querySelector("output");
+  const open = form.querySelector("[data-open]");
+  const apply = () => {
+    const words = form.querySelector("[data-filter=text]").value.toLowerCase().split(/\s+/).filter(Boolean);
+    const chosen = [...form.querySelectorAll("select")].filter((select) => select.value);
+    let shown = 0;
+    battles.forEach((battle, i) => {
+      const fits = words.every((word) => texts[i].includes(word))
+        && chosen.every((select) => battle.dataset[`f${select.dataset.filter}`].split("|").includes(select.value));
+      battle.hidden = !fits;
+      shown += fits;
+    });
+    output.textContent = shown === battles.length ? `${shown} battles` : `${shown} of ${battles.length} battles`;
+  };
+  form.addEventListener("input", apply);
+  form.addEventListener("submit", (event) => event.preventDefault());
+  open.addEventListener("click", () => {
+    const opening = open.textContent === "Open all";
+    for (const battle of battles) battle.open = opening && !battle.hidden;
+    open.textContent = opening ? "Close all" : "Open all";
+  });
+}
+// Paper cannot be clicked.
+addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((each) => { each.open = true; }));
