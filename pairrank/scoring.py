@@ -63,15 +63,16 @@ class Bin:
     """How many: each battle has three outcomes."""
 
 
-def reliability(proba: NDArray[np.floating], winner: Labels, bins: int = 10) -> list[Bin]:
-    """Said probabilities of all three outcomes against how often they came true, in at most `bins` bins.
+def reliability(proba: NDArray[np.floating], winner: Labels, bins: int = 20) -> list[Bin]:
+    """Said probabilities of all three outcomes against how often they came true, in bins of equal width.
 
-    Bins are of equal mass; outcomes of equal probability share one, so a constant prediction has three at most.
+    Bins that hold nothing are left out. (Murphy and Winkler, "Reliability of subjective probability forecasts of
+    precipitation and temperature", Applied Statistics 26, 1977.)
     """
     _check_rows(proba, winner)
     said = normalise(proba).ravel()
     came = np.eye(len(Winner))[winner].ravel()
-    place = np.searchsorted(np.sort(said), said) * bins // len(said)
+    place = np.minimum((said * bins).astype(int), bins - 1)
     return [
         Bin(float(said[place == i].mean()), float(came[place == i].mean()), int((place == i).sum()))
         for i in np.unique(place)

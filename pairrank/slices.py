@@ -89,7 +89,7 @@ def slices_of(survey: Survey, proba: Proba, window: tuple[str, Rows] | None = No
         }
         | {f"{edges[-1]:,}+ characters": prompts >= edges[-1]},
         "turns": {"1": survey.turns <= 1, "2": survey.turns == 2, "3+": survey.turns >= 3},
-        "language": _common(survey.language.tolist(), other="other"),
+        "language": _common(survey.language.tolist(), other="other") if survey.language.any() else {},
         "code": {"with code": survey.code, "without": ~survey.code},
         "window": {} if window is None else {f"over {window[0]}": window[1], f"within {window[0]}": ~window[1]},
         "said P(tie)": {

@@ -50,7 +50,7 @@ class Survey:
     code: npt.NDArray[np.bool_]
     """(n,) whether the prompt asks for code, or an answer has a fenced block of it."""
     language: Objects
-    """(n,) codes of `languages.LANGUAGES`."""
+    """(n,) codes of `languages.LANGUAGES`; "" where nobody asked."""
     winner: npt.NDArray[np.int64]
     """(n,) `Winner` values, or `UNKNOWN`."""
     model_a: Objects
@@ -85,8 +85,8 @@ class FileSurvey:
     """What is wrong with the file, one line each; battles without a clear winner are left out."""
 
 
-def survey_of(battles: Battles) -> Survey:
-    """What can be said of each of these battles."""
+def survey_of(battles: Battles, guess_language: bool = True) -> Survey:
+    """What can be said of each of these battles; guessing the language is most of the work."""
     sides = [names if names is not None else [""] * len(battles) for names in (battles.model_a, battles.model_b)]
     texts = list(zip(*(getattr(battles, name) for name in TEXTS), strict=True))
     answers = [("\n".join(a).strip(), "\n".join(b).strip()) for _, a, b in texts]
@@ -99,7 +99,7 @@ def survey_of(battles: Battles) -> Survey:
         empty=np.array([not (a and b) for a, b in answers], dtype=np.bool_),
         equal=np.array([a == b for a, b in answers], dtype=np.bool_),
         code=np.array([_has_code(*battle) for battle in texts], dtype=np.bool_),
-        language=object_array(languages_of(battles)),
+        language=object_array(languages_of(battles) if guess_language else [""] * len(battles)),
         winner=np.full(len(battles), UNKNOWN) if battles.winner is None else battles.winner,
         # Of a name that a million battles repeat, one copy is kept.
         model_a=object_array([sys.intern(name) for name in sides[0]]),

@@ -18,8 +18,11 @@ from pairrank.leaderboard import Leaderboard, build_leaderboard
 from pairrank.leaderboard_text import DASH, to_json, to_markdown
 from pairrank.predictions import read_predictions
 from pairrank.provenance import read_json, read_metrics
+from pairrank.report.judged import Results, judge
+from pairrank.report.model_card import write_model_card
 from pairrank.run_folder import current_folds, read_kept
 from pairrank.runs import Run, all_inputs, start_run
+from pairrank.survey import survey_of
 
 NO_NAME = set('/\\:*?"<>|')
 """What a file's name cannot hold on every system."""
@@ -71,6 +74,7 @@ def run(
     references = ["prior"] if "prior" in [entry.label for entry in entries] else []
     board = build_leaderboard(source.name, source.train, entries, references, source.truth)
     _write_board(board, home)
+    _write_cards(board, entries, source, started)
     show_board(board)
 
 
@@ -292,6 +296,17 @@ def refuse_out(out: Path, *read: Path) -> None:
         raise UserError(f"--out {out}: is a folder. Expected the path of a file to write.")
     if out.resolve() in [file.resolve() for file in read]:
         raise UserError(f"--out {out}: the battles are read from this file. Give another one.")
+
+
+def _write_cards(board: Leaderboard, entries: Sequence[Entry], source: DataFolder, started: Sequence[Run]) -> None:
+    """A model card in the folder of every run of this command that has a row."""
+    labels = {row.label for row in board.rows} & {run.experiment.label for run in started}
+    judged = [judge(entry, source.train) for entry in entries if entry.label in labels]
+    results = Results(board, source.train, survey_of(source.train, guess_language=False), judged)
+    for run in started:
+        for each in judged:
+            if each.label == run.experiment.label:
+                write_model_card(results, each, run.folder)
 
 
 def _write_board(board: Leaderboard, folder: Path) -> None:

@@ -16,14 +16,14 @@ from pairrank.experiments.console import say, show_count
 from pairrank.experiments.sources import find_source, home_of
 from pairrank.leaderboard import build_leaderboard
 from pairrank.report.explore import TokenCounts, explore_page
-from pairrank.report.judged import Judged, judge
+from pairrank.report.judged import Judged, Results, judge
 from pairrank.report.page import Page
-from pairrank.report.results import Results, results_page
+from pairrank.report.results import results_page
 from pairrank.survey import FileSurvey, survey_file, survey_of
 from pairrank.terminal import quiet_transformers
 
 ONE_TEXT = ("baseline",)
-"""Models that read prompt, A and B in one window; the others read each answer, behind its prompt, in one of its own."""
+"""Models that read prompt, A and B in one window; others read each answer, behind its prompt, in one of its own."""
 USUAL = "minilm"
 """The encoder whose tokens are counted where none is named."""
 MOST_COUNTED = 10_000

@@ -1,6 +1,7 @@
-"""An entry beside the battles it predicted: rows, probabilities, winners, losses."""
+"""Entries beside the battles they predicted: rows, probabilities, winners, losses, slices, biases."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -9,9 +10,14 @@ import numpy.typing as npt
 
 from pairrank.battles import Battles
 from pairrank.entries import Entry
-from pairrank.leaderboard import untouched
+from pairrank.leaderboard import Leaderboard, Row, untouched
 from pairrank.predictions import Proba, normalise
-from pairrank.scoring import Labels, battle_losses, log_loss
+from pairrank.scoring import Labels, Mean, battle_losses, clustered_mean, log_loss
+from pairrank.slices import Bias, Rows, SliceScore, biases, score_slices, slices_of
+from pairrank.survey import Survey
+
+MOST_SHOWN = 6
+"""Runs that are looked at one by one where nobody has named any: the best ones."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +47,49 @@ class Judged:
         """Two (k, 3) arrays: what both say of the battles that both predicted."""
         _, here, there = np.intersect1d(self.rows, other.rows, assume_unique=True, return_indices=True)
         return self.proba[here], other.proba[there]
+
+
+@dataclass(frozen=True, eq=False)
+class Results:
+    """All that a page about runs is made from."""
+
+    board: Leaderboard
+    battles: Battles
+    """All n of them, with winners."""
+    survey: Survey
+    """Of the same n, row by row."""
+    judged: Sequence[Judged]
+    """Every entry of the board, in its order."""
+    named: Sequence[str] = ()
+    """Labels to be looked at one by one; none: the best `MOST_SHOWN`."""
+    windows: Mapping[str, tuple[str, Rows]] = field(default_factory=dict)
+    """Label -> the window of a run's encoder, and which of the n battles are longer than that."""
+
+    @property
+    def shown(self) -> list[Judged]:
+        """The runs that are looked at one by one."""
+        if self.named:
+            return [run for name in self.named for run in self.judged if run.label == name]
+        return list(self.judged[:MOST_SHOWN])
+
+    def row(self, run: Judged) -> Row:
+        """A run's line of the board."""
+        return next(row for row in self.board.rows if row.label == run.label)
+
+    def slices(self, run: Judged) -> list[SliceScore]:
+        """How it did on battles that are alike in one way."""
+        survey = self.survey.take(run.rows)
+        window = self.windows.get(run.label)
+        cut = None if window is None else (window[0], window[1][run.rows])
+        return score_slices(slices_of(survey, run.proba, cut), run.proba, run.winner, survey.key)
+
+    def hits(self, run: Judged) -> Mean:
+        """The share of battles whose most probable outcome came true."""
+        return clustered_mean(run.proba.argmax(axis=1) == run.winner, self.survey.key[run.rows])
+
+    def biases(self, run: Judged) -> list[Bias]:
+        """What it favours more than the voters did."""
+        return biases(self.survey.take(run.rows), run.proba, run.winner)
 
 
 def judge(entry: Entry, battles: Battles) -> Judged:

@@ -1,69 +1,25 @@
 """The page about the models: the leaderboard, what each run knows, and the battles it got wrong."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import tomli_w
 
-from pairrank.battles import Battles
 from pairrank.curves import HISTORY
 from pairrank.leaderboard import Leaderboard, Row
 from pairrank.leaderboard_text import columns, notes
 from pairrank.report import model_charts
 from pairrank.report.cards import card, said_of, worst_and_disputed
-from pairrank.report.judged import Judged
+from pairrank.report.judged import Judged, Results
 from pairrank.report.page import Block, Cards, Heading, Page, Section, Table, Text
+from pairrank.report.provenance import configuration, facts
 from pairrank.scoring import Mean
-from pairrank.slices import Bias, Rows, SliceScore, biases, score_slices, slices_of
-from pairrank.survey import Survey
+from pairrank.slices import Bias, SliceScore
 
-MOST_SHOWN = 6
-"""Runs that are looked at one by one where nobody has named any: the best ones."""
 MOST_COMPARED = 16
 """Runs in the map of agreement."""
 WORST, DISPUTED = 15, 30
 """Battles that are shown of each run, and of all pairs of runs together."""
-
-
-@dataclass(frozen=True, eq=False)
-class Results:
-    """All that a page about runs is made from."""
-
-    board: Leaderboard
-    battles: Battles
-    """All n of them, with winners."""
-    survey: Survey
-    """Of the same n, row by row."""
-    judged: Sequence[Judged]
-    """Every entry of the board, in its order."""
-    named: Sequence[str] = ()
-    """Labels to be looked at one by one; none: the best `MOST_SHOWN`."""
-    windows: Mapping[str, tuple[str, Rows]] = field(default_factory=dict)
-    """Label -> the window of a run's encoder, and which of the n battles are longer than that."""
-
-    @property
-    def shown(self) -> list[Judged]:
-        """The runs that are looked at one by one."""
-        if self.named:
-            return [run for name in self.named for run in self.judged if run.label == name]
-        return list(self.judged[:MOST_SHOWN])
-
-    def row(self, run: Judged) -> Row:
-        """A run's line of the board."""
-        return next(row for row in self.board.rows if row.label == run.label)
-
-    def slices(self, run: Judged) -> list[SliceScore]:
-        """How it did on battles that are alike in one way."""
-        survey = self.survey.take(run.rows)
-        window = self.windows.get(run.label)
-        cut = None if window is None else (window[0], window[1][run.rows])
-        return score_slices(slices_of(survey, run.proba, cut), run.proba, run.winner, survey.key)
-
-    def biases(self, run: Judged) -> list[Bias]:
-        """What it favours more than the voters did."""
-        return biases(self.survey.take(run.rows), run.proba, run.winner)
 
 
 def results_page(results: Results) -> Page:
@@ -224,29 +180,9 @@ def _mistakes(results: Results) -> list[Block]:
 
 def _provenance(run: Judged) -> list[Block]:
     """What made a run's numbers."""
-    metrics = run.metrics
-    if not metrics:
+    if not run.metrics:
         return [Heading(run.label), Text("Somebody's own file: nothing is known of how it was made.")]
-    encoder = metrics.get("encoder")
-    facts = {
-        "data": f"{metrics['data']['name']}, {metrics['data']['battles']:,} battles, hash {metrics['data']['hash']}",
-        "predictions": metrics.get("predictions"),
-        "identity": metrics.get("identity"),
-        "encoder": f"{encoder['name']}, SHA-256 {encoder['sha256']}" if encoder else None,
-        "seed": metrics["experiment"].get("model", {}).get("seed"),
-        "device": metrics.get("device"),
-        "commit": metrics.get("commit"),
-        "versions": ", ".join(f"{name} {version}" for name, version in metrics.get("versions", {}).items()),
-        "inputs": ", ".join(f"{label} ({digest})" for label, digest in metrics.get("inputs", {}).items()),
-    }
-    rows = [[name, str(value)] for name, value in facts.items() if value not in (None, "")]
     return [
-        Table(["what", "value"], rows, run.label, folded=True),
-        Text(configuration(metrics), f"{run.label}: configuration"),
+        Table(["what", "value"], list(facts(run.metrics).items()), run.label, folded=True),
+        Text(configuration(run.metrics), f"{run.label}: configuration"),
     ]
-
-
-def configuration(metrics: Mapping[str, Any]) -> str:
-    """The resolved experiment as TOML, which has no null."""
-    kept = {key: value for key, value in metrics["experiment"].items() if value is not None}
-    return tomli_w.dumps(kept)

@@ -1,0 +1,119 @@
+"""What a run's user must know, in the form that model hubs read: use, data, metrics, biases, provenance."""
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCardData
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from pairrank.files import write_text
+from pairrank.leaderboard_text import escaped
+from pairrank.report.judged import Judged, Results
+from pairrank.report.provenance import configuration, facts
+from pairrank.scoring import Mean
+
+CARD = "model-card.md"
+
+
+def write_model_card(results: Results, run: Judged, folder: Path) -> None:
+    """Write the run's model-card.md."""
+    write_text(folder / CARD, model_card(results, run))
+
+
+def model_card(results: Results, run: Judged) -> str:
+    """The card as Markdown with the front matter of a model hub; every name in it is escaped."""
+    row, metrics = results.row(run), run.metrics
+    experiment = metrics["experiment"]
+    slices = [
+        [f"{score.by}: {score.name}", f"{score.log_loss.battles:,}", *_figures(score.log_loss, ".3f")]
+        for score in results.slices(run)
+    ]
+    found = [
+        [
+            f"favours the {bias.name}",
+            f"{bias.came:+.3f}",
+            f"{bias.said:+.3f}",
+            " ".join(_figures(bias.excess, "+.3f")),
+        ]
+        for bias in results.biases(run)
+    ]
+    return (
+        _environment()
+        .get_template(CARD)
+        .render(
+            front=_front(run, results.board.data, row.log_loss, row.accuracy),
+            label=escaped(run.label),
+            about=escaped(experiment["about"] or "No description was given."),
+            submittable=experiment["submittable"],
+            data={key: escaped(str(value)) for key, value in metrics["data"].items()},
+            folds=row.folds,
+            simulated=results.board.floor is not None,
+            extra=", ".join(escaped(source["path"]) for source in experiment.get("extra", [])),
+            inputs=", ".join(map(escaped, metrics.get("inputs", {}))),
+            metrics=_metrics(results, run),
+            slices=_cells(slices),
+            biases=_cells(found),
+            warnings=[escaped(warning) for warning in row.warnings],
+            provenance=_cells([list(fact) for fact in facts(metrics).items()]),
+            configuration=configuration(metrics).replace("```", "'''"),
+        )
+    )
+
+
+def _metrics(results: Results, run: Judged) -> list[list[str]]:
+    row = results.row(run)
+    reach = 1.96 * row.standard_error
+    rows = [["log loss (nats)", f"{row.log_loss:.4f}", f"[{row.log_loss - reach:.4f}, {row.log_loss + reach:.4f}]"]]
+    for reference, difference in row.differences.items():
+        if difference is not None:
+            interval = f"[{difference.low:+.4f}, {difference.high:+.4f}]"
+            rows.append([f"log loss less that of {reference}, same battles", f"{difference.mean:+.4f}", interval])
+    hits = results.hits(run)
+    rows.append(["accuracy", *_figures(hits, ".3f")])
+    rows.append(["expected calibration error", f"{row.calibration_error:.3f}", ""])
+    for name, value in (("swap gap", row.swap_gap), ("flip rate", row.flip_rate)):
+        if value is not None:
+            rows.append([f"{name} (0 is symmetric)", f"{value:.4f}", ""])
+    return _cells(rows)
+
+
+def _figures(mean: Mean, form: str) -> tuple[str, str]:
+    return f"{mean.mean:{form}}", f"[{mean.low:{form}}, {mean.high:{form}}]"
+
+
+def _front(run: Judged, data: str, log_loss: float, accuracy: float) -> str:
+    """The front matter, as the hub's own library writes it."""
+    scored: dict[str, Any] = {
+        "task_type": "text-classification",
+        "dataset_type": "pairwise-preferences",
+        "dataset_name": data,
+    }
+    card = ModelCardData(
+        model_name=run.label,
+        library_name="pairrank",
+        pipeline_tag="text-classification",
+        tags=["preference", "chatbot-arena", "reward-model"],
+        eval_results=[
+            EvalResult(metric_type="log_loss", metric_value=round(log_loss, 6), **scored),
+            EvalResult(metric_type="accuracy", metric_value=round(accuracy, 6), **scored),
+        ],
+    )
+    text: str = card.to_yaml()
+    return text.strip()
+
+
+def _cells(rows: Sequence[Sequence[str]]) -> list[list[str]]:
+    return [[escaped(cell) for cell in row] for row in rows]
+
+
+@cache
+def _environment() -> Environment:
+    # Markdown, in which every value has been escaped for a table already.
+    return Environment(
+        loader=PackageLoader("pairrank.report"),
+        autoescape=False,  # noqa: S701
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+    )

@@ -1,0 +1,29 @@
+"""What made a run's numbers, in words."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import tomli_w
+
+
+def facts(metrics: Mapping[str, Any]) -> dict[str, str]:
+    """Data, hashes, encoder, seed, device, commit and versions, as far as they are known."""
+    encoder = metrics.get("encoder")
+    known = {
+        "data": f"{metrics['data']['name']}, {metrics['data']['battles']:,} battles, hash {metrics['data']['hash']}",
+        "predictions": metrics.get("predictions"),
+        "identity": metrics.get("identity"),
+        "encoder": f"{encoder['name']}, SHA-256 {encoder['sha256']}" if encoder else None,
+        "seed": metrics["experiment"].get("model", {}).get("seed"),
+        "device": metrics.get("device"),
+        "commit": metrics.get("commit"),
+        "versions": ", ".join(f"{name} {version}" for name, version in metrics.get("versions", {}).items()),
+        "inputs": ", ".join(f"{label} ({digest})" for label, digest in metrics.get("inputs", {}).items()),
+    }
+    return {name: str(value) for name, value in known.items() if value not in (None, "")}
+
+
+def configuration(metrics: Mapping[str, Any]) -> str:
+    """The resolved experiment as TOML, which has no null."""
+    kept = {key: value for key, value in metrics["experiment"].items() if value is not None}
+    return tomli_w.dumps(kept)
