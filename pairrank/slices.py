@@ -19,8 +19,8 @@ MUCH, SOMEWHAT = 2.0, 1.25
 """How many times as long as the other an answer is that counts as much, or somewhat, longer."""
 PROMPT_CHARS = (100, 500, 2_000)
 """Where prompts are cut into short, middling, long and very long ones."""
-SMALLEST = 20
-"""Battles of a language or a pair of models that are shown by themselves."""
+SMALLEST = 10
+"""Battles of a language or a pair of models from which it is shown by itself."""
 MOST_PAIRS = 10
 """Pairs of models, those with the most battles."""
 
@@ -69,19 +69,20 @@ def slices_of(survey: Survey, proba: Proba, window: tuple[str, Rows] | None = No
 
     All but "said P(tie)" look at the battles alone.
     """
-    ratio = length_ratio(survey)
-    much, somewhat = np.log(MUCH), np.log(SOMEWHAT)
+    a, b = survey.chars[:, 1], survey.chars[:, 2]
+    a_much, a_longer = _times(a, b, MUCH), _times(a, b, SOMEWHAT)
+    b_much, b_longer = _times(b, a, MUCH), _times(b, a, SOMEWHAT)
     prompts = survey.chars[:, 0]
     edges = [0, *PROMPT_CHARS]
     tie = normalise(proba)[:, Winner.TIE]
     low, high = np.quantile(tie, [1 / 3, 2 / 3])
     named: dict[str, dict[str, Rows]] = {
         "answer length": {
-            f"A ≥ {MUCH:g}× as long": ratio >= much,
-            f"A {SOMEWHAT:g}–{MUCH:g}× as long": (ratio >= somewhat) & (ratio < much),
-            "about equal": np.abs(ratio) < somewhat,
-            f"B {SOMEWHAT:g}–{MUCH:g}× as long": (ratio <= -somewhat) & (ratio > -much),
-            f"B ≥ {MUCH:g}× as long": ratio <= -much,
+            f"A ≥ {MUCH:g}× as long": a_much,
+            f"A {SOMEWHAT:g}–{MUCH:g}× as long": a_longer & ~a_much,
+            "about equal": ~(a_longer | b_longer),
+            f"B {SOMEWHAT:g}–{MUCH:g}× as long": b_longer & ~b_much,
+            f"B ≥ {MUCH:g}× as long": b_much,
         },
         "prompt length": {
             f"{edge:,}–{following - 1:,} characters": (prompts >= edge) & (prompts < following)
@@ -121,11 +122,11 @@ def score_slices(
 
 def biases(survey: Survey, proba: Proba, winner: Labels) -> list[Bias]:
     """Whether the model favours the first answer, or the longer one, more than the voters did."""
-    ratio = length_ratio(survey)
+    a, b = survey.chars[:, 1], survey.chars[:, 2]
     sides = {
         "first answer (A)": np.ones(len(winner)),
-        "longer answer": np.sign(ratio),
-        f"answer {MUCH:g} times as long, or more": np.sign(ratio) * (np.abs(ratio) >= np.log(MUCH)),
+        "longer answer": np.sign(a - b),
+        f"answer {MUCH:g} times as long, or more": _times(a, b, MUCH) * 1.0 - _times(b, a, MUCH),
     }
     found = []
     for name, side in sides.items():
@@ -139,10 +140,10 @@ def biases(survey: Survey, proba: Proba, winner: Labels) -> list[Bias]:
     return found
 
 
-def length_ratio(survey: Survey) -> npt.NDArray[np.float64]:
-    """(n,) log of A's characters over B's, each one more than it has, so that an empty answer counts too."""
-    a, b = survey.chars[:, 1].astype(np.float64), survey.chars[:, 2].astype(np.float64)
-    return np.asarray(np.log1p(a) - np.log1p(b))
+def _times(one: npt.NDArray[np.int32], other: npt.NDArray[np.int32], count: float) -> Rows:
+    """(n,) whether one text is `count` times as long as the other, an empty one counting as one character."""
+    longer: Rows = one + 1 >= count * (other + 1)
+    return longer
 
 
 def _common(names: Sequence[str], other: str) -> dict[str, Rows]:

@@ -2,6 +2,7 @@ import math
 from statistics import NormalDist
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,10 +14,13 @@ from pairrank.scoring import (
     accuracy,
     battle_losses,
     bootstrap_means,
+    clustered_mean,
+    confusion,
     expected_calibration_error,
     flip_rate,
     log_loss,
     paired_difference,
+    reliability,
     standard_error,
     swap_gap,
 )
@@ -267,3 +271,61 @@ def test_a_value_without_a_group_is_refused():
 def test_scores_of_battles_are_means_over_every_battle(battles: Battles, predictions: Predictions):
     """Winners A, A, B, tie, B: -(ln .5 + ln .8 + ln .5 + ln .7 + ln .35) / 5 = 3.015935 / 5."""
     assert log_loss(predictions.proba, battles.labels) == pytest.approx(3.015935 / 5, abs=1e-6)
+
+
+# Reliability and confusion
+
+
+@given(st.integers(1, 60), st.integers(0, 10**6))
+def test_reliability_is_a_groupby_of_all_three_outcomes(n: int, seed: int):
+    proba, winner = random_proba(n, seed), np.random.default_rng(seed).integers(0, 3, n)
+    frame = pd.DataFrame({"said": proba.ravel(), "came": np.eye(3)[winner].ravel()})
+    expected = frame.groupby(pd.cut(frame.said, np.linspace(0, 1, 21), right=False), observed=True).agg(
+        said=("said", "mean"), came=("came", "mean"), count=("came", "size")
+    )
+    found = [(b.said, b.came, b.count) for b in reliability(proba, winner)]
+    assert np.array(found) == pytest.approx(expected.to_numpy())
+
+
+def test_a_sure_prediction_has_a_bin_too():
+    bins = reliability(np.array([[1.0, 0.0, 0.0]]), np.array([1]))
+    assert [(b.said, b.came, b.count) for b in bins] == [(0.0, 0.5, 2), (1.0, 0.0, 1)]
+
+
+@given(st.integers(1, 60), st.integers(0, 10**6))
+def test_confusion_is_scikit_learns(n: int, seed: int):
+    proba, winner = random_proba(n, seed), np.random.default_rng(seed).integers(0, 3, n)
+    expected = metrics.confusion_matrix(winner, proba.argmax(axis=1), labels=[0, 1, 2])
+    assert confusion(proba, winner).tolist() == expected.tolist()
+
+
+# Intervals without a bootstrap
+
+
+def test_a_clustered_mean_of_a_hand_worked_example():
+    """Values 1, 3 (prompt x) and 2 (prompt y): mean 2, sums of deviations 0 and 0: an error of 0.
+
+    With 3, 3 and 0: mean 2, sums 2 and -2, so sqrt((4 + 4) * 2 / 1) / 3 = 4 / 3.
+    """
+    assert clustered_mean([1, 3, 2], ["x", "x", "y"]).high == pytest.approx(2.0)
+    found = clustered_mean([3, 3, 0], ["x", "x", "y"])
+    assert (found.mean, found.battles) == (pytest.approx(2.0), 3)
+    assert found.high - found.mean == found.mean - found.low == pytest.approx(1.96 * 4 / 3)
+
+
+def test_without_repeated_prompts_it_is_the_usual_standard_error():
+    values = np.random.default_rng(0).normal(size=50)
+    found = clustered_mean(values, [str(i) for i in range(50)])
+    assert found.high - found.mean == pytest.approx(1.96 * values.std(ddof=1) / np.sqrt(50))
+
+
+def test_it_is_what_the_bootstrap_over_prompts_tends_to():
+    rng = np.random.default_rng(1)
+    groups = [str(i) for i in rng.integers(0, 400, 1_000)]
+    values = rng.normal(size=1_000) + np.array([int(group) % 3 for group in groups])
+    found = clustered_mean(values, groups)
+    assert (found.high - found.low) / 3.92 == pytest.approx(standard_error(values, groups), rel=0.06)
+
+
+def test_of_one_prompt_nothing_is_known():
+    assert clustered_mean([1.0, 2.0], ["x", "x"]).high == math.inf

@@ -19,7 +19,6 @@ from pairrank.report.charts import (
     new_axes,
     styled,
 )
-from pairrank.slices import length_ratio
 from pairrank.survey import UNKNOWN, Survey
 
 TEXT_NAMES = ("Prompt", "Answer A", "Answer B")
@@ -175,7 +174,7 @@ def pair_heat_map(survey: Survey) -> Chart:
 def length_effect(survey: Survey) -> Chart:
     """How the vote depends on which answer is longer."""
     known = survey.take(survey.winner != UNKNOWN)
-    place = np.digitize(length_ratio(known) / np.log(2), RATIOS[1:-1])
+    place = np.digitize(_log_ratio(known), RATIOS[1:-1])
     bins = [i for i in range(len(RATIOS) - 1) if (place == i).any()]
     shares = np.array([np.bincount(known.winner[place == i], minlength=3) / (place == i).sum() for i in bins])
     counts = [int((place == i).sum()) for i in bins]
@@ -191,7 +190,7 @@ def length_effect(survey: Survey) -> Chart:
     below.bar(xs, counts, color=GREY)
     below.set_xticks(list(xs), [_ratio_name(i) for i in bins], rotation=35, ha="right")
     below.set(ylabel="battles", xlabel="characters of A / characters of B")
-    longer = known.winner[length_ratio(known) > 0], known.winner[length_ratio(known) < 0]
+    longer = known.winner[_log_ratio(known) > 0], known.winner[_log_ratio(known) < 0]
     wins = sum(int((side == who).sum()) for side, who in zip(longer, (Winner.A, Winner.B), strict=True))
     decided = sum(int((side != Winner.TIE).sum()) for side in longer)
     told = f"the longer answer won {wins / max(1, decided):.1%} of {decided:,} decided battles of unequal length"
@@ -215,3 +214,9 @@ def _ratio_name(i: int) -> str:
     if low == -np.inf:
         return f"< {2**high:.2g}"
     return f"≥ {2**low:.2g}" if high == np.inf else f"{2**low:.2g}–{2**high:.2g}"
+
+
+def _log_ratio(survey: Survey) -> npt.NDArray[np.float64]:
+    """(n,) log2 of A's characters over B's, each one more than it has, so that an empty answer counts too."""
+    a, b = survey.chars[:, 1] + 1.0, survey.chars[:, 2] + 1.0
+    return np.asarray(np.log2(a) - np.log2(b))
