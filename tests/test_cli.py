@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from arenas import MEMORY, add_model, tiny_battles, write_folder
+from command_line import call, here, refused
 
 from pairrank.battle_files import stream_battles, write_battles
 from pairrank.battles import object_array
@@ -24,40 +25,24 @@ from pairrank.errors import UserError
 from pairrank.experiments import cli, commands, console, sources
 from pairrank.predictions import Predictions, read_predictions
 
-__all__ = ["add_model"]
+__all__ = ["add_model", "call", "here"]
 
 ROOT = Path(__file__).parents[1]
-COMMANDS = ["run", "list", "compare", "submit", "predict", "tune", "ratings", "simulate", "fetch-encoder", "doctor"]
+COMMANDS = [
+    "run",
+    "list",
+    "compare",
+    "explore",
+    "report",
+    "submit",
+    "predict",
+    "tune",
+    "ratings",
+    "simulate",
+    "fetch-encoder",
+    "doctor",
+]
 CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
-
-
-class Ended:
-    def __init__(self, code, out, err):
-        self.code, self.out, self.err = code, out, err
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    """A folder with battles in ./data, to stand in."""
-    write_folder(tmp_path / "data")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("COLUMNS", raising=False)
-    return tmp_path
-
-
-@pytest.fixture
-def call(here, monkeypatch, capsys):
-    """The command line, in this process."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["pairrank", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        out, err = capsys.readouterr()
-        return Ended(ended.value.code, out, err)
-
-    return run
 
 
 @pytest.fixture
@@ -77,16 +62,6 @@ def sub(*arguments, **options):
 def rows_of(path):
     with open(path, encoding="utf-8", newline="") as file:  # noqa: PTH123
         return list(csv.reader(file))
-
-
-def refused(ended, *words):
-    """A user's mistake: exit code 2, one message on stderr, no traceback."""
-    assert ended.code == 2, ended.out + ended.err
-    assert ended.err.startswith("Error: ")
-    assert "Traceback" not in ended.err + ended.out
-    for word in words:
-        assert word in ended.err
-    return True
 
 
 # Help

@@ -118,8 +118,8 @@ def run(
     track: Annotated[
         Tracker | None,
         typer.Option(
-            help="Log settings and scores there too, and the steps of a fine-tuning. Its package must be installed; "
-            "its own variables (MLFLOW_TRACKING_URI and the like) say where."
+            help="Log settings and scores there too, and the steps of a fine-tuning. Its package must be "
+            "installed; its own variables (MLFLOW_TRACKING_URI and the like) say where."
         ),
     ] = None,
     no_cache: NoCache = False,

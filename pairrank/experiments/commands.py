@@ -238,11 +238,16 @@ def _described(name: str, path: Path) -> tuple[str, str]:
 def _run_folder(name: str, home: Path) -> Path:
     """The folder of a run, by its full name or by the experiment's plain one."""
     there = sorted(file.parent.name for file in home.glob("[!.]*/metrics.json"))
+    return home / known_label(name, there, home)
+
+
+def known_label(name: str, there: Sequence[str], home: Path) -> str:
+    """The run that is meant, by its full name or by the experiment's plain one; raises UserError for none."""
     label = full_label(name, there)
     if label not in there:
         remedy = f" Make it with: run {name}" if name in experiment_files() else ""
         raise UserError(f"{unknown('run', name, there)} Looked in {home} for finished runs.{remedy}")
-    return home / label
+    return label
 
 
 def full_label(name: str, labels: Sequence[str]) -> str:

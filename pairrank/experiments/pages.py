@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from pairrank.battles import Battles
 from pairrank.data_folder import table_in
-from pairrank.errors import UserError, unknown
-from pairrank.experiments.commands import choose_references, full_label, gather, refuse_out
+from pairrank.errors import UserError
+from pairrank.experiments.commands import choose_references, gather, known_label, refuse_out
 from pairrank.experiments.console import say, show_count
 from pairrank.experiments.sources import find_source, home_of
 from pairrank.leaderboard import build_leaderboard
@@ -64,9 +64,7 @@ def report(
     refuse_out(out, *filter(None, [table_in(source.path, part) for part in ("train", "test")]))
     entries = gather(source, home, published, add)
     by_label = {entry.label: entry for entry in entries}
-    named = [full_label(name, list(by_label)) for name in names]
-    if wrong := [name for name in named if name not in by_label]:
-        raise UserError(f"{unknown('run', wrong[0], by_label)} Looked in {home}. Make it with: run {wrong[0]}")
+    named = [known_label(name, list(by_label), home) for name in names]
     chosen = choose_references(references, list(by_label))
     say(f"Judging {len(entries)} experiments on {len(source.train):,} battles of {source.name}.")
     board = build_leaderboard(source.name, source.train, entries, chosen, source.truth)

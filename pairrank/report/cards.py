@@ -56,7 +56,7 @@ def card(
 
 
 def worst_and_disputed(judged: Sequence[Judged], worst: int, disputed: int) -> dict[int, list[str]]:
-    """Row of a battle -> why it is shown: the `worst` largest losses of each, and the `disputed` pairs furthest apart.
+    """Row of a battle -> why it is shown: each run's `worst` losses, the `disputed` battles they differ on most.
 
     How far two predictions are apart is their total variation distance: half the sum of absolute differences.
     """

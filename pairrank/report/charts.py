@@ -4,7 +4,8 @@ import functools
 import io
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -82,15 +83,13 @@ class Chart:
     def svg(self) -> str:
         """The figure as inline SVG that needs no style sheet, so that a strict security policy lets it pass."""
         text = io.StringIO()
-        with mpl.rc_context(STYLE | {"svg.hashsalt": self.name}), warnings.catch_warnings():
-            # A name in a script that the font lacks is measured with a placeholder; the browser has the letters.
-            warnings.filterwarnings("ignore", message=".*[Gg]lyph")
+        with mpl.rc_context(STYLE | {"svg.hashsalt": self.name}), _any_glyph():
             self.figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
         return inline(text.getvalue(), self.name, self.alt)
 
     def save(self, path: Path) -> None:
         """Write it as .png, .svg or .pdf."""
-        with mpl.rc_context(STYLE), written_whole(path) as beside:
+        with mpl.rc_context(STYLE), _any_glyph(), written_whole(path) as beside:
             self.figure.savefig(beside, dpi=150)
 
     def _repr_html_(self) -> str:
@@ -102,10 +101,22 @@ def styled(draw: Callable[P, Chart]) -> Callable[P, Chart]:
 
     @functools.wraps(draw)
     def drawn(*args: P.args, **kwargs: P.kwargs) -> Chart:
-        with mpl.rc_context(STYLE):
-            return draw(*args, **kwargs)
+        with mpl.rc_context(STYLE), _any_glyph():
+            chart = draw(*args, **kwargs)
+            # Laid out once: each further drawing would move things by a hair.
+            chart.figure.draw_without_rendering()
+            chart.figure.set_layout_engine("none")
+            return chart
 
     return drawn
+
+
+@contextmanager
+def _any_glyph() -> Iterator[None]:
+    """A name in a script that the font lacks is measured with a placeholder; a browser has the letters."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*[Gg]lyph")
+        yield
 
 
 def new_axes(height: float, rows: int = 1, **options: Any) -> tuple[Figure, Sequence[Axes]]:

@@ -160,7 +160,7 @@ def _model_table(ratings: Ratings) -> Table:
         )
     titles = ["model", "battles", "win rate [95 %]", "ties", "strength [95 %]"]
     caption = (
-        f"All {len(rows):,} models by appearances. The win rate depends on whom a model met, the strength does not. "
+        f"All {len(rows):,} models by appearances. The win rate depends on whom a model met, the strength not. "
         "Intervals of win rates are Wilson's."
     )
     return Table(titles, rows, caption, folded=len(rows) > 30)

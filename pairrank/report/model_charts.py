@@ -159,8 +159,8 @@ def reliability_plot(name: str, judged: Sequence[Judged], title: str) -> Chart:
     return Chart(
         f"{name}-reliability",
         figure,
-        f"{title}. Each point is a bin of outcomes given about the same probability (their number below). On the line, "
-        "what was given 30 % came true 30 % of the time; flatter than it is over-confident, steeper is "
+        f"{title}. Each point is a bin of outcomes given about the same probability (their number below). On the "
+        "dotted line, what was given 30 % came true 30 % of the time; flatter than it is over-confident, steeper "
         f"under-confident. Mean distance from it: {', '.join(told)}.",
         f"Reliability diagram; mean distance from the diagonal: {', '.join(told)}.",
     )
@@ -213,7 +213,8 @@ def slice_plot(name: str, run: str, scores: Sequence[SliceScore], overall: float
         f"{name}-slices",
         figure,
         f"{run}: log loss on battles that are alike in one way, with 95 % intervals over prompts and the number of "
-        f"battles; dashed, all of them. Colours alternate between kinds of slices. Of these, {told}. A slice may be hard because voters disagree there.",
+        "battles; dashed, all of them. Colours alternate between kinds of slices. Of these, "
+        f"{told}. A slice may be hard because voters disagree there.",
         f"Dot plot of {len(scores)} slices of {run}; {told}.",
     )
 

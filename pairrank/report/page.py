@@ -152,7 +152,7 @@ class Page:
             "base-uri 'none'; form-action 'none'"
         )
         template = _environment().get_template("page.html")
-        return template.render(page=self, style=style, script=script, policy=policy, warning=WARNING)
+        return template.render(page=self, style=style, script=script, policy=policy, warning=WARNING).lstrip()
 
     def write(self, path: Path) -> None:
         """Write it whole or not at all."""

@@ -8,9 +8,9 @@ import tomli_w
 
 def facts(metrics: Mapping[str, Any]) -> dict[str, str]:
     """Data, hashes, encoder, seed, device, commit and versions, as far as they are known."""
-    encoder = metrics.get("encoder")
+    encoder, data = metrics.get("encoder"), metrics["data"]
     known = {
-        "data": f"{metrics['data']['name']}, {metrics['data']['battles']:,} battles, hash {metrics['data']['hash']}",
+        "data": f"{data['name']}, {data['battles']:,} battles, hash {data['hash']}",
         "predictions": metrics.get("predictions"),
         "identity": metrics.get("identity"),
         "encoder": f"{encoder['name']}, SHA-256 {encoder['sha256']}" if encoder else None,

@@ -17,7 +17,7 @@ for (const form of document.querySelectorAll("form[data-cards]")) {
     });
     output.textContent = shown === battles.length ? `${shown} battles` : `${shown} of ${battles.length} battles`;
   };
-  form.addEventListener("input", apply);
+  for (const event of ["input", "change"]) form.addEventListener(event, apply);
   form.addEventListener("submit", (event) => event.preventDefault());
   open.addEventListener("click", () => {
     const opening = open.textContent === "Open all";

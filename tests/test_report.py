@@ -1,0 +1,248 @@
+import base64
+import hashlib
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from arenas import tiny_battles, write_folder
+from pages import ATTACK, NAME, hostile_battles, made_up_results
+from strategies import training_rows, write_rows
+
+from pairrank.battle_files import write_battles
+from pairrank.battles import Battles
+from pairrank.report.cards import LONGEST, card, said_of, worst_and_disputed
+from pairrank.report.charts import Chart
+from pairrank.report.explore import TokenCounts, explore_page
+from pairrank.report.page import WARNING, Cards, Page, Table, Text
+from pairrank.report.results import results_page
+from pairrank.survey import survey_file, survey_of
+
+FACTS = ["what", "value"]
+
+
+class Reader(HTMLParser):
+    """Tags, attributes and text of a page, as a browser would parse them."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Page]:
+    """Both pages of battles that attack them."""
+    folder = tmp_path_factory.mktemp("hostile")
+    battles = hostile_battles()
+    write_battles(battles, folder / "train.csv")
+    unlabelled = Battles(battles.id, battles.prompt, battles.response_a, battles.response_b)
+    write_battles(unlabelled, folder / "test.csv")
+    train, test = survey_file(folder / "train.csv"), survey_file(folder / "test.csv")
+    tokens = TokenCounts("tiny <b>", train.shown.take(slice(20)) and np.ones((20, 3), dtype=np.int64))
+    return {"explore": explore_page("<i>data</i>", train, test, tokens), "report": results_page(made_up_results())}
+
+
+@pytest.mark.parametrize("kind", ["explore", "report"])
+def test_no_text_of_a_battle_becomes_markup(hostile: dict[str, Page], kind: str):
+    html = hostile[kind].html()
+    page = Reader(html)
+    scripts = [attrs for tag, attrs in page.tags if tag == "script"]
+    assert len(scripts) == 1
+    assert not [tag for tag, _ in page.tags if tag in ("img", "i", "b", "iframe", "object", "link", "base")]
+    assert not [name for _, attrs in page.tags for name in attrs if name.startswith("on")]
+    # It shows as what it is.
+    assert ATTACK in page.text
+    assert NAME in page.text
+
+
+@pytest.mark.parametrize("kind", ["explore", "report"])
+def test_the_policy_forbids_the_network_and_names_what_it_allows_by_hash(hostile: dict[str, Page], kind: str):
+    html = hostile[kind].html()
+    page = Reader(html)
+    [policy] = [a["content"] for tag, a in page.tags if a.get("http-equiv") == "Content-Security-Policy"]
+    rules = dict(part.strip().split(" ", 1) for part in policy.split(";"))
+    assert rules["default-src"] == "'none'"
+    assert "unsafe" not in policy
+    for tag, rule in (("script", "script-src"), ("style", "style-src")):
+        [content] = re.findall(rf"<{tag}>(.*?)</{tag}>", html, re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+        assert rules[rule] == f"'sha256-{digest}'"
+    # Nothing that a policy would have to forbid: no style attribute, nothing fetched.
+    assert not [attrs for _, attrs in page.tags if "style" in attrs or "src" in attrs]
+    links = [attrs["href"] for _, attrs in page.tags if attrs.get("href")]
+    assert links
+    assert all(link.startswith("#") for link in links)
+
+
+@pytest.mark.parametrize("kind", ["explore", "report"])
+def test_a_page_is_whole(hostile: dict[str, Page], kind: str):
+    page = hostile[kind]
+    html = page.html()
+    read = Reader(html)
+    assert [attrs["lang"] for tag, attrs in read.tags if tag == "html"] == ["en"]
+    charts = [block for block in page.blocks if isinstance(block, Chart)]
+    assert len({chart.name for chart in charts}) == len(charts) > 7
+    images = [attrs for tag, attrs in read.tags if tag == "svg"]
+    assert [attrs["aria-label"] for attrs in images] == [chart.alt for chart in charts]
+    for chart in charts:
+        assert chart.caption in read.text
+    # Battles are shown, so the first thing that is read is a warning.
+    body = html.index("<header>")
+    assert html.index(WARNING.split(":")[0], body) < html.index("<h1>")
+    targets = {attrs["id"] for _, attrs in read.tags if "id" in attrs}
+    assert {attrs["href"][1:] for tag, attrs in read.tags if tag == "a"} <= targets
+    assert "\x00" not in html
+
+
+def test_a_page_without_battles_does_not_warn(hostile: dict[str, Page]):
+    assert WARNING not in Page("t", "s", [], "f").html()
+    assert hostile["report"].shows_battles
+
+
+def test_the_same_battles_make_the_same_page(hostile: dict[str, Page]):
+    first = hostile["report"].html()
+    assert first.startswith("<!doctype html>")
+    assert first == hostile["report"].html() == results_page(made_up_results()).html()
+
+
+# What the report says
+
+
+def test_the_report_has_all_parts_of_each_run(hostile: dict[str, Page]):
+    names = {block.name for block in hostile["report"].blocks if isinstance(block, Chart)}
+    assert {"leaderboard-plot", "cost-training-seconds", "cost-parameters", "agreement"} <= names
+    for i in range(5):
+        assert {f"run{i}-reliability", f"run{i}-confusion", f"run{i}-slices"} <= names
+    assert len([name for name in names if name.endswith("-curves")]) == 1
+    text = Reader(hostile["report"].html()).text
+    for part in ("swap gap", "favours the longer answer", "Training Loss", "Steps Per Second", "somebody's own"):
+        assert part.lower() in text.lower()
+    assert "<b>a warning</b>" in text
+
+
+def test_a_pool_is_calibrated_beside_its_inputs():
+    page = results_page(made_up_results(named=["pool"]))
+    [chart] = [b for b in page.blocks if isinstance(b, Chart) and b.name == "run0-reliability"]
+    lines = [text.get_text() for text in chart.figure.axes[0].get_legend().get_texts()]
+    assert sorted(lines) == ["one", "pool", "two"]
+
+
+def test_a_run_is_known_by_what_made_it():
+    page = results_page(made_up_results(named=["one"]))
+    tables = {block.caption: dict(block.rows) for block in page.blocks if getattr(block, "columns", 0) == FACTS}
+    assert tables["one"]["commit"] == "abc"
+    assert tables["one"]["data"].startswith("hostile, 240 battles, hash ")
+    assert tables["pool"]["inputs"] == "one (1), two (2)"
+    [configuration] = [b.text for b in page.blocks if isinstance(b, Text) and b.title == "one: configuration"]
+    assert 'name = "structure"' in configuration
+
+
+def test_the_windows_of_a_run_make_a_slice():
+    rows = np.arange(240) < 30
+    results = made_up_results(named=["one"], windows={"one": ("512 tokens", rows)})
+    one = results.shown[0]
+    scores = {score.name: score for score in results.slices(one) if score.by == "window"}
+    assert scores["over 512 tokens"].log_loss.battles == 30
+    assert scores["over 512 tokens"].log_loss.mean == pytest.approx(one.losses[:30].mean())
+
+
+def test_the_worst_battles_and_the_most_disputed_are_chosen():
+    results = made_up_results()
+    runs = {run.label: run for run in results.judged}
+    one, two = runs["one"], runs["two"]
+    reasons = worst_and_disputed([one, two], worst=4, disputed=5)
+    for run in (one, two):
+        worst = np.argsort(-run.losses)[:4]
+        assert {
+            row for row, why in reasons.items() if any(w.startswith(f"large loss: {run.label} ") for w in why)
+        } == {int(run.rows[i]) for i in worst}
+    distance = np.abs(one.proba - two.proba).sum(axis=1) / 2
+    disputed = {row for row, why in reasons.items() if any(w.startswith("disagreement") for w in why)}
+    assert disputed == set(np.argsort(-distance)[:5].tolist())
+
+
+def test_what_a_run_did_not_predict_it_does_not_say():
+    results = made_up_results()
+    labels = [said.label for said in said_of(results.judged, 1)]
+    assert "x$y$ <i>" not in labels
+    assert "x$y$ <i>" in [said.label for said in said_of(results.judged, 2)]
+    said = next(said for said in said_of(results.judged, 2) if said.label == "one")
+    one = next(run for run in results.judged if run.label == "one")
+    assert said.loss == pytest.approx(-np.log(said.proba[int(one.winner[2])]))
+
+
+def test_a_long_conversation_is_cut_and_says_so():
+    battles = tiny_battles(1)
+    long = Battles(
+        battles.id,
+        np.array([None], dtype=object),
+        battles.response_a,
+        battles.response_b,
+    )
+    long.prompt[0] = tuple("p" * (LONGEST + 1 if i == 0 else 3) for i in range(9))
+    shown = card(long, survey_of(long), 0)
+    assert len(shown.turns) == 6
+    assert len(shown.turns[0].prompt) == LONGEST + 2
+    assert shown.cut == f"Not shown: 3 more turns and what lies beyond {LONGEST:,} characters of a turn."
+    assert shown.outcome == "?"
+
+
+def test_filters_offer_what_there_is():
+    results = made_up_results()
+    cards = Cards("c", [card(results.battles, results.survey, row) for row in range(40)])
+    assert cards.filters["Outcome"] == ["A wins", "B wins", "tie"]
+    assert "Shown for" not in cards.filters
+    assert "Language" not in Cards("c", cards.cards[12:14]).filters  # one value alone is no choice
+
+
+# What the page about the data says
+
+
+def test_damage_and_suspicion_are_listed_with_ids(tmp_path: Path):
+    rows = training_rows(6)
+    rows[2][-3:] = ["0", "0", "0"]
+    rows[4][4] = rows[4][5]
+    rows[5][3:6] = rows[1][3:6]
+    rows[6][1] = rows[6][2]
+    page = explore_page("d", survey_file(write_rows(tmp_path / "train.csv", rows)), None, "none")
+    [complaints] = [b for b in page.blocks if isinstance(b, Text) and "complaints" in b.title]
+    assert "id 2: winner columns are 0, 0, 0" in complaints.text
+    [odd] = [b for b in page.blocks if isinstance(b, Table) and "unusual" in b.caption]
+    found = {row[0]: row[2] for row in odd.rows}
+    assert found["two equal answers"] == "4"
+    assert found["the same prompt and answers as another battle"] == "1, 5"
+    assert found["the same model on both sides"] == "6"
+
+
+def test_repeated_prompts_are_counted_within_and_across_files(tmp_path: Path):
+    write_folder(tmp_path, n=20, tests=0)
+    write_battles(tiny_battles(4, labelled=False), tmp_path / "test.csv")  # two prompts of the training file
+    page = explore_page("d", survey_file(tmp_path / "train.csv"), survey_file(tmp_path / "test.csv"), "none")
+    texts = [block.text for block in page.blocks if isinstance(block, Text)]
+    assert any(text.startswith("train.csv: 20 of 20 battles share their prompt") for text in texts)
+    assert any(text.startswith("4 training battles have a prompt that is in test.csv too") for text in texts)
+
+
+def test_a_test_file_alone_is_a_page_too(tmp_path: Path):
+    write_battles(tiny_battles(6, labelled=False), tmp_path / "test.csv")
+    html = explore_page("d", None, survey_file(tmp_path / "test.csv"), "no tokens <here>").html()
+    assert "Test battles carry no winner." in html
+    assert "no tokens &lt;here&gt;" in html
+    with pytest.raises(ValueError, match="neither"):
+        explore_page("d", None, None, "")
+
+
+def test_pages_of_the_real_battles_are_small_and_rest_on_all_of_them(arena: Path):
+    file = survey_file(arena / "train.csv")
+    html = explore_page("arena", file, survey_file(arena / "test.csv"), "none").html()
+    assert len(html.encode()) < 5e6
+    assert f"{len(file.survey):,} battles of train.csv" in html
