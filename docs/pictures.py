@@ -1,7 +1,7 @@
 """Refresh the README's pictures, from the simulated sample alone: python docs/pictures.py [--runs DIR].
 
-Runs what is missing (with baseline, three and a half minutes on two cores), draws the leaderboard, and takes a picture of
-the report in Chromium (Debian: apt-get install chromium).
+Runs what is missing (with baseline, three and a half minutes on two cores), draws the leaderboard, and takes a
+picture of the report in Chromium (Debian: apt-get install chromium).
 """
 
 import argparse
@@ -21,7 +21,14 @@ from pairrank.report.model_charts import leaderboard_plot
 ROOT = Path(__file__).parents[1]
 SAMPLE, PICTURES = ROOT / "Dataset" / "sample", ROOT / "docs" / "pictures"
 NAMES = ["prior", "lengths", "structure", "kernel", "frozen", "stack", "ensemble-fast", "baseline"]
-FLAGS = "--headless --no-sandbox --disable-gpu --no-first-run --hide-scrollbars --window-size=1240,1180".split()
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--hide-scrollbars",
+    "--window-size=1240,1180",
+]
 PART = "#s4"
 """The part of the report in the picture: the best run."""
 

@@ -45,6 +45,10 @@ class Survey:
     """(n,) turns of the conversation."""
     empty: npt.NDArray[np.bool_]
     """(n,) whether an answer holds nothing but white space."""
+    gap: npt.NDArray[np.bool_]
+    """(n,) whether some turn of a conversation is empty, or null in the file."""
+    mangled: npt.NDArray[np.bool_]
+    """(n,) whether a text holds U+FFFD: half an emoji or a damaged letter, replaced on reading or long before."""
     equal: npt.NDArray[np.bool_]
     """(n,) whether both answers are the same."""
     code: npt.NDArray[np.bool_]
@@ -97,6 +101,8 @@ def survey_of(battles: Battles, guess_language: bool = True) -> Survey:
         chars=np.array([[_length(turns) for turns in battle] for battle in texts], dtype=np.int32).reshape(-1, 3),
         turns=np.array([len(prompt) for prompt, _, _ in texts], dtype=np.int32),
         empty=np.array([not (a and b) for a, b in answers], dtype=np.bool_),
+        gap=np.array([len(battle[0]) > 1 and not all(map(all, battle)) for battle in texts], dtype=np.bool_),
+        mangled=np.array([any("\ufffd" in t for turns in b for t in turns) for b in texts], dtype=np.bool_),
         equal=np.array([a == b for a, b in answers], dtype=np.bool_),
         code=np.array([_has_code(*battle) for battle in texts], dtype=np.bool_),
         language=object_array(languages_of(battles) if guess_language else [""] * len(battles)),

@@ -36,6 +36,15 @@ def test_a_survey_counts_what_anyone_can_count(battles: Battles):
             assert (survey.content[i] == survey.content[j]) == same
 
 
+def test_gaps_and_damaged_letters_are_seen(tmp_path: Path):
+    rows = training_rows(4)
+    rows[2][3:6] = ['["a",null]', '["b","c"]', '["d","e"]']
+    rows[3][4] = '["half an emoji: \\ud83d"]'
+    survey = survey_file(write_rows(tmp_path / "train.csv", rows)).survey
+    assert survey.gap.tolist() == [False, True, False, False]
+    assert survey.mangled.tolist() == [False, False, True, False]
+
+
 def test_equal_answers_and_code_are_seen(battles: Battles):
     survey = survey_of(battles)
     assert survey.equal.tolist() == [False, False, False, True, False]

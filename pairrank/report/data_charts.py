@@ -64,7 +64,7 @@ def length_histograms(lengths: npt.NDArray[np.integer], unit: str, of: str = "")
         median = float(np.median(values)) if len(values) else 0.0
         axes.axvline(median, color=RED, linestyle="--", linewidth=1.2)
         axes.set(xlim=(0, end), ylabel="battles", xlabel=f"{name}: {unit} (median {median:,.0f}, dashed)")
-        told.append(f"{name.lower()} {median:,.0f} and {end:,.0f}")
+        told.append(f"{name[0].lower() + name[1:]} {median:,.0f} and {end:,.0f}")
     figure.suptitle(f"Length in {unit}, 0 to 95 % quantile", fontsize=10)
     return Chart(
         f"lengths-{unit.split()[0].lower()}",

@@ -14,7 +14,7 @@ from pairrank.survey import UNKNOWN, FileSurvey, Survey, survey_of
 
 READ = 24
 """Battles that are shown to be read."""
-MOST_IDS = 100
+MOST_IDS = 500
 """Ids, or complaints, of one kind that are listed."""
 MOST_GROUPS = 15
 """Repeated prompts that are listed."""
@@ -182,6 +182,8 @@ def _suspicious(train: FileSurvey | None, test: FileSurvey | None) -> list[Block
             "the same prompt and answers as another battle": _again(survey.content),
             "the same model on both sides": (survey.model_a == survey.model_b) & (survey.model_a != ""),
             "an empty answer": survey.empty,
+            "an empty or null turn among several": survey.gap,
+            "half a character, or a damaged one (U+FFFD)": survey.mangled,
             "two equal answers": survey.equal,
         }
         rows = [[what, f"{int(rows.sum()):,}", _ids(survey.id[rows], MOST_IDS)] for what, rows in found.items()]
