@@ -17,7 +17,7 @@ from pairrank.fold_identity import identity_of
 from pairrank.fold_models import load_fold_models
 from pairrank.folds import prompt_keys
 from pairrank.models.base import Model, load_model, save_model
-from pairrank.predictions import Predictions, geometric_mean, read_predictions
+from pairrank.predictions import Predictions, read_predictions
 from pairrank.provenance import (
     commit,
     peak_memory_mb,
@@ -34,6 +34,8 @@ from pairrank.run_folder import (
     read_kept,
     refuse_other_battles,
     test_file,
+    write_history,
+    write_test,
 )
 from pairrank.runs import Run, all_inputs, input_hashes, is_ready, told_by, tuned_on, with_inputs
 from pairrank.scoring import accuracy, flip_rate, log_loss, swap_gap
@@ -92,9 +94,8 @@ def cross_validate(run: Run, folds: Sequence[int] | None = None, say: Say = lamb
     ids = np.concatenate([part.id for part in parts])
     whole = Predictions(ids, np.concatenate([part.proba for part in parts])).align(train.id[rows])
     whole.write(run.folder / "oof.csv")
-    _write_test(run, list(done))
-    history = _history(done)
-    _write_history(run, history)
+    write_test(run.folder, run.test, list(done))
+    history = write_history(run.folder, done)
     metrics = {
         "label": experiment.label,
         "experiment": experiment.resolved(),
@@ -272,33 +273,3 @@ def _score(done: dict[str, Any]) -> str:
         if done["log_loss"] is None
         else f" (log loss {done['log_loss']:.4f})"
     )
-
-
-def _write_test(run: Run, folds: Sequence[int]) -> None:
-    """test.csv, the geometric mean over the fold models that are done; no earlier configuration's is left."""
-    kept = run.folder / "test.csv"
-    members = [] if run.test is None else [read_kept(test_file(run.folder, fold), run.test.id) for fold in folds]
-    whole = [member for member in members if member is not None]
-    # A fold that was not asked for this time may have seen another test file: then `submit` predicts anew.
-    if whole and len(whole) == len(folds):
-        geometric_mean(whole).write(kept)
-    else:
-        kept.unlink(missing_ok=True)
-
-
-def _history(folds: dict[int, dict[str, Any]]) -> list[dict[str, Any]]:
-    """One row an epoch of each fold, of models that are trained epoch by epoch."""
-    return [{"Fold": fold, **row} for fold, done in folds.items() for row in done["report"].get("history", [])]
-
-
-def _write_history(run: Run, rows: list[dict[str, Any]]) -> None:
-    """history.csv and its curves, where there are rows for them."""
-    files = run.folder / "history.csv", run.folder / "curves.png"
-    if not rows:
-        for file in files:
-            file.unlink(missing_ok=True)
-        return
-    from pairrank.curves import draw_curves, write_history
-
-    write_history(rows, files[0])
-    draw_curves(rows, files[1])

@@ -1,13 +1,18 @@
 """What a run leaves in its folder, and how that is read again: nothing stale, damaged or half-written is used."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pairrank.battles import Objects
+from pairrank import history
+from pairrank.battles import Battles, Objects
 from pairrank.config import RUN_FILE
 from pairrank.errors import UserError
-from pairrank.predictions import Predictions, read_predictions
+from pairrank.predictions import Predictions, geometric_mean, read_predictions
 from pairrank.provenance import read_json, read_metrics
+
+CURVES = "curves.png"
+"""The picture of a run's history."""
 
 FOLD_KEYS = {
     "identity",
@@ -84,3 +89,29 @@ def current_folds(folder: Path) -> dict[int, dict[str, Any]]:
 def test_file(folder: Path, fold: int) -> Path:
     """Where a run keeps what a fold's model says of the test battles."""
     return folder / "test" / f"fold{fold}.csv"
+
+
+def write_test(folder: Path, test: Battles | None, folds: Sequence[int]) -> None:
+    """Write test.csv, the geometric mean over these folds' models; no earlier configuration's is left."""
+    kept = folder / "test.csv"
+    members = [] if test is None else [read_kept(test_file(folder, fold), test.id) for fold in folds]
+    whole = [member for member in members if member is not None]
+    # A fold that was not asked for this time may have seen another test file: then `submit` predicts anew.
+    if whole and len(whole) == len(folds):
+        geometric_mean(whole).write(kept)
+    else:
+        kept.unlink(missing_ok=True)
+
+
+def write_history(folder: Path, folds: dict[int, dict[str, Any]]) -> list[dict[str, Any]]:
+    """Write history.csv, one row an epoch of each fold, of models that are trained so; returns its rows.
+
+    Curves that were drawn of earlier rows are removed.
+    """
+    rows = [{"Fold": fold, **row} for fold, done in folds.items() for row in done["report"].get("history", [])]
+    (folder / CURVES).unlink(missing_ok=True)
+    if rows:
+        history.write_history(rows, folder / "history.csv")
+    else:
+        (folder / "history.csv").unlink(missing_ok=True)
+    return rows

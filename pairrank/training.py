@@ -15,10 +15,10 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
 from pairrank.battles import Battles, concatenate
-from pairrank.curves import history_rows
 from pairrank.devices import choose_precision, device_name
 from pairrank.errors import UserError
 from pairrank.folds import hold_out
+from pairrank.history import history_rows
 from pairrank.inference import Batch, Collate, Row, softmax
 from pairrank.predictions import Proba
 from pairrank.recipe import Recipe, parameter_groups, targets_of

@@ -14,7 +14,7 @@ FLOORS = [
     {"files", "turns", "overrides"},
     {"battles", "composing", "tracking"},
     {"battle_files", "predictions", "watch", "languages"},
-    {"folds", "scoring", "text", "features", "ratings", "simulate", "data_folder", "provenance", "curves"},
+    {"folds", "scoring", "text", "features", "ratings", "simulate", "data_folder", "provenance", "history"},
     {
         "devices",
         "entries",

@@ -13,8 +13,8 @@ from torch import nn
 
 from pairrank import training
 from pairrank.battles import Battles
-from pairrank.curves import HISTORY, draw_curves, history_rows, write_history
 from pairrank.errors import UserError
+from pairrank.history import HISTORY, history_rows, write_history
 from pairrank.models.base import from_mapping
 from pairrank.recipe import Recipe, targets_of
 from pairrank.training import History, Rows, fine_tune
@@ -306,7 +306,7 @@ def test_a_log_becomes_rows_by_step():
     ]
 
 
-def test_a_history_is_written_with_its_folds_and_drawn(tmp_path: Path):
+def test_a_history_is_written_with_its_folds(tmp_path: Path):
     _, history = train(tmp_path, validation=some_rows(4))
     unwatched = [dict.fromkeys(HISTORY) | {"Step": 5, "Training Loss": 1.0}]
     rows = [{"Fold": 0, **row} for row in history.rows] + [{"Fold": 3, **row} for row in unwatched]
@@ -316,8 +316,6 @@ def test_a_history_is_written_with_its_folds_and_drawn(tmp_path: Path):
     assert [row["Fold"] for row in written] == ["0", "0", "0", "3"]
     assert float(written[1]["Log Loss"]) == history.rows[1]["Log Loss"]
     assert written[3]["Log Loss"] == ""
-    draw_curves(rows, tmp_path / "curves.png")
-    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
 # --- Interruption

@@ -6,10 +6,11 @@ from pathlib import Path
 from pairrank.config import RUN_FILE, load_experiment
 from pairrank.crossval import cross_validate
 from pairrank.data_folder import DataFolder, table_in
-from pairrank.entries import Entry, entries_in, is_complete, publish, published_entries
-from pairrank.errors import UserError, unknown
+from pairrank.entries import Entry, entries_in, is_complete, publish
+from pairrank.errors import UserError
 from pairrank.experiment_files import experiment_files, read_about
 from pairrank.experiments.console import say, show_board, show_count, show_repairs, show_table
+from pairrank.experiments.gathering import choose_references, gather, run_folder
 from pairrank.experiments.plan import in_order, tell_plan
 from pairrank.experiments.sources import find_source, home_of
 from pairrank.extra import Extra
@@ -20,12 +21,9 @@ from pairrank.predictions import read_predictions
 from pairrank.provenance import read_json, read_metrics
 from pairrank.report.judged import Results, judge
 from pairrank.report.model_card import write_model_card
-from pairrank.run_folder import current_folds, read_kept
+from pairrank.run_folder import CURVES, current_folds, read_kept
 from pairrank.runs import Run, all_inputs, start_run
 from pairrank.survey import survey_of
-
-NO_NAME = set('/\\:*?"<>|')
-"""What a file's name cannot hold on every system."""
 
 
 def run(
@@ -74,7 +72,7 @@ def run(
     references = ["prior"] if "prior" in [entry.label for entry in entries] else []
     board = build_leaderboard(source.name, source.train, entries, references, source.truth)
     _write_board(board, home)
-    _write_cards(board, entries, source, started)
+    _write_pages(board, entries, source, started)
     show_board(board)
 
 
@@ -121,35 +119,6 @@ def compare(
     show_board(board)
 
 
-def gather(source: DataFolder, home: Path, published: Path | None, add: Sequence[str]) -> list[Entry]:
-    """The runs in `home`, the results in `published` that are of none of them, and added files."""
-    entries = (
-        {entry.label: entry for entry in published_entries(published, source.name, source.train)}
-        if published
-        else {}
-    )
-    entries |= {entry.label: entry for entry in entries_in(home, source.train, say)}
-    for argument in add:
-        entry = _added(argument)
-        # A file that was added before may be replaced; a run's name stays the run's.
-        if entry.label in entries and entries[entry.label].metrics:
-            raise UserError(f"--add {argument}: {entry.label} is a run already. Give the file another name.")
-        entries[entry.label] = entry
-    if not entries:
-        raise UserError(
-            f"nothing to compare: no runs in {home}. Start with: run baseline, or enter files with --add."
-        )
-    return list(entries.values())
-
-
-def choose_references(names: Sequence[str], labels: Sequence[str]) -> list[str]:
-    """The rows that differences are taken to: the named ones, or the prior, or else anyone."""
-    if not names and "prior" not in labels:
-        say(f"There is no prior here: differences are taken to {min(labels)}. Another: --reference NAME.")
-        return [min(labels)]
-    return [full_label(name, labels) for name in names or ["prior"]]
-
-
 def submit(name: str, data: Path | None, runs: Path | None, out: Path) -> None:
     """Take or make the test predictions of a run, check them against test.csv, write them."""
     source = find_source(data)
@@ -157,7 +126,7 @@ def submit(name: str, data: Path | None, runs: Path | None, out: Path) -> None:
     if test is None or not len(test):
         raise UserError(f"{source.path}: no battles in a test.csv there, so there is nothing to submit.")
     refuse_out(out, *filter(None, (table_in(source.path, part) for part in ("train", "test"))))
-    folder = _run_folder(name, home_of(runs, source))
+    folder = run_folder(name, home_of(runs, source))
     refuse_stale(folder)
     metrics = read_metrics(folder)
     if not metrics["experiment"]["submittable"]:
@@ -194,7 +163,7 @@ def predict(name: str, file: Path, out: Path, data: Path | None, runs: Path | No
     from pairrank.predictions import COLUMNS, prediction_lines
 
     refuse_out(out, file)
-    folder = _run_folder(name, home_of(runs, find_source(data)))
+    folder = run_folder(name, home_of(runs, find_source(data)))
     models, metrics = load_fold_models(folder), read_metrics(folder)
     say(
         f"Predicting with {folder}, trained on {metrics['data']['battles']:,} battles of {metrics['data']['name']}."
@@ -235,36 +204,6 @@ def _described(name: str, path: Path) -> tuple[str, str]:
         return name, f"cannot be read: {error}"
 
 
-def _run_folder(name: str, home: Path) -> Path:
-    """The folder of a run, by its full name or by the experiment's plain one."""
-    there = sorted(file.parent.name for file in home.glob("[!.]*/metrics.json"))
-    return home / known_label(name, there, home)
-
-
-def known_label(name: str, there: Sequence[str], home: Path) -> str:
-    """The run that is meant, by its full name or by the experiment's plain one; raises UserError for none."""
-    label = full_label(name, there)
-    if label not in there:
-        remedy = f" Make it with: run {name}" if name in experiment_files() else ""
-        raise UserError(f"{unknown('run', name, there)} Looked in {home} for finished runs.{remedy}")
-    return label
-
-
-def full_label(name: str, labels: Sequence[str]) -> str:
-    """`baseline` also finds `baseline@minilm`, if that is the only run of it."""
-    runs = [label for label in labels if label.startswith(f"{name}@") and "+" not in label]
-    return runs[0] if name not in labels and len(runs) == 1 else name
-
-
-def _added(argument: str) -> Entry:
-    name, equals, path = argument.partition("=")
-    if not equals or not name or not path:
-        raise UserError(f"--add {argument}: expected NAME=OOF.CSV.")
-    if NO_NAME & set(name) or name.startswith(".") or not name.isprintable():
-        raise UserError(f"--add {argument}: {name!r} cannot name a file. Expected letters, digits, spaces, - or _.")
-    return Entry(name, read_predictions(path), {})
-
-
 def _refuse_missing_extra(started: Sequence[Run]) -> None:
     """Complain of every file of extra battles that cannot be read, before hours of work on other things."""
     complaints = []
@@ -303,18 +242,21 @@ def refuse_out(out: Path, *read: Path) -> None:
         raise UserError(f"--out {out}: the battles are read from this file. Give another one.")
 
 
-def _write_cards(board: Leaderboard, entries: Sequence[Entry], source: DataFolder, started: Sequence[Run]) -> None:
-    """A model card in the folder of every run of this command that has a row."""
-    labels = {row.label for row in board.rows} & {run.experiment.label for run in started}
-    judged = [judge(entry, source.train) for entry in entries if entry.label in labels]
-    results = Results(board, source.train, survey_of(source.train, guess_language=False), judged)
-    for run in started:
-        for each in judged:
-            if each.label == run.experiment.label:
-                write_model_card(results, each, run.folder)
-
-
 def _write_board(board: Leaderboard, folder: Path) -> None:
     to_markdown(board, folder / "LEADERBOARD.md")
     to_json(board, folder / "leaderboard.json")
     say(f"Written: {folder / 'LEADERBOARD.md'}")
+
+
+def _write_pages(board: Leaderboard, entries: Sequence[Entry], source: DataFolder, started: Sequence[Run]) -> None:
+    """In the folder of each run of this command that has a row: its model card and, of a fine-tuning, its curves."""
+    folders = {run.experiment.label: run.folder for run in started}
+    labels = {row.label for row in board.rows} & set(folders)
+    judged = [judge(entry, source.train) for entry in entries if entry.label in labels]
+    results = Results(board, source.train, survey_of(source.train, guess_language=False), judged)
+    for run in judged:
+        write_model_card(results, run, folders[run.label])
+        if rows := run.metrics.get("history"):
+            from pairrank.report.model_charts import learning_curves
+
+            learning_curves(run.label, "curves", rows).save(folders[run.label] / CURVES)

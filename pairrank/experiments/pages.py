@@ -11,8 +11,9 @@ import numpy.typing as npt
 from pairrank.battles import Battles
 from pairrank.data_folder import table_in
 from pairrank.errors import UserError
-from pairrank.experiments.commands import choose_references, gather, known_label, refuse_out
+from pairrank.experiments.commands import refuse_out
 from pairrank.experiments.console import say, show_count
+from pairrank.experiments.gathering import choose_references, gather, known_label
 from pairrank.experiments.sources import find_source, home_of
 from pairrank.leaderboard import build_leaderboard
 from pairrank.report.explore import TokenCounts, explore_page

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from pairrank.curves import HISTORY
+from pairrank.history import HISTORY
 from pairrank.leaderboard import Leaderboard, Row
 from pairrank.leaderboard_text import columns, notes
 from pairrank.report import model_charts

@@ -1,4 +1,4 @@
-"""The history of a fine-tuning, as the published notebook shows it: a step table and its curves."""
+"""The history of a fine-tuning, as the published notebook shows it: a table of its steps."""
 
 import csv
 import io
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pairrank.files import write_text, written_whole
+from pairrank.files import write_text
 
 HISTORY = (
     "Step",
@@ -49,28 +49,3 @@ def write_history(rows: Sequence[dict[str, Any]], path: Path) -> None:
     writer.writeheader()
     writer.writerows(rows)
     write_text(path, text.getvalue())
-
-
-def draw_curves(rows: Sequence[dict[str, Any]], path: Path) -> None:
-    """Draw training and validation loss, accuracy and log loss against steps: one line a fold."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    loss, metric = figure.subplots(1, 2)
-    for fold in sorted({row["Fold"] for row in rows}):
-        of_fold = [row for row in rows if row["Fold"] == fold]
-        steps = [row["Step"] for row in of_fold]
-        first = fold == rows[0]["Fold"]
-        for axes, name, style in (
-            (loss, "Training Loss", "C0--"),
-            (loss, "Validation Loss", "C1-"),
-            (metric, "Accuracy", "C2--"),
-            (metric, "Log Loss", "C1-"),
-        ):
-            values = [float("nan") if row[name] is None else row[name] for row in of_fold]
-            axes.plot(steps, values, style, marker="o", markersize=3, label=name if first else None, alpha=0.7)
-    for axes, title in ((loss, "Loss (nats)"), (metric, "On held-out training prompts")):
-        axes.set(xlabel="Step", title=title)
-        axes.legend()
-    with written_whole(path) as beside:
-        figure.savefig(beside, dpi=120)
