@@ -17,6 +17,7 @@ from pairrank.experiments import commands
 from pairrank.experiments.pages import report
 from pairrank.leaderboard import build_leaderboard
 from pairrank.report.model_charts import leaderboard_plot
+from pairrank.report.page import Section
 
 ROOT = Path(__file__).parents[1]
 SAMPLE, PICTURES = ROOT / "Dataset" / "sample", ROOT / "docs" / "pictures"
@@ -29,33 +30,27 @@ FLAGS = [
     "--hide-scrollbars",
     "--window-size=1240,1180",
 ]
-PART = "#s4"
-"""The part of the report in the picture: the best run."""
 
 
 def main() -> None:
     """Run, draw, take the picture."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "sample")
+    parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "pictures")
     runs = parser.parse_args().runs
     chromium = shutil.which("chromium")
     if not chromium:
         sys.exit("no chromium here (Debian: apt-get install chromium)")
     commands.run(NAMES, SAMPLE, runs, None, "", 0, None, [], False, [])
     data = find_data(SAMPLE)
-    entries = [e for e in entries_in(runs, data.train) if e.label.split("@")[0] in NAMES]
-    board = build_leaderboard(data.name, data.train, entries, truth=data.truth)
+    board = build_leaderboard(data.name, data.train, entries_in(runs, data.train), truth=data.truth)
     leaderboard_plot(board).save(PICTURES / "leaderboard.png")
     with tempfile.TemporaryDirectory() as scratch:
         page = Path(scratch) / "report.html"
         report([], SAMPLE, runs, page, [], [], None)
-        command = [
-            chromium,
-            *FLAGS,
-            f"--user-data-dir={scratch}/profile",
-            f"--screenshot={PICTURES / 'report.png'}",
-        ]
-        subprocess.run([*command, page.as_uri() + PART], check=True, timeout=120)  # noqa: S603  # all of it is ours
+        part = Section(board.rows[0].label, []).slug
+        options = [*FLAGS, f"--user-data-dir={scratch}/profile", f"--screenshot={PICTURES / 'report.png'}"]
+        command = [chromium, *options, f"{page.as_uri()}#{part}"]
+        subprocess.run(command, check=True, timeout=120)  # noqa: S603  # all of it is ours
     for picture in sorted(PICTURES.glob("*.png")):
         print(f"{picture}: {picture.stat().st_size / 1024:.0f} kB")
 

@@ -8,6 +8,7 @@ from typing import Any
 from pairrank.battles import Battles
 from pairrank.errors import UserError
 from pairrank.files import write_json
+from pairrank.history import read_history
 from pairrank.predictions import Predictions, read_predictions
 from pairrank.provenance import predictions_hash, read_json, read_metrics
 
@@ -33,6 +34,9 @@ def entries_in(runs: Path, battles: Battles, say: Callable[[str], None] = lambda
             predictions = read_predictions(folder / "oof.csv")
             _refuse_borrowed(folder, predictions, metrics)
             _refuse_outdated(folder, metrics)
+            # Runs of earlier versions have it in a file of its own alone.
+            if "history" not in metrics and (rows := read_history(folder / "history.csv")):
+                metrics["history"] = rows
             test = read_predictions(folder / "test.csv") if (folder / "test.csv").is_file() else None
         except UserError as error:
             say(f"Left out: {error}")

@@ -49,3 +49,15 @@ def write_history(rows: Sequence[dict[str, Any]], path: Path) -> None:
     writer.writeheader()
     writer.writerows(rows)
     write_text(path, text.getvalue())
+
+
+def read_history(path: Path) -> list[dict[str, float | None]]:
+    """The rows of a history.csv, what was not measured as None; none where there is no such file or table."""
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    try:
+        return [{name: float(row[name]) if row[name] else None for name in ("Fold", *HISTORY)} for row in rows]
+    except (KeyError, ValueError, TypeError):
+        return []

@@ -84,7 +84,7 @@ def peak_memory_mb() -> float:
 def read_metrics(folder: Path) -> dict[str, Any]:
     """A run's metrics.json; raises UserError where there is none."""
     metrics = read_json(folder / "metrics.json")
-    if metrics is None or not {"label", "identity", "experiment", "folds"} <= metrics.keys():
+    if metrics is None or not {"label", "identity", "experiment", "folds", "data"} <= metrics.keys():
         raise UserError(
             f"{folder}: no finished run (metrics.json is missing or damaged). Run the experiment first."
         )

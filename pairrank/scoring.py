@@ -167,6 +167,15 @@ def clustered_mean(values: npt.ArrayLike, groups: NDArray[Any] | Sequence[str]) 
     return Mean(mean, mean - 1.96 * error, mean + 1.96 * error, len(exact))
 
 
+def wilson(count: npt.ArrayLike, total: npt.ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Ends of the 95 % interval of a share, of independent battles (Wilson, JASA 22, 1927, formula 1)."""
+    n, z = np.asarray(total, dtype=np.float64), 1.96
+    share, scale = np.asarray(count, dtype=np.float64) / n, 1 + z**2 / n
+    centre = (share + z**2 / (2 * n)) / scale
+    reach = z / scale * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    return np.asarray(centre - reach), np.asarray(centre + reach)
+
+
 def paired_difference(
     losses: npt.ArrayLike, reference: npt.ArrayLike, groups: Sequence[str], seed: int = 0
 ) -> Difference:

@@ -61,11 +61,11 @@ class Bias:
     said: float
     """What the model expected of them: mean of P(for) - P(against)."""
     excess: Mean
-    """The model's less the voters', paired; an interval that holds 0 shows no bias."""
+    """The model's less the voters', paired; below 0 it favours less than they do, as a cautious model does."""
 
 
 def slices_of(survey: Survey, proba: Proba, window: tuple[str, Rows] | None = None) -> list[Slice]:
-    """Every slice with a battle in it; `window` names one and the battles that are longer.
+    """Every slice with a battle in it; `window` names one, and which battles were cut to fit it.
 
     All but "said P(tie)" look at the battles alone.
     """
@@ -92,7 +92,7 @@ def slices_of(survey: Survey, proba: Proba, window: tuple[str, Rows] | None = No
         "turns": {"1": survey.turns <= 1, "2": survey.turns == 2, "3+": survey.turns >= 3},
         "language": _common(survey.language.tolist(), other="other") if survey.language.any() else {},
         "code": {"with code": survey.code, "without": ~survey.code},
-        "window": {} if window is None else {f"over {window[0]}": window[1], f"within {window[0]}": ~window[1]},
+        "window": {} if window is None else {f"cut to {window[0]}": window[1], "whole": ~window[1]},
         "said P(tie)": {
             f"below {low:.2f}": tie < low,
             f"{low:.2f} to {high:.2f}": (tie >= low) & (tie <= high),

@@ -1,7 +1,7 @@
 """Prompt, A and B share a window fairly: what one leaves unused goes to the others, and A and B are equals."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -34,6 +34,8 @@ class Kept:
     """Tokens there were."""
     lost_a_side: int
     """Battles of which all of one answer was cut away; the target is none."""
+    cut: npt.NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, dtype=np.bool_), compare=False)
+    """(n,) battles of which anything was cut away."""
 
 
 def fair_shares(lengths: Sequence[int], total: int, weights: Sequence[int] = WEIGHTS) -> tuple[int, ...]:
@@ -178,6 +180,7 @@ def count_kept(kept: npt.NDArray[Any], lengths: npt.NDArray[Any]) -> Kept:
         tokens=dict(zip(TEXTS, kept.sum(axis=0).tolist(), strict=True)),
         of=dict(zip(TEXTS, lengths.sum(axis=0).tolist(), strict=True)),
         lost_a_side=int(lost.sum()),
+        cut=np.asarray((kept < lengths).any(axis=1)),
     )
 
 

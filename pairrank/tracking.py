@@ -86,8 +86,23 @@ def tracked(name: str, settings: Mapping[str, Any], folder: Path) -> Iterator[Lo
 
         try:
             yield log
+        except BaseException:
+            _fail(kind)
+            raise
         finally:
             client.finish()
+
+
+def _fail(kind: str) -> None:
+    """End the run as one that failed, in the trackers that know the difference; accelerate's classes do not."""
+    if kind == Tracker.MLFLOW:
+        import mlflow
+
+        mlflow.end_run("FAILED")
+    elif kind == Tracker.WANDB:
+        import wandb
+
+        wandb.finish(exit_code=1)
 
 
 def _options(kind: str, name: str, place: Path) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Tiny real objects: five hand-made battles, predictions for them, and the real battles beside the repository."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,9 @@ import pytest
 
 from pairrank.battles import Battles, object_array
 from pairrank.predictions import Predictions
+
+# A console that is made on import would keep the width that a test runner sets for its own workers.
+os.environ.pop("COLUMNS", None)
 
 ARENA = Path(__file__).parents[2] / "shared" / "data" / "arena"
 

@@ -4,12 +4,14 @@ from xml.etree import ElementTree
 import matplotlib as mpl
 import numpy as np
 import pytest
-from pages import HISTORY_ROWS, NAME, hostile_battles, made_up_results
+from pages import HISTORY_ROWS, NAME, hostile_battles, made_up_entries, made_up_results
 
+from pairrank.leaderboard import build_leaderboard
 from pairrank.ratings import fit_ratings
 from pairrank.report import data_charts, model_charts
 from pairrank.report.charts import Chart, label, new_axes, styled
 from pairrank.report.judged import Results
+from pairrank.scoring import reliability, wilson
 from pairrank.simulate import simulate
 from pairrank.slices import slices_of
 from pairrank.survey import survey_of
@@ -89,6 +91,7 @@ def test_an_untrusted_name_is_text_in_a_picture(charts: dict[str, Chart]):
     assert "\u202e" not in texts
     assert label(NAME).startswith(r"a\$b\$ <b>")
     assert label("x" * 50) == "x" * 33 + "…"
+    assert label("_hidden") == " _hidden"  # a legend leaves out what begins with an underscore
 
 
 def test_a_name_in_a_script_that_the_font_lacks_is_no_warning():
@@ -113,6 +116,70 @@ def test_a_chart_stands_in_a_notebook_and_in_a_file(charts: dict[str, Chart], tm
     assert charts["labels"].caption in html
     charts["labels"].save(tmp_path / "labels.png")
     assert (tmp_path / "labels.png").read_bytes().startswith(b"\x89PNG")
+
+
+def ends_of(axes, container: int = 0) -> list[tuple[float, float]]:
+    """What the horizontal error bars of a chart span."""
+    [bars] = axes.containers[container][2]
+    return [(segment[0][0], segment[1][0]) for segment in bars.get_segments()]
+
+
+def test_whiskers_are_the_intervals_that_the_captions_name(results: Results):
+    board = results.board
+    axes = model_charts.leaderboard_plot(board).figure.axes[0]
+    whole = [row for row in board.rows[::-1] if row.battles == board.battles]
+    expected = [(r.log_loss - 1.96 * r.standard_error, r.log_loss + 1.96 * r.standard_error) for r in whole]
+    assert np.array(ends_of(axes)) == pytest.approx(np.array(expected))
+    one = next(run for run in results.judged if run.label == "one")
+    scores = results.slices(one)
+    axes = model_charts.slice_plot("r", "one", scores, one.log_loss).figure.axes[0]
+    drawn = [ends_of(axes, i)[0] for i in range(len(scores))]
+    told = [(s.log_loss.low, s.log_loss.high) for s in scores[::-1] if np.isfinite(s.log_loss.low)]
+    assert np.array([ends for ends in drawn if ends[0] < ends[1]]) == pytest.approx(np.array(told))
+    ratings = fit_ratings(results.survey.textless())
+    axes = data_charts.model_strengths(ratings).figure.axes[0]
+    names = [text.get_text().rsplit(" (", 1)[0] for text in axes.get_yticklabels()]
+    for name, (low, high) in zip(names, ends_of(axes), strict=True):
+        [i] = [i for i, model in enumerate(ratings.models) if label(model) == name]
+        middle, reach = ratings.strength[i], 1.96 * ratings.error[i]
+        assert (low, high) == pytest.approx((middle - reach, middle + reach))
+
+
+def test_what_length_does_is_counted_as_anyone_would(results: Results):
+    survey = results.survey
+    chart = data_charts.length_effect(survey)
+    won = decided = 0
+    for (_, a, b), winner in zip(survey.chars.tolist(), survey.winner.tolist(), strict=True):
+        if a != b and winner != 2:
+            decided += 1
+            won += (a > b) == (winner == 0)
+    assert f"the longer answer won {won} of {decided} decided battles" in chart.caption
+    lines, below = chart.figure.axes
+    assert sum(bar.get_height() for bar in below.patches) == len(survey)
+    first = [i for i in range(len(survey)) if 4 * (survey.chars[i, 1] + 1) < survey.chars[i, 2] + 1]
+    assert below.patches[0].get_height() == len(first)
+    shares = [line.get_ydata()[0] for line in lines.get_lines() if len(line.get_ydata()) == len(below.patches)]
+    assert shares == pytest.approx([np.mean(survey.winner[first] == outcome) for outcome in range(3)])
+    [bars] = lines.containers[0][2]
+    low, high = wilson((survey.winner[first] == 0).sum(), len(first))
+    assert [end[1] for end in bars.get_segments()[0]] == pytest.approx([float(low), float(high)])
+
+
+def test_histograms_turns_and_bins_hold_what_was_counted(results: Results):
+    chars = results.survey.chars
+    for axes, values in zip(data_charts.length_histograms(chars, "characters").figure.axes, chars.T, strict=True):
+        end = np.quantile(values, 0.95)
+        expected, _ = np.histogram(values, bins=50, range=(0, end))
+        assert [bar.get_height() for bar in axes.patches] == expected.tolist()
+        assert axes.get_xlim() == (0, end)
+    bars = data_charts.turn_counts(results.survey).figure.axes[0].patches
+    turns = results.survey.turns
+    assert [bar.get_height() for bar in bars] == [*((turns == i).sum() for i in range(1, 10)), (turns >= 10).sum()]
+    one = next(run for run in results.judged if run.label == "one")
+    above, below = model_charts.reliability_plot("r", [one], "one").figure.axes
+    bins = reliability(one.proba, one.winner)
+    assert below.get_lines()[0].get_ydata().tolist() == [b.count for b in bins]
+    assert above.get_lines()[1].get_xydata().tolist() == [[b.said, b.came] for b in bins]
 
 
 def test_bars_and_cells_are_what_was_counted(results: Results):
@@ -147,6 +214,7 @@ def test_win_rates_in_the_heat_map_count_a_tie_as_half():
 
 def test_the_pareto_front_is_what_nothing_cheaper_beats(results: Results):
     rows = [row for row in results.board.rows if row.parameters]
+    assert len(rows) == 4
     front = model_charts.pareto(rows, "parameters")
     for row in rows:
         beaten = any(
@@ -155,6 +223,17 @@ def test_the_pareto_front_is_what_nothing_cheaper_beats(results: Results):
             for other in rows
         )
         assert (row in front) == (not beaten)
+
+
+def test_a_diagnostic_is_on_no_front():
+    battles = hostile_battles()
+    entries = made_up_entries(battles)
+    board = build_leaderboard("hostile", battles, entries)
+    best = board.rows[0].label
+    assert best in model_charts.cost_plot(board, "parameters").alt
+    next(e for e in entries if e.label == best).metrics["experiment"]["submittable"] = False
+    board = build_leaderboard("hostile", battles, entries)
+    assert best not in model_charts.cost_plot(board, "parameters").alt
 
 
 def test_agreement_is_on_battles_that_both_have_predicted(results: Results):

@@ -22,7 +22,7 @@ from command_line import call, here, refused
 from pairrank.battle_files import stream_battles, write_battles
 from pairrank.battles import object_array
 from pairrank.errors import UserError
-from pairrank.experiments import cli, commands, console, sources
+from pairrank.experiments import cli, commands, console, gathering, sources
 from pairrank.predictions import Predictions, read_predictions
 
 __all__ = ["add_model", "call", "here"]
@@ -108,7 +108,15 @@ def test_run_leaves_what_the_design_says(call, here):
     assert (ended.code, ended.err) == (0, "")
     for name in ("prior", "structure"):
         folder = here / "runs" / "data" / name
-        there = {"experiment.toml", "oof.csv", "test.csv", "test", "metrics.json", *(f"fold{k}" for k in range(5))}
+        there = {
+            "experiment.toml",
+            "oof.csv",
+            "test.csv",
+            "test",
+            "metrics.json",
+            "model-card.md",
+            *(f"fold{k}" for k in range(5)),
+        }
         assert {file.name for file in folder.iterdir()} == there
         assert len(read_predictions(folder / "oof.csv")) == 40
         assert len(read_predictions(folder / "test.csv")) == 6
@@ -374,9 +382,9 @@ def test_submit_needs_a_run_and_a_test_file(call, trained):
 def test_a_plain_name_finds_the_run_with_the_encoder_at_hand(call, trained):
     trained.rename(trained.parent / "prior@minilm")
     assert call("submit", "prior", "--data", "data").code == 0
-    assert commands._full_label("b", ["b", "b@x"]) == "b"
-    assert commands._full_label("b", ["b@x", "b@y"]) == "b"
-    assert commands._full_label("b", ["b@x", "b@x+seed=1"]) == "b@x"
+    assert gathering.full_label("b", ["b", "b@x"]) == "b"
+    assert gathering.full_label("b", ["b@x", "b@y"]) == "b"
+    assert gathering.full_label("b", ["b@x", "b@x+seed=1"]) == "b@x"
 
 
 # predict

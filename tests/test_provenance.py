@@ -137,6 +137,6 @@ def test_metrics_that_cannot_be_read_are_an_error_and_json_that_cannot_is_none(t
         with pytest.raises(UserError, match=r"no finished run \(metrics.json is missing or damaged\)"):
             read_metrics(tmp_path)
     assert read_json(tmp_path / "none.json") is None
-    whole = {"label": "x", "identity": "1", "experiment": {}, "folds": []}
+    whole = {"label": "x", "identity": "1", "experiment": {}, "folds": [], "data": {}}
     (tmp_path / "metrics.json").write_text(json.dumps(whole))
     assert read_metrics(tmp_path) == whole

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from arenas import tiny_battles, write_folder
-from pages import ATTACK, NAME, hostile_battles, made_up_results
+from pages import ATTACK, HISTORY_ROWS, NAME, hostile_battles, made_up_results
 from strategies import training_rows, write_rows
 
 from pairrank.battle_files import write_battles
@@ -17,6 +17,7 @@ from pairrank.report.charts import Chart
 from pairrank.report.explore import TokenCounts, explore_page
 from pairrank.report.page import WARNING, Cards, Page, Table, Text
 from pairrank.report.results import results_page
+from pairrank.report.wording import one_line
 from pairrank.survey import survey_file, survey_of
 
 FACTS = ["what", "value"]
@@ -60,8 +61,11 @@ def test_no_text_of_a_battle_becomes_markup(hostile: dict[str, Page], kind: str)
     assert not [tag for tag, _ in page.tags if tag in ("img", "i", "b", "iframe", "object", "link", "base")]
     assert not [name for _, attrs in page.tags for name in attrs if name.startswith("on")]
     # It shows as what it is.
-    assert ATTACK in page.text
-    assert NAME in page.text
+    assert ATTACK.replace("\x1b", "�") in page.text
+    assert one_line(NAME) in page.text
+    # Control characters, which would hide a page from search, and turns of direction in names are marked.
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", html)
+    assert NAME not in page.text
 
 
 @pytest.mark.parametrize("kind", ["explore", "report"])
@@ -122,7 +126,7 @@ def test_the_report_has_all_parts_of_each_run(hostile: dict[str, Page]):
     assert {"leaderboard-plot", "cost-training-seconds", "cost-parameters", "agreement"} <= names
     for i in range(5):
         assert {f"run{i}-reliability", f"run{i}-confusion", f"run{i}-slices"} <= names
-    assert len([name for name in names if name.endswith("-curves")]) == 1
+    assert "training0-curves" in names
     text = Reader(hostile["report"].html()).text
     for part in ("swap gap", "favours the longer answer", "Training Loss", "Steps Per Second", "somebody's own"):
         assert part.lower() in text.lower()
@@ -146,13 +150,57 @@ def test_a_run_is_known_by_what_made_it():
     assert 'name = "structure"' in configuration
 
 
+def test_every_fine_tuned_run_shows_how_it_learned_though_it_is_not_among_the_best():
+    page = results_page(made_up_results(named=["prior"]))
+    [training] = [section for section in page.sections if section.title == "Training"]
+    [table] = [block for block in training.blocks if isinstance(block, Table)]
+    assert table.columns[:3] == ["Fold", "Step", "Training Loss"]
+    assert table.rows[0][:3] == ["0", "10", "1.0900"]
+    assert table.rows[2][3:6] == ["", "", ""]  # not measured
+
+
+def test_a_training_that_diverged_is_shown():
+    results = made_up_results()
+    one = next(run for run in results.judged if run.label == "one")
+    one.metrics["history"] = [row | {"Log Loss": float("nan"), "Runtime": float("inf")} for row in HISTORY_ROWS]
+    page = results_page(results)
+    [chart] = [block for block in page.blocks if isinstance(block, Chart) and block.name == "training0-curves"]
+    assert "no training prompts were held out" in chart.caption
+    assert "nan" not in "".join(cell for b in page.blocks if isinstance(b, Table) for row in b.rows for cell in row)
+
+
+def test_the_largest_mistake_comes_first_and_mistakes_are_found_by_run():
+    page = results_page(made_up_results())
+    [cards] = [block for block in page.blocks if isinstance(block, Cards)]
+    largest = [max(said.loss for said in shown.said) for shown in cards.cards]
+    assert largest == sorted(largest, reverse=True)
+    assert cards.filters["Shown for"] == ["disagreement", "large loss"]
+    assert {"one", "two", "pool"} <= set(cards.filters["Run"])
+    for shown in cards.cards:
+        for reason in shown.reasons:
+            kind, rest = reason.split(": ", 1)
+            assert kind in shown.facets["Shown for"]
+            assert any(run in rest for run in shown.facets["Run"])
+
+
+def test_pooling_is_told_in_numbers_too():
+    results = made_up_results(named=["pool"])
+    [table] = [b for b in results_page(results).blocks if isinstance(b, Table) and "pooling" in b.columns]
+    losses = {run.label: f"{run.log_loss:.4f}" for run in results.judged}
+    assert [(row[0], row[1], row[2]) for row in table.rows] == [
+        ("pool", "after", losses["pool"]),
+        ("one", "before", losses["one"]),
+        ("two", "before", losses["two"]),
+    ]
+
+
 def test_the_windows_of_a_run_make_a_slice():
     rows = np.arange(240) < 30
     results = made_up_results(named=["one"], windows={"one": ("512 tokens", rows)})
     one = results.shown[0]
     scores = {score.name: score for score in results.slices(one) if score.by == "window"}
-    assert scores["over 512 tokens"].log_loss.battles == 30
-    assert scores["over 512 tokens"].log_loss.mean == pytest.approx(one.losses[:30].mean())
+    assert scores["cut to 512 tokens"].log_loss.battles == 30
+    assert scores["cut to 512 tokens"].log_loss.mean == pytest.approx(one.losses[:30].mean())
 
 
 def test_the_worst_battles_and_the_most_disputed_are_chosen():
@@ -162,11 +210,12 @@ def test_the_worst_battles_and_the_most_disputed_are_chosen():
     reasons = worst_and_disputed([one, two], worst=4, disputed=5)
     for run in (one, two):
         worst = np.argsort(-run.losses)[:4]
-        assert {
-            row for row, why in reasons.items() if any(w.startswith(f"large loss: {run.label} ") for w in why)
-        } == {int(run.rows[i]) for i in worst}
+        chosen = {
+            row for row, why in reasons.items() if ("large loss", (run.label,)) in [(w.kind, w.runs) for w in why]
+        }
+        assert chosen == {int(run.rows[i]) for i in worst}
     distance = np.abs(one.proba - two.proba).sum(axis=1) / 2
-    disputed = {row for row, why in reasons.items() if any(w.startswith("disagreement") for w in why)}
+    disputed = {row for row, why in reasons.items() if any(w.kind == "disagreement" for w in why)}
     assert disputed == set(np.argsort(-distance)[:5].tolist())
 
 
@@ -213,12 +262,14 @@ def test_damage_and_suspicion_are_listed_with_ids(tmp_path: Path):
     rows[4][4] = rows[4][5]
     rows[5][3:6] = rows[1][3:6]
     rows[6][1] = rows[6][2]
+    rows[3][4] = '["  "]'
     page = explore_page("d", survey_file(write_rows(tmp_path / "train.csv", rows)), None, "none")
     [complaints] = [b for b in page.blocks if isinstance(b, Text) and "complaints" in b.title]
     assert "id 2: winner columns are 0, 0, 0" in complaints.text
     [odd] = [b for b in page.blocks if isinstance(b, Table) and "unusual" in b.caption]
     found = {row[0]: row[2] for row in odd.rows}
     assert found["two equal answers"] == "4"
+    assert found["an empty answer"] == "3"
     assert found["the same prompt and answers as another battle"] == "1, 5"
     assert found["the same model on both sides"] == "6"
 
@@ -235,7 +286,7 @@ def test_repeated_prompts_are_counted_within_and_across_files(tmp_path: Path):
 def test_a_test_file_alone_is_a_page_too(tmp_path: Path):
     write_battles(tiny_battles(6, labelled=False), tmp_path / "test.csv")
     html = explore_page("d", None, survey_file(tmp_path / "test.csv"), "no tokens <here>").html()
-    assert "Test battles carry no winner." in html
+    assert "These battles carry no winner." in html
     assert "no tokens &lt;here&gt;" in html
     with pytest.raises(ValueError, match="neither"):
         explore_page("d", None, None, "")

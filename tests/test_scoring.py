@@ -23,6 +23,7 @@ from pairrank.scoring import (
     reliability,
     standard_error,
     swap_gap,
+    wilson,
 )
 
 HAND = np.array([[0.5, 0.3, 0.2], [0.1, 0.8, 0.1], [0.25, 0.25, 0.5]])
@@ -325,6 +326,13 @@ def test_it_is_what_the_bootstrap_over_prompts_tends_to():
     values = rng.normal(size=1_000) + np.array([int(group) % 3 for group in groups])
     found = clustered_mean(values, groups)
     assert (found.high - found.low) / 3.92 == pytest.approx(standard_error(values, groups), rel=0.06)
+
+
+def test_wilsons_interval_of_a_hand_worked_example():
+    """8 of 10: (.8 + .19208 ± 1.96 sqrt(.016 + .009604)) / 1.38416 = .7167 ± .2266 (Wilson 1927)."""
+    low, high = wilson(8, 10)
+    assert (float(low), float(high)) == (pytest.approx(0.4901, abs=2e-4), pytest.approx(0.9433, abs=2e-4))
+    assert wilson(0, 5)[0] == pytest.approx(0.0, abs=1e-12)
 
 
 def test_of_one_prompt_nothing_is_known():

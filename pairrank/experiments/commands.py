@@ -249,7 +249,7 @@ def _write_board(board: Leaderboard, folder: Path) -> None:
 
 
 def _write_pages(board: Leaderboard, entries: Sequence[Entry], source: DataFolder, started: Sequence[Run]) -> None:
-    """In the folder of each run of this command that has a row: its model card and, of a fine-tuning, its curves."""
+    """In the folder of each run of this command that has a row: its model card, and the curves of a fine-tuning."""
     folders = {run.experiment.label: run.folder for run in started}
     labels = {row.label for row in board.rows} & set(folders)
     judged = [judge(entry, source.train) for entry in entries if entry.label in labels]

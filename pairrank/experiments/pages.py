@@ -1,5 +1,6 @@
 """The pages that a person reads: the commands `explore` and `report`, from files to one HTML file."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,8 +24,10 @@ from pairrank.report.results import results_page
 from pairrank.survey import FileSurvey, survey_file, survey_of
 from pairrank.terminal import quiet_transformers
 
-ONE_TEXT = ("baseline",)
-"""Models that read prompt, A and B in one window; others read each answer, behind its prompt, in one of its own."""
+ONE_TEXT = "baseline"
+"""The model that reads prompt, A and B in one window; the others have a window for each answer."""
+READING = ("max_tokens", "budget", "cells", "layout", "share")
+"""The parameters that decide what a model cuts away, by the names that `text` and `side_texts` have for them."""
 USUAL = "minilm"
 """The encoder whose tokens are counted where none is named."""
 MOST_COUNTED = 10_000
@@ -93,43 +96,60 @@ def _tokens(battles: Battles, name: str) -> TokenCounts | str:
 
 
 def _windows(shown: Sequence[Judged], battles: Battles) -> dict[str, tuple[str, npt.NDArray[np.bool_]]]:
-    """Label of a run that reads through an encoder -> its window, and which battles are longer."""
+    """Label of a run that reads through an encoder -> its window, and which battles were cut to fit it."""
     windows: dict[str, tuple[str, npt.NDArray[np.bool_]]] = {}
-    counted: dict[str, npt.NDArray[np.int64]] = {}
+    cuts: dict[str, npt.NDArray[np.bool_]] = {}
     for run in shown:
         model = run.metrics.get("experiment", {}).get("model", {})
-        encoder, limit = (run.metrics.get("encoder") or {}).get("name"), model.get("max_tokens")
-        if not encoder or not limit or len(battles) > MOST_COUNTED:
+        encoder = (run.metrics.get("encoder") or {}).get("name")
+        if not encoder or "max_tokens" not in model or len(battles) > MOST_COUNTED:
             continue
+        reading = {key: model[key] for key in READING if key in model}
+        key = json.dumps([encoder, model["name"] == ONE_TEXT, reading])
         try:
-            if encoder not in counted:
-                counted[encoder] = _counted(battles, [encoder])[1]
+            if key not in cuts:
+                _, tokenizer = _tokenizer([encoder])
+                cuts[key] = _cut(model["name"] == ONE_TEXT, reading, battles, tokenizer)
         except UserError as error:
-            say(f"{run.label}: which battles are longer than its window is left away. {error}")
+            say(f"{run.label}: which battles were cut to its window is left away. {error}")
             continue
-        prompt, a, b = counted[encoder].T
-        whole = model["name"] in ONE_TEXT
-        text = "in all" if whole else "a side"
-        windows[run.label] = (f"{limit} tokens {text}", prompt + (a + b if whole else np.maximum(a, b)) > limit)
+        windows[run.label] = (f"{model['max_tokens']} tokens", cuts[key])
     return windows
+
+
+def _cut(one_text: bool, reading: dict[str, Any], battles: Battles, tokenizer: Any) -> npt.NDArray[np.bool_]:
+    """(n,) of which battles a model that reads so cuts something: as it does itself."""
+    from pairrank.side_texts import side_texts
+    from pairrank.text import template_rows
+
+    options = dict(reading)
+    window = options.pop("max_tokens")
+    _, kept = (template_rows if one_text else side_texts)(battles, tokenizer, window, **options)
+    return kept.cut
 
 
 def _counted(battles: Battles, names: Sequence[str]) -> tuple[str, npt.NDArray[np.int64]]:
     """The first of these encoders that can be had, and (n, 3) tokens of prompt, A and B, special ones left out."""
-    from transformers import AutoTokenizer
-
-    from pairrank.encoders import find_encoder
     from pairrank.text import rounds_of
 
-    encoder = find_encoder(names)
-    with quiet_transformers():
-        tokenizer: Any = AutoTokenizer.from_pretrained(
-            encoder.folder, local_files_only=True, trust_remote_code=False
-        )
+    name, tokenizer = _tokenizer(names)
     counts = [
         [sum(len(turn[part]) for turn in rounds) for part in range(3)] for rounds in rounds_of(battles, tokenizer)
     ]
-    return encoder.name, np.array(counts, dtype=np.int64).reshape(-1, 3)
+    return name, np.array(counts, dtype=np.int64).reshape(-1, 3)
+
+
+def _tokenizer(names: Sequence[str]) -> tuple[str, Any]:
+    """The first of these encoders that can be had, and its tokenizer."""
+    from transformers import AutoTokenizer
+
+    from pairrank.encoders import find_encoder
+
+    encoder = find_encoder(names)
+    with quiet_transformers():
+        return encoder.name, AutoTokenizer.from_pretrained(
+            encoder.folder, local_files_only=True, trust_remote_code=False
+        )
 
 
 def _write(page: Page, out: Path) -> None:

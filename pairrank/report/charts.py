@@ -19,6 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pairrank.files import written_whole
+from pairrank.report.wording import one_line
 
 INK, PAPER, FAINT = "#1b1f24", "#ffffff", "#c9ced6"
 """Text and axes, background, grid: the page's style sheet has other ones for a dark screen."""
@@ -127,9 +128,10 @@ def new_axes(height: float, rows: int = 1, **options: Any) -> tuple[Figure, Sequ
 
 def label(name: str, longest: int = 34) -> str:
     """An untrusted name as a label: printable, of one line, no formula, not too long."""
-    plain = "".join(c if c.isprintable() else "�" for c in name)
+    plain = one_line(name)
     plain = plain if len(plain) <= longest else plain[: longest - 1] + "…"
-    return plain.replace("$", r"\$")
+    # Two dollars would make a formula, and a leading underscore hides a label from matplotlib's legends.
+    return plain.replace("$", r"\$") if not plain.startswith("_") else f" {plain}".replace("$", r"\$")
 
 
 def heat_map(

@@ -4,6 +4,7 @@ from collections import Counter
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib.ticker import MaxNLocator
 
 from pairrank.battles import Winner
 from pairrank.ratings import Ratings
@@ -19,6 +20,7 @@ from pairrank.report.charts import (
     new_axes,
     styled,
 )
+from pairrank.scoring import wilson
 from pairrank.survey import UNKNOWN, Survey
 
 TEXT_NAMES = ("Prompt", "Answer A", "Answer B")
@@ -38,7 +40,7 @@ def label_counts(survey: Survey) -> Chart:
     counts = outcome_counts(survey)
     figure, [axes] = new_axes(2.4)
     bars = axes.bar(list(OUTCOMES), counts, color=list(OUTCOMES.values()))
-    total = max(1, sum(counts))
+    total = sum(counts)
     axes.bar_label(bars, [f"{count:,} ({count / total:.1%})" for count in counts], fontsize=8, padding=2)
     axes.margins(y=0.12)
     axes.set(ylabel="battles", xlabel="outcome of the vote")
@@ -63,13 +65,14 @@ def length_histograms(lengths: npt.NDArray[np.integer], unit: str, of: str = "")
         axes.hist(values, bins=50, range=(0, end), color=BLUE)
         median = float(np.median(values)) if len(values) else 0.0
         axes.axvline(median, color=RED, linestyle="--", linewidth=1.2)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.set(xlim=(0, end), ylabel="battles", xlabel=f"{name}: {unit} (median {median:,.0f}, dashed)")
         told.append(f"{name[0].lower() + name[1:]} {median:,.0f} and {end:,.0f}")
     figure.suptitle(f"Length in {unit}, 0 to 95 % quantile", fontsize=10)
     return Chart(
         f"lengths-{unit.split()[0].lower()}",
         figure,
-        f"Lengths in {unit}{of}; the longest 5 % lie beyond the right edge. Median and 95 % quantile: "
+        f"Lengths in {unit}{of}; at most the longest 5 % lie beyond the right edge. Median and 95 % quantile: "
         f"{'; '.join(told)}.",
         f"Three histograms of lengths in {unit}. Median and 95 % quantile: {'; '.join(told)}.",
     )
@@ -176,14 +179,20 @@ def length_effect(survey: Survey) -> Chart:
     known = survey.take(survey.winner != UNKNOWN)
     place = np.digitize(_log_ratio(known), RATIOS[1:-1])
     bins = [i for i in range(len(RATIOS) - 1) if (place == i).any()]
-    shares = np.array([np.bincount(known.winner[place == i], minlength=3) / (place == i).sum() for i in bins])
-    counts = [int((place == i).sum()) for i in bins]
+    outcomes = np.array([np.bincount(known.winner[place == i], minlength=3) for i in bins]).reshape(-1, 3)
+    counts = outcomes.sum(axis=1)
     figure, [axes, below] = new_axes(3.9, rows=2, sharex=True, height_ratios=(3, 1))
     xs = range(len(bins))
-    for (name, colour), share, marker in zip(OUTCOMES.items(), shares.T.reshape(3, -1), "o^s", strict=True):
-        error = np.sqrt(share * (1 - share) / np.array(counts)) if counts else []
+    for (name, colour), count, marker in zip(OUTCOMES.items(), outcomes.T, "o^s", strict=True):
+        share, (low, high) = count / counts, wilson(count, counts)
         axes.errorbar(
-            xs, share, yerr=1.96 * np.asarray(error), color=colour, marker=marker, label=name, markersize=4
+            xs,
+            share,
+            yerr=np.maximum([share - low, high - share], 0),
+            color=colour,
+            marker=marker,
+            label=name,
+            markersize=4,
         )
     axes.set(ylabel="share of the votes", ylim=(0, None))
     axes.legend(ncols=3, loc="upper center")
@@ -193,12 +202,13 @@ def length_effect(survey: Survey) -> Chart:
     longer = known.winner[_log_ratio(known) > 0], known.winner[_log_ratio(known) < 0]
     wins = sum(int((side == who).sum()) for side, who in zip(longer, (Winner.A, Winner.B), strict=True))
     decided = sum(int((side != Winner.TIE).sum()) for side in longer)
-    told = f"the longer answer won {wins / max(1, decided):.1%} of {decided:,} decided battles of unequal length"
+    told = f"the longer answer won {wins:,} of {decided:,} decided battles of unequal length"
+    told += f" ({wins / decided:.1%})" if decided else ""
     return Chart(
         "length-effect",
         figure,
-        f"Outcome by how many times as long A is as B, with 95 % intervals: {told}. Ties gather where both are "
-        "about equally long.",
+        f"Outcome by how many times as long A is as B, with Wilson's 95 % intervals: {told}. Ties gather where "
+        "both are about equally long.",
         f"Lines of the shares of A wins, B wins and ties against the ratio of lengths: {told}.",
     )
 

@@ -8,8 +8,9 @@ import numpy.typing as npt
 
 from pairrank.ratings import Ratings, fit_ratings
 from pairrank.report import data_charts
-from pairrank.report.cards import card
+from pairrank.report.cards import LONGEST_ID, card
 from pairrank.report.page import Block, Cards, Page, Section, Table, Text
+from pairrank.scoring import wilson
 from pairrank.survey import UNKNOWN, FileSurvey, Survey, survey_of
 
 READ = 24
@@ -40,7 +41,7 @@ def explore_page(name: str, train: FileSurvey | None, test: FileSurvey | None, t
     survey = main.survey
     sections = [
         Section("Shape", _shape(train, test)),
-        Section("Labels", [data_charts.label_counts(survey)] if train else [Text("Test battles carry no winner.")]),
+        Section("Labels", _labels(survey)),
         Section("Lengths", _lengths(main, tokens)),
         Section("Turns, languages, code", _kinds(survey)),
         Section("Repeated prompts and duplicates", _repeats(train, test)),
@@ -79,6 +80,12 @@ def _shape(train: FileSurvey | None, test: FileSurvey | None) -> list[Block]:
             "the fold. Rows without a clear winner are left out of all numbers, and listed at the end.",
         )
     ]
+
+
+def _labels(survey: Survey) -> list[Block]:
+    if not (survey.winner != UNKNOWN).any():
+        return [Text("These battles carry no winner.")]
+    return [data_charts.label_counts(survey)]
 
 
 def _lengths(main: FileSurvey, tokens: TokenCounts | str) -> list[Block]:
@@ -147,7 +154,7 @@ def _model_table(ratings: Ratings) -> Table:
     rows = []
     for i in sorted(range(len(ratings.models)), key=lambda i: (-ratings.battles[i], ratings.models[i])):
         count, won, tied = ratings.battles[i], ratings.wins[i], ratings.ties[i]
-        low, high = _wilson(won, count)
+        low, high = (float(end) for end in wilson(won, count))
         strength, reach = ratings.strength[i], 1.96 * ratings.error[i]
         rows.append(
             [
@@ -210,13 +217,4 @@ def _again(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
 
 def _ids(ids: Sequence[str] | npt.NDArray[np.object_], most: int) -> str:
     more = f" and {len(ids) - most:,} more" if len(ids) > most else ""
-    return ", ".join(map(str, ids[:most])) + more
-
-
-def _wilson(won: int, count: int) -> tuple[float, float]:
-    """The 95 % interval of a share (Wilson, JASA 22, 1927)."""
-    z = 1.96
-    share, scale = won / count, 1 + z**2 / count
-    centre = (share + z**2 / (2 * count)) / scale
-    reach = z / scale * np.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
-    return float(centre - reach), float(centre + reach)
+    return ", ".join(str(name)[:LONGEST_ID] for name in ids[:most]) + more

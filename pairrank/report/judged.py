@@ -12,7 +12,7 @@ from pairrank.battles import Battles
 from pairrank.entries import Entry
 from pairrank.leaderboard import Leaderboard, Row, untouched
 from pairrank.predictions import Proba, normalise
-from pairrank.scoring import Labels, Mean, battle_losses, clustered_mean, log_loss
+from pairrank.scoring import Labels, Mean, battle_losses, clustered_mean, log_loss, reliability
 from pairrank.slices import Bias, Rows, SliceScore, biases, score_slices, slices_of
 from pairrank.survey import Survey
 
@@ -63,7 +63,7 @@ class Results:
     named: Sequence[str] = ()
     """Labels to be looked at one by one; none: the best `MOST_SHOWN`."""
     windows: Mapping[str, tuple[str, Rows]] = field(default_factory=dict)
-    """Label -> the window of a run's encoder, and which of the n battles are longer than that."""
+    """Label -> the window of a run's encoder, and which of the n battles were cut to fit it."""
 
     @property
     def shown(self) -> list[Judged]:
@@ -83,9 +83,9 @@ class Results:
         cut = None if window is None else (window[0], window[1][run.rows])
         return score_slices(slices_of(survey, run.proba, cut), run.proba, run.winner, survey.key)
 
-    def hits(self, run: Judged) -> Mean:
-        """The share of battles whose most probable outcome came true."""
-        return clustered_mean(run.proba.argmax(axis=1) == run.winner, self.survey.key[run.rows])
+    def mean(self, run: Judged, values: npt.ArrayLike) -> Mean:
+        """The mean of (m,) values of a run's battles, with its interval over prompts."""
+        return clustered_mean(values, self.survey.key[run.rows])
 
     def biases(self, run: Judged) -> list[Bias]:
         """What it favours more than the voters did."""
@@ -100,3 +100,9 @@ def judge(entry: Entry, battles: Battles) -> Judged:
     order = np.argsort(rows)
     rows = rows[order]
     return Judged(entry.label, entry.metrics, rows, normalise(kept.proba[order]), battles.labels[rows])
+
+
+def gap(run: Judged) -> float:
+    """The mean distance between what was said and what came, over the bins of its reliability diagram."""
+    bins = reliability(run.proba, run.winner)
+    return float(np.average([abs(b.said - b.came) for b in bins], weights=[b.count for b in bins]))

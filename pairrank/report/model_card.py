@@ -1,6 +1,6 @@
 """What a run's user must know, in the form that model hubs read: use, data, metrics, biases, provenance."""
 
-from collections.abc import Sequence
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -9,9 +9,8 @@ from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pairrank.files import write_text
-from pairrank.leaderboard_text import escaped
 from pairrank.report.judged import Judged, Results
-from pairrank.report.provenance import configuration, facts
+from pairrank.report.wording import configuration, ends, facts, one_line
 from pairrank.scoring import Mean
 
 CARD = "model-card.md"
@@ -27,7 +26,7 @@ def model_card(results: Results, run: Judged) -> str:
     row, metrics = results.row(run), run.metrics
     experiment = metrics["experiment"]
     slices = [
-        [f"{score.by}: {score.name}", f"{score.log_loss.battles:,}", *_figures(score.log_loss, ".3f")]
+        [plain(f"{score.by}: {score.name}"), f"{score.log_loss.battles:,}", *_figures(score.log_loss, ".3f")]
         for score in results.slices(run)
     ]
     found = [
@@ -44,19 +43,20 @@ def model_card(results: Results, run: Judged) -> str:
         .get_template(CARD)
         .render(
             front=_front(run, results.board.data, row.log_loss, row.accuracy),
-            label=escaped(run.label),
-            about=escaped(experiment["about"] or "No description was given."),
+            label=plain(run.label),
+            about=plain(experiment["about"] or "No description was given."),
             submittable=experiment["submittable"],
-            data={key: escaped(str(value)) for key, value in metrics["data"].items()},
+            data={key: plain(str(value)) for key, value in metrics["data"].items()},
+            scored=f"{row.battles:,}",
             folds=row.folds,
             simulated=results.board.floor is not None,
-            extra=", ".join(escaped(source["path"]) for source in experiment.get("extra", [])),
-            inputs=", ".join(map(escaped, metrics.get("inputs", {}))),
+            extra=", ".join(plain(source["path"]) for source in experiment.get("extra", [])),
+            inputs=", ".join(map(plain, metrics.get("inputs", {}))),
             metrics=_metrics(results, run),
-            slices=_cells(slices),
-            biases=_cells(found),
-            warnings=[escaped(warning) for warning in row.warnings],
-            provenance=_cells([list(fact) for fact in facts(metrics).items()]),
+            slices=slices,
+            biases=found,
+            warnings=[plain(warning) for warning in row.warnings],
+            provenance=[[name, plain(value)] for name, value in facts(metrics).items()],
             configuration=configuration(metrics).replace("```", "'''"),
         )
     )
@@ -64,23 +64,30 @@ def model_card(results: Results, run: Judged) -> str:
 
 def _metrics(results: Results, run: Judged) -> list[list[str]]:
     row = results.row(run)
-    reach = 1.96 * row.standard_error
-    rows = [["log loss (nats)", f"{row.log_loss:.4f}", f"[{row.log_loss - reach:.4f}, {row.log_loss + reach:.4f}]"]]
+    rows = [["log loss (nats)", *_figures(results.mean(run, run.losses), ".4f")]]
     for reference, difference in row.differences.items():
         if difference is not None:
             interval = f"[{difference.low:+.4f}, {difference.high:+.4f}]"
-            rows.append([f"log loss less that of {reference}, same battles", f"{difference.mean:+.4f}", interval])
-    hits = results.hits(run)
-    rows.append(["accuracy", *_figures(hits, ".3f")])
+            rows.append(
+                [f"log loss less that of {plain(reference)}, same battles", f"{difference.mean:+.4f}", interval]
+            )
+    rows.append(["accuracy", *_figures(results.mean(run, run.proba.argmax(axis=1) == run.winner), ".3f")])
     rows.append(["expected calibration error", f"{row.calibration_error:.3f}", ""])
     for name, value in (("swap gap", row.swap_gap), ("flip rate", row.flip_rate)):
         if value is not None:
             rows.append([f"{name} (0 is symmetric)", f"{value:.4f}", ""])
-    return _cells(rows)
+    return rows
 
 
 def _figures(mean: Mean, form: str) -> tuple[str, str]:
-    return f"{mean.mean:{form}}", f"[{mean.low:{form}}, {mean.high:{form}}]"
+    return f"{mean.mean:{form}}", ends(mean, form)
+
+
+def plain(text: str) -> str:
+    """Untrusted text that stays text in Markdown: no link, picture, markup, mention or end of a table's cell."""
+    return " ".join(
+        re.sub(r"([\\`*_{}\[\]<>()#!|~&@:])", r"\\\1", one_line(text)).replace("www.", "www\\.").split()
+    )
 
 
 def _front(run: Judged, data: str, log_loss: float, accuracy: float) -> str:
@@ -104,13 +111,9 @@ def _front(run: Judged, data: str, log_loss: float, accuracy: float) -> str:
     return text.strip()
 
 
-def _cells(rows: Sequence[Sequence[str]]) -> list[list[str]]:
-    return [[escaped(cell) for cell in row] for row in rows]
-
-
 @cache
 def _environment() -> Environment:
-    # Markdown, in which every value has been escaped for a table already.
+    # Markdown, in which every name has been made plain already.
     return Environment(
         loader=PackageLoader("pairrank.report"),
         autoescape=False,  # noqa: S701

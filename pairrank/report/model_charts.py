@@ -14,6 +14,7 @@ from pairrank.report.charts import (
     GREY,
     INK,
     MARKERS,
+    PURPLE,
     RED,
     Chart,
     heat_map,
@@ -21,10 +22,12 @@ from pairrank.report.charts import (
     new_axes,
     styled,
 )
-from pairrank.report.judged import Judged
+from pairrank.report.judged import Judged, gap
 from pairrank.scoring import confusion, reliability
 from pairrank.slices import SliceScore
 
+LARGE = 50
+"""Battles of a slice that a caption may single out."""
 COSTS = {"training_seconds": "training, all folds (seconds, log scale)", "parameters": "parameters (log scale)"}
 Cost = Literal["training_seconds", "parameters"]
 SHORT = {"A wins": "A", "B wins": "B", "tie": "tie"}
@@ -65,18 +68,20 @@ def leaderboard_plot(board: Leaderboard) -> Chart:
 def cost_plot(board: Leaderboard, cost: Cost) -> Chart:
     """Log loss against what it cost, with the rows that nothing cheaper beats."""
     rows = [row for row in board.rows if row.battles == board.battles and (getattr(row, cost) or 0) > 0]
-    front = pareto(rows, cost)
+    front = pareto([row for row in rows if row.submittable is not False], cost)
     figure, [axes] = new_axes(3.6)
     for row in rows:
-        on = row in front
-        axes.plot(getattr(row, cost), row.log_loss, "o" if on else "x", color=BLUE if on else GREY, markersize=5)
+        marker, colour = ("o", BLUE) if row in front else ("P", PURPLE) if row.submittable is False else ("x", GREY)
+        axes.plot(getattr(row, cost), row.log_loss, marker, color=colour, markersize=5)
     steps = [(getattr(row, cost), row.log_loss) for row in front]
     if steps:
         axes.step(*zip(*steps, strict=True), where="post", color=BLUE, linewidth=1, label="Pareto front")
         axes.legend(loc="upper right")
-    for row in front:
+    for i, row in enumerate(front):
+        # By turns below on the left and above on the right, so that neighbours do not overprint each other.
+        place: dict[str, Any] = {"xytext": (-4, -9), "ha": "right"} if i % 2 else {"xytext": (4, 4), "ha": "left"}
         at = (getattr(row, cost), row.log_loss)
-        axes.annotate(label(row.label, 24), at, xytext=(4, -9), textcoords="offset points", fontsize=7)
+        axes.annotate(label(row.label, 24), at, textcoords="offset points", fontsize=7, **place)
     axes.set(xlabel=COSTS[cost], ylabel="log loss (nats)", xscale="log")
     axes.margins(x=0.2, y=0.15)
     what = COSTS[cost].split(" (")[0].split(",")[0]
@@ -85,7 +90,8 @@ def cost_plot(board: Leaderboard, cost: Cost) -> Chart:
         f"cost-{cost.replace('_', '-')}",
         figure,
         f"Log loss against {what}, of rows that cover all battles and tell their cost. On the front, where nothing "
-        f"cheaper is better: {names}. What an experiment builds on is part of its price; differences on the front "
+        f"cheaper is better: {names}. Diagnostics, which read what test battles lack, are plus signs and on no "
+        "front. What an experiment builds on is part of its price; differences on the front "
         "may be smaller than their intervals.",
         f"Scatter plot of log loss against {what}; on the Pareto front are {names}.",
     )
@@ -114,7 +120,7 @@ def learning_curves(run: str, name: str, history: Sequence[Mapping[str, Any]]) -
             (metric, "Accuracy", "--", GREEN),
             (metric, "Log Loss", "-", BLUE),
         ):
-            values = [np.nan if row[column] is None else row[column] for row in of_fold]
+            values = [row[column] if _known(row[column]) else np.nan for row in of_fold]
             marker = MARKERS[folds.index(fold) % len(MARKERS)]
             once = column.lower() if fold == folds[0] else None
             axes.plot(steps, values, style, color=colour, marker=marker, markersize=4, linewidth=1, label=once)
@@ -122,7 +128,7 @@ def learning_curves(run: str, name: str, history: Sequence[Mapping[str, Any]]) -
     metric.set(xlabel="step (optimiser updates)", ylabel="nats, or share right")
     for axes in (loss, metric):
         axes.legend(ncols=2)
-    held = [row for row in history if row["Log Loss"] is not None]
+    held = [row for row in history if _known(row["Log Loss"])]
     best = min(held, key=lambda row: row["Log Loss"]) if held else None
     told = (
         f"the best held-out log loss was {best['Log Loss']:.4f}, at step {best['Step']} of fold {best['Fold']}"
@@ -138,6 +144,11 @@ def learning_curves(run: str, name: str, history: Sequence[Mapping[str, Any]]) -
     )
 
 
+def _known(value: float | None) -> bool:
+    """Whether a step was measured, and had not diverged."""
+    return value is not None and bool(np.isfinite(value))
+
+
 @styled
 def reliability_plot(name: str, judged: Sequence[Judged], title: str) -> Chart:
     """Said probabilities against how often they came true, of one or several runs."""
@@ -150,8 +161,7 @@ def reliability_plot(name: str, judged: Sequence[Judged], title: str) -> Chart:
         said, came = [b.said for b in bins], [b.came for b in bins]
         axes.plot(said, came, color=colour, marker=marker, markersize=5, linewidth=1.2, label=label(run.label))
         below.plot(said, [b.count for b in bins], color=colour, marker=marker, markersize=4, linewidth=1)
-        gap = float(np.average(np.abs(np.subtract(said, came)), weights=[b.count for b in bins]))
-        told.append(f"{run.label} {gap:.3f}")
+        told.append(f"{run.label} {gap(run):.3f}")
         end = max(end, *said, *came)
     axes.set(ylabel="share that came true", xlim=(0, end + 0.05), ylim=(0, end + 0.05))
     axes.legend()
@@ -161,7 +171,7 @@ def reliability_plot(name: str, judged: Sequence[Judged], title: str) -> Chart:
         figure,
         f"{title}. Each point is a bin of outcomes given about the same probability (their number below). On the "
         "dotted line, what was given 30 % came true 30 % of the time; flatter than it is over-confident, steeper "
-        f"under-confident. Mean distance from it: {', '.join(told)}.",
+        f"is under-confident. Mean distance from it, over all outcomes: {', '.join(told)}.",
         f"Reliability diagram; mean distance from the diagonal: {', '.join(told)}.",
     )
 
@@ -198,13 +208,15 @@ def slice_plot(name: str, run: str, scores: Sequence[SliceScore], overall: float
     for place, score in zip(places, ranked, strict=True):
         mean = score.log_loss
         colour = CYCLE[kinds.index(score.by) % 2]
-        reach = min(mean.high - mean.mean, 2.0)
+        reach = mean.high - mean.mean if np.isfinite(mean.high) else 0.0  # of one prompt nothing is known
         axes.errorbar(mean.mean, place, xerr=reach, fmt="o", color=colour, markersize=4, linewidth=1.2)
     axes.axvline(overall, color=INK, linestyle="--", linewidth=0.8)
     names = [f"{score.by}: {label(score.name, 30)} ({score.log_loss.battles:,})" for score in ranked]
     axes.set_yticks(places, names, fontsize=7)
     axes.set(xlabel="log loss (nats)", ylabel="slice (battles)", ylim=(-0.7, len(ranked) - 0.3))
-    hard, easy = (pick(scores, key=lambda s: s.log_loss.mean) for pick in (max, min))
+    enough = min(LARGE, max(score.log_loss.battles for score in scores))
+    large = [score for score in scores if score.log_loss.battles >= enough]
+    hard, easy = (pick(large, key=lambda s: s.log_loss.mean) for pick in (max, min))
     told = (
         f"hardest is {hard.by}: {hard.name} ({hard.log_loss.mean:.3f}), "
         f"easiest {easy.by}: {easy.name} ({easy.log_loss.mean:.3f})"
@@ -213,8 +225,9 @@ def slice_plot(name: str, run: str, scores: Sequence[SliceScore], overall: float
         f"{name}-slices",
         figure,
         f"{run}: log loss on battles that are alike in one way, with 95 % intervals over prompts and the number of "
-        "battles; dashed, all of them. Colours alternate between kinds of slices. Of these, "
-        f"{told}. A slice may be hard because voters disagree there.",
+        "battles; dashed, all of them. Colours alternate between kinds of slices. Of those with "
+        f"{enough} battles or more, {told}. A slice may be hard because voters disagree there, and of twenty "
+        "slices one stands out by chance.",
         f"Dot plot of {len(scores)} slices of {run}; {told}.",
     )
 

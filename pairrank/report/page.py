@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -11,9 +12,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from pairrank.files import write_text
 from pairrank.report.charts import Chart
+from pairrank.report.wording import one_line
+
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 WARNING = (
     "This page shows what people and chatbots wrote to each other. Some of it may be offensive, wrong or personal: "
@@ -123,6 +128,11 @@ class Section:
     title: str
     blocks: Sequence[Block]
 
+    @property
+    def slug(self) -> str:
+        """What an address calls it."""
+        return re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-") or "section"
+
 
 @dataclass(frozen=True)
 class Page:
@@ -167,11 +177,23 @@ def grouped(blocks: Sequence[Block]) -> Iterable[tuple[str, list[Block]]]:
 @cache
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader("pairrank.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+        loader=PackageLoader("pairrank.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        finalize=_without_controls,
     )
     filters: dict[str, Any] = environment.filters
     filters["groupby_run"] = grouped
+    filters["name"] = one_line
     return environment
+
+
+def _without_controls(value: Any) -> Any:
+    """Text without control characters but line breaks and tabs, which a file of text need not hold."""
+    if isinstance(value, Markup) or not isinstance(value, str):
+        return value
+    return CONTROL.sub("�", value)
 
 
 @cache

@@ -10,9 +10,9 @@ from pairrank.leaderboard import Leaderboard, Row
 from pairrank.leaderboard_text import columns, notes
 from pairrank.report import model_charts
 from pairrank.report.cards import card, said_of, worst_and_disputed
-from pairrank.report.judged import Judged, Results
+from pairrank.report.judged import Judged, Results, gap
 from pairrank.report.page import Block, Cards, Heading, Page, Section, Table, Text
-from pairrank.report.provenance import configuration, facts
+from pairrank.report.wording import configuration, ends, facts
 from pairrank.scoring import Mean
 from pairrank.slices import Bias, SliceScore
 
@@ -31,8 +31,12 @@ def results_page(results: Results) -> Page:
     ]
     if len(results.judged) > 1:
         sections.append(Section("Agreement", [model_charts.agreement_map(_compared(results))]))
-    which = "named" if results.named else f"the best {len(shown)} of the {len(results.judged)}"
+    which = ", ".join(run.label for run in shown)
     sections += [Section(run.label, _run(results, run, f"run{i}")) for i, run in enumerate(shown)]
+    if trained := [run for run in results.judged if run.metrics.get("history")]:
+        sections.append(
+            Section("Training", [block for i, run in enumerate(trained) for block in _training(run, i)])
+        )
     sections += [
         Section("Battles to learn from", _mistakes(results)),
         Section("Provenance", [block for run in results.judged for block in _provenance(run)]),
@@ -89,16 +93,15 @@ def bias_table(found: Sequence[Bias], row: Row) -> Table:
     return Table(
         ["tendency", "voters", "model", "model - voters [95 %]"],
         rows,
-        "Bias: mean of P(for) - P(against), against what voters did (1 for, -1 against, 0 for a tie). An interval "
-        "that holds 0 shows no bias. Swap gap and flip rate: what changes when A and B change places.",
+        "Bias: mean of P(for) - P(against), against what voters did (1 for, -1 against, 0 for a tie). Above 0 in "
+        "the last column it favours more than they do, below 0 less, as a cautious model does in all; where the "
+        "interval holds 0, neither was found. Swap gap and flip rate: what changes when A and B change places.",
     )
 
 
 def interval(mean: Mean, form: str = ".3f") -> str:
-    """A mean with its interval; of one prompt there is none."""
-    if not np.isfinite(mean.low):
-        return f"{mean.mean:{form}} [one prompt]"
-    return f"{mean.mean:{form}} [{mean.low:{form}}, {mean.high:{form}}]"
+    """A mean with its interval."""
+    return f"{mean.mean:{form}} {ends(mean, form)}"
 
 
 def _board(board: Leaderboard) -> list[Block]:
@@ -131,14 +134,12 @@ def _run(results: Results, run: Judged, name: str) -> list[Block]:
     about = run.metrics.get("experiment", {}).get("about", "")
     score = f"Log loss {row.log_loss:.4f} ± {row.standard_error:.4f} on {row.battles:,} battles."
     blocks: list[Block] = [Text(" ".join(filter(None, [about, score])))]
-    history = run.metrics.get("history", [])
-    if history:
-        blocks.append(model_charts.learning_curves(run.label, name, history))
     inputs = [other for label in run.metrics.get("inputs", {}) for other in results.judged if other.label == label]
     pooled = run.metrics.get("experiment", {}).get("model", {}).get("name") == "pool"
     if inputs and pooled:
         title = f"{run.label} after pooling, and its inputs before"
         blocks.append(model_charts.reliability_plot(name, [run, *inputs], title))
+        blocks.append(pooling_table(results, run, inputs))
     else:
         blocks.append(model_charts.reliability_plot(name, [run], run.label))
     scores = results.slices(run)
@@ -147,9 +148,26 @@ def _run(results: Results, run: Judged, name: str) -> list[Block]:
         model_charts.slice_plot(name, run.label, scores, run.log_loss),
     ]
     blocks += [bias_table(results.biases(run), row), slice_table(scores)]
-    if history:
-        blocks.append(history_table(history))
+    if run.metrics.get("encoder") and run.label not in results.windows:
+        blocks.append(Text("Which battles were cut to fit its window was not counted."))
     return blocks
+
+
+def _training(run: Judged, number: int) -> list[Block]:
+    """How a fine-tuned run learned."""
+    history = run.metrics["history"]
+    curves = model_charts.learning_curves(run.label, f"training{number}", history)
+    return [Heading(run.label), curves, history_table(history)]
+
+
+def pooling_table(results: Results, run: Judged, inputs: Sequence[Judged]) -> Table:
+    """Calibration before and after pooling."""
+    rows = []
+    for when, each in [("after", run), *(("before", one) for one in inputs)]:
+        row = results.row(each)
+        rows.append([each.label, when, f"{row.log_loss:.4f}", f"{row.calibration_error:.3f}", f"{gap(each):.3f}"])
+    titles = ["experiment", "pooling", "log loss", "ECE, most probable outcome", "mean distance, all outcomes"]
+    return Table(titles, rows, "Before and after pooling: log loss and calibration")
 
 
 def history_table(history: Sequence[Mapping[str, Any]]) -> Table:
@@ -160,7 +178,9 @@ def history_table(history: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:,.0f}" if value == int(value) else f"{value:.4f}"
+    if value is None or not np.isfinite(value):
+        return ""
+    return f"{value:,.0f}" if value == int(value) else f"{value:.4f}"
 
 
 def _mistakes(results: Results) -> list[Block]:

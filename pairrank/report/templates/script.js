@@ -2,7 +2,9 @@
 // Filters of battles: every word that is searched for must be in the battle, and every chosen value among its own.
 for (const form of document.querySelectorAll("form[data-cards]")) {
   const battles = [...document.getElementById(form.dataset.cards).querySelectorAll(".battle")];
-  const texts = battles.map((battle) => battle.textContent.toLowerCase());
+  // What a battle says, not what the page says about it: every battle has the words "tie" and "prompt" around it.
+  const said = ".id, .excerpt, .text, .model";
+  const texts = battles.map((battle) => [...battle.querySelectorAll(said)].map((e) => e.textContent).join("\n").toLowerCase());
   const output = form.querySelector("output");
   const open = form.querySelector("[data-open]");
   const apply = () => {
@@ -26,4 +28,9 @@ for (const form of document.querySelectorAll("form[data-cards]")) {
   });
 }
 // Paper cannot be clicked.
-addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((each) => { each.open = true; }));
+let closed = [];
+addEventListener("beforeprint", () => {
+  closed = [...document.querySelectorAll("details:not([open])")];
+  for (const each of closed) each.open = true;
+});
+addEventListener("afterprint", () => { for (const each of closed) each.open = false; });

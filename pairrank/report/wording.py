@@ -1,9 +1,22 @@
-"""What made a run's numbers, in words."""
+"""Names, intervals and provenance in words."""
 
 from collections.abc import Mapping
+from math import isfinite
 from typing import Any
 
 import tomli_w
+
+from pairrank.scoring import Mean
+
+
+def one_line(name: str) -> str:
+    """An untrusted name with everything that is not printable, such as a turn of the writing direction, marked."""
+    return "".join(c if c.isprintable() else "�" for c in name)
+
+
+def ends(mean: Mean, form: str) -> str:
+    """The ends of an interval; of one prompt nothing is known."""
+    return f"[{mean.low:{form}}, {mean.high:{form}}]" if isfinite(mean.low) else "[one prompt]"
 
 
 def facts(metrics: Mapping[str, Any]) -> dict[str, str]:
