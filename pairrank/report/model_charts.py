@@ -78,8 +78,11 @@ def cost_plot(board: Leaderboard, cost: Cost) -> Chart:
         axes.step(*zip(*steps, strict=True), where="post", color=BLUE, linewidth=1, label="Pareto front")
         axes.legend(loc="upper right")
     for i, row in enumerate(front):
-        # By turns below on the left and above on the right, so that neighbours do not overprint each other.
-        place: dict[str, Any] = {"xytext": (-4, -9), "ha": "right"} if i % 2 else {"xytext": (4, 4), "ha": "left"}
+        # By turns above, below and further below, so that neighbours do not overprint each other.
+        place: dict[str, Any] = {
+            "xytext": ((4, 4), (-4, -9), (-4, -18))[i % 3],
+            "ha": ("left", "right", "right")[i % 3],
+        }
         at = (getattr(row, cost), row.log_loss)
         axes.annotate(label(row.label, 24), at, textcoords="offset points", fontsize=7, **place)
     axes.set(xlabel=COSTS[cost], ylabel="log loss (nats)", xscale="log")
