@@ -15,7 +15,7 @@ from pairrank.battles import Battles
 from pairrank.report.cards import LONGEST, card, said_of, worst_and_disputed
 from pairrank.report.charts import Chart
 from pairrank.report.explore import TokenCounts, explore_page
-from pairrank.report.page import WARNING, Cards, Page, Table, Text
+from pairrank.report.page import WARNING, Cards, Page, Section, Table, Text
 from pairrank.report.results import results_page
 from pairrank.report.wording import one_line
 from pairrank.survey import survey_file, survey_of
@@ -102,9 +102,15 @@ def test_a_page_is_whole(hostile: dict[str, Page], kind: str):
     # Battles are shown, so the first thing that is read is a warning.
     body = html.index("<header>")
     assert html.index(WARNING.split(":")[0], body) < html.index("<h1>")
-    targets = {attrs["id"] for _, attrs in read.tags if "id" in attrs}
-    assert {attrs["href"][1:] for tag, attrs in read.tags if tag == "a"} <= targets
+    targets = [attrs["id"] for _, attrs in read.tags if "id" in attrs]
+    assert len(targets) == len(set(targets))
+    assert {attrs["href"][1:] for tag, attrs in read.tags if tag == "a"} <= set(targets)
     assert "\x00" not in html
+
+
+def test_an_experiment_may_be_called_like_a_part_of_the_page():
+    sections = [Section(title, []) for title in ("Cost", "cost", "模型", "模型 2", "")]
+    assert Page("t", "s", sections, "f").anchors == ["cost", "cost-1", "section", "2", "section-4"]
 
 
 def test_a_page_without_battles_does_not_warn(hostile: dict[str, Page]):

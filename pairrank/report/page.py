@@ -130,7 +130,7 @@ class Section:
 
     @property
     def slug(self) -> str:
-        """What an address calls it."""
+        """Its title as part of an address."""
         return re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-") or "section"
 
 
@@ -142,6 +142,12 @@ class Page:
     subtitle: str
     sections: Sequence[Section]
     footer: str
+
+    @property
+    def anchors(self) -> list[str]:
+        """What an address calls each section: no two alike, though an experiment may be called like a part."""
+        slugs = [section.slug for section in self.sections]
+        return [slug if slugs.index(slug) == i else f"{slug}-{i}" for i, slug in enumerate(slugs)]
 
     @property
     def blocks(self) -> list[Block]:
