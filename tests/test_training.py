@@ -14,7 +14,7 @@ from torch import nn
 from pairrank import training
 from pairrank.battles import Battles
 from pairrank.errors import UserError
-from pairrank.history import HISTORY, history_rows, write_history
+from pairrank.history import HISTORY, history_rows, read_history, write_history
 from pairrank.models.base import from_mapping
 from pairrank.recipe import Recipe, targets_of
 from pairrank.training import History, Rows, fine_tune
@@ -316,6 +316,10 @@ def test_a_history_is_written_with_its_folds(tmp_path: Path):
     assert [row["Fold"] for row in written] == ["0", "0", "0", "3"]
     assert float(written[1]["Log Loss"]) == history.rows[1]["Log Loss"]
     assert written[3]["Log Loss"] == ""
+    assert read_history(tmp_path / "history.csv") == [pytest.approx(row) for row in rows]
+    assert read_history(tmp_path / "none.csv") == []
+    (tmp_path / "history.csv").write_text("Fold,Step\n1,2\n")
+    assert read_history(tmp_path / "history.csv") == []
 
 
 # --- Interruption

@@ -133,11 +133,10 @@ def learning_curves(run: str, name: str, history: Sequence[Mapping[str, Any]]) -
         axes.legend(ncols=2)
     held = [row for row in history if _known(row["Log Loss"])]
     best = min(held, key=lambda row: row["Log Loss"]) if held else None
-    told = (
-        f"the best held-out log loss was {best['Log Loss']:.4f}, at step {best['Step']} of fold {best['Fold']}"
-        if best
-        else "no training prompts were held out"
-    )
+    told = "no training prompts were held out"
+    if best:
+        place = f"step {best['Step']:.0f} of fold {best['Fold']:.0f}"
+        told = f"the best held-out log loss was {best['Log Loss']:.4f}, at {place}"
     return Chart(
         f"{name}-curves",
         figure,

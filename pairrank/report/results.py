@@ -172,7 +172,7 @@ def pooling_table(results: Results, run: Judged, inputs: Sequence[Judged]) -> Ta
 
 def history_table(history: Sequence[Mapping[str, Any]]) -> Table:
     """The published notebook's step table."""
-    rows = [[str(row["Fold"]), *(_number(row[name]) for name in HISTORY)] for row in history]
+    rows = [[f"{row['Fold']:.0f}", *(_number(row[name]) for name in HISTORY)] for row in history]
     caption = "Training step by step: seconds, battles and steps a second are of the evaluation"
     return Table(["Fold", *HISTORY], rows, caption, folded=True)
 
