@@ -7,14 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from arenas import tiny_battles, write_folder
-from pages import ATTACK, HISTORY_ROWS, NAME, hostile_battles, made_up_results
+from pages import ATTACK, HISTORY_ROWS, NAME, entry_of, hostile_battles, made_up_results
 from strategies import training_rows, write_rows
 
 from pairrank.battle_files import write_battles
 from pairrank.battles import Battles
+from pairrank.folds import fold_of, prompt_keys
 from pairrank.report.cards import LONGEST, card, said_of, worst_and_disputed
 from pairrank.report.charts import Chart
 from pairrank.report.explore import TokenCounts, explore_page
+from pairrank.report.judged import judge
 from pairrank.report.page import WARNING, Cards, Page, Section, Table, Text
 from pairrank.report.results import results_page
 from pairrank.report.wording import one_line
@@ -249,6 +251,16 @@ def test_a_long_conversation_is_cut_and_says_so():
     assert len(shown.turns[0].prompt) == LONGEST + 2
     assert shown.cut == f"Not shown: 3 more turns and what lies beyond {LONGEST:,} characters of a turn."
     assert shown.outcome == "?"
+
+
+def test_of_a_tuned_run_only_the_battles_that_no_search_has_seen_are_judged():
+    battles = hostile_battles()
+    entry = entry_of("tuned", battles, 1.0, 7, tuned_on=[0, 1, 2, 3])
+    run = judge(entry, battles)
+    untouched = np.array([fold_of(key) == 4 for key in prompt_keys(battles)])
+    assert run.rows.tolist() == np.flatnonzero(untouched).tolist()
+    np.testing.assert_allclose(run.proba, entry.predictions.proba[untouched])
+    assert run.winner.tolist() == battles.labels[untouched].tolist()
 
 
 def test_filters_offer_what_there_is():
