@@ -82,10 +82,8 @@ def cross_validate(run: Run, folds: Sequence[int] | None = None, say: Say = lamb
     else:
         write_text(run.folder / RUN_FILE, experiment.to_toml())
     (run.folder / "test.csv").unlink(missing_ok=True)
-    trained = [
+    for fold in folds if folds is not None else range(experiment.folds):
         _fold(run, fold, {"identity": identity, "data": data}, say)
-        for fold in (folds if folds is not None else range(experiment.folds))
-    ]
     done = finished_folds(run.folder, experiment.folds, identity)
     rows = np.isin(member, list(done))
     if not rows.any():
@@ -110,10 +108,8 @@ def cross_validate(run: Run, folds: Sequence[int] | None = None, say: Say = lamb
         "predictions": predictions_hash(whole),
     }
     write_json(run.folder / "metrics.json", metrics)
-    if any(trained):
-        place = f"{experiment.label}, all folds"
-        with tracked(place, experiment.resolved(), run.folder.parent / "tensorboard") as log:
-            log({name: metrics[name] for name in (*SCORES, "training_seconds")})
+    with tracked(f"{experiment.label}, all folds", experiment.resolved(), run.folder.parent) as log:
+        log({name: value for name, value in metrics.items() if isinstance(value, int | float)})
     return metrics
 
 
@@ -138,8 +134,8 @@ def _with_inputs_cost(run: Run, summary: dict[str, Any]) -> dict[str, Any]:
     return summary | whole | {"alone": alone, "battles_per_second": None}
 
 
-def _fold(run: Run, fold: int, start: dict[str, Any], say: Say) -> bool:
-    """Train, predict and save one fold, or as much of that as is not done yet; whether anything was trained."""
+def _fold(run: Run, fold: int, start: dict[str, Any], say: Say) -> None:
+    """Train, predict and save one fold, or as much of that as is not done yet."""
     folder, test, kept_test = run.folder / f"fold{fold}", run.test, test_file(run.folder, fold)
     place = f"{run.experiment.label}, fold {fold}"
     scored = run.train.take(run.member == fold)
@@ -148,11 +144,11 @@ def _fold(run: Run, fold: int, start: dict[str, Any], say: Say) -> bool:
     if done and done["identity"] == start["identity"] and read_kept(folder / "oof.csv", scored.id):
         if test is None or (done["test_hash"] == test_hash and read_kept(kept_test, test.id)):
             say(f"{place}: finished before, used again{_score(done)}")
-            return False
+            return
         say(f"{place}: finished before; predicting the new test battles")
         _predict_test(run, fold, load_model(folder))
         write_json(folder / "fold.json", done | {"test_hash": test_hash})
-        return False
+        return
     if len(scored) == len(run.train):
         raise UserError(f"{place}: all {len(scored):,} battles are in this fold, so there is none to learn from.")
     started = read_json(folder / "started.json")
@@ -163,13 +159,12 @@ def _fold(run: Run, fold: int, start: dict[str, Any], say: Say) -> bool:
             shutil.rmtree(folder)
         kept_test.unlink(missing_ok=True)
         write_json(folder / "started.json", start)
-    with tracked(place, run.experiment.resolved(), run.folder.parent / "tensorboard") as log:
+    with tracked(place, run.experiment.resolved(), run.folder.parent) as log:
         result = _train_fold(run, fold, scored, start, say)
         log({name: result[name] for name in TRACKED})
     say(f"{place}: {len(scored):,} battles, {result['training_seconds']:.0f} s{_score(result)}")
     for warning in result["report"].get("warnings", []):
         say(f"{place}: {warning}")
-    return True
 
 
 def _train_fold(run: Run, fold: int, scored: Battles, start: dict[str, Any], say: Say) -> dict[str, Any]:

@@ -105,6 +105,8 @@ class DataFolder:
 def find_data(folder: Path | None = None) -> DataFolder:
     """`folder`, or else ./Dataset if the user put train.csv there, or else the sample."""
     if folder is not None:
+        if folder.is_file():
+            raise UserError(f"{folder}: is a file. --data expects its folder, {folder.parent}.")
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder. --data expects a folder with train.csv and test.csv.")
         return DataFolder(folder)

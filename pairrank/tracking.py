@@ -61,10 +61,10 @@ def untracked() -> Iterator[None]:
 
 
 @contextmanager
-def tracked(name: str, settings: Mapping[str, Any], folder: Path) -> Iterator[Log]:
+def tracked(name: str, settings: Mapping[str, Any], runs: Path) -> Iterator[Log]:
     """A run of the tracker; the function it gives logs numbers there, or nowhere where none is in use.
 
-    TensorBoard's files go to `folder`, unless TENSORBOARD_LOGGING_DIR names another.
+    What a tracker keeps in files goes beside the runs, unless its own variables name another place.
     """
     if not (kind := tracker()):
         yield lambda _: None
@@ -73,8 +73,8 @@ def tracked(name: str, settings: Mapping[str, Any], folder: Path) -> Iterator[Lo
     from accelerate.tracking import LOGGER_TYPE_TO_CLASS
 
     PartialState()
-    place = Path(os.environ.get("TENSORBOARD_LOGGING_DIR") or folder)
-    with _environment({RUN: name} | _variables(kind, place / name)):
+    place = Path(os.environ.get("TENSORBOARD_LOGGING_DIR") or runs / "tensorboard")
+    with _environment({RUN: name} | _variables(kind, place / name, runs)):
         client = LOGGER_TYPE_TO_CLASS[kind](**_options(kind, name, place))
         client.start()
         client.store_init_configuration({key: _plain(value) for key, value in leaves(settings)})
@@ -114,11 +114,26 @@ def _options(kind: str, name: str, place: Path) -> dict[str, Any]:
     return {"run_name": PROJECT, "name": name} | ({"resume": "allow"} if kind == "trackio" else {})
 
 
-def _variables(kind: str, place: Path) -> dict[str, str]:
+def whereabouts(runs: Path) -> str:
+    """Where the tracker in use keeps what it is told, and how to look at it."""
+    kind = tracker()
+    if kind == Tracker.MLFLOW:
+        return f"mlflow ui --backend-store-uri {_variables(kind, runs, runs)['MLFLOW_TRACKING_URI']}"
+    if kind == Tracker.TENSORBOARD:
+        place = os.environ.get("TENSORBOARD_LOGGING_DIR") or runs / "tensorboard"
+        return f"tensorboard --logdir {place}"
+    return f"{kind}, project {PROJECT}"
+
+
+def _variables(kind: str, place: Path, runs: Path) -> dict[str, str]:
     """Where the Trainer's own integration finds the same run."""
-    if kind == "tensorboard":
+    if kind == Tracker.TENSORBOARD:
         return {"TENSORBOARD_LOGGING_DIR": str(place)}
-    return {"MLFLOW_EXPERIMENT_NAME": os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT)} if kind == "mlflow" else {}
+    defaults = {
+        "MLFLOW_TRACKING_URI": f"sqlite:///{runs.resolve() / 'mlflow.db'}",
+        "MLFLOW_EXPERIMENT_NAME": PROJECT,
+    }
+    return {name: os.environ.get(name, value) for name, value in defaults.items()} if kind == Tracker.MLFLOW else {}
 
 
 @contextmanager

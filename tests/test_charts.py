@@ -38,6 +38,7 @@ def charts(results: Results) -> dict[str, Chart]:
         model_charts.leaderboard_plot(results.board),
         model_charts.cost_plot(results.board, "training_seconds"),
         model_charts.cost_plot(results.board, "parameters"),
+        model_charts.difference_plot(results.board),
         model_charts.learning_curves("one", "run0", HISTORY_ROWS),
         model_charts.reliability_plot("run0", [one], "one"),
         model_charts.confusion_plot("run0", one),
@@ -48,7 +49,7 @@ def charts(results: Results) -> dict[str, Chart]:
 
 
 def test_every_chart_says_what_to_see_and_what_it_measures(charts: dict[str, Chart]):
-    assert len(charts) == 16  # so each has a name of its own
+    assert len(charts) == 17  # so each has a name of its own
     for chart in charts.values():
         assert len(chart.caption) > 40
         assert len(chart.alt) > 20
@@ -58,6 +59,16 @@ def test_every_chart_says_what_to_see_and_what_it_measures(charts: dict[str, Cha
             assert axes.get_xlabel() or (axes is not below and axes.get_shared_x_axes().joined(axes, below)), (
                 chart.name
             )
+
+
+def test_no_label_leaves_the_picture(charts: dict[str, Chart]):
+    for chart in charts.values():
+        width, height = chart.figure.canvas.get_width_height()
+        for axes in chart.figure.axes:
+            for text in (axes.xaxis.label, axes.yaxis.label):
+                box = text.get_window_extent()
+                inside = min(box.x0, box.y0, width - box.x1, height - box.y1) > -1
+                assert inside or not text.get_text(), (chart.name, text.get_text())
 
 
 def test_inline_svg_needs_no_style_and_its_ids_are_its_own(charts: dict[str, Chart]):
@@ -131,6 +142,12 @@ def test_whiskers_are_the_intervals_that_the_captions_name(results: Results):
     expected = [(r.log_loss - 1.96 * r.standard_error, r.log_loss + 1.96 * r.standard_error) for r in whole]
     assert np.array(ends_of(axes)) == pytest.approx(np.array(expected))
     one = next(run for run in results.judged if run.label == "one")
+    axes = model_charts.difference_plot(board).figure.axes[0]
+    names = [text.get_text() for text in axes.get_yticklabels()]
+    told = {label(row.label): row.differences["prior"] for row in board.rows if row.differences["prior"]}
+    assert set(names) == set(told)
+    for name, ends in zip(names, ends_of(axes), strict=True):
+        assert ends == pytest.approx((told[name].low, told[name].high))
     scores = results.slices(one)
     axes = model_charts.slice_plot("r", "one", scores, one.log_loss).figure.axes[0]
     drawn = [ends_of(axes, i)[0] for i in range(len(scores))]

@@ -656,11 +656,11 @@ def test_a_console_that_lacks_characters_does_not_end_the_run(here):
 @pytest.mark.skipif(sys.platform == "win32", reason="sends a POSIX signal")
 def test_ctrl_c_says_how_to_go_on(here):
     code = (
-        "import signal, sys, time; sys.argv = ['pairrank', 'list']\n"
+        "import signal, sys, time; sys.argv = ['pairrank', 'run', 'prior']\n"
         # Under a shell's background job, Ctrl-C would be ignored.
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from pairrank.experiments import cli, commands\n"
-        "commands.show_list = lambda *_: (print('ready', flush=True), time.sleep(60))\n"
+        "commands.run = lambda *_: (print('ready', flush=True), time.sleep(60))\n"
         "cli.main()"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

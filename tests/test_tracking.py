@@ -12,7 +12,7 @@ from tiny import write_encoder
 
 from pairrank import tracking
 from pairrank.provenance import read_metrics
-from pairrank.tracking import VARIABLE, tracked, tracker, untracked
+from pairrank.tracking import VARIABLE, run_name, tracked, tracker, untracked
 
 __all__ = ["call", "here"]
 
@@ -56,6 +56,23 @@ def score(folder: Path, name: str) -> float:
 def tuned_run(runs: Path) -> str:
     [label] = [path.name for path in runs.glob("siamese*")]
     return label
+
+
+def test_a_finished_run_is_told_when_somebody_asks_for_it(folder: Path):
+    """Told nothing of its folds, which were trained before; and the user hears where to look."""
+    command = ["-m", "pairrank.experiments", "run", "mine", "--data", "data", "--track", "tensorboard"]
+    done = subprocess.run(
+        [sys.executable, *command, "--runs", "mlflow-runs"],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Told to tensorboard --logdir" in done.stdout
+    told = {path.name for path in (folder / "mlflow-runs" / "tensorboard").iterdir()}
+    assert told == {"mine, all folds", "prior, all folds"}
 
 
 @pytest.mark.filterwarnings("ignore")  # MLflow's own
@@ -132,6 +149,17 @@ def test_a_tracker_that_is_not_installed_or_unknown_is_refused_before_any_work(c
     ended = call("run", "prior", "--data", "data", "--track", "paper")
     assert ended.code == 2
     assert "'mlflow', 'trackio', 'tensorboard', 'wandb'" in " ".join(ended.err.split())
+
+
+def test_the_trainer_knows_the_name_of_the_run_that_is_open(tmp_path, monkeypatch):
+    monkeypatch.setenv(VARIABLE, "tensorboard")
+    monkeypatch.delenv("TENSORBOARD_LOGGING_DIR", raising=False)
+    assert run_name() is None
+    with tracked("mine, fold 3", {"a": {"b": [1]}}, tmp_path):
+        assert run_name() == "mine, fold 3"
+        assert os.environ["TENSORBOARD_LOGGING_DIR"] == str(tmp_path / "tensorboard" / "mine, fold 3")
+    assert run_name() is None
+    assert "TENSORBOARD_LOGGING_DIR" not in os.environ
 
 
 def test_runs_within_a_run_are_not_tracked(monkeypatch):

@@ -30,8 +30,9 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            message = "\nInterrupted. Nothing is half-written; `run` goes on from its finished folds and epochs."
-            print(message, file=sys.stderr)
+            goes_on = ctx.invoked_subcommand in ("run", "tune")
+            message = " The same command goes on from its finished folds and epochs." if goes_on else ""
+            print(f"\nInterrupted. Nothing is half-written.{message}", file=sys.stderr)
             sys.exit(130)
 
 
@@ -184,7 +185,8 @@ def explore(
     """Look at the data: one self-contained HTML page, with pictures, battles and everything that is odd.
 
     Labels, lengths, turns, languages, repeated prompts, models and their strengths, what length does to the vote,
-    some battles to read, and what is damaged or suspicious, with ids. A damaged file is shown, not refused.
+    some battles to read, and what is damaged or suspicious, with ids. A damaged file is shown, not refused,
+    unless it is cut off within a cell.
 
     Examples: explore · explore --data ../my-battles --out my-battles.html
     """

@@ -24,6 +24,7 @@ from pairrank.report.model_card import write_model_card
 from pairrank.run_folder import CURVES, current_folds, read_kept
 from pairrank.runs import Run, all_inputs, start_run
 from pairrank.survey import survey_of
+from pairrank.tracking import tracker, whereabouts
 
 
 def run(
@@ -73,6 +74,8 @@ def run(
     board = build_leaderboard(source.name, source.train, entries, references, source.truth)
     _write_board(board, home)
     _write_pages(board, entries, source, started)
+    if tracker():
+        say(f"Told to {whereabouts(home)}")
     show_board(board)
 
 
@@ -249,8 +252,8 @@ def _write_board(board: Leaderboard, folder: Path) -> None:
 
 
 def _write_pages(board: Leaderboard, entries: Sequence[Entry], source: DataFolder, started: Sequence[Run]) -> None:
-    """In the folder of each run of this command that has a row: its model card, and the curves of a fine-tuning."""
-    folders = {run.experiment.label: run.folder for run in started}
+    """For each run of this command, and what it builds on: its model card, and the curves of a fine-tuning."""
+    folders = {each.experiment.label: each.folder for run in started for each in (*all_inputs(run), run)}
     labels = {row.label for row in board.rows} & set(folders)
     judged = [judge(entry, source.train) for entry in entries if entry.label in labels]
     results = Results(board, source.train, survey_of(source.train, guess_language=False), judged)

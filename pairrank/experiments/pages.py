@@ -80,6 +80,7 @@ def report(
 
 
 def _surveyed(file: Path) -> FileSurvey:
+    say(f"Reading {file}")
     return survey_file(file, count=lambda read: show_count(f"{file.name}: {read:,} battles"))
 
 

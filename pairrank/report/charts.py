@@ -88,9 +88,9 @@ class Chart:
             self.figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
         return inline(text.getvalue(), self.name, self.alt)
 
-    def save(self, path: Path) -> None:
+    def save(self, path: str | Path) -> None:
         """Write it as .png, .svg or .pdf."""
-        with mpl.rc_context(STYLE), _any_glyph(), written_whole(path) as beside:
+        with mpl.rc_context(STYLE), _any_glyph(), written_whole(Path(path)) as beside:
             self.figure.savefig(beside, dpi=150)
 
     def _repr_html_(self) -> str:

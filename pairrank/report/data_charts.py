@@ -30,7 +30,7 @@ MOST_MODELS = 30
 MOST_IN_MAP = 14
 RATIOS = (-np.inf, -2, -1, -0.5, -0.2, 0.2, 0.5, 1, 2, np.inf)
 """Bins of log2(A's characters / B's)."""
-FEW = 3
+FEW = 5
 """Battles between two models below which their win rate is left blank."""
 
 
@@ -50,7 +50,7 @@ def label_counts(survey: Survey) -> Chart:
         "labels",
         figure,
         f"Label distribution of {total:,} battles: {told}. A model that knows no more than these shares is the "
-        "floor of every table.",
+        "prior, which every other must beat.",
         f"Bar chart of the outcomes: {told}.",
     )
 

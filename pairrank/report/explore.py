@@ -6,15 +6,18 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from pairrank.battles import MODELS, TEXTS, WINNERS
 from pairrank.ratings import Ratings, fit_ratings
 from pairrank.report import data_charts
 from pairrank.report.cards import LONGEST_ID, card
 from pairrank.report.page import Block, Cards, Page, Section, Table, Text
 from pairrank.scoring import wilson
-from pairrank.survey import UNKNOWN, FileSurvey, Survey, survey_of
+from pairrank.survey import UNKNOWN, FileSurvey, Kept, Survey, survey_of
 
+SPLIT = " A split that puts such battles on both sides flatters every model: pairrank's folds keep them together."
 READ = 24
 """Battles that are shown to be read."""
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 MOST_IDS = 500
 """Ids, or complaints, of one kind that are listed."""
 MOST_GROUPS = 15
@@ -42,11 +45,12 @@ def explore_page(name: str, train: FileSurvey | None, test: FileSurvey | None, t
     sections = [
         Section("Shape", _shape(train, test)),
         Section("Labels", _labels(survey)),
-        Section("Lengths", _lengths(main, tokens)),
+        Section("Lengths", [*_lengths(main, tokens), _quantiles(train, test)]),
         Section("Turns, languages, code", _kinds(survey)),
         Section("Repeated prompts and duplicates", _repeats(train, test)),
-        Section("Models", _models(survey)),
     ]
+    if (survey.model_a != "").any():
+        sections.append(Section("Models", _models(survey)))
     if (survey.winner != UNKNOWN).any():
         sections.append(Section("Length and the vote", [data_charts.length_effect(survey)]))
     sections += [
@@ -67,18 +71,25 @@ def _shape(train: FileSurvey | None, test: FileSurvey | None) -> list[Block]:
     for file in filter(None, (train, test)):
         survey = file.survey
         known, named = survey.winner != UNKNOWN, (survey.model_a != "") & (survey.model_b != "")
-        columns = ["id", "prompt", "response_a", "response_b"]
-        columns += ["winner"] * bool(known.any()) + ["model_a", "model_b"] * bool(named.any())
+        columns = ["id", *(MODELS if named.any() else ()), *TEXTS, *(WINNERS if known.any() else ())]
         counts = [len(survey), int(known.sum()), len(np.unique(survey.key)), len(file.complaints)]
         rows.append([file.path.name, *(f"{count:,}" for count in counts), ", ".join(columns)])
-    titles = ["file", "battles", "with winner", "distinct prompts", "complaints", "columns"]
+    titles = ["file", "battles", "with winner", "distinct prompts", "complaints", "columns read"]
     return [
         Table(
             titles,
             rows,
             "How many battles there are. A prompt is its first turn, whatever its case and spacing: what decides "
-            "the fold. Rows without a clear winner are left out of all numbers, and listed at the end.",
-        )
+            "the fold.",
+        ),
+        *(
+            Text(
+                f"{file.path.name}: {len(file.complaints):,} complaints, listed under the last heading. Battles "
+                "without a clear winner are left out of all numbers; run refuses a training file that has any."
+            )
+            for file in (train, test)
+            if file and file.complaints
+        ),
     ]
 
 
@@ -99,6 +110,19 @@ def _lengths(main: FileSurvey, tokens: TokenCounts | str) -> list[Block]:
     return [*blocks, Text(f"Prompt, A and B together, in tokens of {tokens.encoder}{of}: {told}.")]
 
 
+def _quantiles(train: FileSurvey | None, test: FileSurvey | None) -> Table:
+    """Whether battles to predict are like those to learn from."""
+    rows = []
+    for file in filter(None, (train, test)):
+        for name, values in zip(data_charts.TEXT_NAMES, file.survey.chars.T, strict=True):
+            ends = np.quantile(values, QUANTILES) if len(values) else [0] * len(QUANTILES)
+            rows.append([f"{file.path.name}: {name[0].lower()}{name[1:]}", *(f"{end:,.0f}" for end in ends)])
+    titles = ["text", *(f"{share:.0%}" for share in QUANTILES)]
+    return Table(
+        titles, rows, "Quantiles of lengths in characters: are battles to predict like those to learn from?"
+    )
+
+
 def _kinds(survey: Survey) -> list[Block]:
     code = survey.code.mean() if len(survey) else 0.0
     return [
@@ -116,8 +140,8 @@ def _repeats(train: FileSurvey | None, test: FileSurvey | None) -> list[Block]:
         blocks.append(
             Text(
                 f"{file.path.name}: {int(shared.sum()):,} of {len(file.survey):,} battles share their prompt with "
-                f"another ({len(shared):,} prompts; the largest group has {int(shared.max(initial=0)):,}). A split "
-                "that puts such battles on both sides flatters every model: pairrank's folds keep them together."
+                f"another ({len(shared):,} prompts; the largest group has {int(shared.max(initial=0)):,})."
+                + (SPLIT if file is train else "")
             )
         )
         largest = sorted(zip(counts.tolist(), keys.tolist(), strict=True), reverse=True)[:MOST_GROUPS]
@@ -131,8 +155,11 @@ def _repeats(train: FileSurvey | None, test: FileSurvey | None) -> list[Block]:
         both = np.isin(train.survey.key, test.survey.key)
         blocks.append(
             Text(
-                f"{int(both.sum()):,} training battles have a prompt that is in {test.path.name} too. They are "
-                "trained on; battles of other sources with such a prompt never are."
+                f"{int(both.sum()):,} training battles have a prompt that is in {test.path.name} too."
+                + (
+                    " They are trained on; battles of other sources with such a prompt never are."
+                    * bool(both.any())
+                )
             )
         )
     return blocks
@@ -174,7 +201,9 @@ def _model_table(ratings: Ratings) -> Table:
 
 
 def _battles(main: FileSurvey) -> list[Block]:
-    some = main.shown.take(slice(READ))
+    kept = Kept(READ)
+    kept.offer(main.shown)
+    some = kept.battles()
     survey = survey_of(some)
     cards = [card(some, survey, row) for row in range(len(some))]
     intro = f"{len(cards)} of {len(main.survey):,} battles, drawn by a hash of their id, so always the same ones."

@@ -43,6 +43,11 @@ class Judged:
         """Their mean."""
         return log_loss(self.proba, self.winner)
 
+    @cached_property
+    def is_constant(self) -> bool:
+        """Whether it says the same of all battles, or of all battles of a fold, as the prior does."""
+        return len(np.unique(self.proba.round(9), axis=0)) <= max(1, len(self.metrics.get("folds", ())))
+
     def shared_with(self, other: "Judged") -> tuple[Proba, Proba]:
         """Two (k, 3) arrays: what both say of the battles that both predicted."""
         _, here, there = np.intersect1d(self.rows, other.rows, assume_unique=True, return_indices=True)
@@ -61,7 +66,7 @@ class Results:
     judged: Sequence[Judged]
     """Every entry of the board, in its order."""
     named: Sequence[str] = ()
-    """Labels to be looked at one by one; none: the best `MOST_SHOWN`."""
+    """Labels to be looked at one by one; none: the best `MOST_SHOWN` of those that tell battles apart."""
     windows: Mapping[str, tuple[str, Rows]] = field(default_factory=dict)
     """Label -> the window of a run's encoder, and which of the n battles were cut to fit it."""
 
@@ -70,7 +75,8 @@ class Results:
         """The runs that are looked at one by one."""
         if self.named:
             return [run for name in self.named for run in self.judged if run.label == name]
-        return list(self.judged[:MOST_SHOWN])
+        telling = [run for run in self.judged if not run.is_constant]
+        return (telling or list(self.judged))[:MOST_SHOWN]
 
     def row(self, run: Judged) -> Row:
         """A run's line of the board."""

@@ -47,6 +47,7 @@ def model_card(results: Results, run: Judged) -> str:
             about=plain(experiment["about"] or "No description was given."),
             submittable=experiment["submittable"],
             data={key: plain(str(value)) for key, value in metrics["data"].items()},
+            battles=f"{metrics['data']['battles']:,}",
             scored=f"{row.battles:,}",
             folds=row.folds,
             simulated=results.board.floor is not None,
@@ -85,9 +86,9 @@ def _figures(mean: Mean, form: str) -> tuple[str, str]:
 
 def plain(text: str) -> str:
     """Untrusted text that stays text in Markdown: no link, picture, markup, mention or end of a table's cell."""
-    return " ".join(
-        re.sub(r"([\\`*_{}\[\]<>()#!|~&@:])", r"\\\1", one_line(text)).replace("www.", "www\\.").split()
-    )
+    escaped = re.sub(r"([\\`*_{}\[\]<>#!|~@])", r"\\\1", one_line(text))
+    # A hub makes links of bare addresses, too.
+    return " ".join(escaped.replace("://", ":\\//").replace("www.", "www\\.").split())
 
 
 def _front(run: Judged, data: str, log_loss: float, accuracy: float) -> str:

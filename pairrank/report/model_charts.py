@@ -23,9 +23,11 @@ from pairrank.report.charts import (
     styled,
 )
 from pairrank.report.judged import Judged, gap
-from pairrank.scoring import confusion, reliability
+from pairrank.scoring import confusion, reliability, wilson
 from pairrank.slices import SliceScore
 
+MOST_NAMED = 12
+"""Points of a picture that are all named; of more, those on the front."""
 LARGE = 50
 """Battles of a slice that a caption may single out."""
 COSTS = {"training_seconds": "training, all folds (seconds, log scale)", "parameters": "parameters (log scale)"}
@@ -65,19 +67,54 @@ def leaderboard_plot(board: Leaderboard) -> Chart:
 
 
 @styled
+def difference_plot(board: Leaderboard) -> Chart:
+    """Every row's paired difference to the first reference with its interval, the best on top."""
+    reference = board.references[0]
+    rows = [row for row in board.rows if row.differences[reference] is not None]
+    rows = sorted(rows, key=lambda row: -row.differences[reference].mean)  # type: ignore[union-attr]
+    found = [row.differences[reference] for row in rows]
+    means = [d.mean for d in found if d]
+    reach = [[d.mean - d.low for d in found if d], [d.high - d.mean for d in found if d]]
+    figure, [axes] = new_axes(1.2 + 0.19 * len(rows))
+    axes.errorbar(means, range(len(rows)), xerr=reach, fmt="o", color=BLUE, markersize=4, linewidth=1.2)
+    axes.axvline(0, color=INK, linewidth=0.8)
+    axes.set_yticks(range(len(rows)), [label(row.label, 28) for row in rows], fontsize=7)
+    name = label(reference, 24)
+    axes.set(xlabel=f"log loss less that of {name} (nats)", ylabel="experiment", ylim=(-0.7, len(rows) - 0.3))
+    better = sum(d.high < 0 for d in found if d)
+    return Chart(
+        "differences",
+        figure,
+        f"Log loss less that of {reference} on the battles that both have predicted, with the 95 % interval of a "
+        f"paired bootstrap over prompts: {better} of {len(rows)} lie wholly below 0. Of twenty differences, about "
+        "one looks real by chance.",
+        f"Dot plot of paired differences to {reference}; {better} of {len(rows)} are surely better.",
+    )
+
+
+@styled
 def cost_plot(board: Leaderboard, cost: Cost) -> Chart:
     """Log loss against what it cost, with the rows that nothing cheaper beats."""
     rows = [row for row in board.rows if row.battles == board.battles and (getattr(row, cost) or 0) > 0]
     front = pareto([row for row in rows if row.submittable is not False], cost)
     figure, [axes] = new_axes(3.6)
-    for row in rows:
-        marker, colour = ("o", BLUE) if row in front else ("P", PURPLE) if row.submittable is False else ("x", GREY)
-        axes.plot(getattr(row, cost), row.log_loss, marker, color=colour, markersize=5)
-    steps = [(getattr(row, cost), row.log_loss) for row in front]
-    if steps:
-        axes.step(*zip(*steps, strict=True), where="post", color=BLUE, linewidth=1, label="Pareto front")
-        axes.legend(loc="upper right")
-    for i, row in enumerate(front):
+    kinds: dict[str, dict[str, Any]] = {
+        "nothing cheaper is better": {"marker": "o", "color": BLUE},
+        "dearer and no better": {"marker": "x", "color": GREY},
+        "diagnostic": {"marker": "P", "color": PURPLE},
+    }
+    for kind, style in kinds.items():
+        some = [row for row in rows if kind == _kind(row, front)]
+        if some:
+            points = [getattr(row, cost) for row in some], [row.log_loss for row in some]
+            axes.plot(*points, linestyle="none", markersize=5, label=kind, **style)
+    if front:
+        axes.step(
+            [getattr(row, cost) for row in front], [row.log_loss for row in front], BLUE, where="post", linewidth=1
+        )
+        figure.legend(loc="outside upper center", ncols=3)
+    named = rows if len(rows) <= MOST_NAMED else front
+    for i, row in enumerate(sorted(named, key=lambda row: (getattr(row, cost), row.log_loss))):
         # By turns above, below and further below, so that neighbours do not overprint each other.
         place: dict[str, Any] = {
             "xytext": ((4, 4), (-4, -9), (-4, -18))[i % 3],
@@ -93,11 +130,17 @@ def cost_plot(board: Leaderboard, cost: Cost) -> Chart:
         f"cost-{cost.replace('_', '-')}",
         figure,
         f"Log loss against {what}, of rows that cover all battles and tell their cost. On the front, where nothing "
-        f"cheaper is better: {names}. Diagnostics, which read what test battles lack, are plus signs and on no "
-        "front. What an experiment builds on is part of its price; differences on the front "
-        "may be smaller than their intervals.",
+        f"cheaper is better: {names}. Diagnostics, which read what test battles lack, are on no front. What an "
+        "experiment builds on is part of its price; differences on the front may be smaller than their intervals.",
         f"Scatter plot of log loss against {what}; on the Pareto front are {names}.",
     )
+
+
+def _kind(row: Row, front: Sequence[Row]) -> str:
+    """What a point stands for."""
+    if row.submittable is False:
+        return "diagnostic"
+    return "nothing cheaper is better" if row in front else "dearer and no better"
 
 
 def pareto(rows: Sequence[Row], cost: Cost) -> list[Row]:
@@ -162,6 +205,10 @@ def reliability_plot(name: str, judged: Sequence[Judged], title: str) -> Chart:
         bins = reliability(run.proba, run.winner)
         said, came = [b.said for b in bins], [b.came for b in bins]
         axes.plot(said, came, color=colour, marker=marker, markersize=5, linewidth=1.2, label=label(run.label))
+        if len(judged) == 1:
+            counts = np.array([b.count for b in bins])
+            low, high = wilson(np.array(came) * counts, counts)
+            axes.vlines(said, low, high, color=colour, linewidth=1)
         below.plot(said, [b.count for b in bins], color=colour, marker=marker, markersize=4, linewidth=1)
         told.append(f"{run.label} {gap(run):.3f}")
         end = max(end, *said, *came)
@@ -173,7 +220,8 @@ def reliability_plot(name: str, judged: Sequence[Judged], title: str) -> Chart:
         figure,
         f"{title}. Each point is a bin of outcomes given about the same probability (their number below). On the "
         "dotted line, what was given 30 % came true 30 % of the time; flatter than it is over-confident, steeper "
-        f"is under-confident. Mean distance from it, over all outcomes: {', '.join(told)}.",
+        f"is under-confident. Mean distance from it, over all outcomes: {', '.join(told)}."
+        + (" Bars are Wilson's 95 % intervals." if len(judged) == 1 else ""),
         f"Reliability diagram; mean distance from the diagonal: {', '.join(told)}.",
     )
 
@@ -241,7 +289,7 @@ def agreement_map(judged: Sequence[Judged]) -> Chart:
     shares = np.array([[agreement(a, b) for b in judged] for a in judged])
     figure, [axes] = new_axes(1.6 + 0.25 * len(judged))
     heat_map(axes, shares, names, [f"{100 * share:.0f}" for share in shares.ravel()])
-    axes.set(xlabel="experiment", ylabel="same most probable outcome, % of battles")
+    axes.set(xlabel="experiment", ylabel="same outcome, % of battles")
     pairs = [(shares[i, j], i, j) for i in range(len(judged)) for j in range(i) if not np.isnan(shares[i, j])]
     told = "only one experiment"
     if pairs:

@@ -16,6 +16,30 @@ from pairrank.report.wording import configuration, ends, facts
 from pairrank.scoring import Mean
 from pairrank.slices import Bias, SliceScore
 
+WORDS = Table(
+    ["word", "meaning"],
+    [
+        ["log loss", "the mean of -ln of the probability given to what happened; a third each costs 1.0986"],
+        [
+            "Δ",
+            "the row's log loss less the reference's, on the battles that both have predicted; below 0 is better",
+        ],
+        [
+            "ECE",
+            "expected calibration error: how far the most probable outcome's probability is from how often it came",
+        ],
+        ["swap gap", "how far a battle's prediction moves when A and B change places; 0 is symmetric"],
+        [
+            "flip rate",
+            "how often the most probable outcome is another one then; one that always says A flips always",
+        ],
+        ["kept P / A / B", "the share of the tokens of prompt, A and B that reached the model"],
+        ["lost a side", "training battles of which all of one answer was cut away"],
+        ["above floor", "log loss less that of the true probabilities, where battles are simulated"],
+    ],
+    "Words of the table",
+    folded=True,
+)
 MOST_COMPARED = 16
 """Runs in the map of agreement."""
 WORST, DISPUTED = 15, 30
@@ -110,7 +134,10 @@ def _board(board: Leaderboard) -> list[Block]:
     labels = [row.label for row in board.rows] + list(board.unscored)
     for line in filter(None, notes(board)):
         (single if any(line.startswith(f"{name}: ") for name in labels) else general).append(line)
-    blocks: list[Block] = [model_charts.leaderboard_plot(board), board_table(board), *map(Text, general)]
+    blocks: list[Block] = [model_charts.leaderboard_plot(board)]
+    if len(board.rows) > 1:
+        blocks.append(model_charts.difference_plot(board))
+    blocks += [board_table(board), *map(Text, general), WORDS]
     return [*blocks, Text("\n".join(single), f"Notes on single rows ({len(single)})")] if single else blocks
 
 
