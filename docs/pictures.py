@@ -9,15 +9,17 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from pairrank.data_folder import find_data
 from pairrank.entries import entries_in
 from pairrank.experiments import commands
-from pairrank.experiments.pages import report
 from pairrank.leaderboard import build_leaderboard
-from pairrank.report.model_charts import leaderboard_plot
-from pairrank.report.page import Section
+from pairrank.report.board_charts import leaderboard_plot
+from pairrank.report.judged import Results, judge
+from pairrank.report.results import results_page
+from pairrank.survey import survey_of
 
 ROOT = Path(__file__).parents[1]
 SAMPLE, PICTURES = ROOT / "Dataset" / "sample", ROOT / "docs" / "pictures"
@@ -28,7 +30,7 @@ FLAGS = [
     "--disable-gpu",
     "--no-first-run",
     "--hide-scrollbars",
-    "--window-size=1240,1180",
+    "--window-size=1240,1010",
 ]
 
 
@@ -42,15 +44,17 @@ def main() -> None:
         sys.exit("no chromium here (Debian: apt-get install chromium)")
     commands.run(NAMES, SAMPLE, runs, None, "", 0, None, [], False, [])
     data = find_data(SAMPLE)
-    board = build_leaderboard(data.name, data.train, entries_in(runs, data.train), truth=data.truth)
+    entries = {entry.label: entry for entry in entries_in(runs, data.train)}
+    board = build_leaderboard(data.name, data.train, list(entries.values()), truth=data.truth)
     leaderboard_plot(board).save(PICTURES / "leaderboard.png")
+    judged = [judge(entries[row.label], data.train) for row in board.rows]
+    page = results_page(Results(board, data.train, survey_of(data.train), judged))
+    best = [section for section in page.sections if section.title == board.rows[0].label]
     with tempfile.TemporaryDirectory() as scratch:
-        page = Path(scratch) / "report.html"
-        report([], SAMPLE, runs, page, [], [], None)
-        part = Section(board.rows[0].label, []).slug
+        file = Path(scratch) / "report.html"
+        replace(page, sections=best).write(file)
         options = [*FLAGS, f"--user-data-dir={scratch}/profile", f"--screenshot={PICTURES / 'report.png'}"]
-        command = [chromium, *options, f"{page.as_uri()}#{part}"]
-        subprocess.run(command, check=True, timeout=120)  # noqa: S603  # all of it is ours
+        subprocess.run([chromium, *options, file.as_uri()], check=True, timeout=120)  # noqa: S603  # all of it is ours
     for picture in sorted(PICTURES.glob("*.png")):
         print(f"{picture}: {picture.stat().st_size / 1024:.0f} kB")
 

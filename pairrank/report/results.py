@@ -8,7 +8,7 @@ import numpy as np
 from pairrank.history import HISTORY
 from pairrank.leaderboard import Leaderboard, Row
 from pairrank.leaderboard_text import columns, notes
-from pairrank.report import model_charts
+from pairrank.report import board_charts, model_charts
 from pairrank.report.cards import card, said_of, worst_and_disputed
 from pairrank.report.judged import Judged, Results, gap
 from pairrank.report.page import Block, Cards, Heading, Page, Section, Table, Text
@@ -134,9 +134,9 @@ def _board(board: Leaderboard) -> list[Block]:
     labels = [row.label for row in board.rows] + list(board.unscored)
     for line in filter(None, notes(board)):
         (single if any(line.startswith(f"{name}: ") for name in labels) else general).append(line)
-    blocks: list[Block] = [model_charts.leaderboard_plot(board)]
+    blocks: list[Block] = [board_charts.leaderboard_plot(board)]
     if len(board.rows) > 1:
-        blocks.append(model_charts.difference_plot(board))
+        blocks.append(board_charts.difference_plot(board))
     blocks += [board_table(board), *map(Text, general), WORDS]
     return [*blocks, Text("\n".join(single), f"Notes on single rows ({len(single)})")] if single else blocks
 
@@ -145,7 +145,7 @@ def _costs(board: Leaderboard) -> list[Block]:
     charts: list[Block] = []
     for cost in ("training_seconds", "parameters"):
         if any(getattr(row, cost) for row in board.rows):
-            charts.append(model_charts.cost_plot(board, cost))
+            charts.append(board_charts.cost_plot(board, cost))
     return charts or [Text("No entry tells what it cost.")]
 
 
