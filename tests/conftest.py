@@ -1,6 +1,12 @@
 """Tiny real objects: five hand-made battles, predictions for them, and the real battles beside the repository."""
 
 import os
+
+# Before torch is loaded: tiny encoders on two threads spend most of their time waiting for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+# A console that is made on import would keep the width that a test runner sets for its own workers.
+os.environ.pop("COLUMNS", None)
+
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +14,6 @@ import pytest
 
 from pairrank.battles import Battles, object_array
 from pairrank.predictions import Predictions
-
-# A console that is made on import would keep the width that a test runner sets for its own workers.
-os.environ.pop("COLUMNS", None)
 
 ARENA = Path(__file__).parents[2] / "shared" / "data" / "arena"
 

@@ -581,7 +581,7 @@ def test_wrong_options_are_refused_in_one_message(call):
 
 def test_wrong_paths(call, trained, here):
     (here / "file").write_text("x")
-    assert refused(call("run", "prior", "--data", "file"), "no such folder")
+    assert refused(call("run", "prior", "--data", "file"), "is a file", "expects its folder")
     assert refused(call("predict", "prior", "data", "--out", "o.csv", "--data", "data"), "data")
     assert refused(call("predict", "prior", "none.csv", "--out", "o.csv", "--data", "data"), "no such file")
     assert refused(call("predict", "prior", "file", "--out", "o.csv", "--data", "data"), "cannot read this kind")
