@@ -80,7 +80,7 @@ def tracked(name: str, settings: Mapping[str, Any], runs: Path) -> Iterator[Log]
         client.store_init_configuration({key: _plain(value) for key, value in leaves(settings)})
 
         def log(numbers: Mapping[str, float | int | None]) -> None:
-            if kind == "trackio":
+            if kind == Tracker.TRACKIO:
                 client.start()  # the Trainer's integration has closed the run; of this name it is taken up again
             client.log({key: value for key, value in numbers.items() if value is not None})
 
@@ -107,11 +107,11 @@ def _fail(kind: str) -> None:
 
 def _options(kind: str, name: str, place: Path) -> dict[str, Any]:
     """What accelerate's class for this tracker is made with: what it calls the run's name is the project's."""
-    if kind == "mlflow":
+    if kind == Tracker.MLFLOW:
         return {"experiment_name": PROJECT, "run_name": name}
-    if kind == "tensorboard":
+    if kind == Tracker.TENSORBOARD:
         return {"run_name": name, "logging_dir": place}
-    return {"run_name": PROJECT, "name": name} | ({"resume": "allow"} if kind == "trackio" else {})
+    return {"run_name": PROJECT, "name": name} | ({"resume": "allow"} if kind == Tracker.TRACKIO else {})
 
 
 def whereabouts(runs: Path) -> str:

@@ -9,7 +9,7 @@ from pages import HISTORY_ROWS, NAME, hostile_battles, made_up_entries, made_up_
 from pairrank.leaderboard import build_leaderboard
 from pairrank.ratings import fit_ratings
 from pairrank.report import board_charts, data_charts, model_charts
-from pairrank.report.charts import Chart, label, new_axes, styled
+from pairrank.report.charts import SVG, Chart, inline, label, new_axes, styled
 from pairrank.report.judged import Results
 from pairrank.scoring import reliability, wilson
 from pairrank.simulate import simulate
@@ -89,6 +89,16 @@ def test_inline_svg_needs_no_style_and_its_ids_are_its_own(charts: dict[str, Cha
                     assert used in ids
                 if key == "href":
                     assert value[1:] in ids
+
+
+def test_a_font_in_shorthand_is_told_by_attributes_too():
+    """As some versions of matplotlib write it."""
+    svg = (
+        f'<svg xmlns="{SVG}"><text style="font: bold 8.5px \'DejaVu Sans\', sans-serif; fill: #fff">x</text></svg>'
+    )
+    [text] = ElementTree.fromstring(inline(svg, "n", "alt"))
+    wanted = {"font-size": "8.5", "font-family": "DejaVu Sans, sans-serif", "font-weight": "bold", "fill": "#fff"}
+    assert text.attrib == wanted
 
 
 def test_the_same_chart_is_the_same_svg(results: Results):

@@ -49,25 +49,24 @@ def leaderboard_plot(board: Leaderboard) -> Chart:
 def difference_plot(board: Leaderboard) -> Chart:
     """Every row's paired difference to the first reference with its interval, the best on top."""
     reference = board.references[0]
-    rows = [row for row in board.rows if row.differences[reference] is not None]
-    rows = sorted(rows, key=lambda row: -row.differences[reference].mean)  # type: ignore[union-attr]
-    found = [row.differences[reference] for row in rows]
-    means = [d.mean for d in found if d]
-    reach = [[d.mean - d.low for d in found if d], [d.high - d.mean for d in found if d]]
-    figure, [axes] = new_axes(1.2 + 0.19 * len(rows))
-    axes.errorbar(means, range(len(rows)), xerr=reach, fmt="o", color=BLUE, markersize=4, linewidth=1.2)
+    told = [(d, row.label) for row in board.rows if (d := row.differences[reference]) is not None]
+    told.sort(key=lambda each: -each[0].mean)
+    figure, [axes] = new_axes(1.2 + 0.19 * len(told))
+    reach = [[d.mean - d.low for d, _ in told], [d.high - d.mean for d, _ in told]]
+    places = range(len(told))
+    axes.errorbar([d.mean for d, _ in told], places, xerr=reach, fmt="o", color=BLUE, markersize=4, linewidth=1.2)
     axes.axvline(0, color=INK, linewidth=0.8)
-    axes.set_yticks(range(len(rows)), [label(row.label, 28) for row in rows], fontsize=7)
-    name = label(reference, 24)
-    axes.set(xlabel=f"log loss less that of {name} (nats)", ylabel="experiment", ylim=(-0.7, len(rows) - 0.3))
-    better = sum(d.high < 0 for d in found if d)
+    axes.set_yticks(places, [label(name, 28) for _, name in told], fontsize=7)
+    than = f"log loss less that of {label(reference, 24)} (nats)"
+    axes.set(xlabel=than, ylabel="experiment", ylim=(-0.7, len(told) - 0.3))
+    better = sum(d.high < 0 for d, _ in told)
     return Chart(
         "differences",
         figure,
         f"Log loss less that of {reference} on the battles that both have predicted, with the 95 % interval of a "
-        f"paired bootstrap over prompts: {better} of {len(rows)} lie wholly below 0. Of twenty differences, about "
+        f"paired bootstrap over prompts: {better} of {len(told)} lie wholly below 0. Of twenty differences, about "
         "one looks real by chance.",
-        f"Dot plot of paired differences to {reference}; {better} of {len(rows)} are surely better.",
+        f"Dot plot of paired differences to {reference}; of {better} of {len(told)} the interval lies below 0.",
     )
 
 

@@ -131,7 +131,7 @@ def label(name: str, longest: int = 34) -> str:
     plain = one_line(name)
     plain = plain if len(plain) <= longest else plain[: longest - 1] + "…"
     # Two dollars would make a formula, and a leading underscore hides a label from matplotlib's legends.
-    return plain.replace("$", r"\$") if not plain.startswith("_") else f" {plain}".replace("$", r"\$")
+    return (" " * plain.startswith("_") + plain).replace("$", r"\$")
 
 
 def heat_map(
