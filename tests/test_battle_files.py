@@ -250,7 +250,11 @@ def test_a_latin1_byte_is_a_complaint_in_training_and_a_repair_in_prediction(tmp
         ("train.csv", b"id;prompt;response_a;response_b\n", "missing column 'id'"),
         ("train.csv", b"id,prompt,response_b\n1,[],[]\n", "missing column 'response_a'"),
         ("train.csv", b'id,prompt,response_a,response_b\n1,[],[],"[]\n2,[],[],[]\n', "row 1 never closes"),
-        ("train.csv.gz", gzip.compress(b"id,prompt,response_a,response_b\n1,[],[],[]\n" * 9)[:-9], "damaged file"),
+        (
+            "train.csv.gz",
+            gzip.compress(b"id,prompt,response_a,response_b\n1,[],[],[]\n" * 9, mtime=0)[:-9],
+            "damaged file",
+        ),
         ("train.parquet", b"PAR1", "damaged file"),
         ("train.parquet", b"", "damaged file"),
         ("train.json", b"{}", r"Expected one of \.csv, \.csv\.gz, \.parquet"),
