@@ -29,15 +29,15 @@ def markdown(board: Leaderboard) -> str:
     """The whole table as Markdown, with what a reader must know to read it."""
     table = columns(board)
     lines = [
-        f"# Leaderboard: {escaped(board.data)}",
+        f"# Leaderboard: {_escaped(board.data)}",
         "",
         f"{board.battles:,} battles with {board.prompts:,} distinct prompts. "
         "Out-of-fold log loss in nats, lower is better.",
         "",
-        "| " + " | ".join(map(escaped, table)) + " |",
+        "| " + " | ".join(map(_escaped, table)) + " |",
         "|" + "---|" * len(table),
     ]
-    lines += ["| " + " | ".join(map(escaped, cells)) + " |" for cells in zip(*table.values(), strict=True)]
+    lines += ["| " + " | ".join(map(_escaped, cells)) + " |" for cells in zip(*table.values(), strict=True)]
     lines += ["", *notes(board)]
     return "\n".join(lines) + "\n"
 
@@ -112,7 +112,7 @@ def columns(board: Leaderboard) -> dict[str, list[str]]:
     return {name: [cell(row) or DASH for row in board.rows] for name, cell in cells.items()}
 
 
-def escaped(cell: str) -> str:
+def _escaped(cell: str) -> str:
     r"""A cell that cannot end before its time, whatever a label holds: no bare `|`, `\` or line break."""
     return " ".join(re.sub(r"([\\|`<])", r"\\\1", cell).split())
 

@@ -156,7 +156,7 @@ def clustered_mean(values: npt.ArrayLike, groups: NDArray[Any] | Sequence[str]) 
     """The mean of `values` and 1.96 standard errors to both sides, errors summed within groups (prompts) first.
 
     The sandwich estimator for clusters (Liang and Zeger 1986), with G / (G - 1) for G groups: what the bootstrap of
-    `bootstrap_means` tends to, at a thousandth of its time. Of one group nothing is known: an infinite interval.
+    `bootstrap_means` tends to, without its draws. Of one group nothing is known: an infinite interval.
     """
     exact = np.asarray(values, dtype=np.float64)
     mean = float(exact.mean())

@@ -8,11 +8,11 @@ from typing import Literal
 import numpy as np
 
 from pairrank.battles import Battles
+from pairrank.report.charts import OUTCOMES
 from pairrank.report.judged import Judged
 from pairrank.report.page import Card, Said, Turn
 from pairrank.survey import Survey
 
-OUTCOMES = ("A wins", "B wins", "tie")
 LONGEST = 3_000
 """Characters of one turn that are shown; the whole text stands in the data."""
 MOST_TURNS = 6
@@ -54,7 +54,7 @@ def card(
     if any(len(turn) > LONGEST for turns in texts for turn in turns[:MOST_TURNS]):
         left.append(f"what lies beyond {LONGEST:,} characters of a turn")
     winner = int(survey.winner[row])
-    outcome = OUTCOMES[winner] if winner >= 0 else "?"
+    outcome = list(OUTCOMES)[winner] if winner >= 0 else "?"
     return Card(
         id=str(battles.id[row])[:LONGEST_ID],
         outcome=outcome,

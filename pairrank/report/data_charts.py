@@ -37,7 +37,7 @@ FEW = 5
 @styled
 def label_counts(survey: Survey) -> Chart:
     """How often A, B and nobody won."""
-    counts = outcome_counts(survey)
+    counts: list[int] = np.bincount(survey.winner[survey.winner != UNKNOWN], minlength=3).tolist()
     figure, [axes] = new_axes(2.4)
     bars = axes.bar(list(OUTCOMES), counts, color=list(OUTCOMES.values()))
     total = sum(counts)
@@ -177,7 +177,8 @@ def pair_heat_map(survey: Survey) -> Chart:
 def length_effect(survey: Survey) -> Chart:
     """How the vote depends on which answer is longer."""
     known = survey.take(survey.winner != UNKNOWN)
-    place = np.digitize(_log_ratio(known), RATIOS[1:-1])
+    ratio = _log_ratio(known)
+    place = np.digitize(ratio, RATIOS[1:-1])
     bins = [i for i in range(len(RATIOS) - 1) if (place == i).any()]
     outcomes = np.array([np.bincount(known.winner[place == i], minlength=3) for i in bins]).reshape(-1, 3)
     counts = outcomes.sum(axis=1)
@@ -199,7 +200,7 @@ def length_effect(survey: Survey) -> Chart:
     below.bar(xs, counts, color=GREY)
     below.set_xticks(list(xs), [_ratio_name(i) for i in bins], rotation=35, ha="right")
     below.set(ylabel="battles", xlabel="characters of A / characters of B")
-    longer = known.winner[_log_ratio(known) > 0], known.winner[_log_ratio(known) < 0]
+    longer = known.winner[ratio > 0], known.winner[ratio < 0]
     wins = sum(int((side == who).sum()) for side, who in zip(longer, (Winner.A, Winner.B), strict=True))
     decided = sum(int((side != Winner.TIE).sum()) for side in longer)
     told = f"the longer answer won {wins:,} of {decided:,} decided battles of unequal length"
@@ -211,12 +212,6 @@ def length_effect(survey: Survey) -> Chart:
         "both are about equally long.",
         f"Lines of the shares of A wins, B wins and ties against the ratio of lengths: {told}.",
     )
-
-
-def outcome_counts(survey: Survey) -> list[int]:
-    """Battles that A won, B won, nobody won."""
-    counts: list[int] = np.bincount(survey.winner[survey.winner != UNKNOWN], minlength=3).tolist()
-    return counts
 
 
 def _ratio_name(i: int) -> str:

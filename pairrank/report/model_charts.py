@@ -25,7 +25,7 @@ from pairrank.slices import SliceScore
 
 LARGE = 50
 """Battles of a slice that a caption may single out."""
-SHORT = {"A wins": "A", "B wins": "B", "tie": "tie"}
+SHORT = ("A", "B", "tie")
 
 
 @styled
@@ -109,7 +109,7 @@ def confusion_plot(name: str, run: Judged) -> Chart:
     share = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
     figure, [axes] = new_axes(3.4)
     cells = [f"{count:,}\n{part:.0%}" for count, part in zip(table.ravel(), share.ravel(), strict=True)]
-    heat_map(axes, share, list(SHORT.values()), cells, size=8)
+    heat_map(axes, share, SHORT, cells, size=8)
     axes.set(xlabel="most probable outcome, as predicted", ylabel="outcome of the vote")
     right = int(np.trace(table))
     told = f"{right:,} of {int(table.sum()):,} right ({right / table.sum():.1%})"

@@ -190,7 +190,7 @@ def _environment() -> Environment:
         finalize=_without_controls,
     )
     filters: dict[str, Any] = environment.filters
-    filters["groupby_run"] = grouped
+    filters["grouped"] = grouped
     filters["name"] = one_line
     return environment
 
