@@ -20,6 +20,7 @@ from pairrank.data_folder import find_data
 from pairrank.devices import choose_precision
 from pairrank.encoders import find_encoder
 from pairrank.files import write_json
+from pairrank.processor import prepare_processor
 from pairrank.side_texts import side_texts
 from pairrank.text_encoder import TextEncoder
 
@@ -46,6 +47,7 @@ def main() -> None:
     parser.add_argument("--check", type=float, metavar="SHARE", help="fail if the encoder reaches less of the peak")
     options = parser.parse_args()
 
+    prepare_processor()
     precision = choose_precision("auto")
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[precision]
     encoder = TextEncoder(find_encoder([options.encoder]).folder, "mean").eval()

@@ -29,6 +29,17 @@ def cpu_has_bf16() -> bool:
     return any(probe() for probe in probes if probe)
 
 
+def tokens_at_once(learning: bool = False) -> int:
+    """Tokens, padding included, that go through an encoder in one part.
+
+    2,048 fit a processor's cache with the attention scores between them; where gradients of several parts must be
+    added up, larger ones pay. 16,384 fill a GPU, and fit its memory while an encoder of BERT's base size learns.
+    """
+    if torch.cuda.is_available():
+        return 16_384
+    return 4_096 if learning else 2_048
+
+
 def device() -> torch.device:
     """Where models run: the first GPU, or the processor."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")

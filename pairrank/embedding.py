@@ -28,7 +28,7 @@ TOKENIZER_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json", "vo
 BATCH = 32
 """Texts that are encoded, and kept, at once."""
 
-VERSION = 1
+VERSION = 2
 """Of how a text becomes a vector, raised whenever the same text would get another."""
 
 
@@ -82,7 +82,7 @@ class Embedder:
                 batch = order[start : start + BATCH]
                 if any(keys[text] not in known for text in batch):
                     rows = [tokens[text] for text in batch]
-                    outputs = outputs_of(self._module, rows, self._module.collate, BATCH, self.precision)
+                    outputs = outputs_of(self._module, rows, self._module.collate, self.precision)
                     made = dict(zip((keys[text] for text in batch), outputs.astype(np.float32), strict=True))
                     # What is known stays: a model may have learned from it, and company changes the last digits.
                     made = {key: row for key, row in made.items() if key not in known}

@@ -9,28 +9,31 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from pairrank.devices import choose_precision, device
+from pairrank.devices import choose_precision, device, tokens_at_once
 from pairrank.predictions import Proba
+from pairrank.processor import prepare_processor
 from pairrank.terminal import shows_progress
 
 Batch = dict[str, torch.Tensor]
 Row = Any
-"""What a model reads of one battle or text: it has a length, by which rows are put in batches."""
+"""What a model reads of one battle or text: `len` and `tobytes` of it put rows in order."""
 Collate = Callable[[list[Row]], Batch]
 
 
 def outputs_of(
     module: nn.Module,
-    rows: Sequence[npt.NDArray[np.int32]],
+    rows: Sequence[Row],
     collate: Collate,
-    batch_size: int,
     precision: str = "auto",
+    most: int = 0,
 ) -> Proba:
     """(n, k) outputs (logits, vectors) in float64 for rows of token ids, in their order.
 
     Rows go through the module in one canonical order, by length and then by content, and equal ones only once: the
-    same rows give the same outputs whatever order they come in, and little of a batch is padding.
+    same rows give the same outputs whatever order they come in. A part has `most` tokens, or, by default, as many as
+    the device does fast, and little of it is padding.
     """
+    prepare_processor()
     where = device()
     chosen = choose_precision(precision)
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[chosen]
@@ -40,9 +43,9 @@ def outputs_of(
     module.to(where).eval()
     parts = []
     with torch.inference_mode(), torch.autocast(where.type, dtype, enabled=dtype != torch.float32):
-        steps = range(0, len(order), batch_size)
-        for start in tqdm(steps, "predicting", disable=not shows_progress(), leave=False):
-            batch = collate([distinct[key] for key in order[start : start + batch_size]])
+        cut = cut_by_tokens([length for length, _ in order], most or tokens_at_once())
+        for part in tqdm(cut, "predicting", disable=not shows_progress(), leave=False):
+            batch = collate([distinct[order[i]] for i in part])
             parts.append(module(**{name: value.to(where) for name, value in batch.items()}).double().cpu().numpy())
     if not parts:
         return np.zeros((0, 0))
@@ -51,8 +54,19 @@ def outputs_of(
     broken = np.flatnonzero(~np.isfinite(outputs).all(axis=1)).tolist()
     if broken and chosen != "fp32":
         # One battle that overflows half precision must not lose a submission.
-        outputs[broken] = outputs_of(module, [rows[i] for i in broken], collate, batch_size, "fp32")
+        outputs[broken] = outputs_of(module, [rows[i] for i in broken], collate, "fp32", most)
     return outputs
+
+
+def cut_by_tokens(lengths: Sequence[int], most: int) -> list[list[int]]:
+    """Rows in parts of like length, shortest first, each of at most `most` tokens with its padding, or of one row."""
+    parts: list[list[int]] = []
+    for row in sorted(range(len(lengths)), key=lengths.__getitem__):
+        # The last row of a part is its longest.
+        if not parts or lengths[row] * (len(parts[-1]) + 1) > most:
+            parts.append([])
+        parts[-1].append(row)
+    return parts
 
 
 def pad(rows: Sequence[npt.NDArray[np.int32]], padding: int, width: int = 0) -> Batch:

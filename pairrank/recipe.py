@@ -23,6 +23,9 @@ class Recipe:
     """Battles that go through the model at once."""
     accumulation: int = 1
     """Batches whose gradients are added up before a step."""
+    tokens_at_once: int = 0
+    """A batch of more, padding included, goes through the model in parts of like length, whose gradients add up to
+    those of the whole; 0 takes what the device does fast."""
     head_rate: float = 1.0
     """Times `learning_rate`: the rate of what was not pretrained."""
     layer_decay: float = 1.0
@@ -53,6 +56,7 @@ class Recipe:
             "epochs": (self.epochs >= 1, "1 or more"),
             "batch_size": (self.batch_size >= 1, "1 or more"),
             "accumulation": (self.accumulation >= 1, "1 or more"),
+            "tokens_at_once": (self.tokens_at_once >= 0, "0 or more"),
             "head_rate": (self.head_rate > 0, "above 0"),
             "layer_decay": (0 < self.layer_decay <= 1, "a share above 0, at most 1"),
             "frozen_layers": (self.frozen_layers >= 0, "0 or more"),

@@ -29,6 +29,10 @@ class SideTexts:
     def __len__(self) -> int:
         return max(len(self.a), len(self.b))
 
+    def tobytes(self) -> bytes:
+        """What tells it from other battles of its length."""
+        return b"".join(text.tobytes() + len(text).to_bytes(4) for text in (self.a, self.b, self.prompt))
+
 
 def side_texts(
     battles: Battles,

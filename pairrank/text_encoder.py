@@ -10,6 +10,7 @@ from torch import nn
 
 from pairrank.encoders import position_limit
 from pairrank.errors import UserError
+from pairrank.fast_encoder import quicken, read_first_token_only
 from pairrank.inference import Batch, pad
 from pairrank.static_encoder import is_static
 from pairrank.terminal import quiet_transformers
@@ -41,6 +42,7 @@ class TextEncoder(nn.Module):
     ) -> None:
         """Raises UserError for a folder that does not hold a text encoder."""
         from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+        from transformers import AutoConfig
 
         super().__init__()
         if is_static(folder):
@@ -48,11 +50,12 @@ class TextEncoder(nn.Module):
         # Without the second, transformers would ask at the terminal whether to run a folder's own code.
         safely = {"local_files_only": True, "trust_remote_code": False}
         try:
+            known = AutoConfig.from_pretrained(folder, **safely)
             with quiet_transformers():
                 self.transformer = Transformer(
                     str(folder),
                     model_kwargs={"use_safetensors": True, "dtype": torch.float32, **safely},
-                    config_kwargs=safely | dropouts(folder, attention_dropout, hidden_dropout),
+                    config_kwargs=safely | dropouts(known, attention_dropout, hidden_dropout),
                     processor_kwargs=dict(safely),
                 )
         except (OSError, ValueError, SafetensorError) as error:
@@ -60,11 +63,14 @@ class TextEncoder(nn.Module):
             raise UserError(f"{folder}: cannot be opened as a text encoder ({what}).") from error
         if getattr(self.transformer.model, "pooler", None) is not None:
             self.transformer.model.pooler = None  # its output is not used, so its weights would never learn
+        quicken(self.transformer.model)
         self.width: int = self.transformer.get_embedding_dimension()
         self.pooling: nn.Module = (
             AttentionPooling(self.width) if pooling == "attention" else Pooling(self.width, pooling)
         )
         self.positions = position_limit(self.transformer)
+        if pooling == "cls":
+            read_first_token_only(self.transformer.model, self)
 
     @property
     def tokenizer(self) -> Any:
@@ -82,11 +88,8 @@ class TextEncoder(nn.Module):
         return pad(rows, self.tokenizer.pad_token_id)
 
 
-def dropouts(folder: Path, attention: float, hidden: float) -> dict[str, float]:
+def dropouts(config: Any, attention: float, hidden: float) -> dict[str, float]:
     """The dropout settings under the names that this encoder's configuration has for them."""
-    from transformers import AutoConfig
-
-    known = vars(AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False))
     named = {"attention_dropout": attention, "attention_probs_dropout_prob": attention}
     named |= dict.fromkeys(("hidden_dropout", "hidden_dropout_prob", "dropout"), hidden)
-    return {name: value for name, value in named.items() if name in known}
+    return {name: value for name, value in named.items() if name in vars(config)}

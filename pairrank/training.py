@@ -1,6 +1,8 @@
 """Fine-tuning: the Trainer of transformers does the loop; this adds what battles need and nothing else."""
 
 import json
+import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,14 +15,16 @@ import torch
 from torch import nn
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
+from transformers.trainer_utils import speed_metrics
 
 from pairrank.battles import Battles, concatenate
-from pairrank.devices import choose_precision, device_name
+from pairrank.devices import choose_precision, device_name, tokens_at_once
 from pairrank.errors import UserError
 from pairrank.folds import hold_out
 from pairrank.history import history_rows
-from pairrank.inference import Batch, Collate, Row, softmax
+from pairrank.inference import Batch, Collate, Row, cut_by_tokens, outputs_of, softmax
 from pairrank.predictions import Proba
+from pairrank.processor import prepare_processor
 from pairrank.recipe import Recipe, parameter_groups, targets_of
 from pairrank.scoring import log_loss
 from pairrank.terminal import quiet_transformers, shows_progress
@@ -54,12 +58,40 @@ class _WithLoss(nn.Module):
         super().__init__()
         self.module = module
 
-    def forward(self, labels: torch.Tensor, **batch: torch.Tensor) -> Batch:
+    def forward(self, labels: torch.Tensor, share: torch.Tensor, **batch: torch.Tensor) -> Batch:
         logits = self.module(**batch).float()
-        return {"loss": nn.functional.cross_entropy(logits, labels), "logits": logits}
+        return {"loss": nn.functional.cross_entropy(logits, labels) * share, "logits": logits}
 
     def activation_checkpointing_enable(self, **options: Any) -> None:
         self.module.activation_checkpointing_enable(**options)  # type: ignore[operator]
+
+
+class _Trainer(Trainer):
+    """The Trainer, whose steps go through the model in parts, and which watches as models predict."""
+
+    def __init__(self, watch: Callable[[], dict[str, float]], **options: Any) -> None:
+        super().__init__(**options)
+        self._watch = watch
+
+    def training_step(self, model: nn.Module, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
+        """The gradient of a step's battles, summed over its parts; several processes meet at the last one."""
+        *first, last = inputs
+        with self.accelerator.no_sync(model):
+            losses = [super(_Trainer, self).training_step(model, part) for part in first]
+        return sum(losses, start=super().training_step(model, last))
+
+    def evaluate(
+        self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
+    ) -> dict[str, float]:
+        """Log the scores of the battles that are watched, and tell the callbacks."""
+        begun = time.time()
+        scores = self._watch()
+        steps = math.ceil(len(self.eval_dataset) / self.args.per_device_eval_batch_size)
+        metrics = {f"eval_{name}": value for name, value in scores.items()}
+        metrics |= speed_metrics("eval", begun, num_samples=len(self.eval_dataset), num_steps=steps)
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
 
 
 class _MarkComplete(TrainerCallback):
@@ -171,6 +203,7 @@ def fine_tune(
     """
     if not len(train):
         raise UserError("no battles to learn from. Give more of them, or a smaller hold_out.")
+    prepare_processor()
     precision = choose_precision(recipe.precision)
     watched = validation is not None and len(validation) > 0
     arguments = TrainingArguments(
@@ -204,9 +237,16 @@ def fine_tune(
         dataloader_pin_memory=torch.cuda.is_available(),
     )
 
-    def to_batch(rows: list[dict[str, Any]]) -> Batch:
-        labels = torch.tensor(np.stack([row["labels"] for row in rows]), dtype=torch.float32)
-        return collate([row["input_ids"] for row in rows]) | {"labels": labels}
+    def to_parts(rows: list[dict[str, Any]]) -> list[Batch]:
+        """A step's battles in parts of like length, each with its share of them."""
+        parts = cut_by_tokens([len(row["input_ids"]) for row in rows], recipe.tokens_at_once or tokens_at_once(learning=True))
+        return [_batch([rows[i] for i in part], collate, len(part) / len(rows)) for part in parts]
+
+    def scores() -> dict[str, float]:
+        """Loss, accuracy and log loss of the battles that are watched."""
+        assert validation is not None  # noqa: S101  # or nothing is watched
+        logits = outputs_of(module, validation.tokens, collate, recipe.precision)
+        return _scores(logits, validation.targets)
 
     callbacks: list[TrainerCallback] = [_MarkComplete()]
     if watched and recipe.patience:
@@ -215,13 +255,13 @@ def fine_tune(
         callbacks.append(_Tell(hear))
     wrapped = _WithLoss(module)
     optimizer, settings = Trainer.get_optimizer_cls_and_kwargs(arguments)
-    trainer = Trainer(
+    trainer = _Trainer(
+        scores,
         model=wrapped,
         args=arguments,
         train_dataset=train,
         eval_dataset=validation if watched else None,
-        data_collator=to_batch,
-        compute_metrics=_metrics,
+        data_collator=to_parts,
         callbacks=callbacks,
         optimizer_cls_and_kwargs=(optimizer, settings | {"params": parameter_groups(module, recipe)}),
     )
@@ -240,16 +280,23 @@ def fine_tune(
     return history
 
 
-def _metrics(result: Any) -> dict[str, float]:
-    """Accuracy and log loss of an evaluation; the targets' largest entry is taken as the winner."""
-    if not np.isfinite(result.predictions).all():
+def _batch(rows: Sequence[dict[str, Any]], collate: Collate, share: float) -> Batch:
+    """Rows of a data set as the module with its loss takes them."""
+    labels = torch.tensor(np.stack([row["labels"] for row in rows]), dtype=torch.float32)
+    return collate([row["input_ids"] for row in rows]) | {"labels": labels, "share": torch.tensor(share)}
+
+
+def _scores(logits: Proba, targets: Proba) -> dict[str, float]:
+    """Mean cross-entropy, accuracy and log loss; the targets' largest entry is taken as the winner."""
+    if not np.isfinite(logits).all():
         raise UserError(
             "training diverged: the logits of held-out battles are infinite or no numbers. "
             "Try a smaller learning_rate, more warmup, or another precision."
         )
-    winner = result.label_ids.argmax(axis=1)
-    proba = softmax(np.asarray(result.predictions, dtype=np.float64))
-    return {"accuracy": float((proba.argmax(axis=1) == winner).mean()), "log_loss": log_loss(proba, winner)}
+    winner, proba = targets.argmax(axis=1), softmax(logits)
+    loss = nn.functional.cross_entropy(torch.from_numpy(logits), torch.from_numpy(targets))
+    accuracy = float((proba.argmax(axis=1) == winner).mean())
+    return {"loss": float(loss), "accuracy": accuracy, "log_loss": log_loss(proba, winner)}
 
 
 def _last_complete(folder: Path) -> Path | None:

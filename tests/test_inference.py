@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ from tiny import Bag, collate, some_rows
 from torch import nn
 
 from pairrank.errors import UserError
-from pairrank.inference import outputs_of, pad, softmax
+from pairrank.inference import cut_by_tokens, outputs_of, pad, softmax
 
 
 def test_softmax_is_torchs_and_survives_large_logits():
@@ -28,13 +29,13 @@ class Overflowing(nn.Module):
 
 def test_a_row_that_overflows_half_precision_is_computed_in_fp32():
     rows = [np.array([i, 1], dtype=np.int32) for i in (2, 3, 4)]
-    logits = outputs_of(Overflowing(), rows, collate, 2, "bf16")
+    logits = outputs_of(Overflowing(), rows, collate, "bf16", 4)
     assert logits == pytest.approx(np.outer([2, 3, 4], [0.1, 0.2, 0.3]), rel=1e-6)
 
 
 def test_logits_are_those_of_the_bare_module(tmp_path: Path):
     rows, module = some_rows(10), Bag(dropout=0.5)
-    logits = outputs_of(module, rows.tokens, collate, 4, "fp32")
+    logits = outputs_of(module, rows.tokens, collate, "fp32", 60)
     assert logits.dtype == np.float64
     with torch.no_grad():
         alone = [module.eval()(**collate([row]))[0].numpy() for row in rows.tokens]
@@ -49,31 +50,33 @@ def test_the_order_of_rows_makes_no_difference_at_all(precision):
         batches.append([row.tolist() for row in batch])
         return collate(batch)
 
-    straight = outputs_of(Bag(), rows.tokens, remember, 4, precision)
+    straight = outputs_of(Bag(), rows.tokens, remember, precision, 60)
     order = np.random.default_rng(0).permutation(23)
-    mixed = outputs_of(Bag(), [rows.tokens[i] for i in order], remember, 4, precision)
+    mixed = outputs_of(Bag(), [rows.tokens[i] for i in order], remember, precision, 60)
     assert np.array_equal(mixed, straight[order])
     # A model may round otherwise in another company: the batches themselves are the same.
-    assert batches[:6] == batches[6:]
-    lengths = [len(row) for batch in batches[:6] for row in batch]
+    half = len(batches) // 2
+    assert half > 3
+    assert batches[:half] == batches[half:]
+    lengths = [len(row) for batch in batches[:half] for row in batch]
     assert lengths == sorted(lengths)
 
 
-@pytest.mark.parametrize("batch_size", [1, 2, 7, 100])
-def test_the_batch_size_makes_no_difference_in_fp32(batch_size):
+@pytest.mark.parametrize("most", [1, 25, 100, 10_000])
+def test_how_many_tokens_go_at_once_makes_no_difference_in_fp32(most):
     rows = some_rows(23)
-    reference = outputs_of(Bag(), rows.tokens, collate, 4, "fp32")
-    assert outputs_of(Bag(), rows.tokens, collate, batch_size, "fp32") == pytest.approx(reference, abs=1e-6)
+    reference = outputs_of(Bag(), rows.tokens, collate, "fp32", 60)
+    assert outputs_of(Bag(), rows.tokens, collate, "fp32", most) == pytest.approx(reference, abs=1e-6)
 
 
 def test_bf16_is_used_where_asked_for():
     rows = some_rows(9)
-    exact, rough = (outputs_of(Bag(), rows.tokens, collate, 4, precision) for precision in ("fp32", "bf16"))
+    exact, rough = (outputs_of(Bag(), rows.tokens, collate, precision, 60) for precision in ("fp32", "bf16"))
     assert 1e-6 < np.abs(exact - rough).max() < 2e-2
 
 
 def test_no_rows_make_no_logits():
-    assert len(outputs_of(Bag(), [], collate, 4, "fp32")) == 0
+    assert len(outputs_of(Bag(), [], collate, "fp32", 60)) == 0
     assert softmax(np.zeros((0, 3))).shape == (0, 3)
 
 
@@ -84,7 +87,7 @@ def test_equal_rows_go_through_the_module_once():
         seen.extend(row.tobytes() for row in batch)
         return collate(batch)
 
-    outputs = outputs_of(Bag(), [*rows, *rows[::-1]], remember, 3, "fp32")
+    outputs = outputs_of(Bag(), [*rows, *rows[::-1]], remember, "fp32", 40)
     assert len(seen) == len(set(seen)) == 5
     assert np.array_equal(outputs[:5], outputs[:4:-1])
 
@@ -92,7 +95,25 @@ def test_equal_rows_go_through_the_module_once():
 def test_fp16_without_a_gpu_is_refused(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UserError, match="needs a GPU"):
-        outputs_of(Bag(), some_rows(2).tokens, collate, 2, "fp16")
+        outputs_of(Bag(), some_rows(2).tokens, collate, "fp16")
+
+
+@pytest.mark.parametrize("most", [1, 7, 12, 30, 1_000])
+def test_parts_hold_like_lengths_all_rows_once_and_no_more_tokens_than_asked(most: int):
+    lengths = np.random.default_rng(0).integers(1, 13, 40).tolist()
+    parts = cut_by_tokens(lengths, most)
+    assert sorted(row for part in parts for row in part) == list(range(40))
+    padded = [len(part) * max(lengths[row] for row in part) for part in parts]
+    assert all(tokens <= most or len(part) == 1 for tokens, part in zip(padded, parts, strict=True))
+    in_order = [lengths[row] for part in parts for row in part]
+    assert in_order == sorted(in_order)
+    # None is cut short: the next row would not have fitted.
+    for part, after in pairwise(parts):
+        assert (len(part) + 1) * lengths[after[0]] > most
+
+
+def test_no_rows_make_no_parts():
+    assert cut_by_tokens([], 10) == []
 
 
 @pytest.mark.parametrize(("width", "expected"), [(0, 3), (2, 3), (5, 5)])

@@ -10,8 +10,8 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "pairrank"
 
 FLOORS = [
-    {"errors", "terminal", "memory"},
-    {"files", "turns", "overrides"},
+    {"errors", "terminal", "memory", "attention", "processor"},
+    {"files", "turns", "overrides", "fast_encoder"},
     {"battles", "composing", "tracking"},
     {"battle_files", "predictions", "watch", "languages"},
     {"folds", "scoring", "text", "features", "ratings", "simulate", "data_folder", "provenance", "history"},

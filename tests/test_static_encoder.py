@@ -29,7 +29,7 @@ def test_a_token_is_what_the_source_makes_of_it_alone_turned_and_weighed(tiny_be
     with torch.no_grad():
         alone = source(**ids).last_hidden_state.mean(dim=1).double().numpy()
     rows = [np.array([token], dtype=np.int32) for token in ids["input_ids"][:, 1].tolist()]
-    static = outputs_of(encoder, rows, encoder.collate, 8)
+    static = outputs_of(encoder, rows, encoder.collate)
     # All 32 components are kept, so distances survive the turn; the weights are those of the rank.
     ranks = np.array([row[0] + 1 for row in rows])
     total = (1 / np.arange(1, len(tokenizer) + 1)).sum()
@@ -48,7 +48,7 @@ def test_a_text_is_the_mean_of_its_tokens_and_the_models_marks_are_nothing(tiny_
         for word in ("good", "bad", "[SEP]")
     )
     text = np.concatenate([good, bad, bad])
-    one, two, marked, whole = outputs_of(encoder, [good, bad, mark, text], encoder.collate, 8)
+    one, two, marked, whole = outputs_of(encoder, [good, bad, mark, text], encoder.collate)
     assert whole == pytest.approx((one + 2 * two) / 3, abs=1e-6)
     assert not marked.any()
 

@@ -152,8 +152,7 @@ def test_the_recipe_reaches_the_trainer(tmp_path: Path, monkeypatch: pytest.Monk
         seen.append(args)
         raise Stop
 
-    keep.get_optimizer_cls_and_kwargs = training.Trainer.get_optimizer_cls_and_kwargs
-    monkeypatch.setattr(training, "Trainer", keep)
+    monkeypatch.setattr(training, "_Trainer", keep)
     recipe = replace(
         RECIPE, warmup=0.3, weight_decay=0.07, precision="bf16", accumulation=2, group_by_length=grouped, epochs=5
     )

@@ -11,12 +11,12 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from pairrank.battles import Battles
-from pairrank.devices import device
+from pairrank.devices import device, tokens_at_once
 from pairrank.encoders import find_encoder
 from pairrank.errors import UserError
 from pairrank.files import written_whole
 from pairrank.heads import as_sides, build_head
-from pairrank.inference import Batch, outputs_of, softmax
+from pairrank.inference import Batch, cut_by_tokens, outputs_of, softmax
 from pairrank.models.base import register
 from pairrank.predictions import Proba, average_orders
 from pairrank.recipe import Recipe
@@ -30,8 +30,6 @@ from pairrank.watch import Watch
 HEAD_FILE = "head.safetensors"
 PRETRAINED = "encoder.transformer."
 """What the names of the encoder's own weights begin with."""
-TOGETHER = 8
-"""Texts of like length that a processor encodes at once: of both sides of 16 battles, a sixth is padding."""
 HEAD_BATCH = 1_024
 """Battles whose vectors are compared at once."""
 
@@ -67,13 +65,13 @@ class _Siamese(nn.Module):
         if input_ids.device.type != "cpu":
             vectors: torch.Tensor = self.encoder(input_ids, attention_mask)
             return vectors
-        lengths = attention_mask.sum(dim=1)
-        order = lengths.argsort(descending=True, stable=True)
-        parts = [
-            self.encoder(input_ids[rows, : lengths[rows[0]]], attention_mask[rows, : lengths[rows[0]]])
-            for rows in torch.split(order, TOGETHER)
+        lengths = attention_mask.sum(dim=1).tolist()
+        parts = cut_by_tokens(lengths, tokens_at_once())
+        encoded = [
+            self.encoder(input_ids[part, : lengths[part[-1]]], attention_mask[part, : lengths[part[-1]]])
+            for part in parts
         ]
-        return torch.cat(parts)[order.argsort()]
+        return torch.cat(encoded)[torch.tensor([row for part in parts for row in part]).argsort()]
 
     def compare(
         self, a: torch.Tensor, b: torch.Tensor, prompt: torch.Tensor | None, lengths: torch.Tensor | None
@@ -111,7 +109,7 @@ class Siamese:
     lengths: bool = True
     """The head also sees the logarithm of each answer's length, which the mean over tokens forgets."""
     attention_dropout: float = 0.0
-    """Anything above 0 keeps PyTorch off its fused attention kernel."""
+    """Anything above 0 keeps PyTorch off its fast ways of attention."""
     hidden_dropout: float = 0.0
     """Of the encoder. On a processor, drawing the masks takes a third of the training."""
     head_dropout: float = 0.1
@@ -163,7 +161,7 @@ class Siamese:
         rows, self.kept_ = self._texts(battles)
         encoder, recipe = self.module_.encoder, self.training
         texts = [text for row in rows for text in (row.a, row.b, row.prompt) if len(text)]
-        vectors = outputs_of(encoder, texts, encoder.collate, 4 * recipe.batch_size, recipe.precision)
+        vectors = outputs_of(encoder, texts, encoder.collate, recipe.precision)
         a, b, *prompt = torch.from_numpy(vectors).float().view(len(rows), -1, encoder.width).unbind(1)
         lengths = torch.tensor([row.lengths for row in rows])
         straight = self._compare(a, b, prompt, lengths)

@@ -1,0 +1,72 @@
+"""Attention on a processor: in bf16, two plain matrix products and a softmax are faster than the fused kernel."""
+
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+NAME = "pairrank_products"
+"""What transformers knows this attention by, within this process; nothing of it is written to a config."""
+
+FIRST_TOKEN = "pairrank_first_token"
+"""Set on an attention of which only the first token is read: the others' part of the answer is 0."""
+
+LONGEST = 1_024
+"""Tokens up to which all scores of a text are held at once; beyond, the fused kernel, which holds a few of them."""
+
+
+def attention_by_products(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    **options: Any,
+) -> tuple[torch.Tensor, None]:
+    """softmax(s·QKᵀ + mask)V, as transformers asks for it: Q (B, H, T, d) in, (B, T, H, d) out.
+
+    Where it is not the faster one (a GPU, fp32, very long texts) or not the same (dropout, shared keys, a bias of
+    positions), PyTorch's fused attention does it.
+    """
+    plain = (
+        query.device.type == "cpu"
+        and query.dtype == torch.bfloat16
+        and scaling is not None
+        and key.shape == query.shape == value.shape
+        and query.shape[2] <= LONGEST
+        and dropout == 0.0
+        and not options.get("is_causal")
+        and options.get("position_bias") is None
+    )
+    if not plain:
+        return sdpa_attention_forward(  # type: ignore[no-any-return]
+            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **options
+        )
+    batch, heads, length, width = query.shape
+    with torch.autocast("cpu", enabled=False):
+        q, k, v = (part.reshape(batch * heads, length, width) for part in (query, key, value))
+        read = 1 if getattr(module, FIRST_TOKEN, False) else length
+        scores = torch.baddbmm(q.new_zeros(1), q[:, :read], k.transpose(1, 2), beta=0, alpha=scaling)
+        if attention_mask is not None:
+            bias = attention_mask[:, :, :read]
+            if bias.dtype == torch.bool:
+                bias = torch.where(bias, 0.0, torch.finfo(scores.dtype).min)
+            scores.view(batch, heads, read, length).add_(bias.to(scores.dtype))
+        mixed = torch.bmm(scores.softmax(dim=-1), v)
+        mixed = nn.functional.pad(mixed, (0, 0, 0, length - read))
+    return mixed.view(batch, heads, length, width).transpose(1, 2), None
+
+
+AttentionInterface.register(NAME, attention_by_products)
+AttentionMaskInterface.register(NAME, sdpa_mask)
+
+
+def attend_by_products(model: PreTrainedModel) -> None:
+    """Let `model` attend so, if it would take PyTorch's fused attention otherwise; others keep their own."""
+    if model.config._attn_implementation == "sdpa":
+        model.set_attn_implementation(NAME)
