@@ -2,12 +2,12 @@
 
     python benchmarks/speed.py --data FOLDER [--battles 300] [--ends] [--whole] [--out FILE.json] [--check]
 
-Same battles, encoder (minilm), batch size in battles, 512 tokens and kept text: all settings cut the raw text on the
-right. On the way from the published recipe to ours one switch is changed at a time, so that the table says what each
-contributes; `--ends` leaves out the stops between. Each setting lives in a process of its own, with its own memory
-and threads; their steps are interleaved (A B C, A B C), because a shared machine's speed drifts, and every setting
-goes once through all battles. A step is forward, backward, clipping and update; no evaluation and no loading is
-timed. "of product" is the share of this machine's plain bf16 product of two 2048 x 2048 matrices, measured between
+Same battles, encoder (minilm), batch size in battles, 512 tokens and kept text: all settings cut the raw text on
+the right. On the way from the published recipe to ours one switch is changed at a time, so that the table says what
+each contributes; `--ends` leaves out the stops between. Each setting lives in a process of its own, with its own
+memory and threads; their steps are interleaved (A B C, A B C), because a shared machine's speed drifts, and every
+setting goes once through all battles. A step is forward, backward, clipping and update; no evaluation and no loading
+is timed. "of product" is the share of this machine's plain bf16 product of two 2048 x 2048 matrices, measured between
 the steps: operations of linear layers and attention on real tokens, three times those of the forward pass in
 training, less what a frozen layer is spared.
 
@@ -154,7 +154,9 @@ class Worker:
             outputs_of(self.module, rows, self.collate)
         else:
             self.module.eval()
-            order = sorted(range(len(rows)), key=lambda i: len(rows[i])) if self.setting.grouped else range(len(rows))
+            order = (
+                sorted(range(len(rows)), key=lambda i: len(rows[i])) if self.setting.grouped else range(len(rows))
+            )
             mixed = torch.autocast("cpu", torch.bfloat16, enabled=self.dtype == torch.bfloat16)
             with torch.inference_mode(), mixed:
                 for start in range(0, len(rows), 16):

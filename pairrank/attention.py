@@ -11,7 +11,7 @@ from transformers.masking_utils import sdpa_mask
 NAME = "pairrank_products"
 """What transformers knows this attention by, within this process; nothing of it is written to a config."""
 
-FIRST_TOKEN = "pairrank_first_token"
+FIRST_TOKEN = "pairrank_first_token"  # noqa: S105  # no password
 """Set on an attention of which only the first token is read: the others' part of the answer is 0."""
 
 LONGEST = 1_024
@@ -36,15 +36,14 @@ def attention_by_products(
     plain = (
         query.device.type == "cpu"
         and query.dtype == torch.bfloat16
-        and scaling is not None
         and key.shape == query.shape == value.shape
         and query.shape[2] <= LONGEST
         and dropout == 0.0
         and not options.get("is_causal")
         and options.get("position_bias") is None
     )
-    if not plain:
-        return sdpa_attention_forward(  # type: ignore[no-any-return]
+    if scaling is None or not plain:
+        return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **options
         )
     batch, heads, length, width = query.shape

@@ -3,11 +3,13 @@
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 
+from pairrank import processes
 from pairrank.battles import Battles
 from pairrank.config import RUN_FILE
 from pairrank.errors import UserError
@@ -68,12 +70,10 @@ def cross_validate(run: Run, folds: Sequence[int] | None = None, say: Say = lamb
     interrupted fine-tuning goes on from its last whole epoch, and everything else starts anew.
     """
     experiment, train, test, member = run.experiment, run.battles, run.test, run.member
-    data = {"name": run.data.name, "hash": run.battles_hash, "battles": len(train)}
-    refuse_other_battles(run.folder, data)
+    refuse_other_battles(run.folder, _data_of(run))
     for each in run.inputs:
         if not is_ready(each):
             cross_validate(each, say=say)
-    identity = identity_of(run)
     if test is not None and test.repairs:
         say(f"{run.data.path}: {len(test.repairs)} repairs in the test file; the first: {test.repairs[0]}")
     if run.chosen:
@@ -82,8 +82,10 @@ def cross_validate(run: Run, folds: Sequence[int] | None = None, say: Say = lamb
     else:
         write_text(run.folder / RUN_FILE, experiment.to_toml())
     (run.folder / "test.csv").unlink(missing_ok=True)
+    start = _start(run)
     for fold in folds if folds is not None else range(experiment.folds):
-        _fold(run, fold, {"identity": identity, "data": data}, say)
+        _fold(run, fold, start, say)
+    identity = start["identity"]
     done = finished_folds(run.folder, experiment.folds, identity)
     rows = np.isin(member, list(done))
     if not rows.any():
@@ -97,7 +99,7 @@ def cross_validate(run: Run, folds: Sequence[int] | None = None, say: Say = lamb
     metrics = {
         "label": experiment.label,
         "experiment": experiment.resolved(),
-        "data": data,
+        "data": start["data"],
         "inputs": input_hashes(run.inputs),
         "folds": sorted(done),
         **({"chosen": run.chosen} if run.chosen else {}),
@@ -111,6 +113,21 @@ def cross_validate(run: Run, folds: Sequence[int] | None = None, say: Say = lamb
     with tracked(f"{experiment.label}, all folds", experiment.resolved(), run.folder.parent) as log:
         log({name: value for name, value in metrics.items() if isinstance(value, int | float)})
     return metrics
+
+
+def make_fold(run: Run, fold: int, say: Say) -> None:
+    """One fold of `cross_validate`, whose inputs are whole: any number of processes may make others beside it."""
+    refuse_other_battles(run.folder, _data_of(run))
+    _fold(run, fold, _start(run), say)
+
+
+def _start(run: Run) -> dict[str, Any]:
+    """What a fold records when it begins; of another identity, it begins anew."""
+    return {"identity": identity_of(run), "data": _data_of(run)}
+
+
+def _data_of(run: Run) -> dict[str, Any]:
+    return {"name": run.data.name, "hash": run.battles_hash, "battles": len(run.battles)}
 
 
 def _scores(run: Run, whole: Predictions, rows: np.ndarray[Any, np.dtype[np.bool_]]) -> dict[str, Any]:
@@ -176,17 +193,18 @@ def _train_fold(run: Run, fold: int, scored: Battles, start: dict[str, Any], say
     seen, drawn = training_battles(run, fold, say)
     say(f"{run.experiment.label}, fold {fold}: training on {len(seen):,} battles")
     model = run.build(fold)
-    model.fit(seen, folder)
-    trained = time.perf_counter()
-    proba = model.predict_proba(scored) if len(scored) else np.empty((0, 3))
-    predicted = time.perf_counter()
-    report = plain(model.report())
+    some = scored.take(slice(SWAPPED))
+    with _shared(run, fold, model):
+        model.fit(seen, folder)
+        trained = time.perf_counter()
+        proba = model.predict_proba(scored) if len(scored) else np.empty((0, 3))
+        predicted = time.perf_counter()
+        report = plain(model.report())
+        swapped = model.predict_proba(_swapped(run, fold, some))
+        _predict_test(run, fold, model)
     if run.inputs and not run.experiment.nested and getattr(model, "learns", True):
         report["warnings"] = [*report.get("warnings", []), NOT_NESTED]
-    some = scored.take(slice(SWAPPED))
-    swapped = model.predict_proba(_swapped(run, fold, some))
     Predictions(scored.id, proba).write(folder / "oof.csv")
-    _predict_test(run, fold, model)
     save_model(model, folder)
     result = {
         "identity": start["identity"],
@@ -210,6 +228,32 @@ def _train_fold(run: Run, fold: int, scored: Battles, start: dict[str, Any], say
     return result
 
 
+def _shared(run: Run, fold: int, model: Model) -> AbstractContextManager[None]:
+    """A block that other processes, where there are any, go through too; only a fine-tuning has work for them."""
+    if getattr(model, "learns_in", "") != "epochs":
+        return nullcontext()
+    return processes.together({"folder": str(run.folder), "fold": fold})
+
+
+def help_the_first(runs: Sequence[Run]) -> None:
+    """What the other processes of a run do until there is no more: train and predict its fine-tuned folds with it.
+
+    They go through what `_train_fold` goes through, in its order; they write only their share of a checkpoint.
+    """
+    known = {str(each.folder): each for run in runs for each in (*all_inputs(run), run)}
+    while task := processes.hear():
+        run, fold = known[task["folder"]], task["fold"]
+        seen, _ = training_battles(run, fold, lambda _: None)
+        scored, model = run.train.take(run.member == fold), run.build(fold)
+        with _shared(run, fold, model):
+            model.fit(seen, run.folder / f"fold{fold}")
+            if len(scored):
+                model.predict_proba(scored)
+            model.predict_proba(_swapped(run, fold, scored.take(slice(SWAPPED))))
+            if (test := run.test_in(fold)) is not None:
+                model.predict_proba(test)
+
+
 def training_battles(run: Run, fold: int, say: Say) -> tuple[Battles, list[Drawn]]:
     """What one fold's model may learn from, and what became of each source of extra battles."""
     experiment, place = run.experiment, f"{run.experiment.label}, fold {fold}"
@@ -231,6 +275,8 @@ def training_battles(run: Run, fold: int, say: Say) -> tuple[Battles, list[Drawn
 def _inside(run: Run, fold: int, name: str, say: Say) -> Run:
     """The finished run of an experiment that has only ever seen the training battles of this fold."""
     inner = run.inside(fold, name)
+    if processes.rank():
+        return inner  # the first process has made it before it asked for help
     for each in (*all_inputs(inner), inner):
         # Cut otherwise, these training battles were others: nothing here is of use, and nobody's own work.
         if is_of_other_battles(each.folder, each.battles_hash):

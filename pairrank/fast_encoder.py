@@ -30,10 +30,10 @@ def _in_half_precision(module: nn.Module, given: Any, embedded: Any) -> Any:
 def read_first_token_only(model: PreTrainedModel, answer: Callable[..., torch.Tensor]) -> bool:
     """Spare the last layer's tokens that nobody reads, where `answer(input_ids, attention_mask)` reads the first.
 
-    In an encoder of BERT's kind, what is added up and normalised behind the last attention goes on token by token. So
-    all tokens but the first can be dropped there, and none but the first needs to attend: a ninth of the work of six
-    layers, and the very same answer. Whether it is the same is tried out on a short text; returns False, and leaves
-    the model alone, where it is not.
+    In an encoder of BERT's kind, what follows the last attention goes on token by token. So all tokens but the
+    first can be dropped there, and none but the first needs to attend: an eighth of the work of six layers, for the
+    very same answer. Whether it is the same is tried out on a short text; returns False, and leaves the model alone,
+    where it is not.
     """
     layers = [part for part in model.base_model.modules() if isinstance(part, nn.ModuleList) and len(part)]
     if not layers:
@@ -46,7 +46,7 @@ def read_first_token_only(model: PreTrainedModel, answer: Callable[..., torch.Te
     ids = torch.arange(1, PROBE + 1)[None] % model.config.vocab_size
     training = model.training
     with torch.inference_mode():
-        model.eval()
+        model.train(False)
         full = answer(input_ids=ids, attention_mask=torch.ones_like(ids))
         hook = norms[0].register_forward_pre_hook(lambda module, given: (given[0][:, :1], *given[1:]))
         setattr(attentions[0], FIRST_TOKEN, True)

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from pairrank import processes
 from pairrank.devices import choose_precision, device, tokens_at_once
 from pairrank.predictions import Proba
 from pairrank.processor import prepare_processor
@@ -30,8 +31,8 @@ def outputs_of(
     """(n, k) outputs (logits, vectors) in float64 for rows of token ids, in their order.
 
     Rows go through the module in one canonical order, by length and then by content, and equal ones only once: the
-    same rows give the same outputs whatever order they come in. A part has `most` tokens, or, by default, as many as
-    the device does fast, and little of it is padding.
+    same rows give the same outputs whatever order they come in. A part has up to `most` tokens, by default as many
+    as the device does fast, and little of it is padding. In a block of several processes, each computes its share.
     """
     prepare_processor()
     where = device()
@@ -41,25 +42,28 @@ def outputs_of(
     distinct = dict(zip(keys, rows, strict=True))
     order = sorted(distinct)
     module.to(where).eval()
-    parts = []
+    cut = cut_by_tokens([length for length, _ in order], most or tokens_at_once())
+    mine = [cut[i] for i in processes.share_out(len(cut))]
+    outputs = []
     with torch.inference_mode(), torch.autocast(where.type, dtype, enabled=dtype != torch.float32):
-        cut = cut_by_tokens([length for length, _ in order], most or tokens_at_once())
-        for part in tqdm(cut, "predicting", disable=not shows_progress(), leave=False):
+        for part in tqdm(mine, "predicting", disable=not shows_progress(), leave=False):
             batch = collate([distinct[order[i]] for i in part])
-            parts.append(module(**{name: value.to(where) for name, value in batch.items()}).double().cpu().numpy())
-    if not parts:
-        return np.zeros((0, 0))
+            outputs.append(
+                module(**{name: value.to(where) for name, value in batch.items()}).double().cpu().numpy()
+            )
+    places = np.array([i for part in mine for i in part], dtype=np.int64)
+    known = processes.gather(np.concatenate(outputs) if outputs else np.zeros((0, 0)), places, len(order))
     place = {key: i for i, key in enumerate(order)}
-    outputs: Proba = np.concatenate(parts)[[place[key] for key in keys]]
-    broken = np.flatnonzero(~np.isfinite(outputs).all(axis=1)).tolist()
+    every: Proba = known[[place[key] for key in keys]]
+    broken = np.flatnonzero(~np.isfinite(every).all(axis=1)).tolist()
     if broken and chosen != "fp32":
         # One battle that overflows half precision must not lose a submission.
-        outputs[broken] = outputs_of(module, [rows[i] for i in broken], collate, "fp32", most)
-    return outputs
+        every[broken] = outputs_of(module, [rows[i] for i in broken], collate, "fp32", most)
+    return every
 
 
 def cut_by_tokens(lengths: Sequence[int], most: int) -> list[list[int]]:
-    """Rows in parts of like length, shortest first, each of at most `most` tokens with its padding, or of one row."""
+    """Rows in parts of like length, shortest first, each of one row, or of at most `most` tokens with padding."""
     parts: list[list[int]] = []
     for row in sorted(range(len(lengths)), key=lengths.__getitem__):
         # The last row of a part is its longest.

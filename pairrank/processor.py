@@ -18,8 +18,7 @@ def prepare_processor() -> None:
 
     - glibc gives every block above 32 MB back to the system and asks for it anew: each step then pays for its pages
       again, a quarter of a training step where a page costs 6 µs (a virtual machine). Now they are kept.
-    - Attention's smallest probabilities and their gradients are denormal numbers, which processors take ten times as
-      long for; they count as 0.
+    - Attention's smallest probabilities and their gradients are denormal numbers, which are slow; they count as 0.
     - One thread a physical core, unless OMP_NUM_THREADS says otherwise: two on one core only wait for each other.
     """
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):

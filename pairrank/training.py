@@ -1,7 +1,6 @@
 """Fine-tuning: the Trainer of transformers does the loop; this adds what battles need and nothing else."""
 
 import json
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 from transformers.trainer_utils import speed_metrics
 
+from pairrank import processes
 from pairrank.battles import Battles, concatenate
 from pairrank.devices import choose_precision, device_name, tokens_at_once
 from pairrank.errors import UserError
@@ -86,9 +86,10 @@ class _Trainer(Trainer):
         """Log the scores of the battles that are watched, and tell the callbacks."""
         begun = time.time()
         scores = self._watch()
-        steps = math.ceil(len(self.eval_dataset) / self.args.per_device_eval_batch_size)
+        watched: Any = self.eval_dataset
+        steps = len(cut_by_tokens([*map(len, watched.tokens)], tokens_at_once()))
         metrics = {f"eval_{name}": value for name, value in scores.items()}
-        metrics |= speed_metrics("eval", begun, num_samples=len(self.eval_dataset), num_steps=steps)
+        metrics |= speed_metrics("eval", begun, num_samples=len(watched), num_steps=steps)  # type: ignore[no-untyped-call]
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
@@ -98,6 +99,7 @@ class _MarkComplete(TrainerCallback):
     """Marks each checkpoint when all of it is written; an unmarked one was cut off and is ignored."""
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        processes.wait()  # each writes its own random state
         (Path(args.output_dir) / f"checkpoint-{state.global_step}" / "complete").touch()
 
 
@@ -168,9 +170,10 @@ def fine_tune_on(
 
 def report_of(model: Any) -> dict[str, Any]:
     """What a fine-tuned model tells of itself, as far as it knows: a loaded one has no encoder and no history."""
+    many = processes.count()
     report: dict[str, Any] = {
         "parameters": sum(p.numel() for p in model.module_.parameters()),
-        "device": device_name(model.training.precision),
+        "device": device_name(model.training.precision) + (f", {many} processes" if many > 1 else ""),
     }
     if hasattr(model, "encoder_"):
         report["encoder"] = {"name": model.encoder_.name, "sha256": model.encoder_.sha256}
@@ -203,6 +206,16 @@ def fine_tune(
     """
     if not len(train):
         raise UserError("no battles to learn from. Give more of them, or a smaller hold_out.")
+    if processes.count() > 1 and not processes.are_together():
+        raise UserError(
+            "this fine-tuning is a step within another experiment, which several processes cannot share. "
+            "Run it without torchrun."
+        )
+    if recipe.batch_size % processes.count():
+        raise UserError(
+            f"training.batch_size = {recipe.batch_size}: cannot be shared evenly by {processes.count()} processes. "
+            "Set another one, or start fewer."
+        )
     prepare_processor()
     precision = choose_precision(recipe.precision)
     watched = validation is not None and len(validation) > 0
@@ -210,8 +223,8 @@ def fine_tune(
         output_dir=str(folder),
         learning_rate=recipe.learning_rate,
         num_train_epochs=recipe.epochs,
-        per_device_train_batch_size=recipe.batch_size,
-        per_device_eval_batch_size=2 * recipe.batch_size,
+        per_device_train_batch_size=recipe.batch_size // processes.count(),
+        ddp_find_unused_parameters=False,
         gradient_accumulation_steps=recipe.accumulation,
         activation_checkpointing=recipe.activation_checkpointing,
         weight_decay=recipe.weight_decay,
@@ -239,7 +252,9 @@ def fine_tune(
 
     def to_parts(rows: list[dict[str, Any]]) -> list[Batch]:
         """A step's battles in parts of like length, each with its share of them."""
-        parts = cut_by_tokens([len(row["input_ids"]) for row in rows], recipe.tokens_at_once or tokens_at_once(learning=True))
+        parts = cut_by_tokens(
+            [len(row["input_ids"]) for row in rows], recipe.tokens_at_once or tokens_at_once(learning=True)
+        )
         return [_batch([rows[i] for i in part], collate, len(part) / len(rows)) for part in parts]
 
     def scores() -> dict[str, float]:

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from pairrank import processes
 from pairrank.tracking import Tracker, track_with
 
 
@@ -20,6 +21,13 @@ class Pruner(StrEnum):
     median = "median"
     hyperband = "hyperband"
     none = "none"
+
+
+class Engine(StrEnum):
+    """The values of `--engine`."""
+
+    local = "local"
+    ray = "ray"
 
 
 class Commands(TyperGroup):
@@ -71,6 +79,20 @@ Add = Annotated[
     list[str] | None,
     typer.Option(metavar="NAME=OOF.CSV", help="Enter anyone's out-of-fold predictions; may be repeated."),
 ]
+EngineOption = Annotated[
+    Engine,
+    typer.Option(
+        "--engine",
+        help="Where the work is done: here, or by workers of a Ray cluster ($RAY_ADDRESS, or this machine).",
+    ),
+]
+TaskCpus = Annotated[
+    int | None,
+    typer.Option(min=1, help="With ray: CPUs for one fold or shard. Default: all there are, shared out."),
+]
+TaskGpus = Annotated[
+    float | None, typer.Option(min=0, help="With ray: GPUs for one fold or shard. Default: 1, where there are any.")
+]
 Out = Annotated[Path, typer.Option("--out", help="The file to write.")]
 
 
@@ -93,7 +115,10 @@ def run(
     ] = None,
     salt: Annotated[str, typer.Option(help="Another way to cut the folds; published figures use none.")] = "",
     limit: Annotated[int, typer.Option(min=0, help="Only the first battles, to try something out.")] = 0,
-    seed: Annotated[int | None, typer.Option(min=0, help="Another seed for head, order and dropout.")] = None,
+    seed: Annotated[
+        list[int] | None,
+        typer.Option(min=0, help="Another seed for head, order and dropout; may be repeated."),
+    ] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option(
@@ -124,6 +149,9 @@ def run(
         ),
     ] = None,
     no_cache: NoCache = False,
+    engine: EngineOption = Engine.local,
+    task_cpus: TaskCpus = None,
+    task_gpus: TaskGpus = None,
 ) -> None:
     """Train experiments, one model per fold, and show where they land.
 
@@ -131,14 +159,28 @@ def run(
     interrupted training goes on from its last whole epoch.
 
     Examples: run structure · run baseline --data ../my-battles --fold 0 · run baseline --set training.epochs=1 ·
-    run ensemble-fast
+    run ensemble-fast · run siamese --seed 0 --seed 1 --engine ray
+
+    Several processes or GPUs for one fine-tuning: torchrun --nproc_per_node 2 -m pairrank.experiments run siamese
     """
     from pairrank.experiments import commands
 
     _skip_cache(no_cache)
     if track:
         track_with(track)
-    commands.run(names, data, runs, fold, salt, limit, seed, set_ or [], nested, extra or [])
+    commands.run(
+        names,
+        data,
+        runs,
+        fold,
+        salt,
+        limit,
+        seed or [],
+        set_ or [],
+        nested,
+        extra or [],
+        _cluster(engine, task_cpus, task_gpus),
+    )
 
 
 @app.command("list")
@@ -242,15 +284,20 @@ def predict(
     data: Data = None,
     runs: Runs = None,
     no_cache: NoCache = False,
+    engine: EngineOption = Engine.local,
+    task_cpus: TaskCpus = None,
+    task_gpus: TaskGpus = None,
 ) -> None:
     """Predict new battles with a trained run, in constant memory.
 
     Damaged battles are repaired, predicted and reported.
+
+    Examples: predict structure new.parquet --out new.csv · predict siamese new.csv.gz --out new.csv --engine ray
     """
     from pairrank.experiments import commands
 
     _skip_cache(no_cache)
-    commands.predict(name, file, out, data, runs)
+    commands.predict(name, file, out, data, runs, _cluster(engine, task_cpus, task_gpus))
 
 
 @app.command()
@@ -396,6 +443,13 @@ def doctor(data: Data = None) -> None:
     doctor(data)
 
 
+def _cluster(engine: Engine, cpus: int | None, gpus: float | None) -> Any:
+    """What is asked of the cluster; None where the work is done here."""
+    from pairrank.experiments.on_ray import Cluster
+
+    return Cluster(cpus, gpus) if engine is Engine.ray else None
+
+
 def _skip_cache(skip: bool) -> None:
     if skip:
         os.environ["PAIRRANK_NO_CACHE"] = "1"
@@ -410,6 +464,8 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    if processes.rank() and arguments[:1] != ["run"]:
+        return  # torchrun has started several: one is enough for all else
     try:
         app(arguments, standalone_mode=True)
     except (ValueError, OSError) as error:
@@ -419,7 +475,7 @@ def main() -> None:
             raise
         if "--debug" in sys.argv:
             traceback.print_exc()
-        else:
+        elif not processes.rank():
             print(f"Error: {_message(error)}", file=sys.stderr)
         sys.exit(2)
 

@@ -1,16 +1,20 @@
 """What the commands do, in the order in which a user sees it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
+from pairrank import processes
+from pairrank.battles import Battles
 from pairrank.config import RUN_FILE, load_experiment
-from pairrank.crossval import cross_validate
+from pairrank.crossval import cross_validate, help_the_first
 from pairrank.data_folder import DataFolder, table_in
 from pairrank.entries import Entry, entries_in, is_complete, publish
 from pairrank.errors import UserError
 from pairrank.experiment_files import experiment_files, read_about
 from pairrank.experiments.console import say, show_board, show_count, show_repairs, show_table
 from pairrank.experiments.gathering import choose_references, gather, run_folder
+from pairrank.experiments.on_ray import Cluster, make_folds, scorer
 from pairrank.experiments.plan import in_order, tell_plan
 from pairrank.experiments.sources import find_source, home_of
 from pairrank.extra import Extra
@@ -34,10 +38,11 @@ def run(
     folds: Sequence[int] | None,
     salt: str,
     limit: int,
-    seed: int | None,
+    seeds: Sequence[int],
     overrides: Sequence[str],
     nested: bool,
     extra: Sequence[str],
+    cluster: Cluster | None = None,
 ) -> None:
     """Check every experiment, say what will be done, run what they build on and then them, show the leaderboard."""
     source = find_source(data)
@@ -46,6 +51,7 @@ def run(
     experiments = [
         load_experiment(name, overrides, seed=seed, salt=salt, limit=limit, nested=nested, extra=sources)
         for name in names
+        for seed in seeds or (None,)
     ]
     for experiment in experiments:
         if beyond := [fold for fold in folds or [] if not 0 <= fold < experiment.folds]:
@@ -53,22 +59,30 @@ def run(
     started = [start_run(experiment, source, home) for experiment in experiments]
     _refuse_missing_extra(started)
     started = in_order(started)
+    processes.join()
+    if processes.rank():
+        help_the_first(started)
+        return
     tell_plan(started, say)
     if "prior" not in [each.experiment.label for each in started]:
         # Every table needs a row to take differences to.
         cross_validate(start_run(load_experiment("prior"), source, home))
+    chosen = sorted(set(folds)) if folds else None
+    if cluster:
+        make_folds(started, chosen, cluster, say, show_count)
     wanted = {experiment.name: experiment for experiment in experiments}
     for each in started:
         say(": ".join(filter(None, [each.experiment.label, each.experiment.about])))
-        if seed is not None and each.experiment.inputs:
-            say(f"--seed {seed} is for {each.experiment.label} alone, where it has one; its inputs keep theirs.")
+        if seeds and each.experiment.inputs:
+            say(f"--seed is for {each.experiment.label} alone, where it has one; its inputs keep theirs.")
         if each.experiment.encoder:
             first = wanted[each.experiment.name].parameters["encoder"][0]
             say(f"{first} cannot be had here; using {each.experiment.encoder}, and the run's name says so.")
-        cross_validate(each, sorted(set(folds)) if folds else None, say)
+        cross_validate(each, chosen, say)
         if each.test is None:
             say(f"{source.path} has no test.csv, so there are no test predictions to submit.")
         say(f"Written: {each.folder}")
+    processes.dismiss()
     entries = entries_in(home, source.train, say)
     references = ["prior"] if "prior" in [entry.label for entry in entries] else []
     board = build_leaderboard(source.name, source.train, entries, references, source.truth)
@@ -159,29 +173,38 @@ def submit(name: str, data: Path | None, runs: Path | None, out: Path) -> None:
     )
 
 
-def predict(name: str, file: Path, out: Path, data: Path | None, runs: Path | None) -> None:
-    """Stream battles through the fold models of a run."""
+def predict(
+    name: str, file: Path, out: Path, data: Path | None, runs: Path | None, cluster: Cluster | None = None
+) -> None:
+    """Stream battles through the fold models of a run, here or on a cluster."""
     from pairrank.battle_files import stream_battles
     from pairrank.files import written_whole
     from pairrank.predictions import COLUMNS, prediction_lines
 
     refuse_out(out, file)
     folder = run_folder(name, home_of(runs, find_source(data)))
-    models, metrics = load_fold_models(folder), read_metrics(folder)
+    metrics, count, repaired = read_metrics(folder), 0, 0
+    score = scorer(folder, cluster, say) if cluster else partial(map, load_fold_models(folder).predict)
     say(
         f"Predicting with {folder}, trained on {metrics['data']['battles']:,} battles of {metrics['data']['name']}."
     )
     if not is_complete(metrics):
-        say(f"{folder.name}: only {len(models.folds)} of its folds are trained; predicting with those.")
-    count = repaired = 0
-    with written_whole(out) as beside, beside.open("w", encoding="utf-8", newline="") as target:
-        target.write(",".join(COLUMNS) + "\n")
+        say(f"{folder.name}: only {len(metrics['folds'])} of its folds are trained; predicting with those.")
+
+    def repaired_parts() -> Iterator[Battles]:
+        """The file in parts, each of which is told of when it is read."""
+        nonlocal repaired
         for battles in stream_battles(file):
             show_repairs(battles.repairs, repaired)
             repaired += len(battles.repairs)
             if len(battles):
-                target.writelines(prediction_lines(models.predict(battles).validate(str(file))))
-            count += len(battles)
+                yield battles
+
+    with written_whole(out) as beside, beside.open("w", encoding="utf-8", newline="") as target:
+        target.write(",".join(COLUMNS) + "\n")
+        for predictions in score(repaired_parts()):
+            target.writelines(prediction_lines(predictions.validate(str(file))))
+            count += len(predictions)
             show_count(f"{count:,} battles")
     say(f"Written: {out}, {count:,} battles, {repaired:,} repairs.")
 

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from pairrank import processes
 from pairrank.leaderboard import Leaderboard
 from pairrank.leaderboard_text import columns, notes
 
@@ -21,7 +22,9 @@ errors = Console(stderr=True, highlight=False, emoji=False)
 
 
 def say(text: str) -> None:
-    """Print one line as it stands: it may hold text of battles, which is no markup."""
+    """Print one line as it stands (it may hold text of battles, which is no markup), in the first process alone."""
+    if processes.rank():
+        return
     console.print(harmless(text), markup=False, soft_wrap=True)
 
 

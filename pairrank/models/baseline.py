@@ -67,7 +67,7 @@ class Baseline:
     attention_dropout: float = 0.0
     """Anything above 0 keeps PyTorch off its fast ways of attention; the published recipe has .1."""
     hidden_dropout: float = 0.0
-    """Of the encoder; the published recipe has .1. On a processor, drawing the masks takes a third of the training."""
+    """Of the encoder; the published recipe has .1. A processor takes its time to draw the masks."""
     swap_augmentation: bool = False
     """Train on both orders of every battle."""
     both_sides: bool = False
