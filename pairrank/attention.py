@@ -31,15 +31,17 @@ def attention_by_products(
     """softmax(s·QKᵀ + mask)V, as transformers asks for it: Q (B, H, T, d) in, (B, T, H, d) out.
 
     Where it is not the faster one (a GPU, fp32, very long texts) or not the same (dropout, shared keys, a bias of
-    positions), PyTorch's fused attention does it.
+    positions, no look ahead), PyTorch's fused attention does it.
     """
+    causal = options.get("is_causal")
+    causal = getattr(module, "is_causal", True) if causal is None else causal
     plain = (
         query.device.type == "cpu"
         and query.dtype == torch.bfloat16
         and key.shape == query.shape == value.shape
         and query.shape[2] <= LONGEST
         and dropout == 0.0
-        and not options.get("is_causal")
+        and not (causal and attention_mask is None)
         and options.get("position_bias") is None
     )
     if scaling is None or not plain:

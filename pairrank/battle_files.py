@@ -13,11 +13,15 @@ import numpy.typing as npt
 from pairrank.battles import MODELS, TEXTS, WINNERS, Battles, concatenate, object_array
 from pairrank.errors import UserError, gather
 from pairrank.files import csv_rows, written_whole
+from pairrank.repeats import Repeats
 from pairrank.turns import SURROGATE, join_turns, parse_turns, repair_text
 
 SUFFIXES = (".csv", ".csv.gz", ".parquet")
 COLUMNS = ("id", *MODELS, *TEXTS, *WINNERS)
 REMEDY = "`Dataset/README.md` describes the format."
+BUFFER = 2**20
+"""Bytes of a column of a .parquet file that are read at a time."""
+
 UNCLEAR = -1
 """The winner of a row whose three columns are not a single 1 and two 0; no `Battles` leave this module with one."""
 Damage = Literal["raise", "repair", "drop"]
@@ -84,20 +88,17 @@ def write_battles(battles: Battles, path: Path) -> None:
 
 def _parse_file(path: Path, damage: Damage, rows: int) -> Iterator[tuple[Battles, list[str]]]:
     """Battles and complaints, `rows` at a time, only the first row of every id; at least one part."""
-    passed: set[str] = set()
+    passed = Repeats()
     first_row = 1
     for table in _tables(path, rows):
         if first_row == 1:
             _check_columns(path, table.columns, damage)
         battles, complaints = _parse(table.cells, first_row)
-        fresh = np.ones(len(battles), dtype=bool)
-        for row, name in enumerate(battles.id):
-            if name in passed:
-                fresh[row] = False
-                complaints.append(
-                    f"id {name}: stands again in row {first_row + row}, expected once; the first counts"
-                )
-            passed.add(name)
+        fresh = ~passed.stood_before(battles.id.tolist())
+        complaints += [
+            f"id {battles.id[row]}: stands again in row {first_row + row}, expected once; the first counts"
+            for row in np.flatnonzero(~fresh)
+        ]
         if battles.winner is not None and (battles.winner == UNCLEAR).any():
             if damage == "drop":
                 fresh &= battles.winner != UNCLEAR
@@ -140,7 +141,8 @@ def _parquet_tables(path: Path, rows: int) -> Iterator[Table]:
     from pyarrow import parquet
 
     try:
-        with parquet.ParquetFile(path) as file:
+        # Buffered: otherwise a column of a row group, all of a file perhaps, is read at once.
+        with parquet.ParquetFile(path, buffer_size=BUFFER) as file:
             header = file.schema_arrow.names
             wanted = [name for name in COLUMNS if name in header]
             if not file.metadata.num_rows:

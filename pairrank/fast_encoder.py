@@ -31,9 +31,9 @@ def read_first_token_only(model: PreTrainedModel, answer: Callable[..., torch.Te
     """Spare the last layer's tokens that nobody reads, where `answer(input_ids, attention_mask)` reads the first.
 
     In an encoder of BERT's kind, what follows the last attention goes on token by token. So all tokens but the
-    first can be dropped there, and none but the first needs to attend: an eighth of the work of six layers, for the
-    very same answer. Whether it is the same is tried out on a short text; returns False, and leaves the model alone,
-    where it is not.
+    first can be dropped there, and none but the first needs to attend: an eighth of the work of six layers, for
+    the very same answer. Whether it is the same is tried out on a short text; returns False, and leaves the model
+    alone, where it is not.
     """
     layers = [part for part in model.base_model.modules() if isinstance(part, nn.ModuleList) and len(part)]
     if not layers:

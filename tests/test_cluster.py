@@ -59,7 +59,7 @@ def test_two_processes_of_torchrun_train_one_model_and_write_each_battle_once(tm
         log_loss(kept.proba, np.array([winners[name] for name in kept.id]))
         for kept in (read_predictions(folder / "oof.csv") for folder in (one, both))
     ]
-    # Three seeds of one configuration differ by .013 on real battles (FIELD of the benchmark); half of that is noise.
+    # Three seeds of one configuration differ by .013 on real battles ; half of that is noise.
     assert losses[1] == pytest.approx(losses[0], abs=0.0065)
 
 

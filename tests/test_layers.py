@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "pairrank"
 
 FLOORS = [
-    {"errors", "terminal", "memory", "processes", "attention", "processor"},
+    {"errors", "terminal", "memory", "processes", "repeats", "attention", "processor"},
     {"files", "turns", "overrides", "fast_encoder"},
     {"battles", "composing", "tracking"},
     {"battle_files", "predictions", "watch", "languages"},
