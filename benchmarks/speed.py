@@ -266,6 +266,9 @@ def compare(data: Path, battles: int, chosen: list[Setting]) -> dict[str, Any]:
                 "predict_times_published": predict[0] / predict[i],
             }
         )
+    for worker in workers:
+        worker.pipe.close()
+        worker.process.join()
     return {"battles": battles, "product_gflops": peak / 1e9, "rows": rows}
 
 
