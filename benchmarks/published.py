@@ -4,9 +4,9 @@
 
 The Trainer with the notebook's settings: raw JSON cells cut on the right at 512 tokens and padded to them, fp32,
 batches of 8, dropout .1, an evaluation every so many steps (the notebook: every 100 of its 19,000; here as often
-for its size, but at most once a step). Checkpoints are written once an epoch, where the notebook writes 97 and reads
-the best one back. It learns from what `run baseline --fold 0` learns from, is watched by the same held-out battles, and
-predicts the same fold.
+for its size, but at most once a step). Checkpoints are written once an epoch, where the notebook writes 97 and
+reads the best one back. It learns from what `run baseline --fold 0` learns from, is watched by the same held-out
+battles, and predicts the same fold.
 """
 
 import argparse

@@ -1,18 +1,23 @@
 """What many fits of one process have in common is made once: vectors, vocabularies, guesses."""
 
+import sys
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import wraps
+from functools import cache, wraps
 from typing import Any, ParamSpec, TypeVar
+
+import numpy as np
+import psutil
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-MOST = 128
-"""Results that are kept, the longest unused dropped first: about what four folds need under a dozen settings."""
+SHARE = 0.25
+"""Of the machine's memory: what is kept takes no more, the longest unused dropped first."""
 
-_kept: OrderedDict[Hashable, Any] | None = None
+_kept: OrderedDict[Hashable, tuple[Any, int]] | None = None
+"""Results, with the bytes each takes."""
 
 
 @contextmanager
@@ -40,12 +45,41 @@ def remembered(function: Callable[P, T]) -> Callable[P, T]:
         if _kept is None:
             return function(*args, **kwargs)
         key = (function, args, tuple(sorted(kwargs.items())))
-        if key not in _kept:
-            _kept[key] = function(*args, **kwargs)
-            if len(_kept) > MOST:
-                _kept.popitem(last=False)
-        _kept.move_to_end(key)
-        made: T = _kept[key]
+        if key in _kept:
+            _kept.move_to_end(key)
+            known: T = _kept[key][0]
+            return known
+        made = function(*args, **kwargs)
+        _kept[key] = made, bytes_of(made)
+        while sum(size for _, size in _kept.values()) > most_bytes():
+            _kept.popitem(last=False)
         return made
 
     return asked
+
+
+@cache
+def most_bytes() -> int:
+    """How much may be kept."""
+    return int(SHARE * psutil.virtual_memory().total)
+
+
+def bytes_of(value: Any) -> int:
+    """About what an object takes with all that it holds, each part counted once."""
+    seen: set[int] = set()
+    waiting, total = [value], 0
+    while waiting:
+        part = waiting.pop()
+        if id(part) in seen:
+            continue
+        seen.add(id(part))
+        total += part.nbytes if isinstance(part, np.ndarray) else sys.getsizeof(part)
+        if isinstance(part, np.ndarray) and part.dtype == object:
+            waiting += part.ravel().tolist()
+        elif isinstance(part, Mapping):
+            waiting += [*part.keys(), *part.values()]
+        elif isinstance(part, list | tuple | set | frozenset):
+            waiting += part
+        elif hasattr(part, "__dict__") and not isinstance(part, type):
+            waiting += vars(part).values()
+    return total

@@ -76,6 +76,7 @@ def test_soft_targets_are_learned_only_where_asked_for_and_carried(battles: Batt
         ("epochs", 0),
         ("batch_size", 0),
         ("accumulation", 0),
+        ("tokens_at_once", -1),
         ("weight_decay", -0.1),
         ("head_rate", 0.0),
         ("layer_decay", 1.1),
@@ -102,6 +103,37 @@ def test_fp16_without_a_gpu_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path
 
 
 # --- Steps
+
+
+@pytest.mark.parametrize("weights", [False, True])
+def test_a_batch_in_parts_takes_the_very_step_of_the_whole(tmp_path: Path, weights: bool):
+    """Battles count alike in it, however unequal the parts that their lengths make."""
+    rows = some_rows(12)
+    if weights:
+        rows = Rows(rows.tokens, rows.targets * np.linspace(0.2, 1, 12)[:, None])
+    stepped, seen = {}, {}
+    for most in (1, 25, 10_000):
+        module = Bag()
+        sizes = seen[most] = []
+        module.register_forward_hook(lambda module, given, made, sizes=sizes: sizes.append(len(made)))
+        recipe = replace(RECIPE, epochs=6, batch_size=12, tokens_at_once=most)
+        fine_tune(module, rows, None, collate, recipe, tmp_path / str(most))
+        stepped[most] = module
+    assert seen[10_000] == [12] * 6
+    assert seen[1] == [1] * 72
+    assert len(set(seen[25])) > 1
+    for most in (1, 25):
+        for one, whole in zip(stepped[most].parameters(), stepped[10_000].parameters(), strict=True):
+            assert one.detach().numpy() == pytest.approx(whole.detach().numpy(), abs=2e-5)
+
+
+def test_a_fine_tuning_that_several_processes_were_not_told_of_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UserError, match="Run it without torchrun"):
+        train(tmp_path)
+    monkeypatch.setattr("pairrank.processes.are_together", lambda: True)
+    with pytest.raises(UserError, match="batch_size = 5: cannot be shared evenly by 2"):
+        train(tmp_path, replace(RECIPE, batch_size=5))
 
 
 def first_step(folder: Path, recipe: Recipe, rows: Rows) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
