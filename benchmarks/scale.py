@@ -30,6 +30,8 @@ LENGTHS = (64, 128, 256, 384, 512)
 BLOCK = 5_000
 REPEATS = 3
 MOST_WITH_LAYERS = 2_000
+SHARE = 0.6
+"""Of the plain matrix product, below which `--check` complains of encoding."""
 WITHIN = 0.10
 """How far from linear `--check` lets time be, and how far from flat memory."""
 
@@ -224,7 +226,11 @@ def complaints(part: str, found: Any) -> list[str]:
         for row in found:
             peaks.setdefault((row["file"], row["model"]), []).append(row["peak_mb"])
         return [f"{key}: {values} MB" for key, values in peaks.items() if max(values) > (1 + WITHIN) * values[0]]
-    return []
+    return [
+        f"encoding {length} tokens: {row['share_of_product']:.0%} of the plain product"
+        for length, row in found["encode"].items()
+        if row["share_of_product"] < SHARE
+    ]
 
 
 def main() -> None:

@@ -9,10 +9,11 @@ memory and threads; their steps are interleaved (A B C, A B C), because a shared
 setting goes once through all battles. A step is forward, backward, clipping and update; no evaluation and no
 loading is timed. "of product" is the share of this machine's plain bf16 product of two 2048 x 2048 matrices,
 measured between the steps: operations of linear layers and attention on real tokens, three times those of the
-forward pass in training, less what a frozen layer is spared.
+forward pass in training, less what is left out: gradients of frozen layers, and most of the last layer where only
+one token is read.
 
 `--whole` times whole runs as a user sees them, start-up, reading, evaluation and test predictions included: the
-published notebook's loop (`published.py`) against `run baseline --fold 0`, on the same fold.
+published notebook's loop (`published.py`) against `run baseline-top --fold 0`, on the same fold and kept text.
 """
 
 import argparse
@@ -166,7 +167,10 @@ class Worker:
 
     def product(self, _: int) -> float:
         """Operations a second of a plain bf16 matrix product."""
-        left, right = (self.torch.randn(SIDE, SIDE, dtype=self.torch.bfloat16) for _ in range(2))
+        if not hasattr(self, "factors"):
+            self.factors = [self.torch.randn(SIDE, SIDE, dtype=self.torch.bfloat16) for _ in range(2)]
+        left, right = self.factors
+        left @ right  # does not count
         begun = time.perf_counter()
         left @ right
         return 2 * SIDE**3 / (time.perf_counter() - begun)
@@ -180,12 +184,15 @@ class Worker:
         # Multiplications and additions of one layer: linear, and QK' with AV.
         layer = 2 * lengths * (4 * width**2 + 2 * width * inner) + 4 * lengths**2 * width
         forward = layers * layer.sum()
-        learning = layers - self.setting.frozen_layers
+        if self.setting.first_token:
+            # Of the last layer, all but the first token's attention and feed-forward is left out.
+            forward -= (4 * lengths * width * inner + 4 * lengths**2 * width).sum()
+        learned = forward - self.setting.frozen_layers * layer.sum()
         return {
             "tokens": lengths.sum(),
             "padded": float(self.padded),
             "forward": forward,
-            "training": forward + 2 * learning * layer.sum(),
+            "training": forward + 2 * learned,
         }
 
     def _order(self) -> list[int]:
@@ -281,8 +288,19 @@ def whole_runs(data: Path, battles: int) -> dict[str, float]:
         # Without the test battles, which only ours would predict.
         data = Path(shutil.copy(table_in(data, "train") or data, scratch)).parent
         published = [here / "published.py", "--data", data, "--battles", battles]
-        ours = ["-m", "pairrank.experiments", "run", "baseline", "--set", "encoder=minilm", "--fold", "0"]
-        ours += ["--data", data, "--limit", battles, "--runs", f"{scratch}/runs"]
+        ours = ["-m", "pairrank.experiments", "run", "baseline-top", "--set", "encoder=minilm", "--fold", "0"]
+        ours += [
+            "--set",
+            "budget=right",
+            "--set",
+            "cells=json",
+            "--data",
+            data,
+            "--limit",
+            battles,
+            "--runs",
+            f"{scratch}/runs",
+        ]
         seconds = {}
         for name, command in (("published", published), ("ours", ours)):
             begun = time.perf_counter()
@@ -337,12 +355,15 @@ def main() -> None:
         )
     if options.out:
         write_json(options.out, figures)
-    ours = figures["rows"][-2]
+    # `baseline-top`: three seeds of it are in LEADERBOARD.md beside the published recipe.
+    ours = figures["rows"][-1]
     wrong = [
         f"{what}: {ours[f'{what}_times_published']:.2f} times the published recipe, the floor is {floor}"
         for what, floor in FLOORS.items()
         if ours[f"{what}_times_published"] < floor
     ]
+    if options.whole and figures["whole"]["times_published"] < ours["train_times_published"]:
+        wrong.append("the whole run gains less than its steps")
     if options.check and wrong:
         raise SystemExit("\n".join(wrong))
 

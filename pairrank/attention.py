@@ -57,7 +57,9 @@ def attention_by_products(
             bias = attention_mask[:, :, :read]
             if bias.dtype == torch.bool:
                 bias = torch.where(bias, 0.0, torch.finfo(scores.dtype).min)
-            scores.view(batch, heads, read, length).add_(bias.to(scores.dtype))
+            scores.view(batch, heads, read, length).add_(
+                bias.clamp(min=torch.finfo(scores.dtype).min).to(scores.dtype)
+            )
         mixed = torch.bmm(scores.softmax(dim=-1), v)
         mixed = nn.functional.pad(mixed, (0, 0, 0, length - read))
     return mixed.view(batch, heads, length, width).transpose(1, 2), None

@@ -5,13 +5,14 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from pairrank import processes
 from pairrank.battles import Battles
 from pairrank.config import RUN_FILE
+from pairrank.data_folder import TrainingFolds
 from pairrank.errors import UserError
 from pairrank.extra import Drawn, add_extra
 from pairrank.files import write_json, write_text
@@ -19,7 +20,7 @@ from pairrank.fold_identity import identity_of
 from pairrank.fold_models import load_fold_models
 from pairrank.folds import prompt_keys
 from pairrank.models.base import Model, load_model, save_model
-from pairrank.predictions import Predictions, read_predictions
+from pairrank.predictions import Predictions, Proba, read_predictions
 from pairrank.provenance import (
     commit,
     peak_memory_mb,
@@ -193,28 +194,24 @@ def _train_fold(run: Run, fold: int, scored: Battles, start: dict[str, Any], say
     seen, drawn = training_battles(run, fold, say)
     say(f"{run.experiment.label}, fold {fold}: training on {len(seen):,} battles")
     model = run.build(fold)
-    some = scored.take(slice(SWAPPED))
     with _shared(run, fold, model):
-        model.fit(seen, folder)
-        trained = time.perf_counter()
-        proba = model.predict_proba(scored) if len(scored) else np.empty((0, 3))
-        predicted = time.perf_counter()
-        report = plain(model.report())
-        swapped = model.predict_proba(_swapped(run, fold, some))
-        _predict_test(run, fold, model)
+        told = _fit_and_predict(run, fold, model, seen)
+    report = told.report
     if run.inputs and not run.experiment.nested and getattr(model, "learns", True):
         report["warnings"] = [*report.get("warnings", []), NOT_NESTED]
-    Predictions(scored.id, proba).write(folder / "oof.csv")
+    Predictions(scored.id, told.scored).write(folder / "oof.csv")
+    if run.test is not None and told.test is not None:
+        Predictions(run.test.id, told.test).write(test_file(run.folder, fold))
     save_model(model, folder)
     result = {
         "identity": start["identity"],
         "test_hash": run.test_hash,
         "battles": len(scored),
-        "log_loss": log_loss(proba, scored.labels) if len(scored) else None,
-        "training_seconds": trained - begun,
-        "predict_seconds": predicted - trained,
-        "swap_gap": swap_gap(proba[:SWAPPED], swapped) if len(some) else 0.0,
-        "flip_rate": flip_rate(proba[:SWAPPED], swapped) if len(some) else 0.0,
+        "log_loss": log_loss(told.scored, scored.labels) if len(scored) else None,
+        "training_seconds": told.trained_at - begun,
+        "predict_seconds": told.predict_seconds,
+        "swap_gap": swap_gap(told.scored[:SWAPPED], told.swapped) if len(scored) else 0.0,
+        "flip_rate": flip_rate(told.scored[:SWAPPED], told.swapped) if len(scored) else 0.0,
         "peak_memory_mb": peak_memory_mb(),
         "symmetric": model.symmetric and _has_symmetric_inputs(run),
         "report": report,
@@ -228,30 +225,58 @@ def _train_fold(run: Run, fold: int, scored: Battles, start: dict[str, Any], say
     return result
 
 
+class _Told(NamedTuple):
+    """What a fold's model says: probabilities (n, 3), and of itself; and when it was trained."""
+
+    scored: Proba
+    swapped: Proba
+    """Of the first `SWAPPED` scored battles, in the other order."""
+    test: Proba | None
+    report: dict[str, Any]
+    trained_at: float
+    predict_seconds: float
+
+
+def _fit_and_predict(run: Run, fold: int, model: Model, seen: Battles) -> _Told:
+    """All of a fold that several processes share; nothing else may ask a model for anything within their block."""
+    scored = run.train.take(run.member == fold)
+    model.fit(seen, run.folder / f"fold{fold}")
+    trained = time.perf_counter()
+    proba = model.predict_proba(scored) if len(scored) else np.empty((0, 3))
+    seconds = time.perf_counter() - trained
+    report = plain(model.report())  # says what was kept of the scored battles: what follows reads others
+    swapped = model.predict_proba(_swapped(run, fold, scored.take(slice(SWAPPED))))
+    test = run.test_in(fold)
+    return _Told(proba, swapped, None if test is None else model.predict_proba(test), report, trained, seconds)
+
+
 def _shared(run: Run, fold: int, model: Model) -> AbstractContextManager[None]:
-    """A block that other processes, where there are any, go through too; only a fine-tuning has work for them."""
-    if getattr(model, "learns_in", "") != "epochs":
+    """A block that other processes, where there are any, go through too; only a fine-tuning has work for them.
+
+    Raises UserError for one within another experiment, which the others do not know.
+    """
+    if getattr(model, "learns_in", "") != "epochs" or processes.count() == 1:
         return nullcontext()
+    if isinstance(run.data, TrainingFolds):
+        raise UserError(
+            f"{run.experiment.label}: a fine-tuning that is a step within another experiment cannot be shared by "
+            "several processes. Run it without torchrun."
+        )
     return processes.together({"folder": str(run.folder), "fold": fold})
 
 
 def help_the_first(runs: Sequence[Run]) -> None:
     """What the other processes of a run do until there is no more: train and predict its fine-tuned folds with it.
 
-    They go through what `_train_fold` goes through, in its order; they write only their share of a checkpoint.
+    They write only their share of a checkpoint.
     """
     known = {str(each.folder): each for run in runs for each in (*all_inputs(run), run)}
     while task := processes.hear():
         run, fold = known[task["folder"]], task["fold"]
         seen, _ = training_battles(run, fold, lambda _: None)
-        scored, model = run.train.take(run.member == fold), run.build(fold)
+        model = run.build(fold)
         with _shared(run, fold, model):
-            model.fit(seen, run.folder / f"fold{fold}")
-            if len(scored):
-                model.predict_proba(scored)
-            model.predict_proba(_swapped(run, fold, scored.take(slice(SWAPPED))))
-            if (test := run.test_in(fold)) is not None:
-                model.predict_proba(test)
+            _fit_and_predict(run, fold, model, seen)
 
 
 def training_battles(run: Run, fold: int, say: Say) -> tuple[Battles, list[Drawn]]:

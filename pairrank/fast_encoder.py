@@ -23,8 +23,10 @@ def quicken(model: PreTrainedModel) -> None:
 
 def _in_half_precision(module: nn.Module, given: Any, embedded: Any) -> Any:
     """Vectors between layers in the precision of the layers: otherwise each layer casts them anew, three times."""
-    mixed = isinstance(embedded, torch.Tensor) and torch.is_autocast_enabled(embedded.device.type)
-    return embedded.to(torch.get_autocast_dtype(embedded.device.type)) if mixed else embedded
+    # On a GPU, autocast takes layer norms in fp32 anyway.
+    on_processor = isinstance(embedded, torch.Tensor) and embedded.device.type == "cpu"
+    mixed = on_processor and torch.is_autocast_enabled("cpu")
+    return embedded.to(torch.get_autocast_dtype("cpu")) if mixed else embedded
 
 
 def read_first_token_only(model: PreTrainedModel, answer: Callable[..., torch.Tensor]) -> bool:
@@ -44,19 +46,22 @@ def read_first_token_only(model: PreTrainedModel, answer: Callable[..., torch.Te
     if len(norms) != 2 or len(attentions) != 1:
         return False
     ids = torch.arange(1, PROBE + 1)[None] % model.config.vocab_size
+    probe = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     training = model.training
-    with torch.inference_mode():
-        model.train(False)
-        full = answer(input_ids=ids, attention_mask=torch.ones_like(ids))
-        hook = norms[0].register_forward_pre_hook(lambda module, given: (given[0][:, :1], *given[1:]))
-        setattr(attentions[0], FIRST_TOKEN, True)
-        try:
-            short = answer(input_ids=ids, attention_mask=torch.ones_like(ids))
+    hook, same = None, False
+    try:
+        with torch.no_grad():
+            model.train(False)
+            full = answer(**probe)
+            hook = norms[0].register_forward_pre_hook(lambda module, given: (given[0][:, :1], *given[1:]))
+            setattr(attentions[0], FIRST_TOKEN, True)
+            short = answer(**probe)
             same = short.shape == full.shape and torch.allclose(short, full, atol=1e-5)
-        except (RuntimeError, IndexError):
-            same = False
-    model.train(training)
-    if not same:
-        hook.remove()
-        delattr(attentions[0], FIRST_TOKEN)
+    except (RuntimeError, IndexError, TypeError, ValueError):
+        pass  # an encoder of another kind, which has no use for one token
+    finally:
+        model.train(training)
+        if hook is not None and not same:
+            hook.remove()
+            delattr(attentions[0], FIRST_TOKEN)
     return same

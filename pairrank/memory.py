@@ -14,7 +14,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 SHARE = 0.25
-"""Of the machine's memory: what is kept takes no more, the longest unused dropped first."""
+"""Of the machine's memory: results that are kept take no more, the longest unused dropped first."""
 
 _kept: OrderedDict[Hashable, tuple[Any, int]] | None = None
 """Results, with the bytes each takes."""

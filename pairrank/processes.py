@@ -8,10 +8,11 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
+if TYPE_CHECKING:  # the command line asks which process it is before it loads anything
+    import numpy as np
+    import numpy.typing as npt
 
 PATIENCE = timedelta(days=7)
 """How long helpers wait for the first process, which may count features or boost trees for hours before it asks."""
@@ -82,8 +83,10 @@ def share_out(n: int) -> range:
     return range(rank(), n, count()) if _together else range(n)
 
 
-def gather(mine: npt.NDArray[np.float64], places: npt.NDArray[np.int64], n: int) -> npt.NDArray[np.float64]:
+def gather(mine: "npt.NDArray[np.float64]", places: "npt.NDArray[np.int64]", n: int) -> "npt.NDArray[np.float64]":
     """(n, k) rows of all processes, each of which knows those at its `places`; every row from one of them, once."""
+    import numpy as np
+
     if not _together:
         whole = np.empty((n, mine.shape[1]))
         whole[places] = mine

@@ -6,7 +6,6 @@ import sys
 from functools import cache
 
 import psutil
-import torch
 
 # Parameters of glibc's mallopt(3).
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
@@ -21,12 +20,20 @@ def prepare_processor() -> None:
     - Attention's smallest probabilities and their gradients are denormal numbers, which are slow; they count as 0.
     - One thread a physical core, unless OMP_NUM_THREADS says otherwise: two on one core only wait for each other.
     """
+    import torch
+
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
         for parameter, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, -1), (M_TOP_PAD, 64 * 2**20)):
             libc.mallopt(parameter, value)
     torch.set_flush_denormal(True)
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(min(torch.get_num_threads(), usable_cores()))
+
+
+def give_back_memory() -> None:
+    """What is free of the memory that was kept; glibc alone keeps it."""
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+        libc.malloc_trim(0)
 
 
 def usable_cores() -> int:

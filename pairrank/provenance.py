@@ -15,6 +15,7 @@ import psutil
 
 from pairrank.errors import UserError
 from pairrank.predictions import Predictions, prediction_lines
+from pairrank.processor import give_back_memory
 
 PACKAGES = ("numpy", "scikit-learn", "lightgbm", "torch", "transformers", "sentence-transformers", "accelerate")
 
@@ -65,6 +66,7 @@ def predictions_hash(predictions: Predictions) -> str:
 
 def restart_peak_memory() -> None:
     """Forget earlier peaks where the system can (Linux): a fold does not report those of its forerunners."""
+    give_back_memory()
     try:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     except OSError:

@@ -30,8 +30,9 @@ class SideTexts:
         return max(len(self.a), len(self.b))
 
     def tobytes(self) -> bytes:
-        """What tells it from other battles of its length."""
-        return b"".join(text.tobytes() + len(text).to_bytes(4) for text in (self.a, self.b, self.prompt))
+        """What tells it from other battles."""
+        texts = b"".join(text.tobytes() + len(text).to_bytes(4) for text in (self.a, self.b, self.prompt))
+        return texts + np.array(self.lengths).tobytes()
 
 
 def side_texts(

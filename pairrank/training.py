@@ -2,7 +2,8 @@
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,6 +15,7 @@ import torch
 from torch import nn
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
+from transformers.trainer_pt_utils import get_length_grouped_indices
 from transformers.trainer_utils import speed_metrics
 
 from pairrank import processes
@@ -58,27 +60,62 @@ class _WithLoss(nn.Module):
         super().__init__()
         self.module = module
 
-    def forward(self, labels: torch.Tensor, share: torch.Tensor, **batch: torch.Tensor) -> Batch:
+    def forward(self, labels: torch.Tensor, **batch: torch.Tensor) -> Batch:
         logits = self.module(**batch).float()
-        return {"loss": nn.functional.cross_entropy(logits, labels) * share, "logits": logits}
+        return {"loss": nn.functional.cross_entropy(logits, labels), "logits": logits}
 
     def activation_checkpointing_enable(self, **options: Any) -> None:
         self.module.activation_checkpointing_enable(**options)  # type: ignore[operator]
 
 
+class _Order(torch.utils.data.Sampler[int]):
+    """Rows in an order that seed and epoch alone decide: the same in every process, and after an interruption."""
+
+    def __init__(self, lengths: Sequence[int], grouped: int, seed: int) -> None:
+        """Batches of `grouped` rows are of like length; 0 leaves all to chance."""
+        self.lengths, self.grouped, self.seed, self.epoch = lengths, grouped, seed, 0
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Told by accelerate before each epoch."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(1_000 * self.seed + self.epoch)
+        if self.grouped:
+            indices = get_length_grouped_indices(self.lengths, self.grouped, generator=generator)  # type: ignore[no-untyped-call]
+            yield from indices
+        else:
+            yield from torch.randperm(len(self), generator=generator).tolist()
+
+
 class _Trainer(Trainer):
     """The Trainer, whose steps go through the model in parts, and which watches as models predict."""
 
-    def __init__(self, watch: Callable[[], dict[str, float]], **options: Any) -> None:
+    def __init__(self, watch: Callable[[], dict[str, float]], order: "_Order", **options: Any) -> None:
         super().__init__(**options)
-        self._watch = watch
+        self._watch, self._order, self._share = watch, order, 1.0
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> "_Order":
+        return self._order
 
     def training_step(self, model: nn.Module, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
         """The gradient of a step's battles, summed over its parts; several processes meet at the last one."""
-        *first, last = inputs
-        with self.accelerator.no_sync(model):
-            losses = [super(_Trainer, self).training_step(model, part) for part in first]
-        return sum(losses, start=super().training_step(model, last))
+        battles = sum(len(part["labels"]) for part in inputs)
+        loss = torch.zeros((), device=self.args.device)
+        for i, part in enumerate(inputs):
+            self._share = len(part["labels"]) / battles
+            last = i == len(inputs) - 1
+            with nullcontext() if last else self.accelerator.no_sync(model):
+                loss += super().training_step(model, part)
+        return loss
+
+    def compute_loss(self, model: nn.Module, inputs: Any, *_: Any, **__: Any) -> Any:
+        """The mean loss of a part, times its share of the step's battles: so that each of them counts alike."""
+        loss: Any = super().compute_loss(model, inputs)
+        return loss * self._share
 
     def evaluate(
         self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
@@ -232,7 +269,6 @@ def fine_tune(
         bf16=precision == "bf16",
         fp16=precision == "fp16",
         use_cpu=not torch.cuda.is_available(),
-        train_sampling_strategy="group_by_length" if recipe.group_by_length else "random",
         remove_unused_columns=False,
         label_names=["labels"],
         eval_strategy="epoch" if watched else "no",
@@ -251,11 +287,11 @@ def fine_tune(
     )
 
     def to_parts(rows: list[dict[str, Any]]) -> list[Batch]:
-        """A step's battles in parts of like length, each with its share of them."""
+        """A step's battles in parts of like length."""
         parts = cut_by_tokens(
             [len(row["input_ids"]) for row in rows], recipe.tokens_at_once or tokens_at_once(learning=True)
         )
-        return [_batch([rows[i] for i in part], collate, len(part) / len(rows)) for part in parts]
+        return [_batch([rows[i] for i in part], collate) for part in parts]
 
     def scores() -> dict[str, float]:
         """Loss, accuracy and log loss of the battles that are watched."""
@@ -270,8 +306,12 @@ def fine_tune(
         callbacks.append(_Tell(hear))
     wrapped = _WithLoss(module)
     optimizer, settings = Trainer.get_optimizer_cls_and_kwargs(arguments)
+    # Without torchrun one GPU is used: torch would cut each batch in slices for all there are.
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+    step = recipe.batch_size * recipe.accumulation
     trainer = _Trainer(
         scores,
+        _Order([*map(len, train.tokens)], step if recipe.group_by_length else 0, seed),
         model=wrapped,
         args=arguments,
         train_dataset=train,
@@ -295,10 +335,10 @@ def fine_tune(
     return history
 
 
-def _batch(rows: Sequence[dict[str, Any]], collate: Collate, share: float) -> Batch:
+def _batch(rows: Sequence[dict[str, Any]], collate: Collate) -> Batch:
     """Rows of a data set as the module with its loss takes them."""
     labels = torch.tensor(np.stack([row["labels"] for row in rows]), dtype=torch.float32)
-    return collate([row["input_ids"] for row in rows]) | {"labels": labels, "share": torch.tensor(share)}
+    return collate([row["input_ids"] for row in rows]) | {"labels": labels}
 
 
 def _scores(logits: Proba, targets: Proba) -> dict[str, float]:

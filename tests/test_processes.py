@@ -55,7 +55,9 @@ def test_the_second_says_nothing(capsys: pytest.CaptureFixture[str], monkeypatch
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert ended.value.code == 2
-    assert capsys.readouterr() == ("", "")
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("Error: process 1: ")
 
 
 def test_without_ray_the_message_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch):
@@ -65,33 +67,49 @@ def test_without_ray_the_message_says_how_to_get_it(monkeypatch: pytest.MonkeyPa
 
 
 class Ray:
-    def __init__(self, **there: float) -> None:
-        self.there = there
+    """The machines of a cluster, and nothing else of Ray."""
 
-    def cluster_resources(self) -> dict[str, float]:
-        return self.there
+    def __init__(self, *machines: tuple[int, int]) -> None:
+        self.machines = machines
+
+    def nodes(self) -> list[dict]:
+        gone = {"Alive": False, "Resources": {"CPU": 999, "GPU": 9}}
+        resources = [{"CPU": cpus} | ({"GPU": gpus} if gpus else {}) for cpus, gpus in self.machines]
+        return [gone, *({"Alive": True, "Resources": there} for there in resources)]
 
 
 @pytest.mark.parametrize(
-    ("there", "asked", "at_once", "given"),
+    ("machines", "asked", "pieces", "given", "room"),
     [
-        ({"CPU": 16}, {}, 5, (3, 0)),
-        ({"CPU": 2}, {}, 5, (1, 0)),
-        ({"CPU": 16}, {}, None, (1, 0)),
-        ({"CPU": 64, "GPU": 8}, {}, 5, (12, 1)),
-        ({"CPU": 64, "GPU": 8}, {"cpus": 4, "gpus": 0.5}, 5, (4, 0.5)),
-        ({"CPU": 64, "GPU": 8}, {"gpus": 0}, 5, (12, 0)),
+        ([(16, 0)], {}, 5, (3, 0), 5),
+        ([(2, 0)], {}, 5, (1, 0), 2),
+        ([(16, 0)], {}, None, (1, 0), 16),
+        ([(16, 0), (16, 0)], {}, 1, (16, 0), 2),  # not 32: no machine has as many
+        ([(2, 0), (2, 0), (2, 0)], {}, 3, (2, 0), 3),
+        ([(64, 8)], {}, 5, (12, 1), 5),
+        ([(64, 8)], {}, None, (1, 1), 8),  # 64 would wait for a GPU for ever
+        ([(64, 8)], {"cpus": 4, "gpus": 0.5}, 5, (4, 0.5), 16),
+        ([(64, 8), (4, 0)], {"gpus": 0}, 5, (13, 0), 4),
     ],
 )
-def test_a_piece_of_work_is_given_its_share_and_says_so(there, asked, at_once, given):
+def test_a_piece_of_work_is_given_its_share_of_one_machine(machines, asked, pieces, given, room):
     said = []
-    needs = on_ray._needs(Ray(**there), on_ray.Cluster(**asked), at_once, said.append)
+    needs = on_ray._needs(Ray(*machines), on_ray.Cluster(**asked), pieces, said.append)
     assert (needs["num_cpus"], needs["num_gpus"]) == given
-    cpus, gpus = there["CPU"], there.get("GPU", 0)
+    assert on_ray._room(Ray(*machines), needs) == room
+    cpus, gpus = (sum(column) for column in zip(*machines, strict=True))
     assert said == [f"Ray: {cpus} CPUs and {gpus} GPUs; a piece of work takes {given[0]} and {given[1]:g}."]
 
 
 @pytest.mark.parametrize("asked", [{"cpus": 3}, {"gpus": 1}])
-def test_more_than_the_cluster_has_is_refused_at_once(asked):
-    with pytest.raises(UserError, match="the cluster has 2 and 0 in all"):
-        on_ray._needs(Ray(CPU=2), on_ray.Cluster(**asked), 5, print)
+def test_more_than_any_machine_has_is_refused_at_once(asked):
+    with pytest.raises(UserError, match="no machine has as many: the largest has 2 and 0"):
+        on_ray._needs(Ray((2, 0), (2, 0)), on_ray.Cluster(**asked), 5, print)
+
+
+def test_ray_under_torchrun_is_refused(monkeypatch: pytest.MonkeyPatch, capsys):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(sys, "argv", ["pairrank", "run", "prior", "--engine", "ray"])
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert "--engine ray under torchrun" in capsys.readouterr().err

@@ -6,7 +6,7 @@ from tiny import WORDS, conversations, plain_battles
 
 from pairrank.battles import Battles
 from pairrank.errors import UserError
-from pairrank.side_texts import side_texts
+from pairrank.side_texts import SideTexts, side_texts
 from pairrank.text import encode, wrapper
 
 pytest_plugins = ["tiny_encoder"]
@@ -130,3 +130,13 @@ def test_wrapping_is_what_the_tokenizer_does(tokenizer, parts: int):
     wrapped = wrap(*(np.array(ids, dtype=np.int32) for ids in encode(tokenizer, texts)))
     assert wrapped.tolist() == tokenizer(*texts, split_special_tokens=True)["input_ids"]
     assert marks == parts + 1
+
+
+def test_battles_whose_cut_texts_are_equal_are_told_apart_by_what_was_cut():
+    texts = [np.array([1, 2, 3], np.int32), np.array([4], np.int32), np.array([], np.int32)]
+    one, other, same = (SideTexts(*texts, lengths) for lengths in ((1.0, 2.0), (3.0, 2.0), (1.0, 2.0)))
+    assert one.tobytes() == same.tobytes() != other.tobytes()
+    assert len(one) == len(other) == 3
+    # Where one text ends and the next begins counts, too.
+    moved = SideTexts(texts[0][:2], np.array([3, 4], np.int32), texts[2], (1.0, 2.0))
+    assert moved.tobytes() != one.tobytes()

@@ -2,14 +2,17 @@ import csv
 import gc
 import json
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from accelerate.data_loader import BatchSamplerShard
 from sklearn.metrics import log_loss as sklearn_log_loss
 from tiny import Bag, collate, some_rows
 from torch import nn
+from torch.utils.data import BatchSampler
 
 from pairrank import training
 from pairrank.battles import Battles
@@ -127,6 +130,46 @@ def test_a_batch_in_parts_takes_the_very_step_of_the_whole(tmp_path: Path, weigh
             assert one.detach().numpy() == pytest.approx(whole.detach().numpy(), abs=2e-5)
 
 
+@pytest.mark.parametrize("grouped", [0, 8])
+def test_the_order_of_rows_is_that_of_seed_and_epoch_whatever_else_is_drawn(grouped: int):
+    lengths = np.random.default_rng(0).integers(1, 50, 64).tolist()
+    ours, theirs, other = (training._Order(lengths, grouped, seed) for seed in (3, 3, 4))
+    for epoch in range(3):
+        for order in (ours, theirs, other):
+            order.set_epoch(epoch)
+        first = list(ours)
+        torch.rand(17)  # one process draws more dropout than the other
+        assert list(theirs) == first
+        assert sorted(first) == list(range(64))
+        assert list(other) != first
+        ours.set_epoch(epoch + 1)
+        assert list(ours) != first
+        # Two processes take every other batch of four: all rows between them, none twice.
+        shards = [
+            [row for batch in BatchSamplerShard(BatchSampler(theirs, 4, False), 2, rank) for row in batch]
+            for rank in (0, 1)
+        ]
+        assert sorted(shards[0] + shards[1]) == list(range(64))
+        if grouped:
+            widths = [np.ptp([lengths[row] for row in first[start : start + 8]]) for start in range(0, 64, 8)]
+            assert np.mean(widths) < 30  # 37 by chance
+
+
+def test_every_epoch_has_an_order_of_its_own(tmp_path: Path):
+    told = []
+
+    def remember(rows):
+        told.append([row.tobytes() for row in rows])
+        return collate(rows)
+
+    rows = some_rows(24)
+    fine_tune(Bag(), rows, None, remember, replace(RECIPE, epochs=3), tmp_path)
+    epochs = [list(chain(*told[start : start + 6])) for start in (0, 6, 12)]
+    assert len(told) == 18
+    assert all(sorted(epoch) == sorted(row.tobytes() for row in rows.tokens) for epoch in epochs)
+    assert epochs[0] != epochs[1] != epochs[2] != epochs[0]
+
+
 def test_a_fine_tuning_that_several_processes_were_not_told_of_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(UserError, match="Run it without torchrun"):
@@ -180,8 +223,8 @@ def test_the_recipe_reaches_the_trainer(tmp_path: Path, monkeypatch: pytest.Monk
     class Stop(Exception):  # noqa: N818
         pass
 
-    def keep(*_, args, **__):
-        seen.append(args)
+    def keep(_, order, *, args, **__):
+        seen.append((args, order))
         raise Stop
 
     monkeypatch.setattr(training, "_Trainer", keep)
@@ -190,11 +233,11 @@ def test_the_recipe_reaches_the_trainer(tmp_path: Path, monkeypatch: pytest.Monk
     )
     with pytest.raises(Stop):
         train(tmp_path, recipe)
-    (made,) = seen
+    ((made, order),) = seen
     assert (made.warmup_steps, made.weight_decay, made.bf16, made.fp16) == (0.3, 0.07, True, False)
     assert (made.gradient_accumulation_steps, made.num_train_epochs, made.learning_rate) == (2, 5, 0.01)
     assert made.per_device_train_batch_size == RECIPE.batch_size
-    assert made.train_sampling_strategy == ("group_by_length" if grouped else "random")
+    assert order.grouped == (2 * RECIPE.batch_size if grouped else 0)
 
 
 def test_nothing_to_learn_from_is_said(tmp_path: Path):

@@ -475,8 +475,10 @@ def main() -> None:
             raise
         if "--debug" in sys.argv:
             traceback.print_exc()
-        elif not processes.rank():
-            print(f"Error: {_message(error)}", file=sys.stderr)
+        else:
+            # The first one's mistake is usually everyone's; another machine may have one of its own.
+            where = f"process {processes.rank()}: " if processes.rank() else ""
+            print(f"Error: {where}{_message(error)}", file=sys.stderr)
         sys.exit(2)
 
 

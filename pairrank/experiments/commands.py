@@ -59,6 +59,8 @@ def run(
     started = [start_run(experiment, source, home) for experiment in experiments]
     _refuse_missing_extra(started)
     started = in_order(started)
+    if cluster and processes.count() > 1:
+        raise UserError("--engine ray under torchrun: each is a way to use many processes. Take one of them.")
     processes.join()
     if processes.rank():
         help_the_first(started)

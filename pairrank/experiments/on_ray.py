@@ -1,8 +1,8 @@
 """Folds and shards of battles on a Ray cluster: the only file that knows Ray, which the extra [ray] brings.
 
-Every machine needs this version of pairrank, and the folders of the data and of the runs under the same paths.
-A worker leaves a fold where `run` would leave it, so that a lost worker's successor goes on from its last whole
-epoch.
+Every machine needs this version of pairrank and, under the same paths, the folders of the data and of the runs, and
+the one that the command is called in. A worker leaves a fold where `run` would leave it, so that a lost worker's
+successor goes on from its last whole epoch.
 """
 
 import logging
@@ -10,6 +10,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,16 @@ from pairrank.config import Experiment
 from pairrank.crossval import cross_validate, make_fold
 from pairrank.data_folder import DataFolder
 from pairrank.errors import UserError
-from pairrank.fold_identity import identity_of
-from pairrank.fold_models import load_fold_models
+from pairrank.fold_models import FoldModels, load_fold_models
 from pairrank.predictions import Predictions
-from pairrank.run_folder import finished_folds
 from pairrank.runs import Run, all_inputs, start_run
+from pairrank.tracking import VARIABLE
 
 RETRIES = 3
 """How often a piece of work whose worker was lost is given to another one."""
+
+TOLD = ("PAIRRANK_NO_CACHE", "PAIRRANK_CACHE", "PAIRRANK_CACHE_GB", VARIABLE)
+"""Variables that workers on other machines must have as they are here."""
 
 Say = Callable[[str], None]
 
@@ -56,37 +59,28 @@ def make_folds(runs: Sequence[Run], folds: Sequence[int] | None, cluster: Cluste
     A run begins when its inputs are whole. Raises UserError where a fold fails, or loses its worker too often.
     """
     every = {each.folder: each for run in runs for each in (*all_inputs(run), run)}
-    asked = {run.folder for run in runs}
+    inputs = {each.folder for run in runs for each in all_inputs(run)}
     wanted = {
-        folder: list(folds) if folds and folder in asked else list(range(run.experiment.folds))
+        folder: list(range(run.experiment.folds)) if folder in inputs or not folds else list(folds)
         for folder, run in every.items()
     }
-    ray = _started()
-    task = ray.remote(_make)
-    needs = _needs(ray, cluster, max(map(len, wanted.values())), say)
+    ray, total = _started(), sum(map(len, wanted.values()))
+    needs = _needs(ray, cluster, total, say)
+    task = ray.remote(_make).options(max_retries=RETRIES, **needs)
     waiting, whole = dict(every), set[Path]()
     running: dict[Any, Path] = {}
-    done, total = 0, sum(map(len, wanted.values()))
     while waiting or running:
         for folder, run in list(waiting.items()):
-            if any(each.folder not in whole for each in run.inputs):
-                continue
-            del waiting[folder]
-            before = finished_folds(folder, run.experiment.folds, identity_of(run))
-            for fold in wanted[folder]:
-                if fold in before:
-                    # If its files are damaged, or the test battles are others, it is mended here.
-                    make_fold(run, fold, say)
-                    done += 1
-                else:
+            if all(each.folder in whole for each in run.inputs):
+                del waiting[folder]
+                for fold in wanted[folder]:
                     work = Work(run.experiment, DataFolder(run.data.path.resolve()), folder, fold, Path.cwd())
-                    running[task.options(max_retries=RETRIES, **needs).remote(work)] = folder
-        count(f"{done} of {total} folds")
-        for reference in ray.wait(list(running))[0] if running else []:
+                    running[task.remote(work)] = folder
+        count(f"{total - len(running) - sum(len(wanted[folder]) for folder in waiting)} of {total} folds")
+        for reference in ray.wait(list(running))[0]:
             folder = running.pop(reference)
             for line in _result(ray, reference, f"a fold of {every[folder].experiment.label}"):
                 say(line)
-            done += 1
         for folder in every.keys() - waiting.keys() - set(running.values()) - whole:
             # Gathered by id into the run's own files.
             cross_validate(every[folder], wanted[folder])
@@ -97,7 +91,7 @@ def scorer(folder: Path, cluster: Cluster, say: Say) -> Callable[[Iterable[Battl
     """What predicts parts of battles with a run's models, in their order, on all the room that the cluster has."""
     ray = _started()
     needs = _needs(ray, cluster, None, say)
-    room = int(ray.cluster_resources().get("CPU", 1) // needs["num_cpus"]) or 1
+    room = _room(ray, needs)
     actor = ray.remote(_Scorer).options(max_restarts=RETRIES, max_task_retries=RETRIES, **needs)
     scorers = [actor.remote(folder.resolve()) for _ in range(room)]
 
@@ -118,7 +112,12 @@ class _Scorer:
     """A run's models on a worker."""
 
     def __init__(self, folder: Path) -> None:
-        self.models = load_fold_models(folder)
+        self.folder = folder
+
+    @cached_property
+    def models(self) -> FoldModels:
+        # Not before it is asked: what goes wrong while an actor is made, Ray tells of as a lost worker.
+        return load_fold_models(self.folder)
 
     def predict(self, battles: Battles) -> Predictions:
         return self.models.predict(battles)
@@ -144,25 +143,49 @@ def _started() -> Any:
         ) from None
     if not ray.is_initialized():
         try:
-            ray.init(include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
+            # Workers are told what the command line has set here: --no-cache, --track.
+            told = {name: os.environ[name] for name in TOLD if name in os.environ}
+            ray.init(
+                include_dashboard=False,
+                logging_level=logging.ERROR,
+                log_to_driver=False,
+                runtime_env={"env_vars": told} if told else None,
+            )
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise UserError(f"--engine ray: no cluster can be reached ({error}).") from error
     return ray
 
 
-def _needs(ray: Any, cluster: Cluster, at_once: int | None, say: Say) -> dict[str, float]:
-    """What a piece of work is given: as asked, or a share of the CPUs, and a GPU if there is one."""
-    there = ray.cluster_resources()
-    cpus, gpus = int(there.get("CPU", 1)), there.get("GPU", 0)
-    each = cluster.cpus or max(1, cpus // (at_once or cpus))
-    graphics = cluster.gpus if cluster.gpus is not None else min(1, gpus)
-    if each > cpus or graphics > gpus:
+def _needs(ray: Any, cluster: Cluster, pieces: int | None, say: Say) -> dict[str, float]:
+    """What a piece of work is given: as asked, or a share of the CPUs, and a GPU if there is one.
+
+    A piece runs on one machine, so it is given no more than the largest one has.
+    """
+    machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    cpus, gpus = ([machine.get(name, 0) for machine in machines] for name in ("CPU", "GPU"))
+    shared = int(sum(cpus)) // pieces if pieces else 1
+    each = cluster.cpus or max(1, min(shared, int(max(cpus))))
+    graphics = cluster.gpus if cluster.gpus is not None else min(1, max(gpus))
+    if not any(each <= machine.get("CPU", 0) and graphics <= machine.get("GPU", 0) for machine in machines):
         raise UserError(
-            f"--engine ray: a piece of work is to have {each} CPUs and {graphics:g} GPUs, and the cluster has "
-            f"{cpus} and {gpus:g} in all. Ask for less with --task-cpus and --task-gpus."
+            f"--engine ray: a piece of work is to have {each:g} CPUs and {graphics:g} GPUs, and no machine has as "
+            f"many: the largest has {max(cpus):g} and {max(gpus):g}. Ask for less with --task-cpus and --task-gpus."
         )
-    say(f"Ray: {cpus} CPUs and {gpus:g} GPUs; a piece of work takes {each} and {graphics:g}.")
+    say(f"Ray: {sum(cpus):g} CPUs and {sum(gpus):g} GPUs; a piece of work takes {each:g} and {graphics:g}.")
     return {"num_cpus": each, "num_gpus": graphics}
+
+
+def _room(ray: Any, needs: dict[str, float]) -> int:
+    """How many pieces of work can be done at once, each on one machine."""
+    room = 0
+    for node in ray.nodes():
+        if node["Alive"]:
+            there = node["Resources"]
+            fits = [there.get("CPU", 0) // needs["num_cpus"]]
+            if needs["num_gpus"]:
+                fits.append(there.get("GPU", 0) // needs["num_gpus"])
+            room += int(min(fits))
+    return room
 
 
 def _result(ray: Any, reference: Any, what: str) -> Any:
@@ -173,5 +196,11 @@ def _result(ray: Any, reference: Any, what: str) -> Any:
         if isinstance(error.cause, UserError):
             raise error.cause from None
         raise
-    except ray.exceptions.RayError as error:
+    except (
+        ray.exceptions.WorkerCrashedError,
+        ray.exceptions.ActorDiedError,
+        ray.exceptions.NodeDiedError,
+    ) as error:
         raise UserError(f"{what}: its worker was lost {RETRIES + 1} times ({type(error).__name__}).") from error
+    except ray.exceptions.RayError as error:
+        raise UserError(f"{what}: {type(error).__name__}: {error}") from error
