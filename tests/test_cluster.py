@@ -70,18 +70,18 @@ def test_folds_on_ray_survive_a_lost_worker_and_equal_those_made_here(tmp_path: 
     what = ("run", "siamese", *SMALL, "--set", f"encoder={encoder}", "--set", "training.epochs=6")
     call(*what, "--runs", tmp_path / "here")
     [here] = (tmp_path / "here").glob("siamese*")
-    far = subprocess.Popen(
+    with subprocess.Popen(
         command(*what, "--engine", "ray", "--task-cpus", "1", "--runs", tmp_path / "far"),
         env=os.environ | ALONE | {"RAY_ADDRESS": "local"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-    )
-    try:
-        killed = kill_a_worker_in_mid_fold(far, tmp_path / "far" / here.name)
-        told, _ = far.communicate(timeout=400)
-    finally:
-        far.kill()
+    ) as far:
+        try:
+            killed = kill_a_worker_in_mid_fold(far, tmp_path / "far" / here.name)
+            told, _ = far.communicate(timeout=400)
+        finally:
+            far.kill()
     assert far.returncode == 0, told
     assert not psutil.pid_exists(killed)
     assert "Ray: " in told
@@ -103,11 +103,7 @@ def kill_a_worker_in_mid_fold(driver: subprocess.Popen, run: Path) -> int:
     until = time.monotonic() + 300
     while time.monotonic() < until:
         assert driver.poll() is None, driver.communicate()[0]
-        workers = [
-            process
-            for process in psutil.Process(driver.pid).children(recursive=True)
-            if "ray::_make" in " ".join(process.cmdline())
-        ]
+        workers = [each for each in psutil.Process(driver.pid).children(recursive=True) if makes_a_fold(each)]
         if workers and any(run.glob("fold*/checkpoints/checkpoint-*/complete")):
             workers[0].send_signal(signal.SIGKILL)
             workers[0].wait(30)
@@ -115,3 +111,10 @@ def kill_a_worker_in_mid_fold(driver: subprocess.Popen, run: Path) -> int:
             return workers[0].pid
         time.sleep(0.02)
     raise AssertionError("no worker wrote a checkpoint")
+
+
+def makes_a_fold(process: psutil.Process) -> bool:
+    try:
+        return "ray::_make" in " ".join(process.cmdline())
+    except psutil.Error:  # it has just ended
+        return False
