@@ -175,7 +175,7 @@ def measure_tokens() -> dict[str, Any]:
     return found
 
 
-def measure_memory(sizes: list[int], kinds: list[str]) -> list[dict[str, Any]]:
+def measure_memory(sizes: list[int], kinds: list[str], models: list[str]) -> list[dict[str, Any]]:
     """Peak memory and seconds of `predict`, a process each."""
     program = (
         "import resource, sys, runpy\n"
@@ -187,13 +187,13 @@ def measure_memory(sizes: list[int], kinds: list[str]) -> list[dict[str, Any]]:
     rows = []
     with tempfile.TemporaryDirectory() as scratch:
         runs = Path(scratch) / "runs"
-        prepare = ["run", "structure", "frozen-static", "--fold", "0", "--runs", str(runs)]
+        prepare = ["run", *models, "--fold", "0", "--runs", str(runs)]
         subprocess.run([sys.executable, "-m", "pairrank.experiments", *prepare], check=True, capture_output=True)  # noqa: S603
         for kind in kinds:
             for size in sizes:
                 file = Path(scratch) / f"battles{kind}"
                 write_battles(file, size)
-                for model in ("structure", "frozen-static"):
+                for model in models:
                     out = Path(scratch) / "out.csv"
                     asked = ["predict", model, str(file), "--out", str(out), "--runs", str(runs), "--no-cache"]
                     begun = time.perf_counter()
@@ -240,6 +240,7 @@ def main() -> None:
     parser.add_argument("--most", type=int, default=50_000, help="battles, with `battles`")
     parser.add_argument("--battles", type=int, nargs="+", default=[10_000, 1_000_000], help="with `memory`")
     parser.add_argument("--files", nargs="+", default=[".csv", ".parquet"], help="with `memory`")
+    parser.add_argument("--models", nargs="+", default=["structure", "frozen-static"], help="with `memory`")
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
     parser.add_argument("--check", action="store_true", help=f"fail beyond {WITHIN:.0%} of a line")
     options = parser.parse_args()
@@ -251,7 +252,7 @@ def main() -> None:
     elif options.part == "tokens":
         found = measure_tokens()
     else:
-        found = measure_memory(options.battles, options.files)
+        found = measure_memory(options.battles, options.files, options.models)
     print(json.dumps(found, indent=2))
     if options.out:
         write_json(options.out, found)

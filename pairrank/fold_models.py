@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pairrank import features
 from pairrank.battles import Battles
 from pairrank.errors import UserError
 from pairrank.models.base import Model, load_model
@@ -37,7 +38,9 @@ class FoldModels:
         return Predictions(battles.id, np.concatenate([block.proba for block in blocks]))
 
     def _predict_block(self, battles: Battles) -> Predictions:
-        return geometric_mean([self.predict_fold(fold, battles) for fold in self.folds])
+        mean = geometric_mean([self.predict_fold(fold, battles) for fold in self.folds])
+        features.forget()
+        return mean
 
     def predict_fold(self, fold: int, battles: Battles, known: dict[int, Predictions] | None = None) -> Predictions:
         """What one fold's model says, on what its inputs' models of the same fold say; each is asked once."""

@@ -7,15 +7,18 @@ import zlib
 
 import numpy as np
 import pytest
+from arenas import tiny_battles
 from hypothesis import given, settings
 from strategies import valid_battles
 
 from pairrank.battles import Battles, object_array
 from pairrank.errors import UserError
-from pairrank.features import GROUPS, features
+from pairrank.features import GROUPS, _measured, features, forget
 from pairrank.features.contexts import PAIRS, PROMPTS
 from pairrank.features.reading import Reading
 from pairrank.features.sides import SIDES
+from pairrank.fold_models import FoldModels
+from pairrank.models.base import build
 
 
 def one(prompt: str | tuple[str, ...], a: str | tuple[str, ...], b: str | tuple[str, ...]) -> Battles:
@@ -335,3 +338,13 @@ def test_a_warning_never_comes_of_equal_or_empty_answers() -> None:
         warnings.simplefilter("error")
         got = features(one("", "", ""))
     np.testing.assert_array_equal(got.odd, np.zeros_like(got.odd))
+
+
+def test_what_was_measured_of_a_stream_is_let_go_of(battles: Battles) -> None:
+    features(battles)
+    assert _measured.cache_info().currsize > 0
+    forget()
+    assert _measured.cache_info().currsize == 0
+    model = build("structure", rounds=2).fit(tiny_battles(60))
+    FoldModels("structure", [0], [model], []).predict(battles)
+    assert _measured.cache_info().currsize == 0

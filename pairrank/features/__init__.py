@@ -82,6 +82,11 @@ def _measured(texts: tuple[tuple[str, ...], ...], groups: tuple[str, ...]) -> tu
     return tuple(np.array(list(part.values())) for part in _measures(texts, groups))
 
 
+def forget() -> None:
+    """Let go of what was measured, and of its texts: a stream of battles comes by once."""
+    _measured.cache_clear()
+
+
 def _measures(texts: Sequence[tuple[str, ...]], groups: Sequence[str]) -> tuple[dict[str, float], ...]:
     """The measures of A, of B, and of what they share, by "group.measure"."""
     # A cell without any turn is one empty turn, as in a file.
