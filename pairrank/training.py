@@ -1,6 +1,7 @@
 """Fine-tuning: the Trainer of transformers does the loop; this adds what battles need and nothing else."""
 
 import json
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
@@ -248,10 +249,11 @@ def fine_tune(
             "this fine-tuning is a step within another experiment, which several processes cannot share. "
             "Run it without torchrun."
         )
-    if recipe.batch_size % processes.count():
+    many = processes.count()
+    if recipe.batch_size % many:
         raise UserError(
-            f"training.batch_size = {recipe.batch_size}: cannot be shared evenly by {processes.count()} processes. "
-            "Set another one, or start fewer."
+            f"batch_size = {recipe.batch_size}: cannot be shared evenly by {many} processes. "
+            f"Start fewer, or --set training.batch_size={math.ceil(recipe.batch_size / many) * many}"
         )
     prepare_processor()
     precision = choose_precision(recipe.precision)
@@ -260,7 +262,7 @@ def fine_tune(
         output_dir=str(folder),
         learning_rate=recipe.learning_rate,
         num_train_epochs=recipe.epochs,
-        per_device_train_batch_size=recipe.batch_size // processes.count(),
+        per_device_train_batch_size=recipe.batch_size // many,
         ddp_find_unused_parameters=False,
         gradient_accumulation_steps=recipe.accumulation,
         activation_checkpointing=recipe.activation_checkpointing,

@@ -456,7 +456,7 @@ def test_predict_with_a_partial_run_says_so(call, here):
     call("run", "prior", "--data", "data", "--fold", "2")
     ended = call("predict", "prior", "data/test.csv", "--out", "out.csv", "--data", "data")
     assert ended.code == 0
-    assert "only 1 of its folds are trained" in ended.out
+    assert "1 of 5 folds trained" in ended.out
 
 
 def test_lines_are_printed_as_they_stand_but_for_what_acts_on_a_terminal(capsys):

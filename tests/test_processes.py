@@ -1,6 +1,7 @@
 """Alone, several processes are one; the others of several say nothing and wait to be asked."""
 
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -113,3 +114,12 @@ def test_ray_under_torchrun_is_refused(monkeypatch: pytest.MonkeyPatch, capsys):
     with pytest.raises(SystemExit):
         cli.main()
     assert "--engine ray under torchrun" in capsys.readouterr().err
+
+
+def test_a_cluster_that_is_not_there_is_told_of_at_once(monkeypatch: pytest.MonkeyPatch):
+    pytest.importorskip("ray", reason="the extra [ray] is not installed")
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
+    begun = time.monotonic()
+    with pytest.raises(UserError, match="no cluster can be reached"):
+        on_ray.make_folds([], None, on_ray.Cluster(), print, print)
+    assert time.monotonic() - begun < 60  # Ray itself tries for minutes; most of this is its import

@@ -38,6 +38,8 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
+            if processes.rank():
+                sys.exit(130)
             goes_on = ctx.invoked_subcommand in ("run", "tune")
             message = " The same command goes on from its finished folds and epochs." if goes_on else ""
             print(f"\nInterrupted. Nothing is half-written.{message}", file=sys.stderr)
@@ -83,7 +85,8 @@ EngineOption = Annotated[
     Engine,
     typer.Option(
         "--engine",
-        help="Where the work is done: here, or by workers of a Ray cluster ($RAY_ADDRESS, or this machine).",
+        help="Where the work is done: here, or by workers of a Ray cluster (RAY_ADDRESS=host:6379, "
+        "or this machine). Needs the extra [ray].",
     ),
 ]
 TaskCpus = Annotated[

@@ -80,7 +80,8 @@ def run(
         if each.experiment.encoder:
             first = wanted[each.experiment.name].parameters["encoder"][0]
             say(f"{first} cannot be had here; using {each.experiment.encoder}, and the run's name says so.")
-        cross_validate(each, chosen, say)
+        # What was done on the cluster has been told.
+        cross_validate(each, chosen, say if cluster is None else lambda _: None)
         if each.test is None:
             say(f"{source.path} has no test.csv, so there are no test predictions to submit.")
         say(f"Written: {each.folder}")
@@ -191,7 +192,8 @@ def predict(
         f"Predicting with {folder}, trained on {metrics['data']['battles']:,} battles of {metrics['data']['name']}."
     )
     if not is_complete(metrics):
-        say(f"{folder.name}: only {len(metrics['folds'])} of its folds are trained; predicting with those.")
+        trained, every = len(metrics["folds"]), metrics["experiment"]["split"]["folds"]
+        say(f"{folder.name}: {trained} of {every} folds trained; predicting with what there is.")
 
     def repaired_parts() -> Iterator[Battles]:
         """The file in parts, each of which is told of when it is read."""
@@ -264,6 +266,8 @@ def _extra(argument: str) -> Extra:
 
 def refuse_out(out: Path, *read: Path) -> None:
     """Complain before the work and not after it: of a folder, and of a file that battles are read from."""
+    if out.suffix.lower() in (".parquet", ".gz"):
+        raise UserError(f"--out {out}: predictions are written as .csv, as Kaggle takes them.")
     if out.is_dir():
         raise UserError(f"--out {out}: is a folder. Expected the path of a file to write.")
     if out.resolve() in [file.resolve() for file in read]:

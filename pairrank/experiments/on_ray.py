@@ -7,6 +7,7 @@ successor goes on from its last whole epoch.
 
 import logging
 import os
+import socket
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ from pairrank.fold_models import FoldModels, load_fold_models
 from pairrank.predictions import Predictions
 from pairrank.runs import Run, all_inputs, start_run
 from pairrank.tracking import VARIABLE
+
+PATIENCE = 5.0
+"""Seconds within which a cluster answers at its address."""
 
 RETRIES = 3
 """How often a piece of work whose worker was lost is given to another one."""
@@ -143,6 +147,7 @@ def _started() -> Any:
         ) from None
     if not ray.is_initialized():
         try:
+            _knock(os.environ.get("RAY_ADDRESS", ""))
             # Workers are told what the command line has set here: --no-cache, --track.
             told = {name: os.environ[name] for name in TOLD if name in os.environ}
             ray.init(
@@ -151,9 +156,16 @@ def _started() -> Any:
                 log_to_driver=False,
                 runtime_env={"env_vars": told} if told else None,
             )
-        except (ConnectionError, RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError) as error:
             raise UserError(f"--engine ray: no cluster can be reached ({error}).") from error
     return ray
+
+
+def _knock(address: str) -> None:
+    """Raise OSError where nobody listens at a host:port; Ray itself would try for minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), PATIENCE).close()
 
 
 def _needs(ray: Any, cluster: Cluster, pieces: int | None, say: Say) -> dict[str, float]:
