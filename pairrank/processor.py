@@ -17,8 +17,8 @@ def prepare_processor() -> None:
 
     - glibc gives every block above 32 MB back to the system and asks for it anew, and each page costs time again:
       attention by products took twice as long for it (110 ms, not 47, for 8 texts of 448 tokens). Now it is kept.
-    - Attention's smallest probabilities and their gradients are denormal numbers, which are slow; they count as 0, in
-      this thread and in all that begin after it.
+    - Attention's smallest probabilities and their gradients are denormal numbers, which are slow; they count as 0,
+      in this thread and in all that begin after it.
     - One thread a physical core, unless OMP_NUM_THREADS says otherwise: two on one core only wait for each other.
     """
     import torch
