@@ -48,7 +48,7 @@ class Setting:
     precision: str = "fp32"
     grouped: bool = False
     ready: bool = False
-    """Whether memory is kept and denormal numbers count as 0 (pairrank/processor.py)."""
+    """Whether memory is kept (pairrank/processor.py)."""
     quick: bool = False
     """Whether attention is matrix products, and vectors between layers are bf16 (pairrank/fast_encoder.py)."""
     first_token: bool = False
@@ -71,7 +71,7 @@ def settings() -> list[Setting]:
         Setting("+ bf16", short, "bf16", True),
         Setting("+ attention dropout 0 (fused kernel)", fused, "bf16", True),
         Setting("+ hidden dropout 0", plain, "bf16", True),
-        Setting("+ memory kept, no denormals", plain, "bf16", True, True),
+        Setting("+ memory kept", plain, "bf16", True, True),
         Setting("+ attention by products, bf16 in between", plain, "bf16", True, True, True),
         Setting("+ last layer for the first token alone", plain, "bf16", True, True, True, True),
         Setting("+ parts of 4,096 tokens = ours", plain, "bf16", True, True, True, True, 4_096),

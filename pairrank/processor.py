@@ -1,4 +1,4 @@
-"""A processor made ready for matrices: memory that is kept, no denormal numbers, a thread a core."""
+"""A processor made ready for matrices: memory that is kept, and a thread a core."""
 
 import ctypes
 import os
@@ -17,8 +17,6 @@ def prepare_processor() -> None:
 
     - glibc gives every block above 32 MB back to the system and asks for it anew, and each page costs time again:
       attention by products took twice as long for it (110 ms, not 47, for 8 texts of 448 tokens). Now it is kept.
-    - Attention's smallest probabilities and their gradients are denormal numbers, which are slow; they count as 0,
-      in this thread and in all that begin after it.
     - One thread a physical core, unless OMP_NUM_THREADS says otherwise: two on one core only wait for each other.
     """
     import torch
@@ -26,7 +24,6 @@ def prepare_processor() -> None:
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
         for parameter, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, -1), (M_TOP_PAD, 64 * 2**20)):
             libc.mallopt(parameter, value)
-    torch.set_flush_denormal(True)
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(min(torch.get_num_threads(), usable_cores()))
 

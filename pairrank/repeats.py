@@ -22,15 +22,15 @@ class Repeats:
         encoded = [name.encode("utf-8", "surrogatepass") for name in names]
         digests = b"".join(hashlib.blake2b(name, digest_size=8).digest() for name in encoded)
         keys = np.frombuffer(digests, dtype=np.uint64)
-        fresh, first = np.unique(keys, return_index=True)
         repeated = np.ones(len(keys), dtype=bool)
-        repeated[first] = False
+        repeated[np.unique(keys, return_index=True)[1]] = False
         for run in self._runs:
             at = np.searchsorted(run, keys)
             repeated |= run[np.minimum(at, len(run) - 1)] == keys
-        if len(fresh):
-            self._runs.append(fresh)
+        if not repeated.all():
+            self._runs.append(np.sort(keys[~repeated]))
         while len(self._runs) > 1 and len(self._runs[-2]) < 2 * len(self._runs[-1]):
-            last = self._runs.pop()
-            self._runs[-1] = np.union1d(self._runs[-1], last)
+            merged = np.concatenate([self._runs.pop(), self._runs.pop()])
+            merged.sort()
+            self._runs.append(merged)
         return repeated

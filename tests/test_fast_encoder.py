@@ -239,8 +239,8 @@ def test_the_processor_is_made_ready_once_and_with_no_more_threads_than_cores(mo
     prepare_processor()
     assert len(asked) == 1
     assert 1 <= asked[0] <= usable_cores()
-    # Denormal numbers count as 0 now.
-    assert not (torch.tensor([1e-39]) * 1.0).any()
+    # The smallest numbers are still there: other models in this process count with them.
+    assert (torch.tensor([1e-39]) * 1.0).all()
 
 
 def test_memory_that_was_given_back_is_not_paid_for_again():
