@@ -2,9 +2,7 @@
 
 import json
 import math
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,8 +14,6 @@ import torch
 from torch import nn
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
-from transformers.trainer_pt_utils import get_length_grouped_indices
-from transformers.trainer_utils import speed_metrics
 
 from pairrank import processes
 from pairrank.battles import Battles, concatenate
@@ -32,6 +28,7 @@ from pairrank.recipe import Recipe, parameter_groups, targets_of
 from pairrank.scoring import log_loss
 from pairrank.terminal import quiet_transformers, shows_progress
 from pairrank.tracking import PROJECT, run_name, tracker
+from pairrank.trainer import BattleTrainer, MarkComplete, Order, StopEarly, Tell, WithLoss, is_past_its_best
 from pairrank.watch import Hear, Watch
 
 
@@ -49,116 +46,6 @@ class Rows:
 
     def __getitem__(self, row: int) -> dict[str, Any]:
         return {"input_ids": self.tokens[row], "labels": self.targets[row]}
-
-
-class _WithLoss(nn.Module):
-    """A module that returns logits (B, 3), made to return the dictionary that the Trainer needs."""
-
-    # Otherwise the Trainer takes **batch for a loss that divides by the accumulation steps itself.
-    accepts_loss_kwargs = False
-
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__()
-        self.module = module
-
-    def forward(self, labels: torch.Tensor, **batch: torch.Tensor) -> Batch:
-        logits = self.module(**batch).float()
-        return {"loss": nn.functional.cross_entropy(logits, labels), "logits": logits}
-
-    def activation_checkpointing_enable(self, **options: Any) -> None:
-        self.module.activation_checkpointing_enable(**options)  # type: ignore[operator]
-
-
-class _Order(torch.utils.data.Sampler[int]):
-    """Rows in an order that seed and epoch alone decide: the same in every process, and after an interruption."""
-
-    def __init__(self, lengths: Sequence[int], grouped: int, seed: int) -> None:
-        """Batches of `grouped` rows are of like length; 0 leaves all to chance."""
-        self.lengths, self.grouped, self.seed, self.epoch = lengths, grouped, seed, 0
-
-    def __len__(self) -> int:
-        return len(self.lengths)
-
-    def set_epoch(self, epoch: int) -> None:
-        """Told by accelerate before each epoch."""
-        self.epoch = epoch
-
-    def __iter__(self) -> Iterator[int]:
-        generator = torch.Generator().manual_seed(1_000 * self.seed + self.epoch)
-        if self.grouped:
-            indices = get_length_grouped_indices(self.lengths, self.grouped, generator=generator)  # type: ignore[no-untyped-call]
-            yield from indices
-        else:
-            yield from torch.randperm(len(self), generator=generator).tolist()
-
-
-class _Trainer(Trainer):
-    """The Trainer, whose steps go through the model in parts, and which watches as models predict."""
-
-    def __init__(self, watch: Callable[[], dict[str, float]], order: "_Order", **options: Any) -> None:
-        super().__init__(**options)
-        self._watch, self._order, self._share = watch, order, 1.0
-
-    def _get_train_sampler(self, train_dataset: Any = None) -> "_Order":
-        return self._order
-
-    def training_step(self, model: nn.Module, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
-        """The gradient of a step's battles, summed over its parts; several processes meet at the last one."""
-        battles = sum(len(part["labels"]) for part in inputs)
-        loss = torch.zeros((), device=self.args.device)
-        for i, part in enumerate(inputs):
-            self._share = len(part["labels"]) / battles
-            last = i == len(inputs) - 1
-            with nullcontext() if last else self.accelerator.no_sync(model):
-                loss += super().training_step(model, part)
-        return loss
-
-    def compute_loss(self, model: nn.Module, inputs: Any, *_: Any, **__: Any) -> Any:
-        """The mean loss of a part, times its share of the step's battles: so that each of them counts alike."""
-        loss: Any = super().compute_loss(model, inputs)
-        return loss * self._share
-
-    def evaluate(
-        self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
-    ) -> dict[str, float]:
-        """Log the scores of the battles that are watched, and tell the callbacks."""
-        begun = time.time()
-        scores = self._watch()
-        watched: Any = self.eval_dataset
-        steps = len(cut_by_tokens([*map(len, watched.tokens)], tokens_at_once()))
-        metrics = {f"eval_{name}": value for name, value in scores.items()}
-        metrics |= speed_metrics("eval", begun, num_samples=len(watched), num_steps=steps)  # type: ignore[no-untyped-call]
-        self.log(metrics)
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
-        return metrics
-
-
-class _MarkComplete(TrainerCallback):
-    """Marks each checkpoint when all of it is written; an unmarked one was cut off and is ignored."""
-
-    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        processes.wait()  # each writes its own random state
-        (Path(args.output_dir) / f"checkpoint-{state.global_step}" / "complete").touch()
-
-
-@dataclass
-class _StopEarly(TrainerCallback):
-    """Stops when the log says so. It keeps no count of its own, which a resumed training would not have."""
-
-    patience: int
-
-    def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        control.should_training_stop |= _is_past_its_best(state.log_history, self.patience)
-
-
-@dataclass
-class _Tell(TrainerCallback):
-    """Tells somebody the held-out log loss of every epoch."""
-
-    hear: Hear
-
-    def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self.hear(round(state.epoch), state.log_history[-1]["eval_log_loss"])
 
 
 @dataclass
@@ -301,19 +188,19 @@ def fine_tune(
         logits = outputs_of(module, validation.tokens, collate, recipe.precision)
         return _scores(logits, validation.targets)
 
-    callbacks: list[TrainerCallback] = [_MarkComplete()]
+    callbacks: list[TrainerCallback] = [MarkComplete()]
     if watched and recipe.patience:
-        callbacks.append(_StopEarly(recipe.patience))
+        callbacks.append(StopEarly(recipe.patience))
     if watched and hear is not None:
-        callbacks.append(_Tell(hear))
-    wrapped = _WithLoss(module)
+        callbacks.append(Tell(hear))
+    wrapped = WithLoss(module)
     optimizer, settings = Trainer.get_optimizer_cls_and_kwargs(arguments)
     # Without torchrun one GPU is used: torch would cut each batch in slices for all there are.
     arguments._n_gpu = min(arguments.n_gpu, 1)
     step = recipe.batch_size * recipe.accumulation
-    trainer = _Trainer(
+    trainer = BattleTrainer(
         scores,
-        _Order([*map(len, train.tokens)], step if recipe.group_by_length else 0, seed),
+        Order([*map(len, train.tokens)], step if recipe.group_by_length else 0, seed),
         model=wrapped,
         args=arguments,
         train_dataset=train,
@@ -327,7 +214,7 @@ def fine_tune(
     if checkpoint is not None and recipe.patience:
         # The run was killed after it had decided to stop: another epoch would be one too many.
         state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
-        if _is_past_its_best(state["log_history"], recipe.patience):
+        if is_past_its_best(state["log_history"], recipe.patience):
             arguments.num_train_epochs = round(state["epoch"])
     with quiet_transformers():
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
@@ -361,12 +248,6 @@ def _last_complete(folder: Path) -> Path | None:
     marked = folder.glob("checkpoint-*/complete")
     checkpoints = sorted((marker.parent for marker in marked), key=lambda c: int(c.name.split("-")[1]))
     return checkpoints[-1] if checkpoints else None
-
-
-def _is_past_its_best(log: list[dict[str, Any]], patience: int) -> bool:
-    """Whether the best of the held-out log losses lies `patience` epochs back."""
-    losses = [entry["eval_log_loss"] for entry in log if "eval_log_loss" in entry]
-    return bool(losses) and len(losses) - 1 - losses.index(min(losses)) >= patience
 
 
 def _stuck(history: History, train: Proba, validation: Proba) -> list[str]:

@@ -28,7 +28,7 @@ FLOORS = [
         "fetching",
     },
     {"survey", "recipe", "inference", "heads", "trees", "guessing"},
-    {"slices", "static_encoder", "identity_columns"},
+    {"slices", "static_encoder", "identity_columns", "trainer"},
     {"encoders"},
     {"training", "text_encoder"},
     {"embedding"},

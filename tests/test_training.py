@@ -20,6 +20,7 @@ from pairrank.errors import UserError
 from pairrank.history import HISTORY, history_rows, read_history, write_history
 from pairrank.models.base import from_mapping
 from pairrank.recipe import Recipe, targets_of
+from pairrank.trainer import MarkComplete, Order
 from pairrank.training import History, Rows, fine_tune
 
 RECIPE = Recipe(learning_rate=0.01, epochs=3, batch_size=4, hold_out=0.0, precision="fp32")
@@ -133,7 +134,7 @@ def test_a_batch_in_parts_takes_the_very_step_of_the_whole(tmp_path: Path, weigh
 @pytest.mark.parametrize("grouped", [0, 8])
 def test_the_order_of_rows_is_that_of_seed_and_epoch_whatever_else_is_drawn(grouped: int):
     lengths = np.random.default_rng(0).integers(1, 50, 64).tolist()
-    ours, theirs, other = (training._Order(lengths, grouped, seed) for seed in (3, 3, 4))
+    ours, theirs, other = (Order(lengths, grouped, seed) for seed in (3, 3, 4))
     for epoch in range(3):
         for order in (ours, theirs, other):
             order.set_epoch(epoch)
@@ -227,7 +228,7 @@ def test_the_recipe_reaches_the_trainer(tmp_path: Path, monkeypatch: pytest.Monk
         seen.append((args, order))
         raise Stop
 
-    monkeypatch.setattr(training, "_Trainer", keep)
+    monkeypatch.setattr(training, "BattleTrainer", keep)
     recipe = replace(
         RECIPE, warmup=0.3, weight_decay=0.07, precision="bf16", accumulation=2, group_by_length=grouped, epochs=5
     )
@@ -452,7 +453,7 @@ def test_dropout_was_on_so_that_the_test_above_is_not_vacuous(tmp_path: Path, un
 
 def test_a_checkpoint_that_was_cut_off_is_ignored(tmp_path: Path, uninterrupted, monkeypatch: pytest.MonkeyPatch):
     watch, folder = some_rows(9, seed=1), tmp_path / "checkpoints"
-    mark = training._MarkComplete.on_save
+    mark = MarkComplete.on_save
 
     def die_while_writing(self, args, state, control, **rest) -> None:
         if state.global_step == 8:
@@ -461,7 +462,7 @@ def test_a_checkpoint_that_was_cut_off_is_ignored(tmp_path: Path, uninterrupted,
         mark(self, args, state, control, **rest)
 
     with monkeypatch.context() as patch:
-        patch.setattr(training._MarkComplete, "on_save", die_while_writing)
+        patch.setattr(MarkComplete, "on_save", die_while_writing)
         with pytest.raises(Killed):
             fine_tune(Bag(0.5), some_rows(16), watch, collate, LONG, folder)
     assert {path.name for path in folder.glob("checkpoint-*")} == {"checkpoint-4", "checkpoint-8"}
