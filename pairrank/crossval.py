@@ -3,24 +3,22 @@
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from pairrank import processes
 from pairrank.battles import Battles
 from pairrank.config import RUN_FILE
-from pairrank.data_folder import TrainingFolds
 from pairrank.errors import UserError
 from pairrank.extra import Drawn, add_extra
 from pairrank.files import write_json, write_text
 from pairrank.fold_identity import identity_of
-from pairrank.fold_models import load_fold_models
+from pairrank.fold_work import SWAPPED, fit_and_predict, has_symmetric_inputs, shared
 from pairrank.folds import prompt_keys
 from pairrank.models.base import Model, load_model, save_model
-from pairrank.predictions import Predictions, Proba, read_predictions
+from pairrank.predictions import Predictions, read_predictions
 from pairrank.provenance import (
     commit,
     peak_memory_mb,
@@ -40,13 +38,10 @@ from pairrank.run_folder import (
     write_history,
     write_test,
 )
-from pairrank.runs import Run, all_inputs, input_hashes, is_ready, told_by, tuned_on, with_inputs
+from pairrank.runs import Run, all_inputs, input_hashes, is_ready, tuned_on, with_inputs
 from pairrank.scoring import accuracy, flip_rate, log_loss, swap_gap
-from pairrank.summary import plain, summarise
+from pairrank.summary import summarise
 from pairrank.tracking import tracked, untracked
-
-SWAPPED = 200
-"""Battles of a fold that are predicted in both orders to measure swap gap and flip rate."""
 
 NOT_NESTED = (
     "learned from inputs whose models have seen the winners of the scored fold, so its log loss may be off by .01 "
@@ -194,8 +189,8 @@ def _train_fold(run: Run, fold: int, scored: Battles, start: dict[str, Any], say
     seen, drawn = training_battles(run, fold, say)
     say(f"{run.experiment.label}, fold {fold}: training on {len(seen):,} battles")
     model = run.build(fold)
-    with _shared(run, fold, model):
-        told = _fit_and_predict(run, fold, model, seen)
+    with shared(run, fold, model):
+        told = fit_and_predict(run, fold, model, seen)
     report = told.report
     if run.inputs and not run.experiment.nested and getattr(model, "learns", True):
         report["warnings"] = [*report.get("warnings", []), NOT_NESTED]
@@ -213,7 +208,7 @@ def _train_fold(run: Run, fold: int, scored: Battles, start: dict[str, Any], say
         "swap_gap": swap_gap(told.scored[:SWAPPED], told.swapped) if len(scored) else 0.0,
         "flip_rate": flip_rate(told.scored[:SWAPPED], told.swapped) if len(scored) else 0.0,
         "peak_memory_mb": peak_memory_mb(),
-        "symmetric": model.symmetric and _has_symmetric_inputs(run),
+        "symmetric": model.symmetric and has_symmetric_inputs(run),
         "report": report,
         "extra": [asdict(source) | {"used": source.used} for source in drawn],
         "versions": versions(),
@@ -223,46 +218,6 @@ def _train_fold(run: Run, fold: int, scored: Battles, start: dict[str, Any], say
     # Only now: a run that is killed while it predicts need not train again.
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     return result
-
-
-class _Told(NamedTuple):
-    """What a fold's model says: probabilities (n, 3), and of itself; and when it was trained."""
-
-    scored: Proba
-    swapped: Proba
-    """Of the first `SWAPPED` scored battles, in the other order."""
-    test: Proba | None
-    report: dict[str, Any]
-    trained_at: float
-    predict_seconds: float
-
-
-def _fit_and_predict(run: Run, fold: int, model: Model, seen: Battles) -> _Told:
-    """All of a fold that several processes share; nothing else may ask a model for anything within their block."""
-    scored = run.train.take(run.member == fold)
-    model.fit(seen, run.folder / f"fold{fold}")
-    trained = time.perf_counter()
-    proba = model.predict_proba(scored) if len(scored) else np.empty((0, 3))
-    seconds = time.perf_counter() - trained
-    report = plain(model.report())  # says what was kept of the scored battles: what follows reads others
-    swapped = model.predict_proba(_swapped(run, fold, scored.take(slice(SWAPPED))))
-    test = run.test_in(fold)
-    return _Told(proba, swapped, None if test is None else model.predict_proba(test), report, trained, seconds)
-
-
-def _shared(run: Run, fold: int, model: Model) -> AbstractContextManager[None]:
-    """A block that other processes, where there are any, go through too; only a fine-tuning has work for them.
-
-    Raises UserError for one within another experiment, which the others do not know.
-    """
-    if getattr(model, "learns_in", "") != "epochs" or processes.count() == 1:
-        return nullcontext()
-    if isinstance(run.data, TrainingFolds):
-        raise UserError(
-            f"{run.experiment.label}: a fine-tuning that is a step within another experiment cannot be shared by "
-            "several processes. Run it without torchrun."
-        )
-    return processes.together({"folder": str(run.folder), "fold": fold})
 
 
 def help_the_first(runs: Sequence[Run]) -> None:
@@ -275,8 +230,8 @@ def help_the_first(runs: Sequence[Run]) -> None:
         run, fold = known[task["folder"]], task["fold"]
         seen, _ = training_battles(run, fold, lambda _: None)
         model = run.build(fold)
-        with _shared(run, fold, model):
-            _fit_and_predict(run, fold, model, seen)
+        with shared(run, fold, model):
+            fit_and_predict(run, fold, model, seen)
 
 
 def training_battles(run: Run, fold: int, say: Say) -> tuple[Battles, list[Drawn]]:
@@ -312,19 +267,6 @@ def _inside(run: Run, fold: int, name: str, say: Say) -> Run:
         for each in (*all_inputs(inner), inner):
             cross_validate(each, sorted(set(each.member.tolist())), lambda text: say(f"  {text}"))
     return inner
-
-
-def _has_symmetric_inputs(run: Run) -> bool:
-    return all(read_metrics(each.folder)["symmetric"] for each in run.inputs)
-
-
-def _swapped(run: Run, fold: int, battles: Battles) -> Battles:
-    """The battles in the other order, with what the inputs say of them in that order."""
-    turned = battles.swap()
-    if not run.inputs or _has_symmetric_inputs(run):
-        return turned
-    models = {each.experiment.name: load_fold_models(each.folder) for each in run.inputs}
-    return told_by(turned, {name: each.predict_fold(fold, turned) for name, each in models.items()})
 
 
 def _predict_test(run: Run, fold: int, model: Model) -> None:

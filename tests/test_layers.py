@@ -39,6 +39,7 @@ FLOORS = [
     {"run_folder", "summary"},
     {"runs"},
     {"fold_models", "fold_identity"},
+    {"fold_work"},
     {"crossval"},
     {"tuning", "leaderboard"},
     {"leaderboard_text"},
