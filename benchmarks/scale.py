@@ -14,12 +14,14 @@ layer, 24 d² + 4 L d (three times that in training).
 import argparse
 import csv
 import json
+import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,6 @@ import numpy as np
 SIZES = (500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000)
 LENGTHS = (64, 128, 256, 384, 512)
 BLOCK = 5_000
-REPEATS = 3
 MOST_WITH_LAYERS = 2_000
 SHARE = 0.6
 """Of the plain matrix product, below which `--check` complains of encoding."""
@@ -80,17 +81,20 @@ def slope(sizes: list[int], seconds: list[float]) -> tuple[float, float, float]:
     return float(each), float(fixed), float(np.abs((each * x + fixed) / y - 1).max())
 
 
-def timed(work: Callable[[], Any]) -> float:
-    """The median of a few times."""
+def timed(work: Callable[[], Any], repeats: int) -> float:
+    """The median of a few times; nothing is remembered from one to the next."""
+    from pairrank.features import forget
+
     seconds = []
-    for _ in range(REPEATS):
+    for _ in range(repeats):
+        forget()
         begun = time.perf_counter()
         work()
         seconds.append(time.perf_counter() - begun)
     return statistics.median(seconds)
 
 
-def measure_battles(most: int) -> dict[str, Any]:
+def measure_battles(most: int, repeats: int) -> dict[str, Any]:
     """Seconds of each step for each number of battles."""
     from pairrank.battle_files import read_battles
     from pairrank.battles import concatenate
@@ -109,11 +113,12 @@ def measure_battles(most: int) -> dict[str, Any]:
         for size in sizes:
             path = Path(scratch) / f"{size}.csv"
             write_battles(path, size)
-            seconds["reading"][size] = timed(lambda path=path: read_battles(path))
+            seconds["reading"][size] = timed(partial(read_battles, path), repeats)
             battles = every.take(slice(size))
             for name, model in models.items():
                 if name != "minilm, 64 tokens" or size <= MOST_WITH_LAYERS:
-                    seconds[name][size] = timed(lambda model=model, battles=battles: model.predict_proba(battles))
+                    work = partial(model.predict_proba, battles)
+                    seconds[name][size] = timed(work, repeats)
             print(size, {name: round(taken.get(size, 0), 2) for name, taken in seconds.items()}, flush=True)
     steps = {}
     for name, taken in seconds.items():
@@ -238,6 +243,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", choices=["battles", "tokens", "memory"])
     parser.add_argument("--most", type=int, default=50_000, help="battles, with `battles`")
+    parser.add_argument("--repeats", type=int, default=3, help="the median of how many, with `battles`")
     parser.add_argument("--battles", type=int, nargs="+", default=[10_000, 1_000_000], help="with `memory`")
     parser.add_argument("--files", nargs="+", default=[".csv", ".parquet"], help="with `memory`")
     parser.add_argument("--models", nargs="+", default=["structure", "frozen-static"], help="with `memory`")
@@ -247,8 +253,10 @@ def main() -> None:
 
     from pairrank.files import write_json
 
+    # Vectors that were kept would be read and not made.
+    os.environ["PAIRRANK_NO_CACHE"] = "1"
     if options.part == "battles":
-        found: Any = measure_battles(options.most)
+        found: Any = measure_battles(options.most, options.repeats)
     elif options.part == "tokens":
         found = measure_tokens()
     else:
