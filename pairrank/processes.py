@@ -32,10 +32,12 @@ def rank() -> int:
 
 def join() -> None:
     """Find the others; does nothing where there are none, or they are found already."""
+    if count() == 1:
+        return  # without loading torch, which most experiments have no use for
     import torch
     from torch import distributed
 
-    if count() > 1 and not distributed.is_initialized():
+    if not distributed.is_initialized():
         # gloo carries what the processes say to each other, on a GPU too.
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         distributed.init_process_group(backend, timeout=PATIENCE)
