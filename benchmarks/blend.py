@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from pairrank.data_folder import find_data
-from pairrank.folds import prompt_keys
-from pairrank.predictions import geometric_mean, read_predictions
-from pairrank.scoring import battle_losses, paired_difference
+from pairrank.data.folder import find_data
+from pairrank.data.folds import prompt_keys
+from pairrank.data.predictions import geometric_mean, read_predictions
+from pairrank.evaluation.scoring import battle_losses, paired_difference
 
 
 def main() -> None:

@@ -16,13 +16,13 @@ from typing import Any
 
 import torch
 
-from pairrank.data_folder import find_data
-from pairrank.devices import choose_precision
-from pairrank.encoders import find_encoder
+from pairrank.data.folder import find_data
+from pairrank.encoders.catalogue import find_encoder
+from pairrank.encoders.cpu import prepare_processor
+from pairrank.encoders.devices import choose_precision
+from pairrank.encoders.side_windows import side_texts
+from pairrank.encoders.transformer import TextEncoder
 from pairrank.files import write_json
-from pairrank.processor import prepare_processor
-from pairrank.side_texts import side_texts
-from pairrank.text_encoder import TextEncoder
 
 SIDE = 2048
 

@@ -8,10 +8,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from pairrank.config import load_experiment
-from pairrank.data_folder import find_data
-from pairrank.memory import remembering
-from pairrank.runs import start_run
+from pairrank.data.folder import find_data
+from pairrank.memo import remembering
+from pairrank.runs.experiment import load_experiment
+from pairrank.runs.run import start_run
 from pairrank.tuning.search import Search, best_of, own_of
 from pairrank.tuning.storage import finished
 from pairrank.tuning.worker import work

@@ -31,13 +31,13 @@ def main() -> None:
     import torch
     from transformers import Trainer, TrainingArguments
 
-    from pairrank.data_folder import find_data
-    from pairrank.encoders import find_encoder
-    from pairrank.folds import assign_folds, hold_out
-    from pairrank.inference import softmax
+    from pairrank.data.folder import find_data
+    from pairrank.data.folds import assign_folds, hold_out
+    from pairrank.data.predictions import Predictions
+    from pairrank.encoders.catalogue import find_encoder
+    from pairrank.encoders.inference import softmax
     from pairrank.models import baseline
     from pairrank.models.base import build
-    from pairrank.predictions import Predictions
 
     # What pairrank adds to an encoder is left out.
     baseline.quicken = lambda model: None

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
-from pairrank.battles import Battles
-from pairrank.data_folder import find_data
-from pairrank.folds import prompt_keys
-from pairrank.predictions import read_predictions
-from pairrank.ratings import named
-from pairrank.scoring import battle_losses, bootstrap_means
+from pairrank.data.battles import Battles
+from pairrank.data.folder import find_data
+from pairrank.data.folds import prompt_keys
+from pairrank.data.predictions import read_predictions
+from pairrank.evaluation.scoring import battle_losses, bootstrap_means
+from pairrank.features.ratings import named
 
 FEWEST = 15
 """Answers of a model in the table of those for whom guessing helps or fails."""

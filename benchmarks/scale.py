@@ -39,7 +39,7 @@ WITHIN = 0.10
 
 def blocks(n: int) -> Iterator[Any]:
     """Simulated battles, in blocks."""
-    from pairrank.simulate import simulate
+    from pairrank.data.simulation import simulate
 
     for start in range(0, n, BLOCK):
         yield simulate(min(BLOCK, n - start), 0, start)[0]
@@ -50,7 +50,7 @@ def write_battles(path: Path, n: int) -> None:
     import pyarrow as pa
     from pyarrow import parquet
 
-    from pairrank.battles import TEXTS
+    from pairrank.data.battles import TEXTS
 
     names = ("id", *TEXTS)
     if path.suffix == ".parquet":
@@ -83,7 +83,7 @@ def slope(sizes: list[int], seconds: list[float]) -> tuple[float, float, float]:
 
 def timed(work: Callable[[], Any], repeats: int) -> float:
     """The median of a few times; nothing is remembered from one to the next."""
-    from pairrank.features import forget
+    from pairrank.features.counting import forget
 
     seconds = []
     for _ in range(repeats):
@@ -96,8 +96,8 @@ def timed(work: Callable[[], Any], repeats: int) -> float:
 
 def measure_battles(most: int, repeats: int) -> dict[str, Any]:
     """Seconds of each step for each number of battles."""
-    from pairrank.battle_files import read_battles
-    from pairrank.battles import concatenate
+    from pairrank.data.battles import concatenate
+    from pairrank.data.reading import read_battles
     from pairrank.models.base import build
 
     sizes = [size for size in SIZES if size <= most]
@@ -131,10 +131,10 @@ def measure_tokens() -> dict[str, Any]:
     """Microseconds of a token at each length, encoded and trained, beside the operations it takes."""
     import torch
 
-    from pairrank.devices import choose_precision
-    from pairrank.encoders import find_encoder
-    from pairrank.processor import prepare_processor
-    from pairrank.text_encoder import TextEncoder
+    from pairrank.encoders.catalogue import find_encoder
+    from pairrank.encoders.cpu import prepare_processor
+    from pairrank.encoders.devices import choose_precision
+    from pairrank.encoders.transformer import TextEncoder
 
     prepare_processor()
     encoder = TextEncoder(find_encoder(["minilm"]).folder, "mean")

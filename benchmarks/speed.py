@@ -85,13 +85,13 @@ class Worker:
     def __init__(self, setting: Setting, data: Path, battles: int) -> None:
         import torch
 
-        from pairrank.data_folder import find_data
-        from pairrank.encoders import find_encoder
+        from pairrank.data.folder import find_data
+        from pairrank.encoders.catalogue import find_encoder
+        from pairrank.encoders.cpu import prepare_processor
         from pairrank.models import baseline
         from pairrank.models.base import build
         from pairrank.models.baseline import Baseline
-        from pairrank.processor import prepare_processor
-        from pairrank.recipe import Recipe, parameter_groups, targets_of
+        from pairrank.training.recipe import Recipe, parameter_groups, targets_of
 
         if setting.ready:
             prepare_processor()
@@ -123,7 +123,7 @@ class Worker:
 
     def train(self, number: int) -> float:
         """Seconds of one step, of the batches that the Trainer would cut: at random, or of like length."""
-        from pairrank.inference import cut_by_tokens
+        from pairrank.encoders.inference import cut_by_tokens
 
         torch = self.torch
         if not hasattr(self, "order"):
@@ -147,7 +147,7 @@ class Worker:
 
     def predict(self, share: int) -> float:
         """Seconds for a fourth of the battles: as `predict_proba` does it, or 16 at a time as they come."""
-        from pairrank.inference import outputs_of
+        from pairrank.encoders.inference import outputs_of
 
         torch = self.torch
         rows = self.tokens[share::4]
@@ -281,7 +281,7 @@ def compare(data: Path, battles: int, chosen: list[Setting]) -> dict[str, Any]:
 
 def whole_runs(data: Path, battles: int) -> dict[str, float]:
     """Seconds of both whole runs, each in a process of its own, one after the other."""
-    from pairrank.data_folder import table_in
+    from pairrank.data.folder import table_in
 
     here = Path(__file__).parent
     with tempfile.TemporaryDirectory() as scratch:

@@ -12,14 +12,14 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from pairrank.data_folder import find_data
-from pairrank.entries import entries_in
-from pairrank.experiments import commands
-from pairrank.leaderboard import build_leaderboard
+from pairrank.cli import commands
+from pairrank.data.folder import find_data
+from pairrank.evaluation.entries import entries_in
+from pairrank.evaluation.leaderboard import build_leaderboard
+from pairrank.evaluation.survey import survey_of
 from pairrank.report.board_charts import leaderboard_plot
-from pairrank.report.judged import Results, judge
+from pairrank.report.judged_runs import Results, judge
 from pairrank.report.results import results_page
-from pairrank.survey import survey_of
 
 ROOT = Path(__file__).parents[1]
 SAMPLE, PICTURES = ROOT / "Dataset" / "sample", ROOT / "docs" / "pictures"

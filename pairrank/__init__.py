@@ -9,11 +9,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pairrank.battle_files import read_battles
-    from pairrank.battles import Battles, Winner
+    from pairrank.data.battles import Battles, Winner
+    from pairrank.data.predictions import Predictions, read_predictions
+    from pairrank.data.reading import read_battles
     from pairrank.errors import UserError
     from pairrank.models.base import build, load_model
-    from pairrank.predictions import Predictions, read_predictions
 
 __all__ = [
     "Battles",
@@ -27,14 +27,14 @@ __all__ = [
 ]
 
 HOMES = {
-    "Battles": "battles",
-    "Predictions": "predictions",
+    "Battles": "data.battles",
+    "Predictions": "data.predictions",
     "UserError": "errors",
-    "Winner": "battles",
+    "Winner": "data.battles",
     "build": "models.base",
     "load_model": "models.base",
-    "read_battles": "battle_files",
-    "read_predictions": "predictions",
+    "read_battles": "data.reading",
+    "read_predictions": "data.predictions",
 }
 
 

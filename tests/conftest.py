@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pairrank.battles import Battles, object_array
-from pairrank.predictions import Predictions
+from pairrank.data.battles import Battles, object_array
+from pairrank.data.predictions import Predictions
 
 ARENA = Path(__file__).parents[2] / "shared" / "data" / "arena"
 

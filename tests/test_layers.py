@@ -132,23 +132,27 @@ def test_no_room_is_on_two_floors():
 @pytest.mark.parametrize(
     ("module", "line", "fault"),
     [
-        ("battles", "from pairrank.predictions import Proba", "battles (floor 2) imports predictions (floor 3)"),
-        ("battles", "import pairrank.scoring", "battles (floor 2) imports scoring"),
+        (
+            "battles",
+            "from pairrank.data.predictions import Proba",
+            "battles (floor 2) imports predictions (floor 3)",
+        ),
+        ("battles", "import pairrank.evaluation.scoring", "battles (floor 2) imports scoring"),
         ("battles", "from pairrank import folds", "battles (floor 2) imports folds"),
         ("battles", "from . import folds", "battles (floor 2) imports folds"),
         ("battles", "from .folds import fold_of", "battles (floor 2) imports folds"),
         ("battles", "from pairrank import Battles", "battles (floor 2) imports  (floor"),
         (
             "folds",
-            "def f():\n    from pairrank.scoring import log_loss",
+            "def f():\n    from pairrank.evaluation.scoring import log_loss",
             "folds (floor 4) imports scoring (floor 4)",
         ),
         (
             "folds",
-            "if TYPE_CHECKING:\n    from pairrank.config import Experiment",
+            "if TYPE_CHECKING:\n    from pairrank.runs.experiment import Experiment",
             "folds (floor 4) imports config",
         ),
-        ("folds", "importlib.import_module('pairrank.crossval')", "folds (floor 4) imports crossval"),
+        ("folds", "importlib.import_module('pairrank.runs.cross_validation')", "folds (floor 4) imports crossval"),
         (
             "models.prior",
             "from pairrank.models.baseline import Baseline",
@@ -163,7 +167,7 @@ def test_no_room_is_on_two_floors():
             "leaderboard imports pairrank.models.base, and must",
         ),
         ("leaderboard", "def f():\n    import torch.nn", "leaderboard imports torch.nn, and must see no model"),
-        ("crossval", "from pairrank.experiments.cli import main", "crossval (floor"),
+        ("crossval", "from pairrank.cli.app import main", "crossval (floor"),
         ("errors", "import experiments.cli", "errors imports the top-level folder experiments.cli"),
         ("errors", "from tests import conftest", "errors imports the top-level folder tests"),
         ("errors", "from pairrank.gone import x", "errors imports pairrank.gone, which is no module"),
@@ -179,8 +183,8 @@ def test_a_forbidden_import_is_found_wherever_it_hides(module: str, line: str, f
 @pytest.mark.parametrize(
     ("module", "line"),
     [
-        ("folds", "from pairrank.battles import Battles\nfrom .turns import repair_text"),
-        ("features.sides", "from pairrank.features.reading import Reading"),
+        ("folds", "from pairrank.data.battles import Battles\nfrom .turns import repair_text"),
+        ("features.sides", "from pairrank.features.parsed_text import Reading"),
         ("models.prior", "from pairrank.models.base import register"),
         ("config", "from pairrank.models import base"),
     ],

@@ -6,16 +6,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pairrank import crossval, identity_columns
-from pairrank.battle_files import read_battles, write_battles
-from pairrank.config import load_experiment
-from pairrank.crossval import cross_validate
-from pairrank.data_folder import DataFolder
-from pairrank.folds import prompt_keys
-from pairrank.predictions import read_predictions
-from pairrank.runs import start_run
-from pairrank.scoring import Difference, battle_losses, paired_difference
-from pairrank.simulate import write_arena
+from pairrank.data.folder import DataFolder
+from pairrank.data.folds import prompt_keys
+from pairrank.data.predictions import read_predictions
+from pairrank.data.reading import read_battles, write_battles
+from pairrank.data.simulation import write_arena
+from pairrank.evaluation.scoring import Difference, battle_losses, paired_difference
+from pairrank.features import identity
+from pairrank.runs import cross_validation
+from pairrank.runs.cross_validation import cross_validate
+from pairrank.runs.experiment import load_experiment
+from pairrank.runs.run import start_run
 
 CHEAP = [
     "lengths",
@@ -71,8 +72,8 @@ def test_strengths_from_all_rows_would_be_found_out(
     """Planted: the strengths of every fold are fitted on all battles, those that are scored included."""
     honest = against_the_prior("stack-identity", shuffled, home)
     everything = DataFolder(shuffled).train
-    fit = identity_columns.fit_ratings
-    monkeypatch.setattr(identity_columns, "fit_ratings", lambda train, penalty: fit(everything, penalty))
+    fit = identity.fit_ratings
+    monkeypatch.setattr(identity, "fit_ratings", lambda train, penalty: fit(everything, penalty))
     planted = against_the_prior("stack-identity", shuffled, tmp_path)
     assert planted.mean < honest.mean - 0.02
 
@@ -82,7 +83,7 @@ def test_a_training_set_that_holds_the_scored_fold_would_be_found_out(
     shuffled: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """Planted: every fold's model learns from all battles. Whatever can learn at all shows it."""
-    monkeypatch.setattr(crossval, "training_battles", lambda run, fold, say: (run.train, []))
+    monkeypatch.setattr(cross_validation, "training_battles", lambda run, fold, say: (run.train, []))
     for name in ("structure", "kernel", "sparse"):
         planted = against_the_prior(name, shuffled, tmp_path)
         assert planted.high < 0

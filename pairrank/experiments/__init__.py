@@ -1,1 +1,1 @@
-"""The command line: python -m pairrank.experiments."""
+"""Home of `python -m pairrank.experiments`; the command line itself is `pairrank.cli`."""

@@ -1,6 +1,6 @@
-"""Starts the command line."""
+"""`python -m pairrank.experiments` starts the command line, as `pairrank` and `python -m pairrank` do."""
 
-from pairrank.experiments.cli import main
+from pairrank.cli.app import main
 
 if __name__ == "__main__":
     main()

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from itertools import pairwise
 
+from pairrank.features.parsed_text import Reading, share
 from pairrank.features.phrases import ASKING, CODE_WORDS, FICTION, MAKING, SUMS, WORKING
-from pairrank.features.reading import Reading, share
 
 # Lines that end like code, and words that stand in little else.
 CODE = re.compile(r"```|\bdef |\bclass |\bimport |\bSELECT |</\w|[{};]\s*$|\)\s?\{|=>|#include", re.MULTILINE)

@@ -6,8 +6,8 @@ import zlib
 from collections.abc import Callable
 from itertools import pairwise
 
+from pairrank.features.parsed_text import Reading, share
 from pairrank.features.phrases import APOLOGIES, HEDGES, MACHINE, OFFERS, QUESTIONS_BACK, REFUSALS, STOP_WORDS
-from pairrank.features.reading import Reading, share
 
 Measure = Callable[[Reading, Reading], dict[str, float]]
 

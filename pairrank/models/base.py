@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar
 
-from pairrank.battles import Battles
+from pairrank.data.battles import Battles
+from pairrank.data.predictions import Proba
 from pairrank.errors import UserError, unknown
 from pairrank.files import write_json
-from pairrank.predictions import Proba
 
 
 class Model(Protocol):
@@ -62,7 +62,7 @@ def register(name: str) -> Callable[[M], M]:
 def model_names() -> list[str]:
     """The names of all models; a model's file is imported only when it is built."""
     package = importlib.import_module("pairrank.models")
-    return sorted(m.name for m in pkgutil.iter_modules(package.__path__) if m.name != "base")
+    return sorted(m.name for m in pkgutil.iter_modules(package.__path__) if m.name != "base" and not m.ispkg)
 
 
 def model_class(name: str) -> type:

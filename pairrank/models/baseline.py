@@ -11,19 +11,19 @@ from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
-from pairrank.battles import Battles
-from pairrank.encoders import Encoder, find_encoder, position_limit
+from pairrank.data.battles import Battles
+from pairrank.data.predictions import Proba, average_orders
+from pairrank.encoders.catalogue import Encoder, find_encoder, position_limit
+from pairrank.encoders.inference import Batch, outputs_of, pad, softmax
+from pairrank.encoders.shortcuts import quicken, read_first_token_only
+from pairrank.encoders.transformer import dropouts
+from pairrank.encoders.windows import Budget, Cells, Kept, Tokens, template_rows
 from pairrank.errors import UserError
-from pairrank.fast_encoder import quicken, read_first_token_only
-from pairrank.inference import Batch, outputs_of, pad, softmax
 from pairrank.models.base import register
-from pairrank.predictions import Proba, average_orders
-from pairrank.recipe import Recipe
-from pairrank.terminal import quiet_transformers
-from pairrank.text import Budget, Cells, Kept, Tokens, template_rows
-from pairrank.text_encoder import dropouts
-from pairrank.training import fine_tune_on, report_of
-from pairrank.watch import Watch
+from pairrank.progress import quiet_transformers
+from pairrank.training.fine_tuning import fine_tune_on, report_of
+from pairrank.training.monitor import Watch
+from pairrank.training.recipe import Recipe
 
 LABELS = {0: "Model A", 1: "Model B", 2: "Tie"}
 

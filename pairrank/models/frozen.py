@@ -11,23 +11,23 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.nn.functional import cross_entropy
 
-from pairrank.battles import Battles
-from pairrank.devices import Precision, device_name
-from pairrank.embedding import Embedder, Text
-from pairrank.encoders import Encoder, find_encoder
+from pairrank.data.battles import Battles
+from pairrank.data.folds import hold_out
+from pairrank.data.predictions import Proba, normalise
+from pairrank.encoders.catalogue import Encoder, find_encoder
+from pairrank.encoders.devices import Precision, device_name
+from pairrank.encoders.embedding import Embedder, Text
+from pairrank.encoders.inference import softmax
+from pairrank.encoders.transformer import PoolingMode
+from pairrank.encoders.vector_cache import open_cache
+from pairrank.encoders.windows import Budget
 from pairrank.errors import UserError, out_of_bounds
 from pairrank.files import write_json, written_whole
-from pairrank.folds import hold_out
-from pairrank.heads import as_sides, build_head
-from pairrank.inference import softmax
-from pairrank.linear import Columns, Line, fit_line, log_outcomes, margin_task, tie_task
-from pairrank.memory import remembered
+from pairrank.memo import remembered
 from pairrank.models.base import register
-from pairrank.predictions import Proba, normalise
-from pairrank.recipe import targets_of
-from pairrank.text import Budget
-from pairrank.text_encoder import PoolingMode
-from pairrank.vector_cache import open_cache
+from pairrank.models.heads.linear import Columns, Line, fit_line, log_outcomes, margin_task, tie_task
+from pairrank.models.heads.neural import as_sides, build_head
+from pairrank.training.recipe import targets_of
 
 HEAD_FILE, LINE_FILE = "head.safetensors", "logistic.json"
 CLIP = 4.0

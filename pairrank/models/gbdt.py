@@ -9,19 +9,28 @@ from typing import Any, ClassVar, Literal, NamedTuple, Self
 import lightgbm as lgb
 import numpy as np
 
-from pairrank.battles import Battles, Winner
+from pairrank.data.battles import Battles, Winner
+from pairrank.data.folds import hold_out
+from pairrank.data.predictions import Proba, margin_and_tie, normalise
 from pairrank.errors import UserError, out_of_bounds, unknown
-from pairrank.features import GROUPS, Features, beside, features
+from pairrank.evaluation.scoring import log_loss
+from pairrank.features.counting import GROUPS, Features, beside, features
+from pairrank.features.identity import Identity, Kind, fit_identity, load_identity
+from pairrank.features.ratings import NO_NAMES
 from pairrank.files import write_json, write_text, written_whole
-from pairrank.folds import hold_out
-from pairrank.identity_columns import Identity, Kind, fit_identity, load_identity
-from pairrank.linear import Columns, Line, fit_line, log_outcomes, log_softmax, margin_task, outcome_task, tie_task
-from pairrank.memory import remembered
+from pairrank.memo import remembered
 from pairrank.models.base import register
-from pairrank.predictions import Proba, margin_and_tie, normalise
-from pairrank.ratings import NO_NAMES
-from pairrank.scoring import log_loss
-from pairrank.trees import Growth, grow, leaf_count, scores
+from pairrank.models.heads.linear import (
+    Columns,
+    Line,
+    fit_line,
+    log_outcomes,
+    log_softmax,
+    margin_task,
+    outcome_task,
+    tie_task,
+)
+from pairrank.models.heads.trees import Growth, grow, leaf_count, scores
 
 Head = Literal["tie", "margin"]
 HEADS: tuple[Head, ...] = ("tie", "margin")

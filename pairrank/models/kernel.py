@@ -8,12 +8,14 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 from sklearn.linear_model import LogisticRegression
 
-from pairrank.battles import Battles, Winner
+from pairrank.data.battles import Battles, Winner
+from pairrank.data.predictions import Proba, normalise
 from pairrank.errors import UserError, out_of_bounds, unknown
-from pairrank.features import GROUPS, Features, features
+from pairrank.features.counting import GROUPS, Features, features
 from pairrank.features.sides import SIDES
 from pairrank.files import written_whole
-from pairrank.kernels import (
+from pairrank.models.base import register
+from pairrank.models.heads.kernels import (
     Kernel,
     Points,
     Scaling,
@@ -24,9 +26,7 @@ from pairrank.kernels import (
     mixed,
     mixed_odd,
 )
-from pairrank.linear import Columns, Labels, log_outcomes, tie_task
-from pairrank.models.base import register
-from pairrank.predictions import Proba, normalise
+from pairrank.models.heads.linear import Columns, Labels, log_outcomes, tie_task
 
 HeadName = Literal["margin", "tie"]
 

@@ -8,14 +8,14 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 from scipy.optimize import LinearConstraint, minimize
 
-from pairrank.battles import Battles
+from pairrank.data.battles import Battles
+from pairrank.data.folds import assign_folds, prompt_keys
+from pairrank.data.predictions import Proba, normalise
 from pairrank.errors import UserError
+from pairrank.evaluation.scoring import battle_losses, standard_error
 from pairrank.files import write_json
-from pairrank.folds import assign_folds, prompt_keys
-from pairrank.linear import Columns, Labels
 from pairrank.models.base import register
-from pairrank.predictions import Proba, normalise
-from pairrank.scoring import battle_losses, standard_error
+from pairrank.models.heads.linear import Columns, Labels
 
 SMALLEST = 1e-15
 """Probabilities are clipped here before their logarithm is taken."""

@@ -7,11 +7,11 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from pairrank.battles import Battles
+from pairrank.data.battles import Battles
+from pairrank.data.predictions import Proba, normalise
 from pairrank.errors import UserError
 from pairrank.files import write_json
 from pairrank.models.base import register
-from pairrank.predictions import Proba, normalise
 
 
 @register("prior")

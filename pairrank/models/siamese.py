@@ -10,22 +10,22 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from pairrank.battles import Battles
-from pairrank.devices import device, tokens_at_once
-from pairrank.encoders import find_encoder
+from pairrank.data.battles import Battles
+from pairrank.data.predictions import Proba, average_orders
+from pairrank.encoders.catalogue import find_encoder
+from pairrank.encoders.devices import device, tokens_at_once
+from pairrank.encoders.inference import Batch, cut_by_tokens, outputs_of, softmax
+from pairrank.encoders.side_windows import Layout, Share, SideTexts, side_texts
+from pairrank.encoders.transformer import PoolingMode, TextEncoder
+from pairrank.encoders.windows import Kept
 from pairrank.errors import UserError
 from pairrank.files import written_whole
-from pairrank.heads import as_sides, build_head
-from pairrank.inference import Batch, cut_by_tokens, outputs_of, softmax
 from pairrank.models.base import register
-from pairrank.predictions import Proba, average_orders
-from pairrank.recipe import Recipe
-from pairrank.side_texts import Layout, Share, SideTexts, side_texts
-from pairrank.terminal import quiet_transformers
-from pairrank.text import Kept
-from pairrank.text_encoder import PoolingMode, TextEncoder
-from pairrank.training import fine_tune_on, report_of
-from pairrank.watch import Watch
+from pairrank.models.heads.neural import as_sides, build_head
+from pairrank.progress import quiet_transformers
+from pairrank.training.fine_tuning import fine_tune_on, report_of
+from pairrank.training.monitor import Watch
+from pairrank.training.recipe import Recipe
 
 HEAD_FILE = "head.safetensors"
 PRETRAINED = "encoder.transformer."

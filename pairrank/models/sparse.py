@@ -12,14 +12,14 @@ from scipy.sparse import csr_matrix, hstack
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils.extmath import randomized_svd
 
-from pairrank.battles import Battles, Winner
+from pairrank.data.battles import Battles, Winner
+from pairrank.data.predictions import Proba, normalise
 from pairrank.errors import UserError, out_of_bounds
+from pairrank.features.tfidf import Analyzer, Tfidf, fit_vectors, load_tfidf
 from pairrank.files import written_whole
-from pairrank.linear import Columns, Labels, log_outcomes
-from pairrank.memory import remembered
+from pairrank.memo import remembered
 from pairrank.models.base import register
-from pairrank.predictions import Proba, normalise
-from pairrank.tfidf import Analyzer, Tfidf, fit_vectors, load_tfidf
+from pairrank.models.heads.linear import Columns, Labels, log_outcomes
 
 STATE_FILE = "sparse.safetensors"
 

@@ -8,12 +8,15 @@ from typing import Any, ClassVar, Literal, Self
 import lightgbm as lgb
 import numpy as np
 
-from pairrank.battles import Battles, Winner
+from pairrank.data.battles import Battles, Winner
+from pairrank.data.predictions import Proba, normalise
 from pairrank.errors import UserError, out_of_bounds, unknown
-from pairrank.features import GROUPS, Features, features
+from pairrank.evaluation.scoring import log_loss
+from pairrank.features.counting import GROUPS, Features, features
 from pairrank.features.sides import SIDES
 from pairrank.files import write_json, write_text
-from pairrank.linear import (
+from pairrank.models.base import register
+from pairrank.models.heads.linear import (
     Columns,
     Line,
     Task,
@@ -24,11 +27,8 @@ from pairrank.linear import (
     outcome_task,
     tie_task,
 )
-from pairrank.models.base import register
-from pairrank.predictions import Proba, normalise
-from pairrank.scoring import log_loss
-from pairrank.trees import Growth, add_trees, grown, leaf_count, plant, scores
-from pairrank.watch import Watch
+from pairrank.models.heads.trees import Growth, add_trees, grown, leaf_count, plant, scores
+from pairrank.training.monitor import Watch
 
 Head = Literal["tie", "margin", "outcome"]
 Learner = Literal["logistic", "lightgbm"]

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from pairrank.leaderboard import Leaderboard, Row
+from pairrank.evaluation.leaderboard import Leaderboard, Row
 from pairrank.report.charts import BLUE, GREEN, GREY, INK, PURPLE, RED, Chart, label, new_axes, styled
 
 COSTS = {"training_seconds": "training, all folds (seconds, log scale)", "parameters": "parameters (log scale)"}

@@ -7,11 +7,11 @@ from typing import Literal
 
 import numpy as np
 
-from pairrank.battles import Battles
+from pairrank.data.battles import Battles
+from pairrank.evaluation.survey import Survey
 from pairrank.report.charts import OUTCOMES
-from pairrank.report.judged import Judged
+from pairrank.report.judged_runs import Judged
 from pairrank.report.page import Card, Said, Turn
-from pairrank.survey import Survey
 
 LONGEST = 3_000
 """Characters of one turn that are shown; the whole text stands in the data."""

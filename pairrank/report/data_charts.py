@@ -6,8 +6,10 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.ticker import MaxNLocator
 
-from pairrank.battles import Winner
-from pairrank.ratings import Ratings
+from pairrank.data.battles import Winner
+from pairrank.evaluation.scoring import wilson
+from pairrank.evaluation.survey import UNKNOWN, Survey
+from pairrank.features.ratings import Ratings
 from pairrank.report.charts import (
     BLUE,
     GREY,
@@ -20,8 +22,6 @@ from pairrank.report.charts import (
     new_axes,
     styled,
 )
-from pairrank.scoring import wilson
-from pairrank.survey import UNKNOWN, Survey
 
 TEXT_NAMES = ("Prompt", "Answer A", "Answer B")
 CUT = 0.95

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pairrank.battles import MODELS, TEXTS, WINNERS
-from pairrank.ratings import Ratings, fit_ratings
+from pairrank.data.battles import MODELS, TEXTS, WINNERS
+from pairrank.evaluation.scoring import wilson
+from pairrank.evaluation.survey import UNKNOWN, FileSurvey, Kept, Survey, survey_of
+from pairrank.features.ratings import Ratings, fit_ratings
 from pairrank.report import data_charts
 from pairrank.report.cards import LONGEST_ID, card
 from pairrank.report.page import Block, Cards, Page, Section, Table, Text
-from pairrank.scoring import wilson
-from pairrank.survey import UNKNOWN, FileSurvey, Kept, Survey, survey_of
 
 SPLIT = " A split that puts such battles on both sides flatters every model: pairrank's folds keep them together."
 READ = 24

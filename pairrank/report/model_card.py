@@ -8,10 +8,10 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from pairrank.evaluation.scoring import Mean
 from pairrank.files import write_text
-from pairrank.report.judged import Judged, Results
+from pairrank.report.judged_runs import Judged, Results
 from pairrank.report.wording import configuration, ends, facts, one_line
-from pairrank.scoring import Mean
 
 CARD = "model-card.md"
 

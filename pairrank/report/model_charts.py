@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pairrank.evaluation.scoring import confusion, reliability, wilson
+from pairrank.evaluation.slices import SliceScore
 from pairrank.report.charts import (
     BLUE,
     CYCLE,
@@ -19,9 +21,7 @@ from pairrank.report.charts import (
     new_axes,
     styled,
 )
-from pairrank.report.judged import Judged, gap
-from pairrank.scoring import confusion, reliability, wilson
-from pairrank.slices import SliceScore
+from pairrank.report.judged_runs import Judged, gap
 
 LARGE = 50
 """Battles of a slice that a caption may single out."""

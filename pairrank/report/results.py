@@ -5,16 +5,16 @@ from typing import Any
 
 import numpy as np
 
-from pairrank.history import HISTORY
-from pairrank.leaderboard import Leaderboard, Row
-from pairrank.leaderboard_text import columns, notes
+from pairrank.evaluation.history import HISTORY
+from pairrank.evaluation.leaderboard import Leaderboard, Row
+from pairrank.evaluation.leaderboard_table import columns, notes
+from pairrank.evaluation.scoring import Mean
+from pairrank.evaluation.slices import Bias, SliceScore
 from pairrank.report import board_charts, model_charts
 from pairrank.report.cards import card, said_of, worst_and_disputed
-from pairrank.report.judged import Judged, Results, gap
+from pairrank.report.judged_runs import Judged, Results, gap
 from pairrank.report.page import Block, Cards, Heading, Page, Section, Table, Text
 from pairrank.report.wording import configuration, ends, facts
-from pairrank.scoring import Mean
-from pairrank.slices import Bias, SliceScore
 
 WORDS = Table(
     ["word", "meaning"],

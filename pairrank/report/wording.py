@@ -6,7 +6,7 @@ from typing import Any
 
 import tomli_w
 
-from pairrank.scoring import Mean
+from pairrank.evaluation.scoring import Mean
 
 
 def one_line(name: str) -> str:

@@ -11,11 +11,11 @@ from filelock import FileLock, Timeout
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from pairrank.config import Experiment
-from pairrank.crossval import Say
 from pairrank.errors import UserError
-from pairrank.fold_identity import recipe_hash
-from pairrank.runs import Run, start_run, tuned_on
+from pairrank.runs.cross_validation import Say
+from pairrank.runs.experiment import Experiment
+from pairrank.runs.identity import recipe_hash
+from pairrank.runs.run import Run, start_run, tuned_on
 from pairrank.tuning.sampling import ByPlace, Pruner, build_pruner
 from pairrank.tuning.space import Settings, Space, read_space
 from pairrank.tuning.storage import (

@@ -8,16 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from pairrank.battles import Battles
-from pairrank.config import Experiment
-from pairrank.crossval import Say, cross_validate, training_battles
+from pairrank.data.battles import Battles
+from pairrank.data.predictions import Predictions
 from pairrank.errors import UserError
+from pairrank.evaluation.scoring import battle_losses
 from pairrank.models.base import model_class
-from pairrank.predictions import Predictions
-from pairrank.run_folder import read_kept
-from pairrank.runs import Run
-from pairrank.scoring import battle_losses
-from pairrank.watch import Hear, Watch
+from pairrank.runs.cross_validation import Say, cross_validate, training_battles
+from pairrank.runs.experiment import Experiment
+from pairrank.runs.folder import read_kept
+from pairrank.runs.run import Run
+from pairrank.training.monitor import Hear, Watch
 
 
 @dataclass(frozen=True)

@@ -14,15 +14,15 @@ from optuna.importance import get_param_importances
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from pairrank.config import Experiment, Split
-from pairrank.crossval import Say, cross_validate
+from pairrank.data.folds import name_folds, prompt_keys
+from pairrank.data.predictions import Proba, read_predictions
 from pairrank.errors import UserError
+from pairrank.evaluation.scoring import Difference, battle_losses, paired_difference
 from pairrank.files import write_json, write_text
-from pairrank.folds import name_folds, prompt_keys
 from pairrank.models.base import build, parameters_of
-from pairrank.predictions import Proba, read_predictions
-from pairrank.runs import Run
-from pairrank.scoring import Difference, battle_losses, paired_difference
+from pairrank.runs.cross_validation import Say, cross_validate
+from pairrank.runs.experiment import Experiment, Split
+from pairrank.runs.run import Run
 from pairrank.tuning.search import Search, best_of, own_of, settings_of, with_nested_inputs
 from pairrank.tuning.space import changed
 from pairrank.tuning.storage import REASON, SETTINGS, finished, quiet_optuna, retried

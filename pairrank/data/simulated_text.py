@@ -1,0 +1,210 @@
+"""What an invented model says to an invented request, and how good a reader finds what the text shows."""
+
+import tomllib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from pairrank.data.turns import Turns
+
+KINDS = {"chat": 0.22, "delicate": 0.06, "list": 0.18, "short": 0.10, "explain": 0.44}
+"""Kinds of request and their shares; the first two are asked as they stand, the others about a subject."""
+
+MAX_TURNS = 3
+DRAWS = 16
+"""Random numbers put aside for the prompt and for each turn of each side; what is left over is wasted."""
+
+Row = list[float]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Worth:
+    """What a reader finds in an answer adds to its quality, in units of log strength."""
+
+    refusal: float = -7.0
+    """A refusal of a harmless request."""
+    right_refusal: float = -0.5
+    """A refusal of a request that many would refuse."""
+    shrug: float = -7.0
+    """No help and no manners."""
+    empty: float = -8.0
+    """No text at all."""
+    stray: float = -5.0
+    """Statements about something else."""
+    error: float = -2.5
+    """Each false statement."""
+    repeat: float = -2.5
+    """The same sentence again and again."""
+    second: float = 0.6
+    """A second statement where there was room for one."""
+    too_long: float = -0.8
+    """More than the single line that was asked for."""
+    list_given: float = 1.0
+    """A list that was asked for."""
+    list_missing: float = -0.5
+    """No list though one was asked for."""
+    padding: float = -0.7
+    """A sentence that says nothing."""
+    chat: float = 0.4
+    """Factor on all of these in small talk."""
+
+
+WORTH = Worth()
+
+
+class Speaker(NamedTuple):
+    """An invented model: a name, how well it knows things, and habits, as probabilities."""
+
+    name: str
+    skill: float
+    refuses: float
+    lists: float
+    rambles: float
+
+
+class Task(NamedTuple):
+    """What is asked: the kind of request, the number of its subject, and the turns of the prompt."""
+
+    kind: str
+    subject: int
+    turns: Turns
+
+
+class Words(NamedTuple):
+    """The word-stock, in the form in which answers are composed."""
+
+    speakers: tuple[Speaker, ...]
+    subjects: tuple[tuple[str, ...], ...]
+    """What each subject may be called in a prompt."""
+    facts: tuple[tuple[tuple[str, str], ...], ...]
+    """Of each subject: statements, each in its true and its false wording."""
+    stock: dict[str, Any]
+    """The rest of the file as it stands there."""
+
+
+@cache
+def words() -> Words:
+    """The word-stock that lies beside this file, read once a process."""
+    stock = tomllib.loads(Path(__file__).with_name("simulated_words.toml").read_text(encoding="utf-8"))
+    return Words(
+        speakers=tuple(Speaker(**model) for model in stock["models"]),
+        subjects=tuple(tuple(subject["asked"]) for subject in stock["subjects"]),
+        facts=tuple(tuple(map(wordings, subject["facts"])) for subject in stock["subjects"]),
+        stock=stock,
+    )
+
+
+def wordings(fact: str) -> tuple[str, str]:
+    """The true and the false sentence of a fact that is written `They walk on [eight|six] legs.`."""
+    head, rest = fact.split("[")
+    choice, tail = rest.split("]")
+    true, false = choice.split("|")
+    return head + true + tail, head + false + tail
+
+
+def request(u: Iterator[float]) -> Task:
+    """A request of some kind, with or without a polite frame and follow-up questions."""
+    stock, kind = words().stock, _drawn(KINDS, next(u))
+    which, how, name, before, after, more = (next(u) for _ in range(6))
+    if kind in stock:
+        subject = int(which * len(stock[kind]["asked"]))
+        text = stock[kind]["asked"][subject]
+    else:
+        subject = int(which * len(words().subjects))
+        text = _pick(stock["asks"][kind], how).replace("{it}", _pick(words().subjects[subject], name))
+    if before < 0.3:
+        text = f"{_pick(stock['asks']['before'], before / 0.3)} {text}"
+    if after < 0.3:
+        text = f"{text} {_pick(stock['asks']['after'], after / 0.3)}"
+    follow_ups = 0 if kind in stock else (more < 0.17) + (more < 0.02)
+    return Task(kind, subject, (text, *(_pick(stock["asks"]["more"], next(u)) for _ in range(follow_ups))))
+
+
+def conversation(task: Task, speaker: Speaker, draws: list[Row]) -> tuple[Turns, float]:
+    """One side's answer to every turn, and their mean quality.
+
+    The last two numbers of the first turn rule all turns: a model that refuses goes on refusing.
+    """
+    order, manner = draws[0][-2:]
+    own = [iter(row) for row in draws[: len(task.turns)]]
+    answers = [_answer(task, turn, speaker, order, manner, u) for turn, u in enumerate(own)]
+    return tuple(text for text, _ in answers), sum(quality for _, quality in answers) / len(answers)
+
+
+def _answer(
+    task: Task, turn: int, speaker: Speaker, order: float, manner: float, u: Iterator[float]
+) -> tuple[str, float]:
+    """One answer's text and its quality; neither knows on which side it stands."""
+    stock, lack = words().stock["answers"], 1 - speaker.skill
+    choice, tail, lost = next(u), next(u), next(u)
+    stake = WORTH.chat if task.kind == "chat" else 1.0
+    delicate = task.kind == "delicate"
+    shares = {
+        "empty": 0.004,
+        "refusal": 0.4 + speaker.refuses if delicate else speaker.refuses,
+        "shrug": 0.5 * lack,
+        "stray": 0.3 * lack,
+    }
+    what = _drawn(shares, manner)
+    if what == "empty" or (turn and lost < 0.03):
+        return "", stake * WORTH.empty
+    if what in ("refusal", "shrug"):
+        worth = WORTH.right_refusal if what == "refusal" and delicate else getattr(WORTH, what)
+        ending = f" {_pick(stock['tails'], tail / 0.6)}" if tail < 0.6 else ""
+        return _pick(stock[what], choice) + ending, stake * worth
+    if what != "stray" and task.kind in words().stock:
+        return _pick(words().stock[task.kind]["replies"], choice), 0.0
+    subject, worth = task.subject, 0.0
+    if what == "stray":
+        others = len(words().facts) - 1
+        subject, worth = (subject + 1 + int(choice * others)) % (others + 1), WORTH.stray
+    text, more = _statements(task.kind, turn, subject, speaker, order, u)
+    return text, stake * (worth + more)
+
+
+def _statements(
+    kind: str, turn: int, subject: int, speaker: Speaker, order: float, u: Iterator[float]
+) -> tuple[str, float]:
+    """Sentences on a subject, some of them false, in the shape that this speaker likes, and their worth."""
+    stock, lack, worth = words().stock["answers"], 1 - speaker.skill, 0.0
+    opener, shape, more, again, ramble = (next(u) for _ in range(5))
+    two = turn == 0 and more < (0.1 + 0.6 * lack if kind == "short" else 0.75 - 0.4 * lack)
+    sentences = []
+    # The four facts in an order of this conversation's own, so that a later turn adds to what was said.
+    first, step = int(order * 4), 1 if order * 4 % 1 < 0.5 else 3
+    for i in (0, 1) if two else (turn + 1 if turn else 0,):
+        false = next(u) < 0.45 * lack
+        sentences.append(words().facts[subject][(first + step * i) % 4][false])
+        worth += WORTH.error * false
+    if two:
+        worth += WORTH.too_long if kind == "short" else WORTH.second
+    if again < 0.2 * lack:
+        sentences += [sentences[-1]] * 2
+        worth += WORTH.repeat
+    wanted = kind == "list" and turn == 0
+    listed = len(sentences) > 1 and shape < (0.4 + 0.6 * speaker.lists if wanted else 0.5 * speaker.lists)
+    if wanted:
+        worth += WORTH.list_given if listed else WORTH.list_missing
+    text = "\n".join(f"- {sentence}" for sentence in sentences) if listed else " ".join(sentences)
+    if opener < 0.5:
+        text = _pick(stock["opener"], opener / 0.5) + ("\n" if listed else " ") + text
+    if ramble < (often := 0.6 * speaker.rambles):
+        text = f"{text} {_pick(stock['padding'], ramble / often)}"
+        worth += WORTH.padding
+    return text, worth
+
+
+def _drawn(shares: dict[str, float], u: float) -> str:
+    """The name whose share of [0, 1) holds u; "" beyond the last of them."""
+    for name, share in shares.items():
+        if u < share:
+            return name
+        u -= share
+    return ""
+
+
+def _pick(options: Sequence[T], u: float) -> T:
+    return options[int(u * len(options))]

@@ -1,0 +1,1 @@
+"""Pretrained encoders: where they come from, how text is fed to them, and how they run fast."""

@@ -1,0 +1,95 @@
+"""One vector a text: sentence-transformers' Transformer and Pooling over any encoder that `find_encoder` finds."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors import SafetensorError
+from torch import nn
+
+from pairrank.encoders.catalogue import position_limit
+from pairrank.encoders.inference import Batch, pad
+from pairrank.encoders.shortcuts import quicken, read_first_token_only
+from pairrank.encoders.static import is_static
+from pairrank.encoders.windows import Tokens
+from pairrank.errors import UserError
+from pairrank.progress import quiet_transformers
+
+PoolingMode = Literal["mean", "cls", "attention"]
+
+
+class AttentionPooling(nn.Module):
+    """A learned query weighs the tokens; it begins at 0, which is the mean."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.query = nn.Parameter(torch.zeros(width))
+
+    def forward(self, features: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Adds `sentence_embedding` (B, d) to `token_embeddings` (B, T, d) and `attention_mask` (B, T)."""
+        tokens, mask = features["token_embeddings"].float(), features["attention_mask"]
+        scores = (tokens @ self.query).masked_fill(mask == 0, float("-inf"))
+        features["sentence_embedding"] = (scores.softmax(dim=1)[:, :, None] * tokens).sum(dim=1)
+        return features
+
+
+class TextEncoder(nn.Module):
+    """A pretrained transformer with its tokenizer, and the pooling that makes one vector of its tokens."""
+
+    def __init__(
+        self, folder: Path, pooling: PoolingMode, attention_dropout: float = 0.0, hidden_dropout: float = 0.0
+    ) -> None:
+        """Raises UserError for a folder that does not hold a text encoder."""
+        from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+        from transformers import AutoConfig
+
+        super().__init__()
+        if is_static(folder):
+            raise UserError(f"{folder}: a static encoder has no layers to train. Take the model frozen for it.")
+        # Without the second, transformers would ask at the terminal whether to run a folder's own code.
+        safely = {"local_files_only": True, "trust_remote_code": False}
+        try:
+            known = AutoConfig.from_pretrained(folder, **safely)
+            with quiet_transformers():
+                self.transformer = Transformer(
+                    str(folder),
+                    model_kwargs={"use_safetensors": True, "dtype": torch.float32, **safely},
+                    config_kwargs=safely | dropouts(known, attention_dropout, hidden_dropout),
+                    processor_kwargs=dict(safely),
+                )
+        except (OSError, ValueError, SafetensorError) as error:
+            what = next(iter(str(error).splitlines()), type(error).__name__)
+            raise UserError(f"{folder}: cannot be opened as a text encoder ({what}).") from error
+        if getattr(self.transformer.model, "pooler", None) is not None:
+            self.transformer.model.pooler = None  # its output is not used, so its weights would never learn
+        quicken(self.transformer.model)
+        self.width: int = self.transformer.get_embedding_dimension()
+        self.pooling: nn.Module = (
+            AttentionPooling(self.width) if pooling == "attention" else Pooling(self.width, pooling)
+        )
+        self.positions = position_limit(self.transformer)
+        if pooling == "cls":
+            read_first_token_only(self.transformer.model, self)
+
+    @property
+    def tokenizer(self) -> Any:
+        """As transformers opens it."""
+        return self.transformer.tokenizer
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        """(B, d) vectors in float32 of token ids (B, T)."""
+        features = self.transformer({"input_ids": input_ids, "attention_mask": attention_mask})
+        pooled: torch.Tensor = self.pooling(features)["sentence_embedding"]
+        return pooled.float()
+
+    def collate(self, rows: Sequence[Tokens]) -> Batch:
+        """Token ids and attention mask (B, T), padded to the longest row."""
+        return pad(rows, self.tokenizer.pad_token_id)
+
+
+def dropouts(config: Any, attention: float, hidden: float) -> dict[str, float]:
+    """The dropout settings under the names that this encoder's configuration has for them."""
+    named = {"attention_dropout": attention, "attention_probs_dropout_prob": attention}
+    named |= dict.fromkeys(("hidden_dropout", "hidden_dropout_prob", "dropout"), hidden)
+    return {name: value for name, value in named.items() if name in vars(config)}

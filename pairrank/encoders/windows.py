@@ -1,0 +1,202 @@
+"""Prompt, A and B share a window fairly: what one leaves unused goes to the others, and A and B are equals."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from pairrank.data.battles import TEXTS, Battles
+from pairrank.data.turns import Turns, join_turns
+from pairrank.errors import UserError
+
+Budget = Literal["fair", "head+tail", "latest", "right"]
+Cells = Literal["turns", "json"]
+Tokens = npt.NDArray[np.int32]
+Round = tuple[Tokens, ...]
+"""The tokens of one turn of each text: of the prompt and its two answers, or of one side."""
+
+WEIGHTS = (1, 2, 2)
+"""How prompt, A and B share a window that all three would fill (as in the better public solutions)."""
+
+BLOCK = 1_000
+"""Battles tokenised at a time."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """How much of each text the model saw."""
+
+    tokens: dict[str, int]
+    """Tokens that reached the model, of prompt, response_a and response_b."""
+    of: dict[str, int]
+    """Tokens there were."""
+    lost_a_side: int
+    """Battles of which all of one answer was cut away; the target is none."""
+    cut: npt.NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, dtype=np.bool_), compare=False)
+    """(n,) battles of which anything was cut away."""
+
+
+def fair_shares(lengths: Sequence[int], total: int, weights: Sequence[int] = WEIGHTS) -> tuple[int, ...]:
+    """Tokens granted to parts of these lengths in a window of `total` (water-filling).
+
+    A part shorter than its weighted share keeps everything and leaves the rest to the others. The two answers
+    get the same grant when both are cut, so one token may stay unused; a fraction of one goes to the prompt (which
+    a window one token larger may take back for the answers).
+    """
+    granted, left = [0] * len(lengths), total
+    hungry = list(range(len(lengths)))
+    while hungry:
+        weight = sum(weights[i] for i in hungry)
+        content = [i for i in hungry if lengths[i] * weight <= weights[i] * left]
+        if not content:
+            break
+        for i in content:
+            granted[i] = lengths[i]
+        left -= sum(lengths[i] for i in content)
+        hungry = [i for i in hungry if i not in content]
+    for i in hungry:
+        granted[i] = weights[i] * left // sum(weights[j] for j in hungry)
+    if 0 in hungry:
+        granted[0] += min(left - sum(granted[i] for i in hungry), lengths[0] - granted[0])
+    return tuple(granted)
+
+
+def keep_head(tokens: Tokens, count: int) -> Tokens:
+    """The first `count` tokens."""
+    return tokens[:count]
+
+
+def keep_both_ends(tokens: Tokens, count: int) -> Tokens:
+    """The first and the last tokens, `count` in all, the head one longer if the count is odd."""
+    if count >= len(tokens):
+        return tokens
+    tail = count // 2
+    return np.concatenate([tokens[: count - tail], tokens[len(tokens) - tail :]])
+
+
+def cut_rounds(rounds: Sequence[Round], total: int, budget: Budget) -> tuple[Tokens, ...]:
+    """The tokens of prompt, A and B that fit a window of `total`, under a budget that treats A and B alike.
+
+    "fair" and "head+tail" share the window between the whole conversation's three texts and keep the head, or
+    both ends, of each. "latest" lets the newest turn share the window first, then the one before with what
+    is left, so that the oldest turns are the ones that go. ("right" is no budget: see `template_rows`.)
+    """
+    if budget == "latest":
+        kept: list[tuple[Tokens, ...]] = []
+        for latest in reversed(rounds):
+            shares = fair_shares([len(part) for part in latest], total)
+            kept.append(tuple(part[:share] for part, share in zip(latest, shares, strict=True)))
+            total -= sum(shares)
+        return tuple(np.concatenate(parts) for parts in zip(*reversed(kept), strict=True))
+    whole = tuple(np.concatenate(parts) for parts in zip(*rounds, strict=True))
+    cut = keep_both_ends if budget == "head+tail" else keep_head
+    shares = fair_shares([len(part) for part in whole], total)
+    return tuple(cut(part, share) for part, share in zip(whole, shares, strict=True))
+
+
+def tokenise(battles: Battles, tokenizer: Any, cells: Cells = "turns") -> list[list[Round]]:
+    """The tokens of every turn of every battle, uncut and without special tokens.
+
+    With `cells="json"` a text is one turn: the JSON list as it stands in the competition's file, brackets and
+    quotes included, which is what the published notebook feeds its model.
+    """
+    texts = list(zip(*(getattr(battles, name) for name in TEXTS), strict=True))
+    if cells == "json":
+        texts = [tuple((join_turns(turns),) for turns in battle) for battle in texts]
+    return tokenise_turns(texts, tokenizer)
+
+
+def tokenise_turns(texts: Sequence[tuple[Turns, ...]], tokenizer: Any) -> list[list[Round]]:
+    """The tokens of every turn of texts that belong together, such as a prompt and an answer."""
+    flat: list[str] = []
+    counts = [max(1, *map(len, parts)) for parts in texts]
+    for parts, count in zip(texts, counts, strict=True):
+        for i in range(count):
+            # A line break between turns, for the tokenizers that see one.
+            flat += [("\n" if i else "") + turns[i] if i < len(turns) else "" for turns in parts]
+    tokens = iter([np.array(t, dtype=np.int32) for t in encode(tokenizer, flat)])
+    return [
+        [tuple(next(tokens) for _ in parts) for _ in range(count)]
+        for parts, count in zip(texts, counts, strict=True)
+    ]
+
+
+def rounds_of(battles: Battles, tokenizer: Any, cells: Cells = "turns") -> Iterator[list[Round]]:
+    """`tokenise` in blocks, because the uncut tokens of 57,477 battles would take gigabytes."""
+    for start in range(0, len(battles), BLOCK):
+        yield from tokenise(battles.take(slice(start, start + BLOCK)), tokenizer, cells)
+
+
+def encode(tokenizer: Any, texts: list[str]) -> list[list[int]]:
+    """Token ids of texts, uncut and without special tokens, even where a text spells one."""
+    if not texts:
+        return []
+    # People write "[SEP]" and "</s>" in their prompts: split, or they would become the model's own marks.
+    encoded = tokenizer(texts, add_special_tokens=False, split_special_tokens=True, truncation=False, verbose=False)
+    ids: list[list[int]] = encoded["input_ids"]
+    return ids
+
+
+def template_rows(
+    battles: Battles, tokenizer: Any, window: int, budget: Budget = "fair", cells: Cells = "turns"
+) -> tuple[list[Tokens], Kept]:
+    """One row of tokens a battle: `Prompt: … Response A: … Response B: …` between the tokenizer's special tokens.
+
+    Under the budget "right" the text is cut where the window ends, as the published notebook does it, and
+    little or nothing may remain of B. Raises UserError if the window cannot hold the template.
+    """
+    names = encode(tokenizer, ["Prompt:", "\nResponse A:", "\nResponse B:"])
+    heads = [np.array(name, dtype=np.int32) for name in names]
+    space = window - tokenizer.num_special_tokens_to_add()
+    room = space - sum(map(len, heads))
+    if room < 3:
+        least = window - room + 3
+        raise UserError(f"a window of {window} tokens has no room for prompt, A and B: it takes {least} or more.")
+    wrap, _ = wrapper(tokenizer)
+    rows, kept, lengths = [], np.zeros((len(battles), 3), dtype=int), np.zeros((len(battles), 3), dtype=int)
+    for i, conversation in enumerate(rounds_of(battles, tokenizer, cells)):
+        lengths[i] = [sum(len(turn[part]) for turn in conversation) for part in range(3)]
+        if budget == "right":
+            parts = tuple(np.concatenate(parts) for parts in zip(*conversation, strict=True))
+            before = np.cumsum([0, *(len(h) + len(p) for h, p in zip(heads, parts, strict=True))])[:3]
+            kept[i] = [
+                int(np.clip(space - start - len(head), 0, len(part)))
+                for start, head, part in zip(before, heads, parts, strict=True)
+            ]
+        else:
+            parts = cut_rounds(conversation, room, budget)
+            kept[i] = [len(part) for part in parts]
+        row = np.concatenate([piece for pair in zip(heads, parts, strict=True) for piece in pair])
+        rows.append(wrap(row[:space]))
+    return rows, count_kept(kept, lengths)
+
+
+def count_kept(kept: npt.NDArray[Any], lengths: npt.NDArray[Any]) -> Kept:
+    """Totals of (n, 3) kept tokens and of (n, 3) tokens there were."""
+    lost = ((kept[:, 1:] == 0) & (lengths[:, 1:] > 0)).any(axis=1)
+    return Kept(
+        tokens=dict(zip(TEXTS, kept.sum(axis=0).tolist(), strict=True)),
+        of=dict(zip(TEXTS, lengths.sum(axis=0).tolist(), strict=True)),
+        lost_a_side=int(lost.sum()),
+        cut=np.asarray((kept < lengths).any(axis=1)),
+    )
+
+
+def wrapper(tokenizer: Any, parts: int = 1) -> tuple[Callable[..., Tokens], int]:
+    """A function that puts the tokenizer's special tokens around and between one or two texts, and their number."""
+    # Markers that stand for the texts show which special tokens come before, between and after them.
+    [marker] = encode(tokenizer, ["a"])
+    wrapped = tokenizer(*["a"] * parts)["input_ids"]
+    pieces, at = [], 0
+    for _ in range(parts):
+        found = next(i for i in range(at, len(wrapped)) if wrapped[i : i + len(marker)] == marker)
+        pieces.append(np.array(wrapped[at:found], dtype=np.int32))
+        at = found + len(marker)
+    end = np.array(wrapped[at:], dtype=np.int32)
+
+    def wrap(*texts: Tokens) -> Tokens:
+        return np.concatenate([piece for pair in zip(pieces, texts, strict=True) for piece in pair] + [end])
+
+    return wrap, sum(map(len, pieces)) + len(end)

@@ -1,0 +1,1 @@
+"""Scores, slices and the leaderboard; nothing here imports a model."""

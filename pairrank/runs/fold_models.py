@@ -1,0 +1,87 @@
+"""New battles through a trained run: its fold models, and under them those of everything it builds on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pairrank.features import counting
+from pairrank.data.battles import Battles
+from pairrank.errors import UserError
+from pairrank.models.base import Model, load_model
+from pairrank.data.predictions import Predictions, geometric_mean
+from pairrank.runs.provenance import read_metrics
+from pairrank.runs.folder import current_folds
+from pairrank.runs.run import told_by
+
+BLOCK = 5_000
+"""Battles that go through all models before the next ones."""
+
+
+@dataclass(frozen=True)
+class FoldModels:
+    """The saved models of a run, one a fold, and those of its inputs."""
+
+    name: str
+    folds: Sequence[int]
+    models: Sequence[Model]
+    inputs: Sequence["FoldModels"]
+
+    def predict(self, battles: Battles) -> Predictions:
+        """The geometric mean over the fold models, as for the run's test battles.
+
+        Blocks of battles go through all models in turn, so that what is measured of a battle is measured once.
+        """
+        starts = range(0, max(len(battles), 1), BLOCK)
+        blocks = [self._predict_block(battles.take(slice(start, start + BLOCK))) for start in starts]
+        return Predictions(battles.id, np.concatenate([block.proba for block in blocks]))
+
+    def _predict_block(self, battles: Battles) -> Predictions:
+        mean = geometric_mean([self.predict_fold(fold, battles) for fold in self.folds])
+        counting.forget()
+        return mean
+
+    def predict_fold(self, fold: int, battles: Battles, known: dict[int, Predictions] | None = None) -> Predictions:
+        """What one fold's model says, on what its inputs' models of the same fold say; each is asked once."""
+        known = {} if known is None else known
+        if id(self) not in known:
+            told = {each.name: each.predict_fold(fold, battles, known) for each in self.inputs}
+            model = self.models[list(self.folds).index(fold)]
+            proba = model.predict_proba(told_by(battles, told) if told else battles)
+            known[id(self)] = Predictions(battles.id, proba)
+        return known[id(self)]
+
+
+def load_fold_models(folder: Path, loaded: dict[Path, FoldModels] | None = None) -> FoldModels:
+    """The models of a run and of all it builds on, each loaded once.
+
+    Raises UserError if there are none, or an input has changed since the run was made.
+    """
+    if loaded is None:
+        loaded = {}
+        refuse_stale(folder)
+    if folder not in loaded:
+        metrics = read_metrics(folder)
+        folds = sorted(current_folds(folder))
+        inputs = [load_fold_models(folder.parent / label, loaded) for label in metrics.get("inputs", {})]
+        models = [load_model(folder / f"fold{fold}") for fold in folds]
+        loaded[folder] = FoldModels(metrics["experiment"]["name"], folds, models, inputs)
+    return loaded[folder]
+
+
+def refuse_stale(folder: Path) -> None:
+    """Raise UserError unless a run and all it builds on are there, and as they were when it was made."""
+    metrics = read_metrics(folder)
+    folds = current_folds(folder)
+    for label, predictions in metrics.get("inputs", {}).items():
+        told = folder.parent / label
+        if read_metrics(told).get("predictions") != predictions:
+            raise UserError(
+                f"{folder}: was made on other predictions of {label} than there are now. "
+                f"Run {metrics['label']} again."
+            )
+        refuse_stale(told)
+        if missing := sorted(folds.keys() - current_folds(told).keys()):
+            numbers = ", ".join(map(str, missing))
+            raise UserError(f"{told}: no model of fold {numbers}, which {folder.name} has. Run {label} again.")

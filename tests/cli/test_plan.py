@@ -1,0 +1,197 @@
+"""From the command line: what an experiment builds on is told, made in order, and goes with it wherever it goes."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pairrank.cli.plan import tell_plan
+from pairrank.data.battles import object_array
+from pairrank.data.folder import DataFolder
+from pairrank.data.predictions import read_predictions
+from pairrank.data.reading import write_battles
+from pairrank.data.simulation import write_arena
+from pairrank.runs.provenance import read_metrics
+from pairrank.runs.run import start_run
+from tests.support.command_line import call, here, refused
+from tests.support.strategies import write_rows
+
+__all__ = ["call", "here"]
+
+
+@pytest.fixture
+def experiments(here):
+    """A pool of a quick model and the prior, and a stack on that pool."""
+    write("quick", 'seconds = 50\n[model]\nname = "structure"\ngroups = ["length"]\nlearner = "logistic"')
+    write("both", 'about = "Two of them."\ninputs = ["quick", "prior"]\nseconds = 1\n[model]\nname = "pool"')
+    write("tower", 'inputs = ["both"]\n[model]\nname = "gbdt"\nlearner = "multinomial"\ngroups = ["length"]')
+    write_arena(here / "arena", 60, 20, seed=0)
+
+
+def write(name: str, text: str) -> None:
+    Path("experiments").mkdir(exist_ok=True)
+    Path("experiments", f"{name}.toml").write_text(text, encoding="utf-8")
+
+
+def plan(name: str) -> list[str]:
+    from pairrank.runs.experiment import load_experiment
+
+    lines: list[str] = []
+    tell_plan([start_run(load_experiment(name), DataFolder(Path("arena")), Path("runs/arena"))], lines.append)
+    return lines
+
+
+def test_a_run_says_what_it_will_do_and_about_how_long_it_takes(experiments, call):
+    assert plan("quick") == []
+    write("untimed", '[model]\nname = "prior"')
+    write("both", 'inputs = ["quick", "untimed"]\nseconds = 1\n[model]\nname = "pool"')
+    assert plan("both") == [
+        # 50 s a thousand battles, 60 of them.
+        "both needs, and this run makes first: quick (about 3 s), untimed (of unknown length).",
+        "both: in all about 3 s, and what nobody has timed, on two cores.",
+    ]
+    ended = call("run", "tower", "--data", "arena")
+    assert ended.code == 0, ended.err
+    made = [line.split(",")[0] for line in ended.out.splitlines() if "training on" in line]
+    assert list(dict.fromkeys(made)) == ["quick", "untimed", "both", "tower"]
+    assert plan("both") == [
+        "both builds on quick, untimed: finished, used as they are.",
+        "both: in all about 1 s, on two cores.",
+    ]
+    assert set(read_metrics(Path("runs/arena/tower"))["inputs"]) == {"both"}
+
+
+def test_a_pool_of_equal_weights_is_the_geometric_mean_of_its_inputs_out_of_fold_and_in_test(experiments, call):
+    assert call("run", "both", "--data", "arena").code == 0
+    for file in ("oof.csv", *(f"test/fold{k}.csv" for k in range(5))):
+        quick, prior, both = (read_predictions(Path("runs/arena", n, file)) for n in ("quick", "prior", "both"))
+        product = np.sqrt(quick.proba * prior.align(quick.id).proba)
+        assert np.allclose(both.align(quick.id).proba, product / product.sum(axis=1, keepdims=True), atol=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--nested"], "quick: this experiment has no inputs"),
+        (["--extra", "nowhere.csv"], "extra 'nowhere.csv': no battles there"),
+        (["--extra", "arena=much"], "--extra arena=much: expected PATH=WEIGHT"),
+        (["--extra", "arena=-1"], "weight = -1.0: expected a share above 0"),
+        (["--extra", "arena/test.csv"], "no winners in it"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_before_any_work(experiments, call, arguments, expected):
+    ended = call("run", "quick", "--data", "arena", *arguments)
+    assert refused(ended, expected.split(": ", 1)[1] if "--nested" in arguments else expected)
+    assert not Path("runs").exists()
+
+
+def test_extra_battles_are_counted_in_the_log_and_show_in_the_name(experiments, call):
+    write_arena(Path("more"), 40, 5, seed=7)
+    ended = call("run", "quick", "--data", "arena", "--extra", "more=0.5", "--fold", "0")
+    assert ended.code == 0, ended.err
+    assert "extra battles from more at weight 0.5; dropped for a prompt of the test file" in ended.out
+    metrics = read_metrics(Path("runs/arena/quick+extra=more,0.5"))
+    [[source]] = metrics["extra"]
+    assert source["read"] == 40 == source["used"] + source["in_test"] + source["in_fold"]
+    assert metrics["experiment"]["extra"] == [{"path": "more", "weight": 0.5}]
+
+
+def test_submit_goes_through_the_graph_for_a_test_file_of_any_number_of_rows(experiments, call, here):
+    assert call("run", "tower", "--data", "arena").code == 0
+    test = DataFolder(here / "arena").test
+    assert test is not None
+    for count in (1, 7):
+        write_battles(test.take(slice(count)), here / "arena" / "test.csv")
+        ended = call("submit", "tower", "--data", "arena", "--out", "s.csv")
+        assert ended.code == 0, ended.err
+        kept = read_predictions("runs/arena/tower/test.csv").align(test.id[:count])
+        assert np.allclose(read_predictions("s.csv").proba, kept.proba, atol=1e-8)
+
+
+def test_damaged_rows_are_predicted_and_leave_all_others_as_they_were(experiments, call, here):
+    assert call("run", "tower", "--data", "arena").code == 0
+    test = DataFolder(here / "arena").test
+    assert test is not None
+    order = np.random.default_rng(0).permutation(len(test))
+    shuffled = test.take(order)
+    texts = ("prompt", "response_a", "response_b")
+    rows = [[shuffled.id[i], *(json.dumps(getattr(shuffled, name)[i]) for name in texts)] for i in range(len(test))]
+    rows[0][2], rows[1][3], rows[2][2] = '[""]', '["broken \\ud83d"]', "[null]"
+    write_rows(Path("odd.csv"), [["id", *texts], *rows])
+    ended = call("predict", "tower", "odd.csv", "--data", "arena", "--out", "p.csv")
+    assert ended.code == 0, ended.err
+    got, kept = read_predictions("p.csv"), read_predictions("runs/arena/tower/test.csv")
+    assert got.id.tolist() == shuffled.id.tolist()
+    assert np.allclose(got.proba[3:], kept.align(got.id).proba[3:], atol=1e-8)
+    assert np.allclose(got.proba.sum(axis=1), 1, atol=1e-6)
+
+
+def test_what_builds_on_a_diagnostic_cannot_be_submitted(experiments, call):
+    write("names", 'submittable = false\n[model]\nname = "identity"')
+    write("told", 'submittable = false\ninputs = ["names"]\n[model]\nname = "pool"')
+    assert call("run", "told", "--data", "arena").code == 0
+    assert refused(call("submit", "told", "--data", "arena"), "diagnostic")
+
+
+def test_ids_of_an_input_that_are_others_are_named(experiments, call):
+    assert call("run", "quick", "prior", "--data", "arena").code == 0
+    file = Path("runs/arena/quick/test/fold0.csv")
+    kept = read_predictions(file)
+    replace(kept, id=object_array(["other", *kept.id[1:]])).write(file)
+    # Damaged, so it is made again rather than believed.
+    assert call("run", "both", "--data", "arena").code == 0
+    assert read_predictions(file).id.tolist() == kept.id.tolist()
+
+
+def test_what_others_build_on_is_run_first_in_whatever_order_it_is_named(experiments, call):
+    ended = call("run", "both", "quick", "--data", "arena")
+    assert ended.code == 0, ended.err
+    made = [line.split(",")[0] for line in ended.out.splitlines() if "training on" in line]
+    assert list(dict.fromkeys(made)) == ["quick", "both"]
+
+
+def test_every_missing_file_of_extra_battles_is_told_before_any_work(experiments, call):
+    write("quick", 'extra = ["gone.csv"]\n[model]\nname = "structure"')
+    write("other", 'extra = ["away.csv"]\n[model]\nname = "prior"')
+    write("both", 'inputs = ["quick", "other"]\n[model]\nname = "pool"')
+    assert refused(call("run", "both", "--data", "arena"), "quick: extra 'gone.csv'", "other: extra 'away.csv'")
+    assert not Path("runs").exists()
+
+
+def test_a_nested_run_is_told_to_take_longer(experiments, call):
+    from pairrank.runs.experiment import load_experiment
+
+    lines: list[str] = []
+    run = start_run(load_experiment("both", nested=True), DataFolder(Path("arena")), Path("runs/arena"))
+    tell_plan([run], lines.append)
+    # 60 battles: 3 s for quick, four times that again inside the five folds, and what else there is.
+    assert lines[-1] == "both+nested=true: in all about 15 s, on two cores."
+
+
+def test_battles_are_never_overwritten_by_predictions(experiments, call):
+    assert call("run", "quick", "--data", "arena").code == 0
+    kept = Path("arena/test.csv").read_bytes()
+    for command in (
+        ["predict", "quick", "arena/test.csv", "--data", "arena"],
+        ["submit", "quick", "--data", "arena"],
+    ):
+        assert refused(call(*command, "--out", "arena/../arena/test.csv"), "battles are read from this file")
+    assert Path("arena/test.csv").read_bytes() == kept
+
+
+def test_what_was_built_on_other_predictions_is_neither_submitted_nor_compared(experiments, call):
+    assert call("run", "both", "--data", "arena").code == 0
+    write("quick", '[model]\nname = "structure"\ngroups = ["length"]\nlearner = "logistic"\npenalty = 3.0')
+    assert call("run", "quick", "--data", "arena").code == 0
+    assert refused(call("submit", "both", "--data", "arena"), "other predictions of quick than there are now")
+    ended = call("compare", "--data", "arena")
+    assert "Left out: runs/arena/both: made on other predictions of quick" in ended.out.replace("\\", "/")
+
+
+def test_battles_without_names_are_told_to_have_taught_nothing_of_models(experiments, call):
+    write("names", 'submittable = false\n[model]\nname = "identity"')
+    battles = DataFolder(Path("arena")).train
+    write_battles(replace(battles, model_a=None, model_b=None), Path("arena/train.csv"))
+    assert "no training battle names both of its models" in call("run", "names", "--data", "arena").out

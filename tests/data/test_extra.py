@@ -1,0 +1,380 @@
+"""Extra battles are learned from at their weight, and never bring a prompt that is scored or to be predicted."""
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pairrank.data.battles import Battles, concatenate, object_array
+from pairrank.data.extra import Drawn, Extra, add_extra
+from pairrank.data.folder import DataFolder
+from pairrank.data.folds import assign_folds, hold_out, prompt_keys
+from pairrank.data.predictions import read_predictions
+from pairrank.data.reading import write_battles
+from pairrank.errors import UserError
+from pairrank.runs import cross_validation
+from pairrank.runs.cross_validation import cross_validate
+from pairrank.runs.experiment import Experiment
+from pairrank.runs.run import Run, start_run
+from pairrank.training import fine_tuning
+from pairrank.training.recipe import targets_of
+from tests.support.arenas import MEMORY, add_model, tiny_battles, write_folder
+from tests.support.tiny import FAST, arena_of_words
+
+__all__ = ["add_model"]
+
+# Knows a prompt again whatever its case and white space.
+KEEN = MEMORY.replace("prompt[0]", '" ".join(prompt[0].split()).casefold()')
+
+
+def source(folder: Path, battles: Battles, name: str = "more", weight: float = 0.5) -> Extra:
+    """An extra file of these battles."""
+    write_battles(battles, folder / f"{name}.csv")
+    return Extra(str(folder / f"{name}.csv"), weight)
+
+
+def disguised(battles: Battles) -> Battles:
+    """The same battles under other ids, their prompts in capitals and spread over lines."""
+    prompts = [(f"  {prompt[0].upper().replace(' ', chr(10))} ",) for prompt in battles.prompt]
+    return replace(battles, prompt=object_array(prompts), id=object_array([f"x{name}" for name in battles.id]))
+
+
+def keys(battles: Battles) -> frozenset[str]:
+    return frozenset(prompt_keys(battles))
+
+
+def complaint(call: Callable[[], object]) -> str:
+    with pytest.raises(UserError) as caught:
+        call()
+    return str(caught.value)
+
+
+# --- Which rows are learned from
+
+
+def test_a_prompt_of_the_test_file_is_dropped_and_one_of_the_scored_fold_left_out(tmp_path: Path):
+    """Ten battles of prompts 0 to 4, two each: prompt 0 is tested, prompt 1 scored, prompt 2 both."""
+    more = source(tmp_path, tiny_battles(10))
+    train = tiny_battles(8, first=100)
+    asked = [tiny_battles(10).prompt[i] for i in (0, 2, 4)]
+    key = [" ".join(prompt[0].split()).casefold() for prompt in asked]
+    whole, [drawn] = add_extra(train, [more], {key[0], key[2]}, {key[1], key[2]})
+    assert whole.id.tolist() == [*train.id, "more/1006", "more/1007", "more/1008", "more/1009"]
+    assert drawn == Drawn("more", 0.5, read=10, in_test=4, in_fold=2)
+    assert drawn.used == 4
+
+
+@pytest.mark.parametrize("where", ["test", "fold"])
+def test_a_prompt_is_known_again_in_other_case_and_white_space(tmp_path: Path, where: str):
+    train = tiny_battles(6)
+    more = source(tmp_path, disguised(train))
+    forbidden = {"test": (keys(train), frozenset()), "fold": (frozenset(), keys(train))}[where]
+    whole, [drawn] = add_extra(tiny_battles(6, first=100), [more], *forbidden)
+    assert len(whole) == 6
+    assert (drawn.in_test, drawn.in_fold) == ((6, 0) if where == "test" else (0, 6))
+    assert drawn.used == 0
+    assert len(add_extra(train, [more], frozenset(), frozenset())[0]) == 12
+
+
+def test_later_turns_make_no_other_prompt(tmp_path: Path):
+    longer = tiny_battles(2)
+    columns = {
+        name: object_array([(*turns, "again") for turns in getattr(longer, name)])
+        for name in ("prompt", "response_a", "response_b")
+    }
+    more = source(tmp_path, replace(longer, **columns))
+    assert add_extra(tiny_battles(2, first=50), [more], frozenset(), keys(tiny_battles(2)))[1][0].in_fold == 2
+
+
+def test_the_log_counts_what_became_of_each_source(tmp_path: Path):
+    drawn = Drawn("mt_bench", 0.25, read=12_345, in_test=1_000, in_fold=2_000)
+    assert str(drawn) == (
+        "9,345 of 12,345 extra battles from mt_bench at weight 0.25; dropped for a prompt of the test file 1,000, "
+        "of the scored fold 2,000"
+    )
+
+
+def test_without_sources_the_training_battles_are_what_they_were():
+    train = tiny_battles(6)
+    assert add_extra(train, [], frozenset(), frozenset()) == (train, [])
+    assert train.weight is None
+
+
+# --- What they look like
+
+
+def test_a_battle_counts_by_its_source_and_ids_stay_apart(tmp_path: Path):
+    train = tiny_battles(4, first=100)
+    sources = [source(tmp_path, tiny_battles(6), name, weight) for name, weight in (("one", 0.2), ("two", 0.5))]
+    whole, drawn = add_extra(train, sources, frozenset(), frozenset())
+    assert whole.weight.tolist() == [1.0] * 4 + [0.2] * 6 + [0.5] * 6
+    assert whole.id.tolist()[4:] == [f"{name}/{1000 + i}" for name in ("one", "two") for i in range(6)]
+    assert len(set(whole.id)) == len(whole) == 16
+    assert [each.name for each in drawn] == ["one", "two"]
+    assert whole.labels.tolist() == [*train.labels, *tiny_battles(6).labels, *tiny_battles(6).labels]
+    heavy = replace(train, weight=np.array([2.0, 1.0, 1.0, 5.0]))
+    assert add_extra(heavy, sources, frozenset(), frozenset())[0].weight.tolist()[:5] == [2, 1, 1, 5, 0.2]
+
+
+@pytest.mark.parametrize("train_named", [True, False])
+@pytest.mark.parametrize("extra_named", [True, False])
+def test_missing_names_are_empty_and_needless_ones_dropped(tmp_path: Path, train_named: bool, extra_named: bool):
+    nameless = {"model_a": None, "model_b": None}
+    train, rows = tiny_battles(4, first=100), tiny_battles(4)
+    more = source(tmp_path, rows if extra_named else replace(rows, **nameless))
+    whole, _ = add_extra(train if train_named else replace(train, **nameless), [more], frozenset(), frozenset())
+    if not train_named:
+        assert whole.model_a is None
+        assert whole.model_b is None
+    else:
+        assert whole.model_a.tolist() == [*train.model_a, *(rows.model_a if extra_named else [""] * 4)]
+        assert whole.model_b.tolist() == [*train.model_b, *(rows.model_b if extra_named else [""] * 4)]
+
+
+def test_where_others_have_soft_targets_theirs_are_the_winners(tmp_path: Path):
+    train = replace(tiny_battles(4, first=100), soft=np.full((4, 3), 1 / 3))
+    more = source(tmp_path, tiny_battles(6))
+    whole, _ = add_extra(train, [more], frozenset(), frozenset())
+    assert np.array_equal(whole.soft[4:], np.eye(3)[tiny_battles(6).labels])
+    assert np.array_equal(whole.soft[:4], train.soft)
+    assert add_extra(tiny_battles(4, first=100), [more], frozenset(), frozenset())[0].soft is None
+
+
+def test_a_battle_that_stands_in_both_files_counts_twice(tmp_path: Path):
+    """Only prompts are compared with what is scored or tested; training may hear the same battle again."""
+    train = tiny_battles(6)
+    whole, [drawn] = add_extra(train, [source(tmp_path, train)], frozenset(), frozenset())
+    assert len(whole) == 12
+    assert drawn.used == 6
+
+
+def test_an_id_that_stands_twice_in_one_file_is_told(tmp_path: Path):
+    twice = tiny_battles(4)
+    twice.id[3] = twice.id[0]
+    assert "stands again" in complaint(lambda: source(tmp_path, twice).battles)
+
+
+def test_two_sources_of_one_name_are_refused(tmp_path: Path):
+    for folder in ("here", "there"):
+        (tmp_path / folder).mkdir()
+    both = [source(tmp_path / folder, tiny_battles(4)) for folder in ("here", "there")]
+    for sources in (both, [both[0], both[0]]):
+        assert "called more" in complaint(lambda s=sources: add_extra(tiny_battles(4), s, frozenset(), frozenset()))
+
+
+# --- Where they come from
+
+
+def test_a_file_or_a_folder_with_a_train_file_is_read(tmp_path: Path):
+    write_folder(tmp_path / "arena", n=6)
+    for path in (tmp_path / "arena", tmp_path / "arena" / "train.csv"):
+        extra = Extra(str(path), 0.3)
+        assert extra.name == "arena"
+        assert extra.battles.id.tolist() == [f"arena/{1000 + i}" for i in range(6)]
+        assert extra.battles.weights.tolist() == [0.3] * 6
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("data/mt_bench.csv", "mt_bench"),
+        ("data/mt_bench.csv.gz", "mt_bench"),
+        ("data/mt_bench.parquet", "mt_bench"),
+        ("data/votes.2024.csv", "votes.2024"),
+        ("data/tulu", "tulu"),
+        ("data/tulu/", "tulu"),
+        ("data/v1.5", "v1.5"),
+        ("data/tulu/train.csv", "tulu"),
+        ("data/tulu/train.csv.gz", "tulu"),
+    ],
+)
+def test_a_source_is_called_after_its_file_or_folder(path: str, name: str):
+    assert Extra(path).name == name
+
+
+def test_a_train_file_right_here_is_called_after_this_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "votes").mkdir()
+    monkeypatch.chdir(tmp_path / "votes")
+    assert Extra("train.csv").name == "votes"
+
+
+def test_a_path_without_battles_is_told(tmp_path: Path):
+    (tmp_path / "empty").mkdir()
+    for path in (tmp_path / "gone.csv", tmp_path / "empty"):
+        message = complaint(lambda path=path: Extra(str(path)).battles)
+        assert str(path) in message
+        assert "no battles there" in message
+        assert "train.csv" in message
+
+
+def test_battles_without_winners_are_told(tmp_path: Path):
+    more = source(tmp_path, replace(tiny_battles(4), winner=None))
+    message = complaint(lambda: more.battles)
+    assert "more.csv: no winners" in message
+
+
+def test_a_damaged_row_is_told_as_in_any_training_file(tmp_path: Path):
+    more = source(tmp_path, tiny_battles(4))
+    with Path(more.path).open("a") as file:
+        file.write('"77","m","k","no list","[""a""]","[""b""]",1,0,0\n')
+    assert "id 77: prompt is not JSON" in complaint(lambda: more.battles)
+
+
+@pytest.mark.parametrize("weight", [0.0, -1.0, 1.01, math.inf, math.nan])
+def test_a_weight_that_is_none_is_refused(weight: float):
+    message = complaint(lambda: Extra("x.csv", weight))
+    assert message == f"extra 'x.csv': weight = {weight}: expected a share above 0, at most 1."
+
+
+# --- In a run
+
+
+@pytest.fixture
+def data(tmp_path: Path, add_model) -> DataFolder:
+    add_model("memory", KEEN)
+    return DataFolder(write_folder(tmp_path / "data"))
+
+
+def a_run(data: DataFolder, *extra: Extra) -> Run:
+    experiment = Experiment("memory", "a leak detector", "memory", {"sureness": 0.9, "seed": 0}, extra=extra)
+    return start_run(experiment, DataFolder(data.path), data.path.parent / "runs")
+
+
+def fits(run: Run) -> list[list[str]]:
+    """The ids that each fold's model was trained on."""
+    return [json.loads(line)[1] for line in (run.folder / "fits.txt").read_text().splitlines()]
+
+
+def leaky(train: Battles, extra: list[Extra], *_: object) -> tuple[Battles, list[Drawn]]:
+    """`add_extra` without its rule."""
+    return add_extra(train, extra, frozenset(), frozenset())
+
+
+def test_scored_prompts_in_an_extra_file_teach_nothing_of_the_scored_battles(data: DataFolder, tmp_path: Path):
+    """Every prompt stands in the extra file with its winner: a model that knows it by heart would answer 0.9."""
+    run = a_run(data, source(tmp_path, disguised(data.train)))
+    metrics = cross_validate(run)
+    assert metrics["log_loss"] == pytest.approx(math.log(3), abs=1e-8)
+    assert np.allclose(read_predictions(run.folder / "oof.csv").proba, 1 / 3)
+
+
+def test_without_the_rule_a_leak_would_pay(data: DataFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(cross_validation, "add_extra", leaky)
+    metrics = cross_validate(a_run(data, source(tmp_path, disguised(data.train))))
+    assert metrics["log_loss"] == pytest.approx(-math.log(0.9), abs=1e-8)
+
+
+@pytest.mark.parametrize("rule", [True, False])
+def test_tested_prompts_in_an_extra_file_teach_nothing_of_the_test_battles(
+    data: DataFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rule: bool
+):
+    if not rule:
+        monkeypatch.setattr(cross_validation, "add_extra", leaky)
+    answers = disguised(replace(data.test, winner=np.arange(6) % 3))
+    run = a_run(data, source(tmp_path, answers))
+    cross_validate(run)
+    known = np.isclose(read_predictions(run.folder / "test.csv").proba.max(axis=1), 0.9)
+    # Both battles of a prompt are answered by heart, or none.
+    assert known.sum() == (0 if rule else 6)
+
+
+def test_each_fold_learns_what_it_may_and_the_log_and_the_record_count_it(data: DataFolder, tmp_path: Path):
+    train = data.train
+    news = tiny_battles(4, first=300)
+    asked = replace(
+        data.test,
+        winner=np.zeros(6, dtype=np.int64),
+        model_a=object_array(["m"] * 6),
+        model_b=object_array(["k"] * 6),
+    )
+    more = source(tmp_path, concatenate([disguised(train), news, asked]), weight=0.25)
+    lines: list[str] = []
+    run = a_run(data, more)
+    cross_validate(run, say=lines.append)
+    folds = assign_folds(train)
+    allowed = [f"more/{name}" for name in news.id]
+    for k, learned in enumerate(fits(run)):
+        expected = [f"more/x{name}" for name in train.id[folds != k]]
+        assert learned == [*train.id[folds != k], *expected, *allowed]
+        in_fold, used = int((folds == k).sum()), len(expected) + 4
+        assert (
+            f"memory, fold {k}: {used} of 50 extra battles from more at weight 0.25; dropped for a prompt of the "
+            f"test file 6, of the scored fold {in_fold}"
+        ) in lines
+        [told] = json.loads((run.folder / f"fold{k}" / "fold.json").read_text())["extra"]
+        assert told == {"name": "more", "weight": 0.25, "read": 50, "in_test": 6, "in_fold": in_fold, "used": used}
+    assert sorted(read_predictions(run.folder / "oof.csv").id) == sorted(train.id)
+
+
+def test_another_extra_file_or_weight_makes_other_results(data: DataFolder, tmp_path: Path):
+    more = source(tmp_path, tiny_battles(4, first=300))
+    first = cross_validate(a_run(data, more))["identity"]
+    assert cross_validate(a_run(data, more))["identity"] == first
+    assert len(fits(a_run(data, more))) == 5
+    heavier = cross_validate(a_run(data, replace(more, weight=0.75)))["identity"]
+    changed = cross_validate(a_run(data, source(tmp_path, tiny_battles(6, first=300))))["identity"]
+    assert len({first, heavier, changed}) == 3
+    assert len(fits(a_run(data, more))) == 15
+
+
+# --- What fine-tuning makes of weights
+
+
+def test_targets_carry_the_weights():
+    battles = replace(
+        tiny_battles(3),
+        winner=np.array([0, 1, 2]),
+        weight=np.array([1.0, 0.2, 3.0]),
+        soft=np.array([[0.5, 0.3, 0.2], [0.1, 0.9, 0.0], [0.0, 0.0, 1.0]]),
+    )
+    assert targets_of(battles) == pytest.approx(np.diag([1.0, 0.2, 3.0]))
+    assert targets_of(battles, soft=True)[1] == pytest.approx([0.02, 0.18, 0.0])
+    smoothed = targets_of(battles, label_smoothing=0.3)
+    assert smoothed[2] == pytest.approx([0.3, 0.3, 2.4])
+    for targets in (smoothed, targets_of(battles, soft=True, label_smoothing=0.1)):
+        assert targets.sum(axis=1) == pytest.approx(battles.weights)
+    assert np.array_equal(targets_of(replace(battles, weight=None)), np.eye(3))
+
+
+def test_a_row_that_sums_to_its_weight_weighs_its_loss():
+    """Cross-entropy by hand: minus the weighted sum of log-probabilities, over the number of rows."""
+    battles = replace(tiny_battles(6), weight=np.array([1.0, 0.2, 3.0, 1.0, 0.5, 2.0]))
+    logits = torch.randn(6, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    loss = torch.nn.functional.cross_entropy(logits, torch.tensor(targets_of(battles, label_smoothing=0.1)))
+    plain = torch.nn.functional.cross_entropy(
+        logits, torch.tensor(targets_of(replace(battles, weight=None), label_smoothing=0.1)), reduction="none"
+    )
+    assert loss.item() == pytest.approx((plain.numpy() * battles.weights).mean())
+
+
+@pytest.mark.parametrize("weight", [0.3, 1.0])
+def test_a_training_is_watched_by_battles_of_the_highest_weight_alone(
+    monkeypatch: pytest.MonkeyPatch, weight: float
+):
+    battles = arena_of_words(120)
+    # Every prompt is asked in both sources, so a held-out one must be out of both.
+    again = replace(battles, id=object_array([f"more/{name}" for name in battles.id]), weight=np.full(120, weight))
+    whole = concatenate([replace(battles, weight=np.ones(120)), again])
+    rows = {}
+
+    def spied(
+        module: object, train: fine_tuning.Rows, validation: fine_tuning.Rows, *_: object
+    ) -> fine_tuning.History:
+        rows.update(learned=train, watched=validation)
+        return fine_tuning.History()
+
+    monkeypatch.setattr(fine_tuning, "fine_tune", spied)
+    read = lambda part: part.id.tolist()  # noqa: E731
+    fine_tuning.fine_tune_on(torch.nn.Linear(1, 1), whole, read, list, replace(FAST, hold_out=0.25), None)
+    held = hold_out(battles, 0.25, salt="watch")
+    assert 10 < held.sum() < 60
+    expected = [*battles.id[held], *([f"more/{name}" for name in battles.id[held]] if weight == 1 else [])]
+    assert rows["watched"].tokens == expected
+    assert rows["watched"].targets.sum(axis=1) == pytest.approx(np.ones(len(expected)))
+    assert rows["learned"].tokens == [*battles.id[~held], *(f"more/{name}" for name in battles.id[~held])]
+    assert rows["learned"].targets.sum(axis=1) == pytest.approx(np.repeat([1.0, weight], (~held).sum()))

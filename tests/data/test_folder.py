@@ -1,0 +1,131 @@
+"""The user's own battles come first, then the sample, and what was found is what is read."""
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pairrank.cli.locations import find_source
+from pairrank.data import folder
+from pairrank.data.folder import DataFolder, find_data
+from pairrank.data.predictions import Predictions
+from pairrank.errors import UserError
+from tests.support.arenas import tiny_battles, write_folder
+
+SAMPLE = Path(__file__).parents[2] / "Dataset" / "sample"
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_without_data_the_sample_is_used_and_one_line_says_so(here, capsys):
+    assert find_data() == DataFolder(SAMPLE, is_sample=True)
+    assert find_source(None).is_sample
+    out = capsys.readouterr().out
+    assert out.count("\n") == 1
+    assert "using the simulated sample" in out
+    assert "--data" in out
+
+
+def test_the_users_own_train_csv_wins(here, capsys):
+    write_folder(here / "Dataset", n=4)
+    source = find_source(None)
+    assert (source.path, source.is_sample, source.name) == (Path("Dataset"), False, "Dataset")
+    assert source.train.id.tolist() == ["1000", "1001", "1002", "1003"]
+    assert capsys.readouterr().out == ""
+
+
+def test_a_dataset_folder_without_train_csv_is_not_the_users_data(here):
+    (here / "Dataset" / "train.csv").mkdir(parents=True)
+    assert find_data().is_sample
+
+
+def test_a_given_folder_wins_over_both(here, capsys):
+    write_folder(here / "Dataset", n=4)
+    write_folder(here / "mine", n=6)
+    source = find_source(Path("mine"))
+    assert (len(source.train), source.name) == (6, "mine")
+    assert capsys.readouterr().out == ""
+
+
+def test_the_name_is_that_of_the_folder_however_it_is_reached(here, monkeypatch):
+    write_folder(here / "mine", n=6)
+    monkeypatch.chdir(here / "mine")
+    assert find_data(Path()).name == "mine"
+
+
+def test_compressed_and_parquet_files_hold_the_same_battles(tmp_path):
+    import pandas
+
+    plain = write_folder(tmp_path / "csv", n=6)
+    zipped, parquet = tmp_path / "gz", tmp_path / "parquet"
+    for path in (zipped, parquet):
+        path.mkdir()
+    for part in ("train", "test"):
+        text = (plain / f"{part}.csv").read_bytes()
+        (zipped / f"{part}.csv.gz").write_bytes(gzip.compress(text))
+        pandas.read_csv(plain / f"{part}.csv", keep_default_na=False).to_parquet(parquet / f"{part}.parquet")
+    expected = DataFolder(plain)
+    for path in (zipped, parquet):
+        found = DataFolder(path)
+        assert found.train.content_hash() == expected.train.content_hash()
+        assert found.test is not None
+        assert expected.test is not None
+        assert found.test.content_hash() == expected.test.content_hash()
+
+
+def test_missing_folders_and_files(tmp_path):
+    with pytest.raises(UserError, match=r"nowhere: no such folder\. --data expects a folder"):
+        find_data(tmp_path / "nowhere")
+    with pytest.raises(UserError, match=r"no train\.csv in it"):
+        _ = find_data(tmp_path).train
+    assert find_data(tmp_path).test is None
+    assert find_data(tmp_path).truth is None
+
+
+def test_a_test_file_in_place_of_the_training_file_is_named(tmp_path):
+    write_folder(tmp_path, n=4)
+    (tmp_path / "test.csv").replace(tmp_path / "train.csv")
+    with pytest.raises(UserError, match=r"train\.csv: no winners in it.*Is this a test file\?"):
+        _ = find_data(tmp_path).train
+
+
+def test_a_damaged_training_row_stops_and_a_damaged_test_row_does_not(tmp_path):
+    write_folder(tmp_path, n=4)
+    for part, cells in (("train", '"m","k","no list","[]","[]",1,0,0'), ("test", '"no list","[]","[]"')):
+        with (tmp_path / f"{part}.csv").open("a") as file:
+            file.write(f'"99",{cells}\n')
+    found = find_data(tmp_path)
+    with pytest.raises(UserError, match=r"train\.csv: 1 complaint\n  - id 99"):
+        _ = found.train
+    assert found.test is not None
+    assert len(found.test) == 7
+    assert len(found.test.repairs) == 1
+
+
+def test_the_truth_of_simulated_battles_is_read(tmp_path):
+    write_folder(tmp_path, n=4)
+    Predictions(tiny_battles(4).id, np.array([[0.5, 0.25, 0.25]] * 4)).write(tmp_path / "train-truth.csv")
+    truth = find_data(tmp_path).truth
+    assert truth is not None
+    assert truth.proba.tolist() == [[0.5, 0.25, 0.25]] * 4
+
+
+def test_the_sample_is_what_the_readme_says():
+    sample = DataFolder(SAMPLE)
+    assert len(sample.train) == 600
+    assert sample.test is not None
+    assert len(sample.test) == 150
+    assert sample.truth is not None
+    assert sample.truth.id.tolist() == sample.train.id.tolist()
+
+
+def test_a_wheels_own_copy_is_used_where_there_is_one(tmp_path, monkeypatch):
+    (tmp_path / "shipped" / "sample").mkdir(parents=True)
+    monkeypatch.setattr(folder, "SHIPPED", tmp_path / "shipped")
+    assert folder.shipped("sample", "Dataset/sample") == tmp_path / "shipped" / "sample"
+    assert folder.shipped("experiments", "experiments") == SAMPLE.parents[1] / "experiments"

@@ -1,0 +1,144 @@
+import hashlib
+import random
+import unicodedata
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import chi2_contingency
+
+from pairrank.data.battles import Battles, object_array
+from pairrank.data.folds import assign_folds, fold_of, hold_out, prompt_key, prompt_keys
+from pairrank.data.reading import read_battles
+from tests.support.strategies import valid_battles
+
+
+def of_prompts(prompts: list[str]) -> Battles:
+    column = object_array([(text,) for text in prompts])
+    return Battles(object_array([str(i) for i in range(len(prompts))]), column, column, column)
+
+
+# The rule
+
+
+@given(st.text(), st.integers(1, 1000), st.text())
+def test_a_fold_is_the_first_8_bytes_of_sha256_over_salt_zero_key(key: str, k: int, salt: str):
+    digest = hashlib.sha256(salt.encode("utf-8") + b"\0" + key.encode("utf-8")).hexdigest()
+    assert fold_of(key, k, salt) == int(digest[:16], 16) % k
+
+
+def test_a_known_prompt_is_in_its_known_fold():
+    """The keys are "hi"; what sha256sum prints begins with
+
+    printf '\\0hi': e6908025cd50ce38, modulo 5 = 1 · printf 's\\0hi': d2d9c78aebbc629b, modulo 7 = 1
+    """
+    battles = of_prompts(["  Hi\t"])
+    assert assign_folds(battles).tolist() == [1]
+    assert assign_folds(battles, 7, "s").tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "key"),
+    [
+        ("Hello", "hello"),
+        ("  a \t\n b\u00a0\u2003c ", "a b c"),
+        ("", ""),
+        (" \n", ""),
+        ("STRASSE", "strasse"),
+        ("Straße", "strasse"),
+        ("\ufb01ne", "fine"),
+        ("e\u0301", "\u00e9"),
+        ("\uff21\uff22", "ab"),
+        ("x\u00b2", "x2"),
+        ("a\ud83db", "a\ufffdb"),
+        ("a\ude00", "a\ufffd"),
+        ("\ud83d\ude00", "😀"),
+    ],
+)
+def test_prompts_that_look_the_same_have_one_key(prompt: str, key: str):
+    assert prompt_key((prompt,)) == key
+
+
+@given(st.text())
+def test_a_key_is_nfkc_then_white_space_collapsed_then_casefolded(text: str):
+    expected = ""
+    for c in unicodedata.normalize("NFKC", text):
+        expected += " " if c.isspace() and not expected.endswith(" ") else "" if c.isspace() else c
+    assert prompt_key((text,)) == expected.strip(" ").casefold()
+
+
+def test_only_the_first_turn_counts():
+    assert prompt_key(("a", "b")) == prompt_key(("a",)) != prompt_key(("b", "a"))
+
+
+# No prompt on both sides
+
+
+@given(valid_battles(least=1), st.randoms(), st.integers(2, 9), st.text(max_size=3))
+def test_a_battle_is_in_the_same_fold_in_any_order_and_subset(
+    battles: Battles, rand: random.Random, k: int, salt: str
+):
+    folds = dict(zip(battles.id, assign_folds(battles, k, salt), strict=True))
+    rows = rand.sample(range(len(battles)), rand.randint(1, len(battles)))
+    some = battles.take(np.array(rows))
+    assert assign_folds(some, k, salt).tolist() == [folds[name] for name in some.id]
+
+
+@given(valid_battles())
+def test_a_battle_and_its_swapped_copy_are_in_the_same_fold(battles: Battles):
+    assert np.array_equal(assign_folds(battles), assign_folds(battles.swap()))
+    assert np.array_equal(hold_out(battles, 0.5, "s"), hold_out(battles.swap(), 0.5, "s"))
+
+
+def test_repeated_prompts_share_fold_and_hold_out_whatever_their_answers():
+    prompts = [f"Question {i}" for i in range(300)]
+    battles = of_prompts([*prompts, *(f" {text.upper()}\n" for text in prompts)])
+    battles = replace(battles, response_a=object_array([(str(i),) for i in range(600)]))
+    for split in (assign_folds(battles), hold_out(battles, 0.3, "s")):
+        assert np.array_equal(split[:300], split[300:])
+        assert len(set(split.tolist())) > 1
+
+
+def test_no_battles_have_no_folds():
+    battles = of_prompts([])
+    assert assign_folds(battles).shape == (0,)
+    assert hold_out(battles, 0.1, "s").shape == (0,)
+    assert prompt_keys(battles) == []
+
+
+# Shares and independence
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.25, 0.5, 1.0])
+def test_about_the_asked_share_of_prompts_is_held_out(share: float):
+    """The share of 4,000 prompts has a standard error of sqrt(s (1 - s) / 4000) <= .008; four are allowed."""
+    held = hold_out(of_prompts([f"prompt {i}" for i in range(4000)]), share, "inner")
+    assert held.dtype == bool
+    assert abs(held.mean() - share) <= 4 * np.sqrt(share * (1 - share) / 4000)
+
+
+def test_salted_splits_are_independent_of_the_scored_folds_and_of_each_other():
+    battles = of_prompts([f"prompt {i}" for i in range(4000)])
+    splits = [assign_folds(battles), assign_folds(battles, 5, "1"), assign_folds(battles, 10, "inner")]
+    splits += [hold_out(battles, 0.2, "early"), hold_out(battles, 0.2, "blend")]
+    for i, left in enumerate(splits):
+        for right in splits[:i]:
+            table = np.zeros((left.max() + 1, right.max() + 1))
+            np.add.at(table, (left.astype(int), right.astype(int)), 1)
+            # The prompts are fixed, so this either passes always or never; a dependent split has p near 0.
+            assert chi2_contingency(table).pvalue > 0.001
+
+
+def test_a_hold_out_without_a_salt_is_refused_because_it_is_not_independent():
+    with pytest.raises(ValueError, match="another"):
+        hold_out(of_prompts(["a"]), 0.2, "")
+
+
+def test_the_real_battles_fall_into_folds_of_known_sizes(arena: Path):
+    battles = read_battles(arena / "train.csv")
+    assert np.bincount(assign_folds(battles)).tolist() == [313, 307, 359, 293, 315]
+    # ../shared/data/README.md: 1,567 distinct first turns.
+    assert len(set(prompt_keys(battles))) == 1567

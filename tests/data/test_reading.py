@@ -1,0 +1,412 @@
+import csv
+import gzip
+import tracemalloc
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from pyarrow import parquet
+
+from pairrank.data.battles import TEXTS, WINNERS, Battles, concatenate, object_array
+from pairrank.data.reading import read_battles, stream_battles, write_battles
+from pairrank.errors import UserError
+from tests.support.strategies import ragged_rows, training_rows, valid_battles, write_rows
+
+SHARED_FOLDER = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+
+
+def message(path: Path) -> str:
+    with pytest.raises(UserError) as caught:
+        read_battles(path)
+    return str(caught.value)
+
+
+def changed(rows: list[list[str]], row: int, **cells: str) -> list[list[str]]:
+    for name, cell in cells.items():
+        rows[row][rows[0].index(name)] = cell
+    return rows
+
+
+# Round trips
+
+
+@SHARED_FOLDER
+@given(battles=valid_battles(least=1))
+def test_battles_survive_the_way_to_a_file_and_back(tmp_path: Path, battles: Battles):
+    write_battles(battles, tmp_path / "train.csv")
+    back = read_battles(tmp_path / "train.csv")
+    # A file has no place for soft labels; everything else comes back.
+    assert back.content_hash() == replace(battles, soft=None).content_hash()
+    assert back.repairs == ()
+
+
+@pytest.mark.parametrize("name", ["a\rb", "a\nb", "a\r\nb", 'a"b', "a,b", '"', "\0", "NA"])
+def test_ids_and_names_come_back_whatever_they_hold(tmp_path: Path, battles: Battles, name: str):
+    one = replace(battles.take(slice(0, 1)), id=object_array([name]), model_a=object_array([name]), soft=None)
+    write_battles(one, tmp_path / "train.csv")
+    assert read_battles(tmp_path / "train.csv").content_hash() == one.content_hash()
+
+
+def test_a_written_file_is_what_the_standard_library_reads(tmp_path: Path, battles: Battles):
+    write_battles(battles, tmp_path / "train.csv")
+    with (tmp_path / "train.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["id", "model_a", "model_b", *TEXTS, *WINNERS]
+    assert rows[1]["prompt"] == '["What is 2+2?","Sure?"]'
+    assert rows[4]["prompt"] == r'["Na\u00efve \ud83d\ude00"]'
+    assert [[row[name] for name in WINNERS] for row in rows[1:4]] == [
+        ["1", "0", "0"],
+        ["0", "1", "0"],
+        ["0", "0", "1"],
+    ]
+
+
+# Kinds of files
+
+
+@pytest.mark.parametrize(
+    "encode",
+    [
+        lambda text: text.encode(),
+        lambda text: b"\xef\xbb\xbf" + text.encode(),
+        lambda text: text.replace("\n", "\r\n").encode(),
+        lambda text: text.rstrip("\n").encode(),
+        lambda text: text.replace("\n", "\n\n").encode(),
+    ],
+    ids=["plain", "bom", "windows", "no last line end", "blank lines"],
+)
+def test_every_dialect_of_csv_holds_the_same_battles(tmp_path: Path, battles: Battles, encode: Any):
+    write_battles(battles, tmp_path / "train.csv")
+    expected = read_battles(tmp_path / "train.csv").content_hash()
+    data = encode((tmp_path / "train.csv").read_text(encoding="utf-8"))
+    (tmp_path / "train.csv").write_bytes(data)
+    (tmp_path / "train.CSV.gz").write_bytes(gzip.compress(data))
+    assert read_battles(tmp_path / "train.csv").content_hash() == expected
+    assert read_battles(str(tmp_path / "train.CSV.gz")).content_hash() == expected
+
+
+@pytest.mark.parametrize("ids", [[5, 12], [5.0, 12.0], ["5", "12"], [" 5", "12 "], [b"5", b"12"]])
+@pytest.mark.parametrize(
+    "cells",
+    [
+        [r'["a", null]', r'["\ud83d\ude00", "b\ud83dc"]'],
+        [["a", None], ["😀", "b\ufffdc"]],
+        [b'["a", null]', b'["\\ud83d\\ude00", "b\\ud83dc"]'],
+    ],
+    ids=["json", "lists", "bytes"],
+)
+@pytest.mark.parametrize("winners", [([1, 0], [0, 0], [0, 1]), ([1.0, 0.0], [0.0, 0.0], [0.0, 1.0])])
+def test_parquet_holds_the_same_battles_whatever_its_types(tmp_path: Path, ids: Any, cells: Any, winners: Any):
+    columns = {
+        "id": ids,
+        "extra": [1, 2],
+        **dict.fromkeys(TEXTS, cells),
+        **dict(zip(WINNERS, winners, strict=True)),
+    }
+    parquet.write_table(pa.table(columns), tmp_path / "train.parquet")
+    battles = read_battles(tmp_path / "train.parquet")
+    assert battles.id.tolist() == ["5", "12"]
+    for name in TEXTS:
+        assert getattr(battles, name).tolist() == [("a", ""), ("😀", "b\ufffdc")]
+    assert battles.labels.tolist() == [0, 2]
+    assert battles.model_a is None
+
+
+def test_nulls_in_parquet_are_mended_like_empty_cells(tmp_path: Path):
+    text = pa.array([None, '["x"]'], pa.string())
+    columns = {"id": pa.array([None, 3.0]), "prompt": text, "response_a": text, "response_b": text}
+    parquet.write_table(pa.table(columns), tmp_path / "test.parquet")
+    battles = read_battles(tmp_path / "test.parquet", damage="repair")
+    assert battles.id.tolist() == ["row-1", "3"]
+    assert battles.prompt.tolist() == [("",), ("x",)]
+    assert len(battles.repairs) == 4
+
+
+def test_odd_things_in_parquet_lists_become_text(tmp_path: Path):
+    cells = pa.array([[["a"], ["b", "é"]]], pa.list_(pa.list_(pa.string())))
+    columns = {"id": ["1"], "prompt": cells, "response_a": cells, "response_b": cells}
+    parquet.write_table(pa.table(columns), tmp_path / "test.parquet")
+    assert read_battles(tmp_path / "test.parquet", "repair").prompt.tolist() == [('["a"]', '["b", "é"]')]
+
+
+def test_a_parquet_file_keeps_its_id_even_where_pandas_made_it_the_index(tmp_path: Path):
+    import pandas as pd
+
+    frame = pd.DataFrame({"id": pd.array([1, 2], dtype="Int64"), **{name: ['["x"]'] * 2 for name in TEXTS}})
+    frame.set_index("id").to_parquet(tmp_path / "test.parquet")
+    assert read_battles(tmp_path / "test.parquet").id.tolist() == ["1", "2"]
+
+
+def test_columns_are_read_by_name_in_any_order(tmp_path: Path):
+    rows = training_rows()
+    expected = read_battles(write_rows(tmp_path / "train.csv", rows)).content_hash()
+    turned = [[*reversed(row), "extra"] for row in rows]
+    assert read_battles(write_rows(tmp_path / "train.csv", turned)).content_hash() == expected
+
+
+def test_test_files_have_no_models_and_no_winners(tmp_path: Path):
+    rows = [[row[0], *row[3:6]] for row in training_rows()]
+    battles = read_battles(write_rows(tmp_path / "test.csv", rows))
+    assert battles.model_a is battles.model_b is battles.winner is None
+    assert battles.response_b.tolist() == [("response_b 1",), ("response_b 2",), ("response_b 3",)]
+
+
+@pytest.mark.parametrize("cells", ["1", "1.0", "True", " true "])
+def test_winners_may_be_numbers_or_truths(tmp_path: Path, cells: str):
+    zero = {"1": "0", "1.0": "0.0", "True": "False", " true ": "false"}[cells]
+    rows = [
+        [{"1": cells, "0": zero}.get(c, c) if i > 5 else c for i, c in enumerate(row)] for row in training_rows()
+    ]
+    assert read_battles(write_rows(tmp_path / "train.csv", rows)).labels.tolist() == [0, 1, 2]
+
+
+# Training data: one error with every complaint
+
+
+@pytest.mark.parametrize(
+    "winners", ["0 0 0", "1 1 0", "1 1 1", "1 0 ", "  ", "1 x 0", "0.5 0.5 0", "1 nan 0", "-1 1 1"]
+)
+def test_anything_but_one_winner_is_a_complaint_about_the_row(tmp_path: Path, winners: str):
+    cells = dict(zip(WINNERS, winners.split(" "), strict=True))
+    text = message(write_rows(tmp_path / "train.csv", changed(training_rows(), 2, **cells)))
+    assert "1 complaint\n" in text
+    assert (
+        f"id 2: winner columns are {', '.join(c or 'empty' for c in cells.values())}, expected a single 1" in text
+    )
+
+
+def test_all_complaints_of_a_file_come_in_one_error_with_file_ids_and_remedy(tmp_path: Path):
+    rows = training_rows(9)
+    changed(rows, 1, prompt="not json")
+    changed(rows, 2, response_a='["x", "y"]')
+    changed(rows, 3, response_b="")
+    changed(rows, 4, winner_model_a="1", winner_model_b="1")
+    changed(rows, 5, id="6")
+    changed(rows, 7, id=" ")
+    changed(rows, 8, prompt="[5]")
+    rows[9].append("")
+    text = message(write_rows(tmp_path / "train.csv", rows))
+    for part in [
+        "train.csv: 8 complaints",
+        "id 1: prompt is not JSON: 'not json', expected a JSON list of turns",
+        "id 2: unequal turns (1 in prompt, 2 in response_a, 1 in response_b), expected as many answers as prompts",
+        "id 3: response_b is empty, expected a JSON list of turns",
+        "id 4: winner columns are 1, 1, 0, expected a single 1",
+        "id 6: stands again in row 6, expected once",
+        "row 7: no id, expected one",
+        "id 8: prompt holds '5', expected text or null",
+        "row 9: 10 cells, expected 9",
+        "Mend or remove these rows",
+    ]:
+        assert part in text
+    assert len(text.splitlines()) == 1 + 8 + 1
+
+
+def test_the_first_ten_complaints_are_shown_and_the_others_counted(tmp_path: Path):
+    rows = training_rows(40)
+    for row in range(1, 41):
+        changed(rows, row, prompt="x")
+    text = message(write_rows(tmp_path / "train.csv", rows))
+    assert "40 complaints" in text
+    assert text.count("id ") == 10
+    assert "30 more" in text
+
+
+def test_missing_columns_are_named_together_with_those_found(tmp_path: Path):
+    rows = [[row[0], row[1], *row[4:8]] for row in training_rows()]
+    text = message(write_rows(tmp_path / "train.csv", rows))
+    for name in ("prompt", "model_b", "winner_tie"):
+        assert f"missing column '{name}'" in text
+    assert "3 complaints" in text
+    assert (
+        "Found the columns 'id', 'model_a', 'response_a', 'response_b', 'winner_model_a', 'winner_model_b'" in text
+    )
+
+
+def test_a_column_that_stands_there_twice_is_a_complaint(tmp_path: Path):
+    rows = [[*row, row[3]] for row in training_rows()]
+    assert "column 'prompt' stands there more than once" in message(write_rows(tmp_path / "train.csv", rows))
+
+
+def test_a_latin1_byte_is_a_complaint_in_training_and_a_repair_in_prediction(tmp_path: Path):
+    path = write_rows(tmp_path / "train.csv", changed(training_rows(), 2, prompt='["café"]'))
+    path.write_bytes(path.read_bytes().decode("utf-8").encode("latin-1"))
+    assert "id 2: prompt holds bytes that are not UTF-8" in message(path)
+    battles = read_battles(path, damage="repair")
+    assert battles.prompt.tolist() == [("prompt 1",), ("caf\ufffd",), ("prompt 3",)]
+    assert len(battles.repairs) == 1
+
+
+@pytest.mark.parametrize("damage", ["raise", "repair"])
+@pytest.mark.parametrize(
+    ("name", "data", "what"),
+    [
+        ("train.csv", b"", "the file is empty"),
+        ("train.csv", b"\x89PNG\r\n\x1a\n", "missing column 'id'"),
+        ("train.csv", b"id;prompt;response_a;response_b\n", "missing column 'id'"),
+        ("train.csv", b"id,prompt,response_b\n1,[],[]\n", "missing column 'response_a'"),
+        ("train.csv", b'id,prompt,response_a,response_b\n1,[],[],"[]\n2,[],[],[]\n', "row 1 never closes"),
+        (
+            "train.csv.gz",
+            gzip.compress(b"id,prompt,response_a,response_b\n1,[],[],[]\n" * 9, mtime=0)[:-9],
+            "damaged file",
+        ),
+        ("train.parquet", b"PAR1", "damaged file"),
+        ("train.parquet", b"", "damaged file"),
+        ("train.json", b"{}", r"Expected one of \.csv, \.csv\.gz, \.parquet"),
+    ],
+)
+def test_what_cannot_be_read_at_all_is_one_error_that_names_the_file(
+    tmp_path: Path, name: str, data: bytes, what: str, damage: Any
+):
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(UserError, match=what) as caught:
+        read_battles(tmp_path / name, damage)
+    assert str(tmp_path / name) in str(caught.value)
+
+
+@pytest.mark.parametrize("damage", ["raise", "repair"])
+def test_a_file_that_is_not_there_or_is_a_folder_is_an_error(tmp_path: Path, damage: Any):
+    for path in (tmp_path / "train.csv", tmp_path):
+        with pytest.raises(UserError, match="no such file"):
+            read_battles(path, damage)
+
+
+def test_a_header_alone_is_an_error_in_training_and_no_rows_in_prediction(tmp_path: Path):
+    write_rows(tmp_path / "train.csv", training_rows(0))
+    parquet.write_table(
+        pa.table({name: pa.array([], pa.string()) for name in ("id", *TEXTS)}), tmp_path / "t.parquet"
+    )
+    for path in (tmp_path / "train.csv", tmp_path / "t.parquet"):
+        assert "no battles in it" in message(path)
+        assert len(read_battles(path, damage="repair")) == 0
+        assert [len(part) for part in stream_battles(path)] == [0]
+
+
+# Battles to predict: nothing stops
+
+
+@SHARED_FOLDER
+@given(rows=ragged_rows())
+def test_prediction_keeps_every_row_but_repeated_ids_and_mends_it(tmp_path: Path, rows: list[list[str]]):
+    battles = read_battles(write_rows(tmp_path / "test.csv", rows), damage="repair")
+    expected = [row[0].strip() or f"row-{i}" for i, row in enumerate(rows[1:], 1)]
+    assert battles.id.tolist() == list(dict.fromkeys(expected))
+    for prompt, a, b in zip(battles.prompt, battles.response_a, battles.response_b, strict=True):
+        assert len(prompt) == len(a) == len(b) >= 1
+        assert all(isinstance(turn, str) and turn.encode() is not None for turn in (*prompt, *a, *b))
+    repeated = [name for i, name in enumerate(expected) if name in expected[:i]]
+    assert [line.split(":")[0] for line in battles.repairs if "stands again" in line] == [
+        f"id {n}" for n in repeated
+    ]
+    assert sum("no id" in line for line in battles.repairs) == sum(not row[0].strip() for row in rows[1:])
+
+
+def test_every_complaint_of_training_is_a_repair_of_prediction(tmp_path: Path):
+    rows = changed(changed(training_rows(), 1, prompt="x"), 2, response_a="[]", response_b='["a", "b"]')
+    path = write_rows(tmp_path / "test.csv", rows)
+    battles = read_battles(path, damage="repair")
+    assert [f"  - {line}" for line in battles.repairs] == message(path).splitlines()[1:-1]
+    assert battles.prompt.tolist() == [("x",), ("prompt 2", ""), ("prompt 3",)]
+    assert battles.response_a.tolist() == [("response_a 1",), ("", ""), ("response_a 3",)]
+    assert battles.labels.tolist() == [0, 1, 2]
+
+
+def test_sound_files_are_read_alike_in_training_and_prediction_without_repairs(tmp_path: Path, battles: Battles):
+    write_battles(battles, tmp_path / "train.csv")
+    repaired = read_battles(tmp_path / "train.csv", damage="repair")
+    assert repaired.repairs == ()
+    assert repaired.content_hash() == read_battles(tmp_path / "train.csv").content_hash()
+
+
+def test_the_first_of_rows_with_one_id_counts_and_the_order_stays(tmp_path: Path):
+    rows = changed(changed(training_rows(5), 3, id="1"), 5, id="1")
+    battles = read_battles(write_rows(tmp_path / "test.csv", rows), damage="repair")
+    assert battles.id.tolist() == ["1", "2", "4"]
+    assert battles.prompt[0] == ("prompt 1",)
+    assert len(battles.repairs) == 2
+
+
+def test_an_unknown_winner_is_never_invented(tmp_path: Path):
+    path = write_rows(tmp_path / "test.csv", changed(training_rows(), 2, winner_model_b=""))
+    battles = read_battles(path, damage="repair")
+    assert battles.winner is None
+    assert len(battles) == 3
+    assert len(battles.repairs) == 1
+
+
+def test_short_and_long_rows_are_mended(tmp_path: Path):
+    (tmp_path / "test.csv").write_text(
+        'id,prompt,response_a,response_b\n1,["p"]\n2,["p"],["a"],["b"],x\n3,[],[],[]\n'
+    )
+    battles = read_battles(tmp_path / "test.csv", damage="repair")
+    assert battles.id.tolist() == ["1", "2", "3"]
+    assert battles.response_b.tolist() == [("",), ("b",), ("",)]
+    assert "row 1: 2 cells, expected 4 as in the header" in battles.repairs
+    assert "row 2: 5 cells, expected 4 as in the header" in battles.repairs
+
+
+def test_rows_with_one_cell_more_than_the_header_do_not_shift(tmp_path: Path):
+    # pandas takes such a file's first column for its index, and every cell moves one column to the left.
+    (tmp_path / "test.csv").write_text(
+        'id,prompt,response_a,response_b\n1,["p"],["a"],["b"],\n2,["p"],["a"],["b"],\n'
+    )
+    battles = read_battles(tmp_path / "test.csv", damage="repair")
+    assert battles.id.tolist() == ["1", "2"]
+    assert battles.prompt.tolist() == [("p",), ("p",)]
+
+
+# Streaming
+
+
+@SHARED_FOLDER
+@given(rows=ragged_rows())
+def test_a_stream_holds_the_same_rows_and_repairs_as_the_whole(tmp_path: Path, rows: list[list[str]]):
+    path = write_rows(tmp_path / "test.csv", rows)
+    whole = read_battles(path, damage="repair")
+    for size in (1, 2, 100):
+        parts = list(stream_battles(path, rows=size))
+        assert all(len(part) <= size for part in parts)
+        assert len(parts) == max(1, -(-(len(rows) - 1) // size))
+        joined = concatenate(parts)
+        assert joined.content_hash() == whole.content_hash()
+        assert sorted(joined.repairs) == sorted(whole.repairs)
+
+
+def test_a_parquet_file_streams_in_parts_and_none_is_empty(tmp_path: Path):
+    columns = {"id": list(range(25)), **{name: [f'["{i}"]' for i in range(25)] for name in TEXTS}}
+    parquet.write_table(pa.table(columns), tmp_path / "test.parquet")
+    parts = list(stream_battles(tmp_path / "test.parquet", rows=10))
+    assert [len(part) for part in parts] == [10, 10, 5]
+    assert concatenate(parts).content_hash() == read_battles(tmp_path / "test.parquet").content_hash()
+
+
+def test_a_stream_needs_no_more_memory_for_a_longer_file(tmp_path: Path):
+    def peak(n: int) -> int:
+        cell = '["' + "x" * 2000 + '"]'
+        path = write_rows(tmp_path / "t.csv", [["id", *TEXTS], *([str(i), cell, cell, cell] for i in range(n))])
+        tracemalloc.start()
+        seen = sum(len(part) for part in stream_battles(path, rows=50))
+        used = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert seen == n
+        return used
+
+    small, large = peak(200), peak(2000)
+    # 1,800 more rows hold 10.8 MB of text; only their ids (about 100 bytes each) may stay.
+    assert large - small < 500_000
+
+
+def test_real_battles_are_read_without_a_complaint(arena: Path):
+    train = read_battles(arena / "train.csv")
+    assert len(train) == 1587
+    assert train.repairs == ()
+    assert np.bincount(train.labels).tolist() == [568, 545, 474]  # counted in the file with csv.DictReader
+    test = read_battles(arena / "test.csv", damage="repair")
+    assert len(test) == 949
+    assert test.repairs == ()
+    assert test.model_a is test.winner is None

@@ -1,0 +1,179 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModel, AutoTokenizer
+
+from pairrank.encoders import embedding
+from pairrank.encoders.catalogue import Encoder
+from pairrank.encoders.embedding import BATCH, Embedder, Text
+from pairrank.encoders.vector_cache import VectorCache
+from pairrank.errors import UserError
+from tests.support.tiny import write_encoder
+
+pytest_plugins = ["tests.support.tiny_encoder"]
+
+TEXTS: list[Text] = [
+    (("why how",),),
+    (("good",),),
+    (("why how",), ("good", "bad apple")),
+    (("",),),
+    (("red blue one two three four five six " * 20 + "cat dog",),),
+    (("good",),),
+]
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> VectorCache:
+    return VectorCache(tmp_path / "vectors.sqlite")
+
+
+def embedder(folder: Path, cache: VectorCache | None = None, **options) -> Embedder:
+    return Embedder(
+        Encoder("tiny", folder, "0" * 64),
+        **{"max_tokens": 32, "precision": "fp32"} | options,
+        cache=cache,
+    )
+
+
+def many(n: int = 150) -> list[Text]:
+    return [((f"why {i} " + "red " * (i % 17),),) for i in range(n)]
+
+
+def encoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many texts each batch has that is encoded from now on."""
+    seen: list[int] = []
+    inner = embedding.outputs_of
+
+    def counting(module, rows, *rest):
+        seen.append(len(rows))
+        return inner(module, rows, *rest)
+
+    monkeypatch.setattr(embedding, "outputs_of", counting)
+    return seen
+
+
+def test_a_vector_is_the_mean_over_the_tokens_as_transformers_gives_them(tiny_bert: Path):
+    vectors = embedder(tiny_bert, max_tokens=64).vectors(TEXTS)
+    tokenizer = AutoTokenizer.from_pretrained(tiny_bert, local_files_only=True)
+    model = AutoModel.from_pretrained(tiny_bert, local_files_only=True).eval()
+    for i, texts in ((0, ["why how"]), (1, ["good"]), (3, [""]), (2, ["why how", "good\nbad apple"])):
+        with torch.no_grad():
+            ids = tokenizer(*texts, return_tensors="pt")["input_ids"]
+            hidden = model(input_ids=ids).last_hidden_state
+        assert vectors[i] == pytest.approx(hidden.mean(dim=1)[0].numpy(), abs=1e-5), texts
+    assert vectors.dtype == np.float32
+    assert np.array_equal(vectors[1], vectors[5])
+
+
+def test_what_is_known_is_not_encoded_and_nothing_is_loaded(tiny_bert: Path, cache: VectorCache, monkeypatch):
+    first = embedder(tiny_bert, cache).vectors(TEXTS)
+    monkeypatch.setattr(Embedder, "_module", property(lambda _: pytest.fail("an encoder was loaded")))
+    again = embedder(tiny_bert, cache).vectors(TEXTS[::-1])
+    assert np.array_equal(again[::-1], first)
+    assert np.array_equal(first, first)
+
+
+def test_each_distinct_text_is_encoded_once(tiny_bert: Path, monkeypatch):
+    seen = encoded(monkeypatch)
+    embedder(tiny_bert).vectors([*many(70), *many(70)])
+    assert seen == [BATCH, BATCH, 70 - 2 * BATCH]
+
+
+def test_anything_that_a_vector_depends_on_makes_another_entry(tiny_bert: Path, cache: VectorCache):
+    plain = embedder(tiny_bert, cache).vectors(TEXTS)
+    count = cache.size()[0]
+    others = [
+        {"pooling": "cls"},
+        {"max_tokens": 16},
+        {"budget": "head+tail"},
+        {"precision": "bf16"},
+        {"encoder": Encoder("tiny", tiny_bert, "1" * 64)},
+    ]
+    for i, change in enumerate(others, 2):
+        settings = {
+            "encoder": Encoder("tiny", tiny_bert, "0" * 64),
+            "max_tokens": 32,
+            "precision": "fp32",
+        } | change
+        changed = Embedder(**settings, cache=cache).vectors(TEXTS)
+        assert cache.size()[0] == i * count, change
+        if "encoder" not in change:
+            assert not np.array_equal(changed, plain), change
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("survivors", [0, 1, 3])
+def test_killed_while_it_encodes_and_begun_again_it_has_the_very_same_vectors(
+    tiny_bert: Path, tmp_path: Path, monkeypatch, precision: str, survivors: int
+):
+    undisturbed = embedder(tiny_bert, VectorCache(tmp_path / "a.sqlite"), precision=precision).vectors(many())
+    cache = VectorCache(tmp_path / "b.sqlite")
+    batches = 0
+
+    def dying(self, vectors, put=VectorCache.put):
+        nonlocal batches
+        if batches == survivors:
+            raise KeyboardInterrupt
+        batches += 1
+        put(self, vectors)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(VectorCache, "put", dying)
+        with pytest.raises(KeyboardInterrupt):
+            embedder(tiny_bert, cache, precision=precision).vectors(many())
+    assert cache.size()[0] == survivors * BATCH
+    seen = encoded(monkeypatch)
+    assert np.array_equal(embedder(tiny_bert, cache, precision=precision).vectors(many()), undisturbed)
+    assert len(seen) == 5 - survivors
+
+
+def test_a_damaged_entry_is_made_again(tiny_bert: Path, cache: VectorCache):
+    import sqlite3
+
+    first = embedder(tiny_bert, cache).vectors(many(40))
+    with sqlite3.connect(cache.file) as database:
+        database.execute("UPDATE vectors SET vector = zeroblob(128) WHERE rowid IN (1, 35)")
+    assert np.array_equal(embedder(tiny_bert, cache).vectors(many(40)), first)
+    with sqlite3.connect(cache.file) as database:
+        zeros = database.execute("SELECT COUNT(*) FROM vectors WHERE vector = zeroblob(128)").fetchone()
+    assert zeros == (0,)
+
+
+def test_the_order_of_texts_makes_no_difference_at_all_in_bf16(tiny_bert: Path):
+    texts = many(90)
+    order = np.random.default_rng(0).permutation(90)
+    straight = embedder(tiny_bert, precision="bf16").vectors(texts)
+    mixed = embedder(tiny_bert, precision="bf16").vectors([texts[i] for i in order])
+    assert np.array_equal(mixed, straight[order])
+
+
+def test_a_window_beyond_the_encoders_positions_is_refused(tiny_bert: Path):
+    with pytest.raises(UserError, match="max_tokens = 65: tiny has positions for 64 tokens"):
+        embedder(tiny_bert, max_tokens=65).vectors(TEXTS)
+
+
+def test_a_window_without_room_is_refused(tiny_bert: Path):
+    with pytest.raises(UserError, match=r"max_tokens = 4: no room for a text\. It takes 5 or more"):
+        embedder(tiny_bert, max_tokens=4).vectors(TEXTS)
+
+
+def test_a_vector_that_is_known_stays_when_its_text_comes_in_other_company(tiny_bert: Path, cache: VectorCache):
+    first = embedder(tiny_bert, cache).vectors(many(3))
+    embedder(tiny_bert, cache).vectors(many(40)[2:])
+    assert np.array_equal(embedder(tiny_bert, cache).vectors(many(3)), first)
+
+
+def test_another_tokenizer_makes_another_entry(tmp_path: Path, cache: VectorCache):
+    folder = write_encoder(tmp_path / "encoder")
+    embedder(folder, cache).vectors(TEXTS)
+    count = cache.size()[0]
+    text = (folder / "tokenizer.json").read_text()
+    (folder / "tokenizer.json").write_text(text + "\n")
+    embedder(folder, cache).vectors(TEXTS)
+    assert cache.size()[0] == 2 * count
+
+
+def test_no_texts_have_no_vectors(tiny_bert: Path):
+    assert len(embedder(tiny_bert).vectors([])) == 0

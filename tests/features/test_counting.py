@@ -1,0 +1,350 @@
+"""Every feature counts what its name says: worked out by hand on tiny texts, and lawful on any text."""
+
+import math
+import time
+import warnings
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+from pairrank.data.battles import Battles, object_array
+from pairrank.errors import UserError
+from pairrank.features.contexts import PAIRS, PROMPTS
+from pairrank.features.counting import GROUPS, _measured, features, forget
+from pairrank.features.parsed_text import Reading
+from pairrank.features.sides import SIDES
+from pairrank.models.base import build
+from pairrank.runs.fold_models import FoldModels
+from tests.support.arenas import tiny_battles
+from tests.support.strategies import valid_battles
+
+
+def one(prompt: str | tuple[str, ...], a: str | tuple[str, ...], b: str | tuple[str, ...]) -> Battles:
+    cells = [(text,) if isinstance(text, str) else text for text in (prompt, a, b)]
+    return Battles(object_array(["1"]), *(object_array([cell]) for cell in cells))
+
+
+def side(group: str, *answer: str, prompt: str = "") -> dict[str, float]:
+    return SIDES[group](Reading(answer), Reading((prompt,)))
+
+
+def named(battles: Battles, groups: tuple[str, ...] | None = None) -> dict[str, float]:
+    """The features of the first battle by name."""
+    f = features(battles, groups)
+    odd = {f"odd {name}": value for name, value in zip(f.odd_names, f.odd[0], strict=True)}
+    return odd | dict(zip(f.even_names, f.even[0], strict=True))
+
+
+def test_words_are_cut_at_anything_but_letters_digits_and_inner_apostrophes() -> None:
+    assert Reading(("Don’t stop-me, 2nd_try! 'ok'",)).words == ["don't", "stop", "me", "2nd", "try", "ok"]
+    assert Reading(("漢字 ok",)).words == ["漢", "字", "ok"]
+
+
+def test_length_counts_the_characters_of_all_turns() -> None:
+    # "ab", a line break, "cde": six characters.
+    assert side("length", "ab", "cde") == {"chars": pytest.approx(math.log(1 + 6))}
+    assert PROMPTS["length"](Reading(("abcd",))) == {"prompt_chars": pytest.approx(math.log(1 + 4))}
+
+
+def test_turns_measure_words_sentences_lines_and_single_turns() -> None:
+    got = side("turns", "One two. Three!", "", "four\n\nfive v1.2")
+    # 15 characters, 0 and 15, with two line breaks between: 32. Words: one two three four five v1 2.
+    expected = {
+        "words": math.log(8),
+        "root_chars": math.sqrt(32),
+        "last": math.log(16),
+        "first": math.log(16),
+        "shortest": 0.0,
+        "longest": math.log(16),
+        "empty": 1 / 3,
+        "sentences": math.log(3),
+        "lines": math.log(4),
+        "words_a_sentence": math.log1p(7 / 3),
+        "chars_a_line": math.log1p(32 / 3),
+    }
+    assert got == pytest.approx(expected)
+
+
+def test_repetition_counts_words_pairs_and_lines_that_come_again() -> None:
+    got = side("repetition", "a b a b\na b a b\nc")
+    # Nine words of three types; eight pairs: ab ba bc; seven triples: aba bab abc; three lines of two kinds.
+    packed = len(zlib.compress(b"a b a b\na b a b\nc", 6))
+    expected = {
+        "types": 3 / 9,
+        "root_types": 3 / 3,
+        "early_types": 3 / 9,
+        "once": 1 / 9,
+        "commonest": 4 / 9,
+        "pairs": 1 - 3 / 8,
+        "triples": 1 - 3 / 7,
+        "lines": 1 / 3,
+        "zlib": packed / 17,
+        "information": math.log(1 + packed),
+    }
+    assert got == pytest.approx(expected)
+    assert side("repetition", *["x y"] * 200)["early_types"] == pytest.approx(2 / 100)
+
+
+def test_refusals_hedges_and_questions_back_are_counted() -> None:
+    got = side(
+        "refusal", "I’m sorry, but I cannot do that. However, as an AI language model, I might. Let me know!"
+    )
+    # Refusals: "i'm sorry, but", "i cannot". Machine: "as an ai", "language model". Apology: "i'm sorry".
+    # Hedges: "however", "might". 18 words.
+    expected = {
+        "refusals": math.log(3),
+        "refuses": 1.0,
+        "at_once": 1.0,
+        "machine": math.log(3),
+        "apologies": math.log(2),
+        "hedges": math.log(3),
+        "hedge_rate": 2 / 38,
+        "questions_back": math.log(2),
+    }
+    assert got == pytest.approx(expected)
+    assert set(side("refusal", "Paris is the capital of France.").values()) == {0.0}
+    late = side("refusal", "I cannot.", "x" * 300 + " I cannot.")
+    assert (late["refuses"], late["at_once"], late["refusals"]) == (1.0, 0.0, pytest.approx(math.log(3)))
+
+
+def test_style_counts_markdown_and_punctuation() -> None:
+    text = '# Head\n- one\n  * two\n1. first\n2) second\n| a | b |\n**bold** ```code``` 😀 "q", what? yes!'
+    expected = {
+        "bullets": math.log(3),
+        "numbered": math.log(3),
+        "headings": math.log(2),
+        "bold": math.log(2),
+        "fences": math.log(2),
+        "table_rows": math.log(2),
+        "emoji": math.log(2),
+        "exclamations": math.log(2),
+        "questions": math.log(2),
+        "quotes": math.log(3),
+        # head one two 1 first 2 second a b bold code q what yes: one comma in 14 words.
+        "commas": 1 / 14,
+        "unfinished": 0.0,
+        "offer": 0.0,
+    }
+    assert side("style", text) == pytest.approx(expected)
+    assert side("style", "Sure thing and then")["offer"] == 1.0
+    assert side("style", "Sure thing and then")["unfinished"] == 1.0
+    assert side("style", "3-4 * 2 is no list")["bullets"] == 0.0
+
+
+def test_words_are_common_long_personal_or_numbers() -> None:
+    got = side("words", "I think your 12 elephants é")
+    # i think your 12 elephants é: stop words i, your; long: elephants; 1 + 5 + 4 + 2 + 9 + 1 = 22 letters in 27
+    # characters with 5 spaces.
+    expected = {
+        "stop": 2 / 6,
+        "long": 1 / 6,
+        "letters": 22 / 6,
+        "me": 1 / 6,
+        "you": 1 / 6,
+        "digits": 1 / 6,
+        "foreign": 1 / 27,
+        "signs": 0.0,
+    }
+    assert got == pytest.approx(expected)
+    assert side("words", "a-b!")["signs"] == pytest.approx(2 / 4)
+
+
+def test_relevance_is_the_share_of_the_prompts_content_words() -> None:
+    got = side(
+        "relevance", "Green whales swim, whales sing", prompt="What do whales and dolphins eat when they swim?"
+    )
+    # Asked: whales dolphins swim (eat is short, the rest are stop words); said: green whales swim sing.
+    assert got["covered"] == pytest.approx(2 / 3)
+    assert got["borrowed"] == pytest.approx(2 / 4)
+    assert got["opening"] == pytest.approx(2 / 3)
+    assert got["foreign"] == 0.0
+    assert got["times_prompt"] == pytest.approx(math.log(1 + 30 / (47 + 20)))
+    assert side("relevance", "да", prompt="yes")["foreign"] == 1.0
+    late = side("relevance", " ".join(["x"] * 40 + ["whales"]), prompt="whales")
+    assert (late["covered"], late["opening"]) == (1.0, 0.0)
+
+
+def test_a_prompt_tells_what_is_asked_for() -> None:
+    prompt = PROMPTS["prompt"]
+    got = prompt(Reading(("How many?\nWhat is the sum of 12 and 3?",)))
+    expected = {
+        "turns": 0.0,
+        "last_chars": math.log(1 + 38),
+        "lines": math.log(3),
+        "question_marks": math.log(3),
+        "ends_asking": 1.0,
+        "asking": 1.0,
+        "making": 0.0,
+        "working": 0.0,
+        "fiction": 0.0,
+        "sums": 1.0,
+        "code": 0.0,
+        "digits": 3 / 38,
+        "foreign": 0.0,
+        # how many what is the sum of 12 and 3: 3 + 4 + 4 + 2 + 3 + 3 + 2 + 2 + 3 + 1 letters in ten words.
+        "letters": 27 / 10,
+        "types": 1.0,
+    }
+    assert got == pytest.approx(expected)
+    assert prompt(Reading(("Write a poem",)))["making"] == 1.0
+    assert prompt(Reading(("Write a poem",)))["fiction"] == 1.0
+    assert prompt(Reading(("Explain it", "Why")))["working"] == 1.0
+    assert prompt(Reading(("Explain it", "Why")))["turns"] == pytest.approx(math.log(2))
+    assert all(prompt(Reading((text,)))["code"] == 1.0 for text in ("in python", "x = 1;", "```", "int f() {"))
+
+
+def test_similarity_compares_words_pairs_characters_and_beginnings() -> None:
+    got = PAIRS["similarity"](Reading(("The blue whale 42",)), Reading(("the blue shark 42",)))
+    expected = {
+        "length_ratio": 1.0,
+        "words": 3 / 5,
+        "content": 1 / 3,
+        "contained": 1 / 2,
+        # the-blue of the-blue blue-whale whale-42 blue-shark shark-42.
+        "pairs": 1 / 5,
+        # 14 shingles each; those within "the blue " are 6, and the rest differ.
+        "shingles": 6 / 22,
+        "numbers": 1.0,
+        "prefix": math.log(1 + 9),
+        "equal": 0.0,
+    }
+    assert got == pytest.approx(expected)
+    empty = PAIRS["similarity"](Reading(("",)), Reading(("",)))
+    assert (empty["equal"], empty["words"], empty["length_ratio"], empty["contained"]) == (1.0, 1.0, 1.0, 0.0)
+    halves = PAIRS["similarity"](Reading(("ab",)), Reading(("abcd",)))
+    assert (halves["length_ratio"], halves["prefix"]) == (0.5, pytest.approx(math.log(3)))
+
+
+def test_b_is_measured_on_b() -> None:
+    # Mistake 4 of public solutions: B's count computed from A makes this difference 0, and the sum twice A's.
+    got = named(one("q", "one two three", "one two three four five six seven"))
+    assert got["odd turns.words"] == pytest.approx(math.log(4) - math.log(8))
+    assert got["turns.words.sum"] == pytest.approx(math.log(4) + math.log(8))
+    assert got["turns.words.gap"] == pytest.approx(math.log(8) - math.log(4))
+
+
+@pytest.mark.parametrize("group", sorted(SIDES))
+def test_every_side_group_sees_each_side_alone(group: str) -> None:
+    # Each measure of A against an empty B is the measure itself less that of nothing; and the other way round.
+    text = "- I cannot: **well**, however!\nI cannot, cannot say so... 42 elephants, you know"
+    full = SIDES[group](Reading((text,)), Reading(("Why?",)))
+    none = SIDES[group](Reading(("",)), Reading(("Why?",)))
+    for battles, sign in ((one("Why?", text, ""), 1), (one("Why?", "", text), -1)):
+        got = named(battles, (group,))
+        for name, value in full.items():
+            assert got[f"odd {group}.{name}"] == pytest.approx(sign * (value - none[name]))
+            assert got[f"{group}.{name}.gap"] == pytest.approx(abs(value - none[name]))
+    assert any(full[name] != none[name] for name in full)
+
+
+@given(battles=valid_battles())
+@settings(max_examples=60, deadline=None)
+def test_odd_parts_change_sign_and_even_parts_stay_on_a_swap(battles: Battles) -> None:
+    straight, swapped = features(battles), features(battles.swap())
+    np.testing.assert_array_equal(swapped.odd, -straight.odd)
+    np.testing.assert_array_equal(swapped.even, straight.even)
+    np.testing.assert_array_equal(straight.swap().odd, swapped.odd)
+    assert np.isfinite(straight.odd).all()
+    assert np.isfinite(straight.even).all()
+    assert straight.odd.shape == (len(battles), len(straight.odd_names))
+    assert straight.even.shape == (len(battles), len(straight.even_names))
+
+
+@given(battles=valid_battles(least=1))
+@settings(max_examples=20, deadline=None)
+def test_a_battle_is_measured_by_itself_and_without_model_names(battles: Battles) -> None:
+    whole = features(battles)
+    renamed = Battles(battles.id, battles.prompt, battles.response_a, battles.response_b)
+    alone = [features(renamed.take(slice(i, i + 1))) for i in range(len(battles))]
+    np.testing.assert_array_equal(np.vstack([f.odd for f in alone]), whole.odd)
+    np.testing.assert_array_equal(np.vstack([f.even for f in alone]), whole.even)
+
+
+def test_names_are_unique_and_groups_choose_columns() -> None:
+    battles = one("Why?", "Because.", "Why not?")
+    every = features(battles)
+    assert len(set(every.odd_names)) == len(every.odd_names)
+    assert len(set(every.even_names)) == len(every.even_names)
+    assert {name.split(".")[0] for name in every.even_names} == set(GROUPS)
+    for group in GROUPS:
+        some = features(battles, [group])
+        assert {name.split(".")[0] for name in (*some.odd_names, *some.even_names)} == {group}
+        picked = [every.odd_names.index(name) for name in some.odd_names]
+        np.testing.assert_array_equal(some.odd, every.odd[:, picked])
+    assert features(battles, ["length"]).even_names == (
+        "length.chars.sum",
+        "length.chars.gap",
+        "length.prompt_chars",
+    )
+
+
+def test_an_unknown_group_is_named_with_the_nearest() -> None:
+    with pytest.raises(UserError, match=r"'lenght'. Did you mean 'length'"):
+        features(one("a", "b", "c"), ["lenght"])
+
+
+def test_no_battles_still_have_columns() -> None:
+    nothing = one("a", "b", "c").take(slice(0, 0))
+    f = features(nothing)
+    assert f.odd.shape == (0, len(f.odd_names))
+    assert f.even.shape == (0, len(f.even_names))
+
+
+ODD_TEXTS = [
+    "",
+    " ",
+    "\n\n",
+    "\0",
+    "\ud83d",
+    "😀" * 50,
+    "é",
+    "漢字",
+    "\u202e",
+    "İ",
+    "'",
+    "''''",
+    "???",
+    "1",
+    "٣",
+    "a\u0301",
+]
+
+
+@pytest.mark.parametrize("text", ODD_TEXTS)
+def test_odd_texts_give_finite_features(text: str) -> None:
+    cells = [((text,), ("x",), (text,)), ((text, text), (text,), ("", text, "")), (("x",), (), (text,))]
+    for cell in cells:
+        got = features(one(*cell))
+        assert np.isfinite(got.odd).all()
+        assert np.isfinite(got.even).all()
+
+
+@pytest.mark.parametrize(
+    "piece", ["!", "* ", " ", "\n", "a'", "|", "a b ", "#", "**a", "{", "; ", "1", "```", "a" * 99]
+)
+def test_huge_turns_take_linear_time(piece: str) -> None:
+    # Quadratic patterns would need minutes for 300,000 equal characters; linear ones need a fraction of a second.
+    text = (piece * 300_000)[:300_000]
+    start = time.process_time()
+    got = features(one(text, text + "x", "short"))
+    assert time.process_time() - start < 10
+    assert np.isfinite(got.even).all()
+
+
+def test_a_warning_never_comes_of_equal_or_empty_answers() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        got = features(one("", "", ""))
+    np.testing.assert_array_equal(got.odd, np.zeros_like(got.odd))
+
+
+def test_what_was_measured_of_a_stream_is_let_go_of(battles: Battles) -> None:
+    features(battles)
+    assert _measured.cache_info().currsize > 0
+    forget()
+    assert _measured.cache_info().currsize == 0
+    model = build("structure", rounds=2).fit(tiny_battles(60))
+    FoldModels("structure", [0], [model], []).predict(battles)
+    assert _measured.cache_info().currsize == 0

@@ -1,0 +1,281 @@
+"""A battle's columns of identity never hold its own result; names alone make Davidson's model, as a diagnostic."""
+
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from pairrank.data.battles import Battles, object_array
+from pairrank.data.folds import assign_folds
+from pairrank.errors import UserError
+from pairrank.features.authorship import fit_guesser
+from pairrank.features.counting import Features
+from pairrank.features.identity import fit_identity, load_identity
+from pairrank.features.ratings import fit_ratings
+from pairrank.models.base import build, load_model, save_model
+from pairrank.models.identity import Identity
+from tests.support.chatter import HABITS, chatter
+
+KINDS = ["true", "guessed"]
+STRONG = {"shouter": 1.5, "polite": 0.5, "lister": -0.5, "quiet": -1.5}
+
+
+def fought(n: int = 120, seed: int = 0) -> Battles:
+    """Battles that the stronger model tends to win, a quarter of them without names."""
+    rng = np.random.default_rng(seed)
+    battles = chatter(n, seed)
+    gap = np.array([STRONG[a] - STRONG[b] for a, b in zip(battles.model_a, battles.model_b, strict=True)])
+    winner = np.where(rng.random(n) < 0.2, 2, (rng.random(n) > 1 / (1 + np.exp(-gap))).astype(np.int64))
+    nameless = rng.random(n) < 0.25
+    names = {f"model_{s}": np.where(nameless, "", getattr(battles, f"model_{s}")) for s in "ab"}
+    return replace(battles, winner=winner, **names)
+
+
+@pytest.fixture(scope="module")
+def train() -> Battles:
+    return fought()
+
+
+@pytest.fixture(scope="module")
+def fresh() -> Battles:
+    return fought(30, seed=9)
+
+
+def whole(columns: Features) -> np.ndarray:
+    return np.hstack([columns.odd, columns.even])
+
+
+def flipped(battles: Battles, row: int) -> Battles:
+    winner = battles.labels.copy()
+    winner[row] = (winner[row] + 1) % 3
+    return replace(battles, winner=winner)
+
+
+# The law
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_battles_own_winner_never_enters_its_columns(kind: Any, train: Battles):
+    rows = np.flatnonzero((train.model_a != "") & (train.model_a != train.model_b))[:3]
+    before, _ = fit_identity(train, kind)
+    fold = assign_folds(train, 5, salt="identity")
+    for row in rows:
+        after, _ = fit_identity(flipped(train, row), kind)
+        same = (whole(after) == whole(before)).all(axis=1)
+        assert same[fold == fold[row]].all()
+        assert same[row]
+        # It does enter the others', or nothing was tested.
+        assert not same[fold != fold[row]].all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_battles_of_one_prompt_teach_each_other_nothing(kind: Any, train: Battles):
+    prompt = train.prompt.copy()
+    prompt[:4] = [("The same",), (" the SAME ",), ("The same",), ("The same", "and on")]
+    twins = replace(train, prompt=object_array(prompt.tolist()))
+    before, after = (fit_identity(each, kind)[0] for each in (twins, flipped(twins, 0)))
+    assert np.array_equal(whole(after)[:4], whole(before)[:4])
+
+
+def test_the_text_of_a_battle_does_not_teach_whose_it_is(train: Battles):
+    """Another name on a battle changes no guess of its own."""
+    row = int(np.flatnonzero(train.model_a != "")[0])
+    other = train.model_a.copy()
+    other[row] = next(name for name in HABITS if name not in (train.model_a[row], train.model_b[row]))
+    before, after = (fit_identity(each, "guessed")[0] for each in (train, replace(train, model_a=other)))
+    assert np.array_equal(whole(after)[row], whole(before)[row])
+    assert not np.array_equal(whole(after), whole(before))
+
+
+def test_true_columns_are_the_ratings_of_the_other_inner_folds(train: Battles):
+    columns, identity = fit_identity(train, "true", penalty=1.5)
+    fold = assign_folds(train, 5, salt="identity")
+    for row in range(0, len(train), 7):
+        ratings = fit_ratings(train.take(fold != fold[row]), 1.5)
+        known = dict(zip(ratings.models, zip(ratings.strength, ratings.error, strict=True), strict=True))
+        nobody = (0.0, 1.5**-0.5)
+        (a, error_a), (b, error_b) = (known.get(name[row], nobody) for name in (train.model_a, train.model_b))
+        count = float(train.model_a[row] in known) + float(train.model_b[row] in known)
+        assert columns.odd[row] == pytest.approx([a - b])
+        expected = [a + b, abs(a - b), error_a + error_b, abs(error_a - error_b), count]
+        assert columns.even[row] == pytest.approx(expected)
+    assert identity.ratings == fit_ratings(train, 1.5)
+    assert columns.odd_names == ("identity.true.strength",)
+    assert len(columns.even_names) == columns.even.shape[1] == 5
+
+
+def test_guessed_columns_are_expected_strengths_and_their_spread(train: Battles, fresh: Battles):
+    counts = sorted(sum(name == np.concatenate([train.model_a, train.model_b])) for name in HABITS)
+    _, identity = fit_identity(train, "guessed", fewest=counts[2])
+    columns = identity.columns(fresh)
+    guesser, ratings = fit_guesser(train, fewest=counts[2]), fit_ratings(train)
+    known = dict(zip(ratings.models, ratings.strength, strict=True))
+    strength = [np.mean([known[name] for name in members]) for members in guesser.classes]
+    assert max(map(len, guesser.classes)) > 1
+    moments = []
+    for side in ("a", "b"):
+        proba = guesser.proba(fresh, side)
+        mean, square = proba @ strength, proba @ np.square(strength)
+        moments.append((mean, np.sqrt(square - mean**2)))
+    (a, unsure_a), (b, unsure_b) = moments
+    assert columns.odd[:, 0] == pytest.approx(a - b)
+    expected = [a + b, np.abs(a - b), unsure_a + unsure_b, np.abs(unsure_a - unsure_b)]
+    assert columns.even == pytest.approx(np.stack(expected, axis=1), abs=1e-7)
+
+
+def training_loss(x: np.ndarray, battles: Battles) -> float:
+    """How well one odd column seems to tell who wins the decided battles it was made for."""
+    decided = battles.labels != 2
+    x, first = x[decided], battles.labels[decided] == 0
+    fitted = LogisticRegression(C=1e6, fit_intercept=False).fit(np.vstack([x, -x]), np.concatenate([first, ~first]))
+    return float(-fitted.predict_log_proba(x)[np.arange(len(x)), first.astype(int)].mean())
+
+
+def told_loss(x: np.ndarray, battles: Battles) -> float:
+    """The log loss, on decided battles, of whoever believes that one odd column is a difference of strengths."""
+    decided = battles.labels != 2
+    favour = np.where(battles.labels == 0, 1, -1)[decided] * x[decided, 0]
+    return float(np.logaddexp(0, -favour).mean())
+
+
+@pytest.mark.parametrize(("kind", "shuffles"), [("true", 8), ("guessed", 4)])
+def test_a_leak_would_show_and_honest_columns_do_not_leak(kind: Any, shuffles: int):
+    """Winners by lot: strengths that saw a battle's own winner seem to tell it, those that did not cannot.
+
+    Many models with few battles each, so that one winner weighs; a habit of its own gives each away.
+    """
+    battles = chatter(150, 4, {f"m{i:02}": f"habit{i:02} " * 4 for i in range(25)})
+    losses = []
+    for seed in range(shuffles):
+        lots, again = np.random.default_rng(seed).integers(0, 3, (2, 150))
+        drawn = replace(battles, winner=lots)
+        honest, identity = fit_identity(drawn, kind, penalty=0.5, fewest=2)
+        leaky = identity.columns(drawn)
+        told = [told_loss(columns.odd, drawn) for columns in (leaky, honest)]
+        trained = [training_loss(columns.odd, drawn) for columns in (leaky, honest)]
+        losses.append([*told, *trained, training_loss(leaky.odd, replace(battles, winner=again))])
+    told_leaky, told_honest, trained_leaky, trained_honest, leaky_anew = np.mean(losses, axis=0)
+    chance = np.log(2)
+    assert told_leaky < chance - 0.08
+    assert told_honest > chance
+    # A model trained on the columns looks better with the leak than without, and than where the winners are new.
+    assert trained_leaky < trained_honest - 0.08
+    assert min(trained_honest, leaky_anew) > chance - 0.03
+
+
+# Columns
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_signal_is_found(kind: Any, train: Battles):
+    honest, _ = fit_identity(train, kind)
+    named = train.model_a != ""
+    rows = named if kind == "true" else np.ones(len(train), dtype=bool)
+    assert training_loss(honest.odd[rows], train.take(rows)) < np.log(2) - 0.1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_swap_changes_the_sign_of_odd_columns_and_nothing_else(kind: Any, train: Battles, fresh: Battles):
+    columns, identity = fit_identity(train, kind)
+    straight, swapped = identity.columns(fresh), identity.columns(fresh.swap())
+    assert np.array_equal(swapped.odd, -straight.odd)
+    assert np.array_equal(swapped.even, straight.even)
+    back, _ = fit_identity(train.swap(), kind)
+    assert back.odd == pytest.approx(-columns.odd, abs=2e-3)
+    assert back.even == pytest.approx(columns.even, abs=2e-3)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_row_does_not_depend_on_its_neighbours(kind: Any, train: Battles, fresh: Battles):
+    _, identity = fit_identity(train, kind)
+    together = whole(identity.columns(fresh))
+    alone = [whole(identity.columns(fresh.take(slice(i, i + 1))))[0] for i in range(len(fresh))]
+    assert np.array_equal(np.array(alone), together)
+    assert np.isfinite(together).all()
+    assert whole(identity.columns(fresh.take(slice(0)))).shape == (0, together.shape[1])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_saved_and_loaded_the_columns_are_the_same_to_the_last_bit(
+    kind: Any, train: Battles, fresh: Battles, tmp_path: Path
+):
+    _, identity = fit_identity(train, kind)
+    identity.save(tmp_path)
+    again = load_identity(tmp_path)
+    assert again.kind == identity.kind == kind
+    assert np.array_equal(whole(again.columns(fresh)), whole(identity.columns(fresh)))
+    assert {path.suffix for path in tmp_path.iterdir()} <= {".json", ".safetensors"}
+
+
+def test_guesses_need_no_names_and_true_columns_say_how_many_are_known(train: Battles, fresh: Battles):
+    nameless = replace(fresh, model_a=None, model_b=None, winner=None)
+    _, guessed = fit_identity(train, "guessed")
+    assert np.array_equal(whole(guessed.columns(nameless)), whole(guessed.columns(fresh)))
+    _, true = fit_identity(train, "true")
+    columns = true.columns(nameless)
+    assert not columns.odd.any()
+    assert not columns.even[:, columns.even_names.index("identity.true.known")].any()
+    half = replace(fresh, model_b=None)
+    known = true.columns(half).even[:, columns.even_names.index("identity.true.known")]
+    assert np.array_equal(known, (half.model_a != "").astype(float))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_few_battles_and_no_names_break_nothing(kind: Any, count: int, train: Battles, fresh: Battles):
+    for some in (train.take(slice(count)), replace(train.take(slice(count)), model_a=None, model_b=None)):
+        columns, identity = fit_identity(some, kind)
+        assert whole(columns).shape[0] == count
+        assert np.isfinite(whole(columns)).all()
+        assert np.isfinite(whole(identity.columns(fresh))).all()
+
+
+def test_a_penalty_of_nothing_is_refused(train: Battles):
+    with pytest.raises(UserError, match="penalty = 0: expected above 0"):
+        fit_identity(train, "true", penalty=0)
+    with pytest.raises(UserError, match=r"model 'identity': penalty = 0\.0: expected above 0"):
+        build("identity", penalty=0)
+
+
+# The model
+
+
+def test_the_model_is_davidsons_from_the_names_alone(train: Battles, fresh: Battles):
+    model = Identity(penalty=3.0).fit(train)
+    ratings = fit_ratings(train, 3.0)
+    proba = model.predict_proba(fresh)
+    strength = dict(zip(ratings.models, ratings.strength, strict=True)) | {"": 0.0}
+    for row, (a, b) in enumerate(zip(fresh.model_a, fresh.model_b, strict=True)):
+        pi_a, pi_b = np.exp([strength[a], strength[b]])
+        tie = np.exp(ratings.log_nu) * np.sqrt(pi_a * pi_b)
+        assert proba[row] == pytest.approx(np.array([pi_a, pi_b, tie]) / (pi_a + pi_b + tie))
+    assert np.array_equal(model.predict_proba(fresh.swap()), proba[:, [1, 0, 2]])
+    wordless = replace(fresh, response_a=fresh.prompt, response_b=fresh.prompt)
+    assert np.array_equal(model.predict_proba(wordless), proba)
+    assert model.report()["parameters"] == 5
+
+
+def test_without_any_name_it_says_how_often_there_are_ties(train: Battles, fresh: Battles):
+    nameless = replace(train, model_a=None, model_b=None)
+    tie = (train.labels == 2).sum() + 1
+    expected = tie / (len(train) + 3)
+    proba = Identity().fit(nameless).predict_proba(fresh)
+    assert proba[:, 2] == pytest.approx(expected)
+    assert np.array_equal(proba[:, 0], proba[:, 1])
+
+
+def test_it_is_saved_and_loaded(train: Battles, fresh: Battles, tmp_path: Path):
+    model = Identity().fit(train)
+    save_model(model, tmp_path)
+    assert np.array_equal(load_model(tmp_path).predict_proba(fresh), model.predict_proba(fresh))
+
+
+def test_its_experiment_makes_no_submission():
+    file = Path(__file__).parents[2] / "experiments" / "identity.toml"
+    table = tomllib.loads(file.read_text(encoding="utf-8"))
+    assert table["submittable"] is False
+    assert table["model"] == {"name": "identity"}

@@ -1,0 +1,142 @@
+"""TF-IDF vectors are what counting by hand gives, and a text's vector is its own affair."""
+
+import json
+import math
+import re
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pairrank.errors import UserError
+from pairrank.features.tfidf import Tfidf, fit_tfidf, fit_vectors, load_tfidf
+
+TEXTS = ["The cat sat on the mat.", "the dog sat", "A cat! The CAT, the hat", "", "dog dog dog mat"]
+
+
+def runs(text: str, shortest: int, longest: int) -> list[str]:
+    """Runs of words, by splitting at whatever is no letter."""
+    words = [word for word in re.split(r"[^a-z0-9]+", text.lower()) if word]
+    return [" ".join(words[i : i + n]) for n in range(shortest, longest + 1) for i in range(len(words) - n + 1)]
+
+
+def letters(text: str, shortest: int, longest: int) -> list[str]:
+    """Runs of letters of every word between two blanks; a word shorter than a run counts once."""
+    found = []
+    for word in text.lower().split():
+        padded = f" {word} "
+        for n in range(shortest, longest + 1):
+            found += [padded[i : i + n] for i in range(max(len(padded) - n + 1, 1))]
+            if len(padded) <= n:
+                break
+    return found
+
+
+def by_hand(texts: list[str], asked: list[str], take, least: int) -> tuple[list[str], np.ndarray]:
+    """Known words, and vectors from the definition: (1 + log count) (1 + log((1 + n) / (1 + texts))), length 1."""
+    held = Counter(word for text in texts for word in set(take(text)))
+    words = sorted(word for word, count in held.items() if count >= least)
+    vectors = np.zeros((len(asked), len(words)))
+    for i, text in enumerate(asked):
+        counts = Counter(take(text))
+        for j, word in enumerate(words):
+            if counts[word]:
+                idf = 1 + math.log((1 + len(texts)) / (1 + held[word]))
+                vectors[i, j] = (1 + math.log(counts[word])) * idf
+        vectors[i] /= math.sqrt((vectors[i] ** 2).sum()) or 1
+    return words, vectors
+
+
+@pytest.mark.parametrize(("least", "ngrams"), [(1, (1, 1)), (2, (1, 1)), (1, (1, 2)), (2, (2, 3))])
+@pytest.mark.parametrize("analyzer", ["word", "char_wb"])
+def test_vectors_are_those_of_the_definition(analyzer, least: int, ngrams: tuple[int, int]):
+    asked = [*TEXTS, "cat cat unheard of", "unheard"]
+    take = {"word": runs, "char_wb": letters}[analyzer]
+    words, expected = by_hand(TEXTS, asked, lambda text: take(text, *ngrams), least)
+    known = fit_tfidf(TEXTS, analyzer, ngrams, min_count=least)
+    assert list(known.words) == words
+    assert len(words) > 0
+    np.testing.assert_allclose(known.vectors(asked).toarray(), expected, atol=1e-12)
+
+
+def test_a_text_without_a_known_word_is_a_row_of_zeros_and_every_other_has_length_one():
+    rows = fit_tfidf(TEXTS, min_count=2).vectors([*TEXTS, "zebra"]).toarray()
+    assert (rows**2).sum(axis=1) == pytest.approx([1, 1, 1, 0, 1, 0])
+
+
+@given(st.lists(st.text("ab cd", max_size=20), max_size=8), st.randoms())
+@settings(max_examples=30, deadline=None)
+def test_a_vector_does_not_depend_on_its_neighbours_or_their_order(texts: list[str], random):
+    known = fit_tfidf(TEXTS, "char_wb", (1, 2), min_count=1)
+    whole = known.vectors(texts).toarray()
+    order = list(range(len(texts)))
+    random.shuffle(order)
+    np.testing.assert_array_equal(known.vectors([texts[i] for i in order]).toarray(), whole[order])
+    for i, text in enumerate(texts):
+        np.testing.assert_array_equal(known.vectors([text]).toarray()[0], whole[i])
+
+
+def test_fitting_gives_the_vectors_of_the_fitted_texts_too():
+    known, vectors = fit_vectors([*TEXTS, TEXTS[0]], min_count=1)
+    np.testing.assert_allclose(vectors.toarray(), known.vectors([*TEXTS, TEXTS[0]]).toarray(), atol=1e-15)
+
+
+def test_a_text_that_comes_twice_counts_once_and_order_does_not_matter():
+    once = fit_tfidf(TEXTS, min_count=2)
+    assert fit_tfidf([*TEXTS, *TEXTS], min_count=2) == once
+    assert fit_tfidf(TEXTS[::-1], min_count=2) == once
+    # "zebra" is in two texts only if one text is two.
+    assert "zebra" not in fit_tfidf([*TEXTS, "zebra", "zebra"], min_count=2).words
+
+
+def test_nothing_is_read_beyond_the_first_characters():
+    known = fit_tfidf(["one two", "one three"], min_count=1, characters=3)
+    assert known.words == ("one",)
+    assert known.vectors(["one" + " two" * 9]).toarray() == pytest.approx(np.ones((1, 1)))
+    # Cut first, then told apart: both begin alike.
+    assert fit_tfidf(["one two", "one three"], min_count=2, characters=3).words == ()
+
+
+def test_the_most_frequent_words_are_kept():
+    texts = ["a b", "a b", "a c", "a b d"]
+    assert fit_tfidf(texts, min_count=1, most=2).words == ("a", "b")
+    assert len(fit_tfidf(texts, min_count=1, most=9).words) == 4
+
+
+def test_letters_case_is_kept_where_it_is_asked_for():
+    assert fit_tfidf(["The the"], min_count=1).words == ("the",)
+    assert fit_tfidf(["The the"], min_count=1, lowercase=False).words == ("The", "the")
+
+
+@pytest.mark.parametrize("texts", [[], [""], ["", " "], ["one text alone"], ["!", "?", "."]])
+@pytest.mark.parametrize("analyzer", ["word", "char_wb"])
+def test_without_any_word_vectors_have_no_columns_and_nothing_breaks(texts: list[str], analyzer, tmp_path: Path):
+    known = fit_tfidf(texts, analyzer, min_count=9)
+    assert known.words == ()
+    assert known.vectors(["a", "b"]).shape == (2, 0)
+    assert known.vectors([]).shape == (0, 0)
+    assert fit_vectors(texts, analyzer, min_count=9)[1].shape == (len(texts), 0)
+    known.save(tmp_path / "words.json")
+    assert load_tfidf(tmp_path / "words.json") == known
+
+
+def test_saved_and_loaded_it_is_the_same_to_the_last_bit(tmp_path: Path):
+    # Half an emoji, as some files have it, could not be written.
+    texts = [*TEXTS, "naïve 😀 \ud83d text", "\0"]
+    known = fit_tfidf(texts, "char_wb", (1, 3), min_count=1, characters=50, lowercase=False)
+    known.save(tmp_path / "words.json")
+    again = load_tfidf(tmp_path / "words.json")
+    assert isinstance(again, Tfidf)
+    assert again == known
+    np.testing.assert_array_equal(again.vectors(texts).toarray(), known.vectors(texts).toarray())
+    assert json.loads((tmp_path / "words.json").read_text(encoding="utf-8"))["characters"] == 50
+
+
+def test_all_senseless_settings_are_told_at_once():
+    with pytest.raises(UserError) as caught:
+        fit_tfidf(TEXTS, ngrams=(2, 1), min_count=0, most=0, characters=0)
+    for key in ("ngrams = (2, 1)", "min_count = 0", "most = 0", "characters = 0"):
+        assert key in str(caught.value)

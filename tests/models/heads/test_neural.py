@@ -1,0 +1,99 @@
+import copy
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pairrank.models.heads.neural import as_sides, build_head
+
+BATCHES = st.tuples(st.integers(1, 9), st.integers(1, 6), st.integers(0, 4), st.integers(0, 2**31 - 1))
+"""Battles, width of a side, width of what both share, seed."""
+
+
+def drawn(battles: int, width: int, shared: int, seed: int) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(battles, size, generator=generator) * 3 for size in (width, width, shared)]
+
+
+@given(BATCHES)
+@settings(deadline=None)
+def test_the_difference_head_is_odd_in_its_margin_and_even_in_its_tie_to_the_last_bit(shape):
+    a, b, shared = drawn(*shape)
+    head = build_head("difference", shape[1], shape[2], 7, 0.3, shape[3]).eval()
+    straight, swapped = head(a, b, shared), head(b, a, shared)
+    assert torch.equal(straight[:, [1, 0, 2]], swapped)
+    assert torch.equal(straight[:, 0], -straight[:, 1])
+
+
+def test_the_concat_head_is_not_symmetric():
+    a, b, shared = drawn(5, 4, 0, 0)
+    head = build_head("concat", 4, 0, 7, 0.0, 0).eval()
+    assert (head(a, b, shared)[:, [1, 0, 2]] - head(b, a, shared)).abs().max() > 1e-3
+
+
+def test_equal_sides_have_no_margin_but_may_tie():
+    a, _, shared = drawn(5, 4, 2, 0)
+    logits = build_head("difference", 4, 2, 7, 0.0, 0)(a, a, shared)
+    assert torch.equal(logits[:, :2], torch.zeros(5, 2))
+    assert logits[:, 2].abs().min() > 0
+
+
+def test_the_difference_head_tells_which_side_is_the_larger_and_not_only_that_they_differ():
+    a, b, shared = drawn(64, 1, 0, 0)
+    head = build_head("difference", 1, 0, 8, 0.0, 0)
+    optimizer = torch.optim.AdamW(head.parameters(), lr=0.03)
+    labels = (a < b).long()[:, 0]
+    for _ in range(100):
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(head(a, b, shared), labels).backward()
+        optimizer.step()
+    assert (head(a, b, shared)[:, :2].argmax(dim=1) == labels).float().mean() > 0.95
+
+
+@pytest.mark.parametrize("kind", ["difference", "concat"])
+def test_no_parameter_of_a_head_is_dead(kind: str):
+    a, b, shared = drawn(6, 4, 3, 1)
+    head = build_head(kind, 4, 3, 7, 0.0, 0)
+    torch.nn.functional.cross_entropy(head(a, b, shared), torch.tensor([0, 1, 2, 0, 1, 2])).backward()
+    for name, parameter in head.named_parameters():
+        assert parameter.grad.isfinite().all(), name
+        assert parameter.grad.abs().max() > 0, name
+
+
+@pytest.mark.parametrize("kind", ["difference", "concat"])
+def test_dropout_hides_the_same_numbers_of_both_sides(kind: str):
+    # Equal sides stay equal under one mask: the difference head then has no margin, in training too.
+    a, _, shared = drawn(6, 40, 0, 1)
+    head = build_head("difference", 40, 0, 7, 0.5, 0).train()
+    assert torch.equal(head(a, a, shared)[:, 0], torch.zeros(6))
+    first, second = (copy.deepcopy(build_head(kind, 40, 0, 7, 0.5, 0)).train()(a, a, shared) for _ in range(2))
+    assert not torch.equal(first, second)
+
+
+def test_a_heads_weights_come_from_the_seed_and_leave_the_state_of_chance_alone():
+    before = torch.get_rng_state()
+    one, same, other = (build_head("concat", 3, 0, 5, 0.0, seed).state_dict() for seed in (1, 1, 2))
+    assert all(torch.equal(one[name], same[name]) for name in one)
+    assert not all(torch.equal(one[name], other[name]) for name in one)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@given(BATCHES)
+@settings(deadline=None)
+def test_swapping_what_goes_into_the_sides_swaps_the_sides(shape):
+    a, b, _ = drawn(*shape)
+    prompt, lengths = a + b, torch.stack([a.sum(1), b.sum(1)], dim=1)
+    one, other, shared = as_sides(a, b, prompt, lengths)
+    swapped_one, swapped_other, swapped_shared = as_sides(b, a, prompt, lengths.flip(1))
+    assert torch.equal(one, swapped_other)
+    assert torch.equal(other, swapped_one)
+    assert torch.equal(shared, swapped_shared)
+    assert one.shape == (shape[0], 2 * shape[1] + 1)
+
+
+def test_the_scale_of_an_encoders_vectors_makes_no_difference():
+    a, b, _ = drawn(4, 16, 0, 0)
+    small, large = as_sides(a, b, a, None), as_sides(1_000 * a, 1_000 * b, 1_000 * a, None)
+    for x, y in zip(small, large, strict=True):
+        assert torch.allclose(x, y, atol=1e-3)

@@ -1,0 +1,155 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pairrank.data.battles import Battles
+from pairrank.encoders import embedding
+from pairrank.encoders.catalogue import find_encoder
+from pairrank.encoders.embedding import Embedder
+from pairrank.errors import UserError
+from pairrank.evaluation.scoring import log_loss
+from pairrank.models.base import build, load_model, save_model
+from pairrank.models.frozen import Frozen
+from tests.support.tiny import WINDOW, WORDS, arena_of_words, conversations, write_encoder
+
+pytest_plugins = ["tests.support.tiny_encoder"]
+
+TURNS = st.lists(st.lists(st.sampled_from(WORDS), max_size=40).map(" ".join), min_size=1, max_size=3).map(tuple)
+BATTLES = st.lists(st.tuples(TURNS, TURNS, TURNS), min_size=1, max_size=12).map(lambda rows: conversations(*rows))
+HEADS = ["logistic", "difference"]
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("PAIRRANK_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("PAIRRANK_NO_CACHE", raising=False)
+    return tmp_path / "cache" / "vectors.sqlite"
+
+
+@pytest.fixture(scope="module")
+def fitted(tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], Frozen]:
+    """A model of each head and precision; fitted once, for properties that are tried on many battles."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PAIRRANK_NO_CACHE", "1")
+        return {
+            (head, precision): make(tiny_bert, head=head, precision=precision).fit(arena_of_words(40))
+            for head in HEADS
+            for precision in ("fp32", "bf16")
+        }
+
+
+def make(encoder: Path, **options) -> Frozen:
+    return Frozen(**{"encoder": [str(encoder)], "max_tokens": WINDOW, "steps": 40, "hidden": 8} | options)
+
+
+def no_encoding(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Embedder, "_module", property(lambda _: pytest.fail("an encoder was loaded")))
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@given(battles=BATTLES)
+@settings(
+    deadline=None,
+    max_examples=15,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+def test_predicting_commutes_with_swapping(fitted, head: str, precision: str, battles: Battles):
+    model = fitted[head, precision]
+    swapped = model.predict_proba(battles.swap())[:, [1, 0, 2]]
+    assert swapped == pytest.approx(model.predict_proba(battles), abs=1e-6)
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_it_learns_which_word_wins(tiny_bert: Path, head: str):
+    battles, unseen = arena_of_words(200), arena_of_words(100, seed=9)
+    model = make(tiny_bert, head=head, penalty=3.0, steps=200).fit(battles)
+    prior = np.tile(np.bincount(battles.labels, minlength=3) / 200, (100, 1))
+    assert log_loss(model.predict_proba(unseen), unseen.labels) < log_loss(prior, unseen.labels) - 0.05
+
+
+def test_another_head_encodes_nothing_again(tiny_bert: Path, monkeypatch: pytest.MonkeyPatch):
+    battles = arena_of_words(30)
+    make(tiny_bert).fit(battles)
+    no_encoding(monkeypatch)
+    model = make(tiny_bert, head="difference").fit(battles)
+    assert model.predict_proba(battles.swap()).shape == (30, 3)
+
+
+def test_with_the_cache_switched_off_nothing_is_kept(tiny_bert: Path, cache: Path, monkeypatch: pytest.MonkeyPatch):
+    battles = arena_of_words(12)
+    kept = make(tiny_bert).fit(battles).predict_proba(battles)
+    assert cache.is_file()
+    cache.unlink()
+    monkeypatch.setenv("PAIRRANK_NO_CACHE", "1")
+    assert np.array_equal(make(tiny_bert).fit(battles).predict_proba(battles), kept)
+    assert not cache.exists()
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_a_loaded_model_wants_the_encoder_it_learned_on(tmp_path: Path, head: str):
+    encoder = write_encoder(tmp_path / "encoder")
+    model = make(encoder, head=head).fit(arena_of_words(12))
+    save_model(model, tmp_path / "saved")
+    battles = arena_of_words(9, seed=2)
+    assert np.array_equal(load_model(tmp_path / "saved").predict_proba(battles), model.predict_proba(battles))
+    write_encoder(encoder, "distilbert")
+    with pytest.raises(UserError, match=r"learned on an encoder with SHA-256 \w{64}; .* has \w{64} now"):
+        load_model(tmp_path / "saved")
+
+
+def test_soft_targets_are_learned_by_the_difference_head_and_refused_by_the_other(tiny_bert: Path):
+    battles = arena_of_words(60)
+    ties = replace(battles, soft=np.tile([0.05, 0.05, 0.9], (60, 1)))
+    options = {"head": "difference", "steps": 200, "hold_out": 0.0, "learning_rate": 1e-2}
+    soft, hard = (
+        make(tiny_bert, **options, soft_targets=s).fit(ties).predict_proba(battles) for s in (True, False)
+    )
+    assert soft[:, 2].mean() > 0.7 > hard[:, 2].mean()
+    with pytest.raises(UserError, match="a logistic head learns from winners only"):
+        build("frozen", soft_targets=True)
+
+
+def test_the_best_step_is_that_of_held_out_prompts(tiny_bert: Path):
+    battles = arena_of_words(80)
+    options = {"head": "difference", "learning_rate": 0.05, "dropout": 0.0, "weight_decay": 0.0, "steps": 300}
+    watched, greedy = (make(tiny_bert, **options, hold_out=share).fit(battles) for share in (0.3, 0.0))
+    unseen = arena_of_words(200, seed=5)
+    losses = [log_loss(model.predict_proba(unseen), unseen.labels) for model in (watched, greedy)]
+    assert losses[0] < losses[1]
+
+
+@pytest.mark.parametrize("key", ["max_tokens", "penalty", "hidden", "learning_rate", "steps"])
+def test_what_makes_no_sense_is_refused_by_name(key: str):
+    with pytest.raises(UserError, match=f"model 'frozen': {key} = 0"):
+        build("frozen", **{key: 0})
+
+
+def test_nothing_to_learn_from_is_said(tiny_bert: Path):
+    with pytest.raises(UserError, match="no battles to learn from"):
+        make(tiny_bert).fit(arena_of_words(1).take(slice(0)))
+
+
+def test_a_static_encoder_serves_and_needs_no_window(tiny_bert: Path, monkeypatch: pytest.MonkeyPatch):
+    from pairrank.encoders import catalogue
+
+    monkeypatch.setitem(catalogue.STATIC, "tiny-static", str(tiny_bert))
+    battles = arena_of_words(200)
+    model = Frozen(encoder=["tiny-static"], max_tokens=4_096, penalty=1.0).fit(battles)
+    swapped = model.predict_proba(battles.swap())[:, [1, 0, 2]]
+    assert swapped == pytest.approx(model.predict_proba(battles), abs=1e-6)
+    assert embedding.is_static(model.encoder_.folder)
+    assert log_loss(model.predict_proba(battles), battles.labels) < 1.05
+
+
+@pytest.mark.slow
+def test_the_static_encoder_of_the_real_weights_knows_what_words_are_alike(minilm):
+    vectors = Embedder(find_encoder(["minilm-static"]), max_tokens=64).vectors(
+        [((text,),) for text in ("a small dog", "the little puppy", "quarterly tax report")]
+    )
+    dog, puppy, tax = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    assert dog @ puppy > dog @ tax + 0.2

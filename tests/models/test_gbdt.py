@@ -1,0 +1,365 @@
+"""A stack hears margins and tie logits, is symmetric, stops by whole prompts, and says what it used."""
+
+import csv
+import json
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.special import logsumexp
+from sklearn.linear_model import LogisticRegression
+
+from pairrank.data.battles import Battles, object_array
+from pairrank.data.folds import prompt_key
+from pairrank.data.predictions import margin_and_tie
+from pairrank.errors import UserError
+from pairrank.evaluation.scoring import log_loss
+from pairrank.features.counting import GROUPS, features
+from pairrank.models import gbdt as module
+from pairrank.models.base import build, load_model, save_model
+from pairrank.models.gbdt import Gbdt
+from pairrank.models.heads.trees import Growth
+from tests.support.tiny import plain_battles
+
+QUICK = Growth(learning_rate=0.2, min_leaf=5, column_share=1.0)
+FAST: dict[str, Any] = {"rounds": 60, "patience": 10, "seeds": 2, "growth": QUICK}
+LEARNERS = ["lightgbm", "multinomial"]
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    return np.exp(logits - logsumexp(logits, axis=-1, keepdims=True))
+
+
+def told(n: int = 300, seed: int = 0) -> Battles:
+    """n battles, three a prompt, whose winners "good" sees through a haze and "noise" does not."""
+    rng = np.random.default_rng(seed)
+    hidden = rng.normal(size=(n, 3)) * 1.5
+    winner = [int(rng.choice(3, p=row)) for row in softmax(hidden)]
+    inputs = softmax(np.stack([hidden + rng.normal(size=(n, 3)) * 0.3, rng.normal(size=(n, 3))], axis=1))
+    texts = [" ".join(["word"] * size) for size in rng.integers(1, 30, 2 * n)]
+    rows = [(f"Question {seed}-{i // 3}?", a, b) for i, (a, b) in enumerate(zip(texts[:n], texts[n:], strict=True))]
+    return replace(plain_battles(*rows, winner=winner), inputs=inputs, input_names=("good", "noise"))
+
+
+def columns_by_hand(battles: Battles, groups: tuple[str, ...]) -> np.ndarray:
+    """(n, p) what the model should see: counted features, margins, tie logits and sizes of margins, odd first."""
+    counted, logs = features(battles, groups), np.log(battles.inputs)
+    margin = (logs[:, :, 0] - logs[:, :, 1]) / 2
+    tie = logs[:, :, 2] - (logs[:, :, 0] + logs[:, :, 1]) / 2
+    return np.hstack([counted.odd, margin, counted.even, tie, np.abs(margin)])
+
+
+def complaint(call: Callable[[], object]) -> str:
+    with pytest.raises(UserError) as caught:
+        call()
+    return str(caught.value)
+
+
+@pytest.fixture(scope="module")
+def train() -> Battles:
+    return told()
+
+
+@pytest.fixture(scope="module")
+def fresh() -> Battles:
+    return told(120, seed=1)
+
+
+@pytest.fixture(scope="module", params=LEARNERS)
+def fitted(request: pytest.FixtureRequest, train: Battles) -> Gbdt:
+    return Gbdt(learner=request.param, penalty=10.0, **FAST).fit(train)
+
+
+# --- What it sees
+
+
+@given(st.lists(st.floats(1e-9, 1.0), min_size=3, max_size=3))
+def test_margin_and_tie_logit_give_the_probabilities_back(cells: list[float]):
+    proba = np.array([cells]) / sum(cells)
+    margin, tie = margin_and_tie(proba)
+    assert softmax(np.stack([margin, -margin, tie], axis=-1)) == pytest.approx(proba, abs=1e-12)
+    turned = margin_and_tie(proba[:, [1, 0, 2]])
+    assert (turned[0], turned[1]) == (-margin, pytest.approx(tie))
+
+
+def test_davidsons_model_is_read_back_from_its_probabilities():
+    """Strengths 3 and 0.5, tie parameter 0.7: P(A) ∝ 3, P(B) ∝ 0.5, P(tie) ∝ 0.7 · sqrt(1.5)."""
+    shares = np.array([3.0, 0.5, 0.7 * math.sqrt(1.5)])
+    margin, tie = margin_and_tie(shares / shares.sum())
+    assert 2 * margin == pytest.approx(math.log(3.0) - math.log(0.5))
+    assert tie == pytest.approx(math.log(0.7))
+
+
+def test_sure_inputs_have_finite_margins():
+    margin, tie = margin_and_tie(np.array([[[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]]))
+    assert margin.shape == tie.shape == (1, 2)
+    assert np.isfinite([margin, tie]).all()
+
+
+def test_columns_are_named_in_the_order_they_stand_in(train: Battles):
+    model = Gbdt(groups=("length",))
+    model.names_ = train.input_names
+    columns = model._columns(train, None)
+    assert columns.odd_names == ("length.chars", "good.margin", "noise.margin")
+    assert columns.even_names[-4:] == ("good.tie", "noise.tie", "good.margin.size", "noise.margin.size")
+    both = np.hstack([columns.odd, columns.even])
+    assert both == pytest.approx(columns_by_hand(train, ("length",)), abs=1e-12)
+    # Swapping the battles is turning the odd columns' sign.
+    turned = model._columns(train.swap(), None)
+    assert turned.odd == pytest.approx(-columns.odd, abs=1e-12)
+    assert turned.even == pytest.approx(columns.even, abs=1e-12)
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_what_the_inputs_know_is_used(learner: str, train: Battles, fresh: Battles):
+    loss = log_loss(
+        Gbdt(learner=learner, groups=(), penalty=10.0, **FAST).fit(train).predict_proba(fresh), fresh.labels
+    )
+    assert loss < math.log(3) - 0.2
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_features_serve_where_there_are_no_inputs(learner: str, train: Battles):
+    alone = replace(train, inputs=None, input_names=())
+    proba = Gbdt(learner=learner, groups=("length",), **FAST).fit(alone).predict_proba(alone)
+    assert proba.sum(axis=1) == pytest.approx(np.ones(len(alone)))
+
+
+# --- Symmetry
+
+
+def test_a_swap_of_the_battles_swaps_the_answer(fitted: Gbdt, fresh: Battles):
+    straight, swapped = fitted.predict_proba(fresh), fitted.predict_proba(fresh.swap())
+    assert fitted.symmetric
+    np.testing.assert_allclose(swapped, straight[:, [1, 0, 2]], atol=1e-14)
+    assert straight.std(axis=0).min() > 0.05
+
+
+def test_a_battle_of_equals_is_won_by_neither(fitted: Gbdt, fresh: Battles):
+    alike = (fresh.inputs + fresh.inputs[:, :, [1, 0, 2]]) / 2
+    proba = fitted.predict_proba(replace(fresh, response_b=fresh.response_a, inputs=alike))
+    assert proba[:, 0] == pytest.approx(proba[:, 1], abs=1e-14)
+
+
+# --- Stopping
+
+
+def spied_growths(
+    monkeypatch: pytest.MonkeyPatch, train: Battles, **more: Any
+) -> list[tuple[set[str], set[str], Any]]:
+    """(prompts learned from, prompts watched, arguments) of every booster that a fit grows."""
+    grown: list[tuple[set[str], set[str], Any]] = []
+    grow = module.grow
+    # Even columns, which are the same in both orders, tell the battle.
+    model = Gbdt(groups=(), **(FAST | more))
+    model.names_ = train.input_names
+    even = model._columns(train, None).even
+    key_of = {row.tobytes(): prompt_key(prompt) for row, prompt in zip(even, train.prompt, strict=True)}
+    # What `complete` may add is no battle.
+    found = lambda task: {key_of[row[-even.shape[1] :].tobytes()] for row in task.x}  # noqa: E731
+
+    def spied(task: Any, growth: Growth, rounds: int, seed: int, **options: Any) -> Any:
+        watch = options.get("watch")
+        booster = grow(task, growth, rounds, seed, **options)
+        watched = set() if watch is None else found(watch)
+        grown.append((found(task), watched, {"rounds": rounds, "seed": seed, "booster": booster, "watch": watch}))
+        return booster
+
+    monkeypatch.setattr(module, "grow", spied)
+    model.fit(train)
+    return grown
+
+
+def test_stopping_is_told_by_prompts_that_are_not_learned(monkeypatch: pytest.MonkeyPatch, train: Battles):
+    grown = spied_growths(monkeypatch, train)
+    prompts = {prompt_key(prompt) for prompt in train.prompt}
+    watching, final = [g for g in grown if g[1]], [g for g in grown if not g[1]]
+    assert len(watching) == len(final) == 4  # two heads, two seeds
+    for learned, watched, _ in watching:
+        assert not learned & watched
+        assert learned | watched <= prompts
+        assert 0.05 < len(watched) / len(prompts) < 0.4
+    # A tie's head is told of every battle, so of every prompt.
+    assert watching[0][0] | watching[0][1] == prompts
+    assert len({frozenset(watched) for _, watched, _ in watching[:2]}) == 1
+    # Then all of them are learned, with as many trees as the held-out ones wanted in the mean.
+    assert final[0][0] == prompts
+    for head in (0, 1):
+        best = [each["booster"].best_iteration for _, _, each in watching[2 * head : 2 * head + 2]]
+        assert {each["rounds"] for _, _, each in final[2 * head : 2 * head + 2]} == {round(sum(best) / 2)}
+    assert [each["seed"] for _, _, each in final] == [0, 1, 0, 1]
+
+
+def test_battles_of_less_weight_do_not_tell_when_to_stop_nor_are_their_held_out_prompts_learned(
+    monkeypatch: pytest.MonkeyPatch, train: Battles
+):
+    light = np.arange(len(train)) % 3 == 1
+    grown = spied_growths(monkeypatch, replace(train, weight=np.where(light, 0.2, 1.0)))
+    for learned, watched, each in grown:
+        assert not learned & watched
+        if each["watch"] is not None:
+            assert set(each["watch"].weight) == {1.0}
+
+
+def test_without_a_hold_out_every_round_is_taken(monkeypatch: pytest.MonkeyPatch, train: Battles):
+    grown = spied_growths(monkeypatch, train, hold_out=0.0, rounds=7)
+    assert not any(watched for _, watched, _ in grown)
+    assert {each["rounds"] for _, _, each in grown} == {7}
+
+
+def test_noise_is_stopped_early(train: Battles):
+    noise = replace(train, winner=np.random.default_rng(3).integers(0, 3, len(train)))
+    trees = Gbdt(**(FAST | {"rounds": 300})).fit(noise).report()["trees"]
+    assert max(trees.values()) < 30
+
+
+# --- Importances
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_an_input_that_knows_matters_most_and_one_that_does_not_hardly(learner: str):
+    model = Gbdt(learner=learner, groups=("length",), hold_out=0.4, penalty=10.0, **FAST).fit(told(900))
+    by_name = {each.column: each for each in model.importances_}
+    assert [each.gain for each in model.importances_] == sorted((i.gain for i in model.importances_), reverse=True)
+    assert model.importances_[0].column == "good.margin"
+    assert by_name["good.margin"].gain > 4 * max(i.gain for name, i in by_name.items() if "good" not in name)
+    assert by_name["good.margin"].permutation > 0.1
+    assert by_name["good.tie"].permutation > 0.02
+    for name in ("noise.margin", "noise.tie", "noise.margin.size", "length.chars"):
+        assert abs(by_name[name].permutation) < 0.02
+
+
+def test_permutation_importances_are_those_of_prompts_held_out(monkeypatch: pytest.MonkeyPatch, train: Battles):
+    asked: list[Battles] = []
+    permuted = Gbdt._permuted
+
+    def spied(self: Gbdt, columns: Any, held: Battles) -> dict[str, float]:
+        asked.append(held)
+        return permuted(self, columns, held)
+
+    monkeypatch.setattr(Gbdt, "_permuted", spied)
+    learned = [learned for learned, watched, _ in spied_growths(monkeypatch, train) if watched]
+    [held] = asked
+    assert len(held)
+    assert not {prompt_key(prompt) for prompt in held.prompt} & set.union(*learned)
+
+
+def test_importances_are_written_as_a_table(fitted: Gbdt, tmp_path: Path):
+    save_model(fitted, tmp_path)
+    with (tmp_path / "importances.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["column"] for row in rows] == [each.column for each in fitted.importances_]
+    assert [float(row["gain"]) for row in rows] == [each.gain for each in fitted.importances_]
+    assert [float(row["permutation"]) for row in rows] == [each.permutation for each in fitted.importances_]
+    assert len(rows) == len({row["column"] for row in rows}) > 20
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_without_held_out_battles_there_are_no_permutation_importances(
+    learner: str, train: Battles, tmp_path: Path
+):
+    model = Gbdt(learner=learner, groups=(), hold_out=0.0, **FAST).fit(train)
+    assert all(math.isnan(each.permutation) for each in model.importances_)
+    save_model(model, tmp_path)
+    assert math.isnan(load_model(tmp_path).importances_[0].permutation)
+
+
+# --- The linear model
+
+
+@pytest.mark.parametrize("groups", [(), ("length", "turns")])
+def test_the_multinomial_model_is_scikit_learns_on_both_orders(groups, train: Battles, fresh: Battles):
+    weighed = replace(train, weight=np.random.default_rng(2).uniform(0.5, 2.0, len(train)))
+    model = Gbdt(learner="multinomial", groups=groups, penalty=5.0, clip=2.0).fit(weighed)
+    # The oracle: both orders, standardised by their weighted mean and spread, clipped, a ridge penalty.
+    x = np.vstack([columns_by_hand(each, groups) for each in (train, train.swap())])
+    weight = np.tile(weighed.weights, 2)
+    centre = (weight @ x) / weight.sum()
+    spread = np.sqrt(weight @ (x - centre) ** 2 / weight.sum())
+    spread[spread < 1e-9] = 1
+
+    def scaled(x: np.ndarray) -> np.ndarray:
+        return np.clip((x - centre) / spread, -2, 2)
+
+    oracle = LogisticRegression(C=1 / 5, tol=1e-10, max_iter=10_000)
+    oracle.fit(scaled(x), np.concatenate([train.labels, train.swap().labels]), sample_weight=weight)
+    logs = [oracle.predict_log_proba(scaled(columns_by_hand(each, groups))) for each in (fresh, fresh.swap())]
+    assert model.predict_proba(fresh) == pytest.approx(softmax((logs[0] + logs[1][:, [1, 0, 2]]) / 2), abs=2e-3)
+    assert model.report()["parameters"] == 3 * x.shape[1] + 3
+    assert model.report()["trees"] == {}
+
+
+# --- What is refused, what is kept
+
+
+def test_battles_with_other_inputs_than_were_learned_are_refused(fitted: Gbdt, fresh: Battles):
+    for names in (("noise", "good"), ("good",), ()):
+        inputs = fresh.inputs[:, : len(names)] if names else None
+        assert "good" in complaint(
+            lambda n=names, i=inputs: fitted.predict_proba(replace(fresh, inputs=i, input_names=n))
+        )
+
+
+def test_a_stack_of_nothing_is_refused(train: Battles):
+    alone = replace(train, inputs=None, input_names=())
+    assert "nothing to tell A from B by" in complaint(lambda: Gbdt(groups=()).fit(alone))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("rounds", 0, "1 or more"),
+        ("patience", 0, "1 or more"),
+        ("hold_out", 1.0, "a share from 0 to below 1"),
+        ("hold_out", -0.1, "a share from 0 to below 1"),
+        ("seeds", 0, "1 or more"),
+        ("penalty", 0.0, "above 0"),
+        ("clip", 0.0, "above 0"),
+        ("seed", -1, "0 or more"),
+    ],
+)
+def test_a_value_out_of_bounds_is_refused(key, value, expected):
+    assert (
+        complaint(lambda: build("gbdt", **{key: value})) == f"model 'gbdt': {key} = {value}: expected {expected}."
+    )
+
+
+def test_a_group_that_is_mistyped_is_told_the_nearest():
+    assert "Did you mean 'length'?" in complaint(lambda: build("gbdt", groups=["lenght"]))
+    assert "style" in GROUPS
+    assert "style" not in Gbdt().groups
+
+
+def test_growth_is_a_table_of_its_own():
+    assert build("gbdt", growth={"leaves": 6}) == Gbdt(growth=Growth(leaves=6))
+    assert "growth: leaves = 1: expected 2 or more" in complaint(lambda: build("gbdt", growth={"leaves": 1}))
+
+
+def test_saved_and_loaded_it_answers_the_same_to_the_last_bit(fitted: Gbdt, fresh: Battles, tmp_path: Path):
+    save_model(fitted, tmp_path)
+    again = load_model(tmp_path)
+    np.testing.assert_array_equal(again.predict_proba(fresh), fitted.predict_proba(fresh))
+    assert json.dumps(again.report()) == json.dumps(fitted.report())
+    assert again.importances_ == fitted.importances_
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_guessed_strengths_are_columns_too_and_are_kept(
+    learner: str, train: Battles, fresh: Battles, tmp_path: Path
+):
+    names = {
+        f"model_{side}": object_array([f"m{(i + (side == 'b')) % 3}" for i in range(len(train))]) for side in "ab"
+    }
+    model = Gbdt(learner=learner, groups=("length",), identity="guessed", **FAST).fit(replace(train, **names))
+    without = Gbdt(learner=learner, groups=("length",), **FAST).fit(replace(train, **names))
+    assert len(model.importances_) > len(without.importances_)
+    answers = model.predict_proba(fresh)
+    np.testing.assert_allclose(model.predict_proba(fresh.swap())[:, [1, 0, 2]], answers, atol=1e-12)
+    save_model(model, tmp_path)
+    assert np.array_equal(load_model(tmp_path).predict_proba(fresh), answers)

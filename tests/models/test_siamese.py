@@ -1,0 +1,333 @@
+import gc
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sentence_transformers import SentenceTransformer
+from torch import nn
+
+from pairrank.data.battles import Battles
+from pairrank.data.folder import find_data
+from pairrank.encoders.catalogue import Encoder
+from pairrank.errors import UserError
+from pairrank.evaluation.scoring import log_loss
+from pairrank.models.base import load_model, save_model
+from pairrank.models.siamese import Siamese, _Siamese
+from pairrank.runs.cross_validation import cross_validate
+from pairrank.runs.experiment import load_experiment
+from pairrank.runs.run import start_run
+from tests.support.arenas import write_folder
+from tests.support.tiny import FAST, WINDOW, WORDS, arena_of_words, conversations, plain_battles
+
+pytest_plugins = ["tests.support.tiny_encoder"]
+
+TURNS = st.lists(st.lists(st.sampled_from(WORDS), max_size=40).map(" ".join), min_size=1, max_size=3).map(tuple)
+BATTLES = st.lists(st.tuples(TURNS, TURNS, TURNS), min_size=1, max_size=12).map(lambda rows: conversations(*rows))
+OPTIONS = st.fixed_dictionaries(
+    {
+        "pooling": st.sampled_from(["mean", "cls", "attention"]),
+        "layout": st.sampled_from(["pair", "apart"]),
+        "share": st.sampled_from(["side", "battle"]),
+        "budget": st.sampled_from(["fair", "head+tail", "latest"]),
+        "lengths": st.booleans(),
+        "max_tokens": st.sampled_from([12, 32]),
+    }
+)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def little_garbage():
+    """Accelerate collects garbage after every training: what the imports left need not be looked at each time."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+def make(encoder: Path, **options) -> Siamese:
+    plain = {"encoder": [str(encoder)], "max_tokens": WINDOW, "hidden": 8, "training": FAST}
+    return Siamese(**plain | options)
+
+
+def random_weights(encoder: Path, seed: int = 0, **options) -> Siamese:
+    """A siamese model that was never trained, its head large enough to prefer somebody."""
+    model = make(encoder, seed=seed, **options)
+    model._open(encoder)
+    with torch.no_grad():
+        for parameter in model.module_.head.parameters():
+            parameter.mul_(5)
+    return model
+
+
+# --- Symmetry
+
+
+@given(BATTLES, OPTIONS, st.integers(0, 99), st.sampled_from([1, 3, 64]))
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+def test_predicting_commutes_with_swapping_in_fp32_for_any_batch_size(
+    tiny_bert: Path, battles: Battles, options, seed: int, batch_size: int
+):
+    model = random_weights(tiny_bert, seed, **options)
+    other = random_weights(tiny_bert, seed, **options, training=replace(FAST, batch_size=batch_size))
+    swapped = other.predict_proba(battles.swap())[:, [1, 0, 2]]
+    assert swapped == pytest.approx(model.predict_proba(battles), abs=1e-6)
+
+
+@given(BATTLES, OPTIONS, st.integers(0, 99))
+@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+def test_predicting_commutes_with_swapping_in_bf16_for_the_same_battles(tiny_bert, battles: Battles, options, seed):
+    model = random_weights(tiny_bert, seed, **options, training=replace(FAST, precision="bf16"))
+    swapped = model.predict_proba(battles.swap())[:, [1, 0, 2]]
+    assert swapped == pytest.approx(model.predict_proba(battles), abs=1e-6)
+
+
+def test_the_concat_head_is_not_symmetric_and_says_so_unless_both_sides_are_averaged(tiny_bert: Path):
+    battles = arena_of_words(9)
+    straight, both = (random_weights(tiny_bert, head="concat", both_sides=both) for both in (False, True))
+    assert (straight.symmetric, both.symmetric) == (False, True)
+    gaps = [
+        np.abs(m.predict_proba(battles.swap())[:, [1, 0, 2]] - m.predict_proba(battles)).max()
+        for m in (straight, both)
+    ]
+    assert gaps[0] > 1e-3
+    assert gaps[1] < 1e-6
+
+
+def test_bf16_differs_from_fp32_but_little(tiny_bert: Path):
+    battles = arena_of_words(9)
+    exact, rough = (make(tiny_bert, training=replace(FAST, precision=precision)) for precision in ("fp32", "bf16"))
+    for model in (exact, rough):
+        model._open(tiny_bert)
+    gap = np.abs(exact.predict_proba(battles) - rough.predict_proba(battles)).max()
+    assert 1e-7 < gap < 2e-2
+
+
+# --- Learning
+
+
+@pytest.mark.parametrize("kind", ["tiny_bert", "tiny_distilbert"])
+@pytest.mark.parametrize("head", ["difference", "concat"])
+def test_eight_battles_are_learned_by_heart(kind: str, head: str, request: pytest.FixtureRequest):
+    battles = replace(arena_of_words(8), winner=np.array([0, 1, 2, 2, 1, 0, 1, 0]))
+    recipe = replace(FAST, epochs=60, weight_decay=0.0, head_rate=3.0)
+    model = make(
+        request.getfixturevalue(kind), training=recipe, head=head, head_dropout=0.0, hidden=32, lengths=False
+    ).fit(battles)
+    proba = model.predict_proba(battles)
+    assert proba.argmax(axis=1).tolist() == battles.labels.tolist()
+    assert log_loss(proba, battles.labels) < 0.25
+
+
+@pytest.mark.parametrize("layout", ["pair", "apart"])
+@pytest.mark.parametrize("pooling", ["mean", "cls", "attention"])
+@pytest.mark.parametrize("head", ["difference", "concat"])
+def test_every_parameter_has_a_finite_gradient_that_is_not_zero(tiny_bert: Path, head, pooling, layout):
+    model = random_weights(tiny_bert, head=head, pooling=pooling, layout=layout)
+    rows, _ = model._texts(arena_of_words(8))
+    logits = model.module_.eval()(**model._collate(rows))
+    torch.nn.functional.cross_entropy(logits, torch.tensor([0, 1, 2, 0, 1, 2, 0, 0])).backward()
+    for name, parameter in model.module_.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+        # Softmax does not change when every key moves alike: that gradient is 0 but for rounding.
+        assert (parameter.grad.abs().max() > 1e-9) or "key.bias" in name, name
+
+
+@pytest.mark.parametrize("layout", ["pair", "apart"])
+def test_training_and_predicting_see_the_same_logits(tiny_bert: Path, layout):
+    """The batch of 2B texts with all its padding, against each text encoded once in an order of its own."""
+    battles = arena_of_words(20)
+    model = random_weights(tiny_bert, layout=layout)
+    with torch.no_grad():
+        logits = model.module_.eval()(**model._collate(model._texts(battles)[0]))
+    assert model.predict_proba(battles) == pytest.approx(torch.softmax(logits.double(), 1).numpy(), abs=1e-6)
+
+
+def test_frozen_layers_stay_as_they_were(tiny_bert: Path):
+    model = make(tiny_bert, training=replace(FAST, frozen_layers=1, warmup=0.0)).fit(arena_of_words(16))
+    fresh = make(tiny_bert)
+    fresh._open(tiny_bert)
+    before = dict(fresh.module_.encoder.named_parameters())
+    for name, parameter in model.module_.encoder.named_parameters():
+        frozen = "embeddings" in name or "layer.0." in name
+        assert torch.equal(parameter, before[name]) == frozen or "key.bias" in name, name
+
+
+def test_each_distinct_text_is_encoded_once(tiny_bert: Path, monkeypatch: pytest.MonkeyPatch):
+    model = random_weights(tiny_bert, layout="apart")
+    seen: list[int] = []
+    inner = type(model.module_.encoder).forward
+    monkeypatch.setattr(
+        type(model.module_.encoder),
+        "forward",
+        lambda self, **b: seen.append(len(b["input_ids"])) or inner(self, **b),
+    )
+    model.predict_proba(plain_battles(("why", "good", "bad"), ("why", "bad", "good"), ("why", "good", "good")))
+    assert sum(seen) == 3
+
+
+def test_soft_targets_are_learned(tiny_bert: Path):
+    battles = arena_of_words(24)
+    ties = replace(battles, soft=np.tile([0.05, 0.05, 0.9], (24, 1)))
+    recipe = replace(FAST, epochs=12)
+    soft, hard = (make(tiny_bert, training=recipe, soft_targets=s).fit(ties).predict_proba(battles) for s in (1, 0))
+    assert soft[:, 2].mean() > 0.7 > hard[:, 2].mean()
+
+
+def test_activation_checkpointing_computes_twice_and_gives_the_same_weights(tiny_bert: Path, monkeypatch):
+    battles, weights, counts = arena_of_words(8), [], []
+    for checkpointing in (False, True):
+        inner, count = Siamese._open, []
+
+        def counting(self, folder, inner=inner, count=count):
+            inner(self, folder)
+            layer = self.module_.encoder.transformer.model.encoder.layer[0].intermediate
+            layer.register_forward_hook(lambda *_: count.append(1))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Siamese, "_open", counting)
+            recipe = replace(FAST, epochs=1, activation_checkpointing=checkpointing)
+            model = make(tiny_bert, training=recipe, hidden_dropout=0.2).fit(battles)
+        weights.append(dict(model.module_.named_parameters()))
+        counts.append(len(count))
+    assert counts[1] == 2 * counts[0] > 0
+    torch.testing.assert_close(weights[1], weights[0], atol=1e-6, rtol=1e-5)
+
+
+# --- Saving
+
+
+@pytest.mark.parametrize("pooling", ["mean", "attention"])
+def test_the_head_and_the_pooling_are_saved_with_the_encoder(tiny_bert: Path, tmp_path: Path, pooling):
+    battles = arena_of_words(9)
+    model = make(tiny_bert, pooling=pooling).fit(arena_of_words(16))
+    save_model(model, tmp_path)
+    assert np.array_equal(load_model(tmp_path).predict_proba(battles), model.predict_proba(battles))
+    # A head of another width is told apart, not filled with chance.
+    with pytest.raises((UserError, RuntimeError)):
+        make(tiny_bert, hidden=9).load(tmp_path)
+
+
+def test_the_saved_encoder_opens_with_sentence_transformers_alone(tiny_bert: Path, tmp_path: Path):
+    model = make(tiny_bert).fit(arena_of_words(16))
+    save_model(model, tmp_path)
+    opened = SentenceTransformer(str(tmp_path), device="cpu", local_files_only=True)
+    rows, _ = model._texts(plain_battles(("why", "good", "bad")))
+    batch = model.module_.encoder.collate([rows[0].a])
+    with torch.no_grad():
+        ours = model.module_.encoder.eval()(**batch)
+        theirs = opened.eval()(dict(batch))["sentence_embedding"]
+    assert torch.allclose(ours, theirs, atol=1e-6)
+
+
+def test_a_folder_without_the_models_head_is_told(tiny_bert: Path, tmp_path: Path):
+    save_model(make(tiny_bert).fit(arena_of_words(8)), tmp_path)
+    with pytest.raises(UserError, match="is not the head of this model"):
+        make(tiny_bert, pooling="attention").load(tmp_path)
+
+
+# --- Complaints
+
+
+def test_what_is_no_text_encoder_is_told_so(tmp_path: Path, tiny_bert: Path):
+    for file in tiny_bert.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "model.safetensors").write_bytes(b"broken")
+    with pytest.raises(UserError, match="cannot be opened as a text encoder"):
+        make(tmp_path).fit(arena_of_words(8))
+
+
+def test_a_window_beyond_the_encoders_positions_is_refused(tiny_bert: Path):
+    with pytest.raises(UserError, match=r"max_tokens = 65: .* has positions for 64 tokens"):
+        make(tiny_bert, max_tokens=65).fit(arena_of_words(8))
+
+
+@pytest.mark.parametrize(("attention", "hidden"), [(0.0, 0.0), (0.25, 0.4)])
+@pytest.mark.parametrize("kind", ["tiny_bert", "tiny_distilbert"])
+def test_dropout_reaches_the_encoder(kind: str, attention: float, hidden: float, request: pytest.FixtureRequest):
+    model = make(request.getfixturevalue(kind), attention_dropout=attention, hidden_dropout=hidden)
+    model._open(request.getfixturevalue(kind))
+    shares = {m.p for m in model.module_.encoder.modules() if isinstance(m, nn.Dropout)}
+    assert shares == {attention, hidden}
+
+
+# --- Killed and begun again
+
+
+@pytest.mark.parametrize("where", ["in the second epoch", "while it predicts", "while it saves"])
+def test_a_run_that_is_killed_and_begun_again_gives_the_same_predictions(
+    tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+):
+    write_folder(tmp_path / "data")
+    experiment = tmp_path / "toy.toml"
+    experiment.write_text(
+        f"[model]\nname = 'siamese'\nencoder = '{tiny_bert}'\nmax_tokens = {WINDOW}\nhidden = 8\n"
+        "hidden_dropout = 0.2\n"
+        "[model.training]\nlearning_rate = 3e-3\nepochs = 2\nbatch_size = 8\nprecision = 'fp32'\n"
+    )
+
+    def run(folder: str) -> Path:
+        cross_validate(
+            start_run(load_experiment(str(experiment)), find_data(tmp_path / "data"), tmp_path / folder), [0]
+        )
+        return next((tmp_path / folder).iterdir())
+
+    undisturbed = run("whole")
+    forwards = 0
+
+    def dying(self, *arguments, inner=_Siamese.forward, **batch):
+        nonlocal forwards
+        forwards += self.training
+        # 32 battles in the training folds, eight a batch, less those held out: at most four batches an epoch.
+        if forwards > 5:
+            raise KeyboardInterrupt
+        return inner(self, *arguments, **batch)
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        if where == "in the second epoch":
+            patch.setattr(_Siamese, "forward", dying)
+        else:
+            patch.setattr(Siamese, "predict_proba" if where == "while it predicts" else "save", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run("killed")
+    [folder] = (tmp_path / "killed").iterdir()
+    assert list((folder / "fold0" / "checkpoints").glob("checkpoint-*/complete"))
+    run("killed")
+    for file in ("oof.csv", "test/fold0.csv", "fold0/head.safetensors", "fold0/model.safetensors"):
+        assert (folder / file).read_bytes() == (undisturbed / file).read_bytes(), file
+
+
+# --- Real weights
+
+
+@pytest.mark.slow
+def test_real_weights_are_encoded_as_sentence_transformers_does_and_stay_symmetric(minilm: Encoder):
+    battles = arena_of_words(6)
+    model = Siamese(encoder=["minilm"], max_tokens=WINDOW, training=replace(FAST, precision="fp32"))
+    model._open(minilm.folder)
+    opened = SentenceTransformer(str(minilm.folder), device="cpu", local_files_only=True)
+    [row], _ = model._texts(plain_battles(("why", "good", "bad")))
+    with torch.no_grad():
+        ours = model.module_.encoder.eval()(**model.module_.encoder.collate([row.a]))
+        theirs = opened[0].eval()(model.module_.encoder.collate([row.a]))["token_embeddings"].mean(dim=1)
+    assert torch.allclose(ours, theirs, atol=1e-5)
+    swapped = model.predict_proba(battles.swap())[:, [1, 0, 2]]
+    assert swapped == pytest.approx(model.predict_proba(battles), abs=1e-6)
+    assert model.report()["parameters"] == pytest.approx(22.7e6, rel=0.02)
+
+
+@pytest.mark.slow
+def test_a_tiny_training_of_real_weights_gives_sane_predictions(minilm: Encoder):
+    battles = arena_of_words(6)
+    recipe = replace(FAST, epochs=1, batch_size=3, learning_rate=2e-5)
+    model = Siamese(encoder=["minilm"], max_tokens=WINDOW, training=recipe).fit(battles)
+    assert model.report()["encoder"]["sha256"] == minilm.sha256
+    proba = model.predict_proba(battles)
+    assert np.abs(proba - 1 / 3).max() < 0.25

@@ -1,0 +1,142 @@
+"""The name of a number changes with what made it, and with nothing else."""
+
+import json
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.support.arenas import add_model
+
+from pairrank.runs import provenance
+from pairrank.data.battles import object_array
+from pairrank.errors import UserError
+from pairrank.data.predictions import Predictions, read_predictions
+from pairrank.runs.provenance import (
+    code_hash,
+    commit,
+    peak_memory_mb,
+    predictions_hash,
+    read_json,
+    read_metrics,
+    restart_peak_memory,
+    versions,
+)
+
+__all__ = ["add_model"]
+
+CODE = '''"""A module."""
+from pairrank.models.helper import double
+
+def f(x):
+    """Twice."""
+    # A comment.
+    return double(x)
+'''
+
+
+def test_versions_are_those_installed(monkeypatch):
+    found = versions()
+    assert found["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert found["numpy"] == np.__version__
+    assert found["scikit-learn"] == metadata.version("scikit-learn")
+    monkeypatch.setattr(provenance, "PACKAGES", ("no-such-package",))
+    assert versions()["no-such-package"] == "missing"
+
+
+@pytest.mark.parametrize(
+    ("change", "same"),
+    [
+        (("# A comment.", "# Another."), True),
+        (('"""Twice."""', '"""Two times."""'), True),
+        (('"""A module."""', '"""One."""'), True),
+        (("double(x)", "double( x )"), True),
+        (("double(x)", "double(x) + 1"), False),
+        (("def f(x)", "def f(x, y=1)"), False),
+        (("return double(x)", 'return "Twice."'), False),
+    ],
+)
+def test_code_hash_follows_behaviour_only(add_model, change, same):
+    add_model("helper", "def double(x): return 2 * x")
+    add_model("probe", CODE)
+    before = code_hash("pairrank.models.probe")
+    add_model("probe", CODE.replace(*change))
+    assert (code_hash("pairrank.models.probe") == before) is same
+
+
+def test_code_hash_follows_imports(add_model):
+    add_model("helper", "def double(x): return 2 * x")
+    add_model("probe", CODE)
+    before = code_hash("pairrank.models.probe")
+    add_model("helper", "def double(x): return x + x")
+    assert code_hash("pairrank.models.probe") != before
+    add_model("probe", CODE.replace("from pairrank.models.helper import double", "import pairrank.models.helper"))
+    imported = code_hash("pairrank.models.probe")
+    add_model("helper", "def double(x): return 2 * x")
+    assert code_hash("pairrank.models.probe") != imported
+
+
+def git(folder, *arguments):
+    identity = ["-c", "user.name=t", "-c", "user.email=t@t"]
+    done = subprocess.run(["git", "-C", folder, *identity, *arguments], check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def test_the_commit_is_that_of_pairranks_own_checkout(tmp_path, monkeypatch):
+    package = tmp_path / "pairrank"
+    package.mkdir()
+    file = package / "provenance.py"
+    file.write_text("x = 1\n")
+    monkeypatch.setattr(provenance, "__file__", str(file))
+    assert commit() == ""
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "commit", "-q", "--allow-empty", "-m", "somebody else's project")
+    # An installed copy inside another project's checkout, which does not track it.
+    assert commit() == ""
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-q", "-m", "pairrank")
+    head = git(tmp_path, "rev-parse", "HEAD")
+    assert commit() == head[:12]
+    (tmp_path / "elsewhere").write_text("no matter")
+    assert commit() == head[:12]
+    file.write_text("x = 2\n")
+    assert commit() == head[:12] + "+changes"
+
+
+def test_peak_memory_counts_what_was_held_and_forgets_it():
+    restart_peak_memory()
+    before = peak_memory_mb()
+    block = np.ones(100 * 2**17)  # 100 MiB
+    held = peak_memory_mb()
+    del block
+    assert held >= before
+    if Path("/proc/self/clear_refs").exists():
+        assert held - before > 80
+        restart_peak_memory()
+        assert held - peak_memory_mb() > 80
+
+
+def test_predictions_have_a_hash_that_survives_their_file(tmp_path):
+    rng = np.random.default_rng(0)
+    predictions = Predictions(object_array(["a", "b,", "c"]), rng.dirichlet([1, 1, 1], 3))
+    predictions.write(tmp_path / "p.csv")
+    assert predictions_hash(read_predictions(tmp_path / "p.csv")) == predictions_hash(predictions)
+    windows = (tmp_path / "p.csv").read_bytes().replace(b"\n", b"\r\n")
+    (tmp_path / "p.csv").write_bytes(windows)
+    assert predictions_hash(read_predictions(tmp_path / "p.csv")) == predictions_hash(predictions)
+    other = Predictions(predictions.id, predictions.proba[:, [1, 0, 2]])
+    assert predictions_hash(other) != predictions_hash(predictions)
+
+
+def test_metrics_that_cannot_be_read_are_an_error_and_json_that_cannot_is_none(tmp_path):
+    for content in (None, "{", "[]", '{"label": "x"}'):
+        if content is not None:
+            (tmp_path / "metrics.json").write_text(content)
+        with pytest.raises(UserError, match=r"no finished run \(metrics.json is missing or damaged\)"):
+            read_metrics(tmp_path)
+    assert read_json(tmp_path / "none.json") is None
+    whole = {"label": "x", "identity": "1", "experiment": {}, "folds": [], "data": {}}
+    (tmp_path / "metrics.json").write_text(json.dumps(whole))
+    assert read_metrics(tmp_path) == whole

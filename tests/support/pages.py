@@ -1,0 +1,106 @@
+"""A small arena with runs, in memory and on disk: what pages are made from in tests."""
+
+from pathlib import Path
+
+import numpy as np
+
+from pairrank.data.battles import Battles, object_array
+from pairrank.data.predictions import Predictions, normalise
+from pairrank.data.simulation import simulate
+from pairrank.evaluation.entries import Entry, publish
+from pairrank.evaluation.leaderboard import build_leaderboard
+from pairrank.evaluation.survey import survey_of
+from pairrank.report.judged_runs import Results, judge
+from pairrank.runs.provenance import predictions_hash
+
+ATTACK = "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 2'>\u202e\x1b[31m</div></details>"
+"""A battle's text that wants to be more than text."""
+NAME = "a$b$ <b>|`\u202e evil"
+"""A model's name that wants to be more than a name: markup, a formula, a table's end."""
+
+
+def hostile_battles(n: int = 240) -> Battles:
+    """Simulated battles, the first of which attack whoever shows them."""
+    battles, _ = simulate(n)
+    columns = {name: column.copy() for name, column in vars(battles).items() if isinstance(column, np.ndarray)}
+    for i in range(12):
+        columns["prompt"][i] = (f"{ATTACK} {i}", "and again")
+        columns["response_a"][i] = (ATTACK, "W" * 5_000)
+        columns["response_b"][i] = ("", ATTACK)
+        columns["model_a"][i] = NAME
+    columns["id"] = object_array([*(f"<i>{i}</i>" for i in range(3)), *battles.id[3:]])
+    return Battles(**columns)
+
+
+def entry_of(label: str, battles: Battles, sharpness: float, seed: int, **metrics: object) -> Entry:
+    """A made-up run: the truth of the simulation, blurred and sharpened."""
+    _, truth = simulate(len(battles))
+    noise = np.random.default_rng(seed).dirichlet(np.ones(3), len(battles))
+    predictions = Predictions(battles.id, normalise((0.5 * truth.proba + 0.5 * noise + 0.02) ** sharpness))
+    told = {
+        "label": label,
+        "identity": "0123456789abcdef",
+        "predictions": predictions_hash(predictions),
+        "experiment": {
+            "name": label,
+            "about": f"{label}: made up.",
+            "submittable": True,
+            "inputs": [],
+            "extra": [],
+            "model": {"name": "structure", "seed": 0},
+            "split": {"folds": 5, "salt": "", "limit": 0},
+        },
+        "data": {"name": "hostile", "hash": battles.content_hash(), "battles": len(battles)},
+        "folds": [0, 1, 2, 3, 4],
+        "swap_gap": 0.0,
+        "flip_rate": 0.0,
+        "training_seconds": 10.0 * seed,
+        "parameters": 100 * seed,
+        "versions": {"python": "3.11"},
+        "commit": "abc",
+        "device": "CPU",
+    }
+    return Entry(label, predictions, told | metrics)
+
+
+HISTORY_ROWS = [
+    {
+        "Fold": fold,
+        "Step": step,
+        "Training Loss": 1.1 - step / 1_000,
+        "Validation Loss": None if step == 30 else 1.05,
+        "Accuracy": None if step == 30 else 0.4,
+        "Log Loss": None if step == 30 else 1.04 + fold / 100,
+        "Runtime": 2.0,
+        "Samples Per Second": 30.5,
+        "Steps Per Second": 3.0,
+    }
+    for fold in (0, 1)
+    for step in (10, 20, 30)
+]
+
+
+def made_up_entries(battles: Battles) -> list[Entry]:
+    """A prior, two runs, a pool of them and somebody's file with a foul name."""
+    prior = entry_of("prior", battles, 0.0, 1)
+    one, two = entry_of("one", battles, 1.0, 2, history=HISTORY_ROWS), entry_of("two", battles, 2.0, 3)
+    pool = entry_of("pool", battles, 1.5, 4, inputs={"one": "1", "two": "2"}, warnings=["<b>a warning</b>"])
+    pool.metrics["experiment"]["model"] = {"name": "pool"}
+    half = np.arange(len(battles)) % 2 == 0
+    stranger = Entry("x$y$ <i>", Predictions(battles.id[half], two.predictions.proba[half]), {})
+    return [prior, one, two, pool, stranger]
+
+
+def made_up_results(battles: Battles | None = None, **fields: object) -> Results:
+    """What a page is made of."""
+    battles = hostile_battles() if battles is None else battles
+    entries = made_up_entries(battles)
+    board = build_leaderboard("hostile", battles, entries)
+    by_label = {entry.label: entry for entry in entries}
+    judged = [judge(by_label[row.label], battles) for row in board.rows]
+    return Results(board, battles, survey_of(battles), judged, **fields)
+
+
+def publish_made_up(folder: Path, battles: Battles) -> None:
+    """The same runs as `compare --publish` leaves them, less those whose name no file can have."""
+    publish(folder, "hostile", [entry for entry in made_up_entries(battles) if entry.label != "x$y$ <i>"])

@@ -1,0 +1,45 @@
+"""A small experiment with a search table, on simulated battles, as a user would have them."""
+
+from pathlib import Path
+
+import pytest
+
+from pairrank.data.folder import DataFolder
+from pairrank.data.simulation import write_arena
+from pairrank.runs.experiment import load_experiment
+from pairrank.runs.run import start_run
+from pairrank.tuning.search import Search
+
+SMALL = """about = "Lengths, quickly."
+
+[model]
+name = "structure"
+learner = "logistic"
+groups = ["length"]
+
+[search]
+penalty = {low = 0.1, high = 1000.0, log = true}
+clip = {low = 1.0, high = 6.0}
+"""
+
+
+def write_experiment(name: str, text: str = SMALL) -> Path:
+    Path("experiments").mkdir(exist_ok=True)
+    file = Path("experiments", f"{name}.toml")
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+@pytest.fixture
+def arena_here(tmp_path, monkeypatch):
+    """./arena with 200 simulated battles and 30 to predict, ./experiments/small.toml, to stand in."""
+    monkeypatch.chdir(tmp_path)
+    write_arena(Path("arena"), 200, 30, seed=0)
+    write_experiment("small")
+    return tmp_path
+
+
+def some_search(name: str = "small", **changes) -> Search:
+    run = start_run(load_experiment(name), DataFolder(Path("arena")), Path("runs"))
+    asked = {"untouched": 4, "folds": (0, 1, 2, 3), "home": Path("runs", f"{name}+tuning"), "trials": 6}
+    return Search(run, **(asked | changes))

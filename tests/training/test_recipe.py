@@ -1,0 +1,85 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from transformers import AutoModel
+
+from pairrank.training.fine_tuning import fine_tune
+from pairrank.training.recipe import Recipe, parameter_groups
+from tests.support.tiny import Bag, collate, some_rows, write_encoder
+
+RECIPE = Recipe(learning_rate=0.01, epochs=1, batch_size=8, warmup=0.0, hold_out=0.0, precision="fp32")
+
+
+class Headed(nn.Module):
+    """A tiny pretrained encoder with something on top."""
+
+    def __init__(self, folder: Path, kind: str) -> None:
+        super().__init__()
+        self.pretrained = AutoModel.from_pretrained(write_encoder(folder, kind), local_files_only=True)
+        self.head = nn.Linear(3, 2)
+
+
+@pytest.fixture(params=["bert", "distilbert"])
+def headed(request: pytest.FixtureRequest, tmp_path: Path) -> Headed:
+    return Headed(tmp_path, request.param)
+
+
+def rates(module: nn.Module, recipe: Recipe) -> dict[str, float]:
+    """The learning rate of each parameter by name; those that do not learn are absent."""
+    groups = parameter_groups(module, recipe)
+    by_id = {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
+    assert len(by_id) == sum(len(group["params"]) for group in groups)
+    named = dict(module.named_parameters())
+    assert {name for name, p in named.items() if p.requires_grad} == {n for n, p in named.items() if id(p) in by_id}
+    return {name: by_id[id(p)] for name, p in named.items() if id(p) in by_id}
+
+
+def test_by_default_everything_learns_at_one_rate(headed: Headed):
+    found = rates(headed, RECIPE)
+    assert set(found) == {name for name, _ in headed.named_parameters()}
+    assert set(found.values()) == {0.01}
+
+
+def test_the_head_learns_at_a_rate_of_its_own_and_each_layer_slower_than_the_one_above(headed: Headed):
+    found = rates(headed, replace(RECIPE, head_rate=5.0, layer_decay=0.5))
+    for name, rate in found.items():
+        if name.startswith("head."):
+            assert rate == pytest.approx(0.05)
+        elif "layer.1." in name or "pooler" in name:
+            assert rate == pytest.approx(0.01), name
+        elif "layer.0." in name:
+            assert rate == pytest.approx(0.005), name
+        else:
+            assert "embeddings" in name
+            assert rate == pytest.approx(0.0025)
+
+
+@pytest.mark.parametrize(("layers", "frozen"), [(1, ("embeddings", "layer.0.")), (2, ("embeddings", "layer."))])
+def test_the_lowest_layers_and_the_embeddings_under_them_can_be_frozen(headed: Headed, layers: int, frozen):
+    found = rates(headed, replace(RECIPE, frozen_layers=layers))
+    named = {name for name, _ in headed.named_parameters()}
+    assert set(found) == {name for name in named if not any(part in name for part in frozen)}
+
+
+def test_matrices_decay_and_biases_and_norms_do_not(headed: Headed):
+    groups = parameter_groups(headed, replace(RECIPE, weight_decay=0.3))
+    for group in groups:
+        for parameter in group["params"]:
+            assert group["weight_decay"] == (0.3 if parameter.ndim > 1 else 0.0)
+
+
+def test_the_rates_reach_the_training(tmp_path: Path):
+    def moved(recipe: Recipe) -> tuple[bool, bool]:
+        module, rows = Bag(), some_rows(8)
+        fine_tune(module, rows, None, collate, recipe, tmp_path / str(id(recipe)))
+        fresh = Bag()
+        return tuple(
+            not torch.equal(part, same)
+            for part, same in ((module.words.weight, fresh.words.weight), (module.head.weight, fresh.head.weight))
+        )
+
+    assert moved(RECIPE) == (True, True)
+    assert moved(replace(RECIPE, learning_rate=1e-12, weight_decay=0.0, head_rate=1e10)) == (False, True)

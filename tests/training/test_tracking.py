@@ -1,0 +1,171 @@
+"""What a tracker is told, in a tracker's own files; the clients write, so a fresh process runs each of them."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pairrank.runs.provenance import read_metrics
+from pairrank.training import tracking
+from pairrank.training.tracking import VARIABLE, run_name, tracked, tracker, untracked
+from tests.support.arenas import write_folder
+from tests.support.command_line import call, here, refused
+from tests.support.tiny import write_encoder
+
+__all__ = ["call", "here"]
+
+ROOT = Path(__file__).parents[2]
+TUNED = ["--set", "max_tokens=32", "--set", "training.epochs=2", "--set", "training.hold_out=0.3", "--fold", "0"]
+POOL = 'inputs = ["prior", "lengths"]\n\n[model]\nname = "pool"\n'
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Battles, a pool and a tiny encoder, and runs of three kinds of model, tracked by both trackers."""
+    folder = tmp_path_factory.mktemp("tracked")
+    write_folder(folder / "data", n=60)
+    (folder / "experiments").mkdir()
+    (folder / "experiments" / "mine.toml").write_text(POOL)
+    write_encoder(folder / "tiny")
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}",
+    }
+    tuned = ["siamese", "--set", f'encoder=["{folder / "tiny"}"]', *TUNED]
+    for kind, names in (("mlflow", ["mine"]), ("mlflow", tuned), ("tensorboard", tuned)):
+        command = ["-m", "pairrank.experiments", "run", *names, "--data", "data", "--track", kind]
+        done = subprocess.run(
+            [sys.executable, *command, "--runs", f"{kind}-runs"],
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+def score(folder: Path, name: str) -> float:
+    return read_metrics(folder / name)["log_loss"]
+
+
+def tuned_run(runs: Path) -> str:
+    [label] = [path.name for path in runs.glob("siamese*")]
+    return label
+
+
+def test_a_finished_run_is_told_when_somebody_asks_for_it(folder: Path):
+    """Told nothing of its folds, which were trained before; and the user hears where to look."""
+    command = ["-m", "pairrank.experiments", "run", "mine", "--data", "data", "--track", "tensorboard"]
+    done = subprocess.run(
+        [sys.executable, *command, "--runs", "mlflow-runs"],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Told to tensorboard --logdir" in done.stdout
+    told = {path.name for path in (folder / "mlflow-runs" / "tensorboard").iterdir()}
+    assert told == {"mine, all folds", "prior, all folds"}
+
+
+@pytest.mark.filterwarnings("ignore")  # MLflow's own
+def test_mlflow_has_settings_scores_and_steps(folder: Path):
+    import mlflow
+
+    client = mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+    [experiment] = [e for e in client.search_experiments() if e.name == "pairrank"]
+    runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+    label = tuned_run(folder / "mlflow-runs")
+    folds = [f"{name}, fold {fold}" for name in ("mine", "prior", "lengths") for fold in range(5)]
+    whole = [f"{name}, all folds" for name in ("mine", "prior", "lengths", label)]
+    assert sorted(runs) == sorted([*folds, *whole, f"{label}, fold 0"])
+    assert {run.info.status for run in runs.values()} == {"FINISHED"}
+    for name in ("mine", "lengths", label):
+        assert runs[f"{name}, all folds"].data.metrics["log_loss"] == pytest.approx(
+            score(folder / "mlflow-runs", name)
+        )
+    assert runs["mine, fold 0"].data.params["model.name"] == "pool"
+    told = runs[f"{label}, fold 0"].data
+    assert told.params["model.training.epochs"] == "2"
+    # The Trainer's own steps are in the run of their fold.
+    assert {"loss", "eval_log_loss", "log_loss"} <= set(told.metrics)
+    history = client.get_metric_history(runs[f"{label}, fold 0"].info.run_id, "eval_log_loss")
+    kept = read_metrics(folder / "mlflow-runs" / label)["history"]
+    assert [m.value for m in history] == pytest.approx([row["Log Loss"] for row in kept])
+
+
+@pytest.mark.filterwarnings("ignore")  # TensorBoard's own
+def test_tensorboard_has_scores_and_steps(folder: Path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    def scalars(name: str) -> dict[str, list[float]]:
+        events = EventAccumulator(str(folder / "tensorboard-runs" / "tensorboard" / name))
+        events.Reload()
+        return {tag: [event.value for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+
+    label = tuned_run(folder / "tensorboard-runs")
+    whole = scalars(f"{label}, all folds")["log_loss"]
+    assert whole == pytest.approx([score(folder / "tensorboard-runs", label)], rel=1e-5)
+    steps = scalars(f"{label}, fold 0")
+    assert len(steps["eval/log_loss"]) == len(steps["train/loss"]) == 2
+    assert len(steps["log_loss"]) == 1
+
+
+def test_a_folder_of_tracking_files_is_no_run(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    done = subprocess.run(
+        [sys.executable, "-m", "pairrank.experiments", "list", "--data", "data", "--runs", "tensorboard-runs"],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0
+    assert "tensorboard " not in done.stdout
+    assert "Left out" not in done.stdout
+
+
+def test_nothing_is_tracked_unless_asked_for(call, monkeypatch):
+    monkeypatch.delenv(VARIABLE, raising=False)
+    assert call("run", "prior", "--data", "data").code == 0
+    assert not list(Path().rglob("*tfevents*"))
+    assert VARIABLE not in os.environ
+    with tracked("x", {}, Path()) as log:
+        log({"log_loss": 1.0})
+    assert tracker() == ""
+
+
+def test_a_tracker_that_is_not_installed_or_unknown_is_refused_before_any_work(call, monkeypatch):
+    monkeypatch.setattr(tracking.importlib.util, "find_spec", lambda name: None)
+    assert refused(call("run", "prior", "--data", "data", "--track", "wandb"), "pip install wandb")
+    assert not Path("runs").exists()
+    ended = call("run", "prior", "--data", "data", "--track", "paper")
+    assert ended.code == 2
+    assert "'mlflow', 'trackio', 'tensorboard', 'wandb'" in " ".join(ended.err.split())
+
+
+def test_the_trainer_knows_the_name_of_the_run_that_is_open(tmp_path, monkeypatch):
+    monkeypatch.setenv(VARIABLE, "tensorboard")
+    monkeypatch.delenv("TENSORBOARD_LOGGING_DIR", raising=False)
+    assert run_name() is None
+    with tracked("mine, fold 3", {"a": {"b": [1]}}, tmp_path):
+        assert run_name() == "mine, fold 3"
+        assert os.environ["TENSORBOARD_LOGGING_DIR"] == str(tmp_path / "tensorboard" / "mine, fold 3")
+    assert run_name() is None
+    assert "TENSORBOARD_LOGGING_DIR" not in os.environ
+
+
+def test_runs_within_a_run_are_not_tracked(monkeypatch):
+    monkeypatch.setenv(VARIABLE, "mlflow")
+    with untracked():
+        assert tracker() == ""
+        with tracked("inner", {}, Path()) as log:
+            log({"log_loss": 1.0})
+    assert tracker() == "mlflow"

@@ -1,0 +1,645 @@
+"""None lost, none doubled: however workers begin, die and begin again, a study has the trials it was asked for."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from pairrank.data.predictions import Predictions
+from pairrank.errors import UserError
+from pairrank.files import write_json
+from pairrank.tuning import sampling, storage
+from pairrank.tuning import worker as working
+from pairrank.tuning.search import best_of, own_of, settings_of
+from pairrank.tuning.storage import finished, is_open, place_of, retried, revive, running
+from pairrank.tuning.worker import work
+from tests.support.arenas import MEMORY, add_model
+from tests.support.studies import SMALL, arena_here, some_search, write_experiment
+
+__all__ = ["add_model", "arena_here"]
+
+# Trials are asked for by hand here, where `study.optimize` would give signs of life for them.
+pytestmark = pytest.mark.filterwarnings("ignore:Heartbeat of storage")
+
+ROOT = Path(__file__).parents[2]
+
+WORKER = """
+import os, signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would ignore it
+from pathlib import Path
+from pairrank.tuning import storage, worker
+storage.HEARTBEAT, storage.GRACE = 1, 3
+plain = worker.evaluate
+def slow(*args):
+    Path(f"at-work-{os.getpid()}").touch()
+    time.sleep(SECONDS)
+    return plain(*args)
+worker.evaluate = slow
+from pairrank.cli.app import main
+main()
+"""
+"""The command line in a process of its own, with trials long enough to be killed in, and a short patience."""
+
+
+def quietly(search, deadline=None):
+    lines = []
+    return work(search, deadline, lines.append), lines
+
+
+def start_worker(*arguments, seconds=0.7):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", WORKER.replace("SECONDS", str(seconds)), *map(str, arguments)]
+    return subprocess.Popen(
+        command,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def wait_until_at_work(worker, patience=60):
+    end = time.monotonic() + patience
+    while not Path(f"at-work-{worker.pid}").exists():
+        assert worker.poll() is None, worker.stdout.read()
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def ended(worker):
+    try:
+        out, _ = worker.communicate(timeout=100)
+    except subprocess.TimeoutExpired:
+        worker.kill()  # and not left to the tests that follow
+        out, _ = worker.communicate()
+        raise AssertionError(f"still at it: {out}") from None
+    return worker.returncode, out
+
+
+def settings(study):
+    return [tuple(sorted(settings_of(trial).items())) for trial in finished(study)]
+
+
+def everybody_is_dead(monkeypatch):
+    """No worker has given a sign of life for long."""
+
+    def all_running(self, study_id):
+        return [t._trial_id for t in self.get_all_trials(study_id, states=(TrialState.RUNNING,))]
+
+    monkeypatch.setattr(storage.RDBStorage, "_get_stale_trial_ids", all_running)
+
+
+# --- One worker
+
+
+def test_a_study_has_the_trials_that_were_asked_for_and_begins_at_the_experiments_own(arena_here):
+    study, lines = quietly(some_search())
+    assert len(finished(study)) == len(study.trials) == 6
+    assert own_of(study).number == 0
+    assert dict(settings_of(study.trials[0])) == {"penalty": 100.0, "clip": 3.0}
+    assert len(set(settings(study))) == 6
+    assert sum(line.startswith("trial ") for line in lines) == 6
+    values = [trial.value for trial in finished(study) if trial.state == TrialState.COMPLETE]
+    assert best_of(study).value == min(values)
+    # More are asked for: it goes on.
+    study, _ = quietly(some_search(trials=8))
+    assert len(finished(study)) == 8
+    study, lines = quietly(some_search(trials=8))
+    assert len(finished(study)) == 8
+    assert not lines
+
+
+def test_another_seed_tries_other_settings_and_the_same_seed_the_same(arena_here):
+    one, _ = quietly(some_search(home=Path("one"), pruner="none"))
+    two, _ = quietly(some_search(home=Path("two"), pruner="none"))
+    other, _ = quietly(some_search(home=Path("other"), pruner="none", seed=1))
+    assert settings(one) == settings(two)
+    assert [trial.value for trial in one.trials] == [trial.value for trial in two.trials]
+    assert settings(one)[0] == settings(other)[0]
+    assert not set(settings(one)[1:]) & set(settings(other)[1:])
+
+
+def test_killed_and_restarted_equals_never_killed(arena_here, monkeypatch):
+    whole, _ = quietly(some_search(home=Path("whole"), trials=14, pruner="none"))
+    plain, calls = working.evaluate, []
+
+    def interrupted(*args):
+        calls.append(1)
+        if len(calls) in (3, 9, 10, 13):
+            raise KeyboardInterrupt
+        return plain(*args)
+
+    monkeypatch.setattr(working, "evaluate", interrupted)
+    for _ in range(4):
+        with pytest.raises(KeyboardInterrupt):
+            quietly(some_search(home=Path("cut"), trials=14, pruner="none"))
+    study, _ = quietly(some_search(home=Path("cut"), trials=14, pruner="none"))
+    assert retried(study) == 4
+    assert len(study.trials) == 18
+    assert settings(study) == settings(whole)
+    assert [trial.value for trial in finished(study)] == [trial.value for trial in finished(whole)]
+
+
+def test_a_trial_that_fails_says_why_and_the_study_goes_on(arena_here, monkeypatch):
+    plain, calls = working.evaluate, []
+
+    def failing(*args):
+        calls.append(1)
+        if len(calls) == 2:
+            raise MemoryError("not enough of it")
+        if len(calls) == 3:
+            raise UserError("training diverged: try a smaller learning_rate.")
+        return plain(*args)
+
+    monkeypatch.setattr(working, "evaluate", failing)
+    study, lines = quietly(some_search(pruner="none"))
+    assert [trial.state.name for trial in finished(study)] == ["COMPLETE", "FAIL", "FAIL", *["COMPLETE"] * 3]
+    assert study.trials[1].user_attrs["reason"] == "MemoryError: not enough of it"
+    assert "failed: MemoryError: not enough of it" in lines[1]
+    assert "training diverged" in lines[2]
+    assert retried(study) == 0
+
+
+def test_a_loss_that_is_no_number_fails_its_trial(arena_here, add_model):
+    add_model("nan", MEMORY.replace('"memory"', '"nan"').replace("return rows", "return rows * np.nan"))
+    write_experiment("diverging", '[model]\nname = "nan"\n[search]\nsureness = {low = 0.5, high = 0.95}')
+    with pytest.raises(UserError, match=r"own setting has failed.*probabilities are no numbers"):
+        quietly(some_search("diverging", trials=2))
+    study = some_search("diverging", trials=2).open()
+    assert [trial.state for trial in finished(study)] == [TrialState.FAIL]
+    assert best_of(study) is None
+
+
+def test_nothing_is_begun_after_the_deadline(arena_here):
+    study, _ = quietly(some_search(), deadline=time.time() - 1)
+    assert not finished(study)
+
+
+def test_pruning_gives_up_what_is_behind_and_never_the_experiments_own(arena_here, monkeypatch):
+    told = {0: 9.0}
+    monkeypatch.setattr(
+        working,
+        "evaluate",
+        lambda experiment, cuts, folder, hear: hear(1, told.get(int(folder.name), 1.0)) or 1.0,
+    )
+    told |= dict.fromkeys(range(8, 12), 5.0)
+    study, lines = quietly(some_search(trials=12))
+    states = [trial.state.name for trial in finished(study)]
+    assert states == ["COMPLETE"] * 8 + ["PRUNED"] * 4
+    assert "pruned at step 1, at 5.0000 on the first fold alone" in lines[8]
+    study, _ = quietly(some_search(trials=12, home=Path("all"), pruner="none"))
+    assert {trial.state.name for trial in finished(study)} == {"COMPLETE"}
+
+
+def test_the_own_setting_is_not_pruned_even_where_its_retry_comes_last(arena_here, monkeypatch):
+    calls = []
+
+    def first_interrupted(experiment, cuts, folder, hear):
+        calls.append(folder.name)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        loss = 9.0 if folder.name == "0" else 1.0
+        hear(1, loss)
+        return loss
+
+    monkeypatch.setattr(working, "evaluate", first_interrupted)
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(working, "retry", lambda *_: None)  # the one that was cut off is put back later
+        with pytest.raises(KeyboardInterrupt):
+            quietly(some_search(trials=11))
+    monkeypatch.setattr(working, "_refuse_hopeless", lambda _: None)
+    quietly(some_search(trials=11))
+    study = some_search(trials=11).open()
+    storage.retry(study, 0)
+    study, _ = quietly(some_search(trials=11))
+    assert own_of(study).value == 9.0
+    assert calls[-1] == "0"  # it goes on in the folder of the trial that was cut off
+
+
+def test_a_retry_keeps_what_its_forerunner_was_heard_to_say(arena_here, monkeypatch):
+    def cut_off(experiment, cuts, folder, hear):
+        hear(1, 1.5)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(working, "evaluate", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        quietly(some_search())
+    assert some_search().open().trials[1].intermediate_values == {1: 1.5}
+
+
+def test_a_database_that_is_lost_is_one_message(arena_here, monkeypatch):
+    def lost(study):
+        raise optuna.exceptions.StorageInternalError("gone\nSELECT something")
+
+    monkeypatch.setattr(working, "revive", lost)
+    with pytest.raises(UserError, match=r"^the study's database was lost \(gone\)\. The same command goes on\.$"):
+        quietly(some_search())
+
+
+def test_hyperband_prunes_too(arena_here, monkeypatch):
+    def learning(experiment, cuts, folder, hear):
+        loss = abs(np.log10(experiment.parameters["penalty"]) - 1)
+        for step in range(1, 9):
+            hear(step, loss)
+        return loss
+
+    monkeypatch.setattr(working, "evaluate", learning)
+    study, _ = quietly(some_search(trials=40, pruner="hyperband"))
+    states = [trial.state.name for trial in finished(study)]
+    assert states.count("PRUNED") > 4
+    assert states[0] == "COMPLETE"
+    assert len(states) == 40
+
+
+def test_hyperbands_brackets_share_no_seed(arena_here, monkeypatch):
+    monkeypatch.setattr(working, "evaluate", lambda *args: args[3](1, 1.0) or 1.0)
+    study, _ = quietly(some_search(trials=10, pruner="hyperband"))
+    assert len({tuple(trial.params.values()) for trial in study.trials}) == 10
+
+
+def test_ctrl_c_while_optuna_writes_a_result_is_an_interruption_too(arena_here, monkeypatch):
+    def slip(*_, **__):
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise UnboundLocalError("updated_state")
+
+    monkeypatch.setattr(optuna.Study, "optimize", slip)
+    with pytest.raises(KeyboardInterrupt):
+        quietly(some_search())
+
+
+def test_what_a_trial_keeps_is_removed_when_it_is_finished(arena_here):
+    search = some_search()
+    quietly(search)
+    assert not list((search.folder / "trials").iterdir())
+
+
+def leave_behind(search, trial):
+    """Finished folds of a trial, whose predictions are all alike."""
+    place = search.folder / "trials" / "0"
+    write_json(place / "trial.json", trial)
+    for cut in working.cut_folds(search.inside, search.folds, lambda _: None):
+        Predictions(cut.scored.id, np.full((len(cut.scored), 3), 1 / 3)).write(place / f"fold{cut.fold}.csv")
+
+
+def test_what_a_deleted_study_left_is_of_no_use_to_the_next(arena_here):
+    search = some_search(trials=1)
+    own = {"penalty": 100.0, "clip": 3.0}
+    leave_behind(search, {"binding": search.binding, "settings": own})
+    study, _ = quietly(search)
+    assert study.trials[0].value == pytest.approx(np.log(3))  # its own folds are used again
+    for trial in ({"binding": search.binding, "settings": own | {"clip": 2.0}}, {"binding": {}, "settings": own}):
+        leave_behind(search, trial)
+        study, _ = quietly(some_search(trials=1, storage=f"sqlite:///{len(trial['binding'])}.db"))
+        assert abs(study.trials[0].value - np.log(3)) > 1e-4
+
+
+# --- Several workers
+
+
+def test_two_workers_one_killed_in_the_middle_and_started_again(arena_here):
+    """The study ends with the asked number of finished trials, none lost, none doubled."""
+    command = ["tune", "small", "--data", "arena", "--runs", "runs", "--trials", "12", "--pruner", "none"]
+    doomed, steady = start_worker(*command), start_worker(*command)
+    wait_until_at_work(doomed)
+    wait_until_at_work(steady)
+    os.kill(doomed.pid, signal.SIGKILL)
+    doomed.communicate()
+    study = some_search().open()
+    # The other worker may be about to sign its own.
+    (cut_off,) = [t for t in running(study) if t.user_attrs.get("worker", [0, "", 0])[2] == doomed.pid]
+    again = start_worker(*command)
+    for worker in (steady, again):
+        code, out = ended(worker)
+        assert code == 0, out
+        assert "12 of 12 trials" in out
+    done = finished(study)
+    assert len(done) == 12
+    assert {trial.state for trial in done} == {TrialState.COMPLETE}
+    assert len(set(settings(study))) == 12  # none doubled
+    assert retried(study) == 1
+    assert study.trials[cut_off.number].state == TrialState.FAIL
+    successor = [trial for trial in done if trial.system_attrs.get("failed_trial") == cut_off.number]
+    assert [trial.params for trial in successor] == [cut_off.params]  # none lost
+    assert len({trial.user_attrs["worker"][2] for trial in done}) >= 2  # both had a share
+    assert not running(study)
+    assert (
+        Path("experiments/small-tuned.toml").exists() or "no experiment is written" in out or "is the best" in out
+    )
+
+
+def test_ctrl_c_puts_the_trial_back_and_says_how_to_go_on(arena_here):
+    command = ["tune", "small", "--data", "arena", "--runs", "runs", "--trials", "5", "--pruner", "none"]
+    worker = start_worker(*command, seconds=30)
+    wait_until_at_work(worker)
+    os.killpg(worker.pid, signal.SIGINT)
+    code, out = ended(worker)
+    assert code == 130
+    assert "Traceback" not in out
+    assert "go on, or join it from elsewhere, with: tune small --trials 5 --data arena --runs runs" in out
+    study = some_search().open()
+    assert [trial.state.name for trial in study.trials] == ["FAIL", "WAITING"]
+    study, _ = quietly(some_search(trials=5, pruner="none"))
+    assert len(finished(study)) == 5
+    assert own_of(study).number == 1
+
+
+def test_several_processes_of_one_command_share_a_study(arena_here):
+    command = ["tune", "small", "--data", "arena", "--runs", "runs", "--trials", "8", "--jobs", "2"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-m", "pairrank.experiments", *command],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stderr
+    study = some_search().open()
+    assert len(finished(study)) == 8
+    assert not running(study)
+
+
+def test_workers_that_ask_at_one_moment_do_not_overshoot(arena_here, monkeypatch):
+    """Both see a place for one more; the later of them gives its trial back."""
+    quietly(some_search(trials=5))
+    study = some_search(trials=6).open()
+    other = study.ask()
+    monkeypatch.setattr(working, "is_open", lambda study, wanted: len(study.trials) < 7)
+    monkeypatch.setattr(working, "running", lambda study: [])
+    study, lines = quietly(some_search(trials=6))
+    assert study.trials[6].user_attrs["surplus"]
+    assert not [line for line in lines if line.startswith("trial")]
+    study.tell(other, 1.0)
+    assert len(finished(study)) == 6
+
+
+def test_a_worker_waits_for_the_last_trials_of_others(arena_here, monkeypatch):
+    quietly(some_search(trials=5))
+    study = some_search(trials=6).open()
+    other = study.ask()
+    slept = []
+
+    def sleep(seconds):
+        slept.append(seconds)
+        if len(slept) == 3:
+            study.tell(other, 1.0)
+
+    monkeypatch.setattr(working.time, "sleep", sleep)
+    _, lines = quietly(some_search(trials=6))
+    assert len(slept) == 3
+    assert lines == ["All trials are taken; waiting for the last 1, which other workers are at."]
+
+
+def test_a_trial_whose_worker_always_dies_is_given_up_and_counts(arena_here, monkeypatch):
+    everybody_is_dead(monkeypatch)
+    study = some_search().open()
+    for _ in range(1 + storage.RETRIES):
+        study.ask()
+        revive(study)
+    assert [trial.state for trial in study.trials] == [TrialState.FAIL] * (1 + storage.RETRIES)
+    assert [trial.number for trial in finished(study)] == [storage.RETRIES]
+    assert retried(study) == storage.RETRIES
+
+
+def test_a_worker_that_dies_before_its_first_sign_of_life_loses_no_trial(arena_here, monkeypatch):
+    study = some_search().open()
+    study.ask()
+    revive(study)
+    assert len(running(study)) == 1  # it may yet come
+    monkeypatch.setattr(storage, "GRACE", 0)
+    revive(study)
+    assert not running(study)
+    assert [trial.state.name for trial in study.trials] == ["FAIL", "WAITING"]
+    # And again, though it now has the attributes of its forerunner.
+    study.ask().set_user_attr("worker", [0, "elsewhere", 1])
+    revive(study)
+    assert [trial.state.name for trial in study.trials] == ["FAIL", "FAIL", "WAITING"]
+
+
+def test_a_worker_that_slept_too_long_gives_way(arena_here, monkeypatch):
+    search = some_search(trials=2)
+    plain, calls = working.evaluate, []
+
+    def sleepy(*args):
+        calls.append(1)
+        if len(calls) == 1:
+            with monkeypatch.context() as elsewhere:
+                everybody_is_dead(elsewhere)
+                revive(search.open())  # as another worker would
+        return plain(*args)
+
+    monkeypatch.setattr(working, "evaluate", sleepy)
+    study, lines = quietly(search)
+    assert "had been given up" in lines[0]
+    assert len(finished(study)) == 2
+
+
+def test_a_worker_that_is_killed_at_once_after_signing_can_go_stale(arena_here):
+    """A trial that is signed has a sign of life, even if Optuna's own thread never got to give one."""
+    study = some_search().open()
+    storage.sign_on(study, study.ask())
+    with study._storage._backend.engine.connect() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM trial_heartbeats").scalar() == 1
+
+
+def test_places_count_what_counts(arena_here):
+    study = some_search().open()
+    assert is_open(study, 1)
+    first = study.ask()
+    assert not is_open(study, 1)
+    assert place_of(study, first.number) == 0
+    second = study.ask()
+    assert place_of(study, second.number) == 1
+    study.tell(first, state=TrialState.FAIL)
+    storage.retry(study, first.number)
+    assert place_of(study, second.number) == 0
+    assert not finished(study)
+
+
+# --- Which study it is
+
+
+def other_battles():
+    from pairrank.data.simulation import write_arena
+
+    write_arena(Path("arena"), 210, 30, seed=1)
+
+
+@pytest.mark.parametrize(
+    ("change", "more", "message"),
+    [
+        (other_battles, {}, "was made with other battles, and"),
+        (
+            lambda: write_experiment("small", SMALL.replace("low = 1.0", "low = 1.5")),
+            {},
+            "other search tables, and",
+        ),
+        (
+            lambda: write_experiment("small", SMALL.replace("groups", "threads = 2\ngroups")),
+            {},
+            "other settings, code",
+        ),
+        (lambda: None, {"folds": (0, 1)}, "other tuning folds, and"),
+    ],
+)
+def test_a_study_of_something_else_is_refused(arena_here, change, more, message):
+    some_search().open()
+    change()
+    with pytest.raises(UserError) as caught:
+        some_search(**more).open()
+    assert message in str(caught.value)
+    assert "optuna delete-study --storage sqlite:///runs/small+tuning/study.db" in str(caught.value)
+
+
+def test_another_untouched_fold_is_another_study_in_the_same_database(arena_here):
+    one = some_search().open()
+    two = some_search(untouched=3, folds=(0, 1, 2, 4)).open()
+    assert one.study_name != two.study_name
+    assert len(optuna.get_all_study_names("sqlite:///runs/small+tuning/study.db")) == 2
+
+
+def test_a_study_that_somebody_else_made_is_refused(arena_here, monkeypatch):
+    monkeypatch.setattr(storage.time, "sleep", lambda _: None)
+    url = "sqlite:///foreign.db"
+    optuna.create_study(storage=url, study_name=some_search().name)
+    with pytest.raises(UserError, match="was not made by `tune`"):
+        some_search(storage=url).open()
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("sqlite://", "expected the URL of a database"),
+        ("sqlite:///:memory:", "expected the URL of a database"),
+        ("study.db", "expected the URL of a database, such as sqlite:///study.db"),
+        ("postgresql+nonsense://user:secret@nowhere/x", "needs a database driver that is not installed"),
+        ("sqlite:////no/such/folder/study.db", "cannot be used"),
+        ("sqlite:///broken.db", "cannot be used"),
+    ],
+)
+def test_a_database_that_cannot_be_had_is_one_message(arena_here, url, message):
+    Path("broken.db").write_text("this is no database, and is long enough to be told from one. " * 20)
+    with pytest.raises(UserError) as caught:
+        some_search(storage=url).open()
+    assert message in str(caught.value)
+    assert "secret" not in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_workers_that_make_the_database_at_one_moment_all_get_it(arena_here):
+    """Optuna's own making of tables is a race that only the first of them wins."""
+    code = (
+        "from pairrank.tuning.storage import open_study\nimport sys, time\n"
+        "time.sleep(max(0, float(sys.argv[1]) - time.time()))\n"
+        "print(open_study('sqlite:///new.db', 's', {'battles': 'x'}, {'a': 1}).study_name)"
+    )
+    at = str(time.time() + 6)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, at],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for _ in range(4)
+    ]
+    assert [ended(worker) for worker in workers] == [(0, "s\n")] * 4
+    study = optuna.load_study(study_name="s", storage="sqlite:///new.db")
+    assert [(trial.state.name, trial.user_attrs) for trial in study.trials] == [("WAITING", {"own": True})]
+
+
+CROWD = """
+import sys, time
+from pairrank.tuning import storage
+from pairrank.tuning.storage import open_study, quiet_optuna, revive
+study = open_study("sqlite:///crowd.db", "s", {"battles": "x"}, {"a": 1.0})
+time.sleep(max(0, float(sys.argv[1]) - time.time()))
+with quiet_optuna():
+    ACT
+"""
+
+
+def crowd(act, count=3):
+    """What each of several processes prints that do the same at one moment."""
+    code, at = CROWD.replace("ACT", act), str(time.time() + 8)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-c", code, at],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for _ in range(count)
+    ]
+    done = [ended(worker) for worker in workers]
+    assert [code for code, _ in done] == [0] * count, done
+    return [out.split() for _, out in done]
+
+
+def test_no_queued_trial_is_taken_by_two(arena_here):
+    study = storage.open_study("sqlite:///crowd.db", "s", {"battles": "x"}, {"a": 1.0})
+    for number in range(89):
+        study.enqueue_trial({"a": number})
+    taken = [number for numbers in crowd("print(*(study.ask().number for _ in range(30)))") for number in numbers]
+    assert len(taken) == len(set(taken)) == 90
+
+
+def test_no_dead_trial_is_put_back_twice(arena_here):
+    study = storage.open_study("sqlite:///crowd.db", "s", {"battles": "x"}, {"a": 1.0})
+    for _ in range(20):
+        study.ask()
+    crowd("storage.GRACE = 0; revive(study)")
+    assert retried(study) == 20
+    assert [trial.state.name for trial in study.trials] == ["FAIL"] * 20 + ["WAITING"] * 20
+
+
+def test_a_trial_that_died_before_it_chose_takes_its_own_place_again(arena_here, monkeypatch):
+    """Else the retry, which has a later number, would try what a later trial tries."""
+    search = some_search(trials=5, pruner="none")
+    plain, calls = sampling.ByPlace.infer_relative_search_space, []
+
+    def interrupted(self, study, trial):
+        calls.append(trial.number)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return plain(self, study, trial)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sampling.ByPlace, "infer_relative_search_space", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            quietly(search)
+        # Without a sign of life it is no trial of Optuna's dead.
+        patch.setattr(storage, "GRACE", 0)
+        revive(optuna.load_study(study_name=search.name, storage=search.url))
+    study, _ = quietly(search)
+    whole, _ = quietly(some_search(trials=5, pruner="none", home=Path("whole")))
+    assert set(settings(study)) == set(settings(whole))
+    assert len(finished(study)) == 5
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://me:secret@h/x", "postgresql://me:***@h/x"),
+        ("postgresql://me:a:b@h/x", "postgresql://me:***@h/x"),
+        ("postgresql://me:se/cret@h/x", "postgresql://me:***@h/x"),
+        ("postgresql://h/x?user=me&password=secret", "postgresql://h/x?password=***&user=me"),
+        ("sqlite:///runs/study.db", "sqlite:///runs/study.db"),
+    ],
+)
+def test_a_password_is_never_shown(url, shown):
+    assert storage.shown_url(url) == shown

@@ -1,0 +1,168 @@
+"""A setting is worth what plain cross-validation says, and nothing of the untouched fold has a part in it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import log_loss as sklearn_log_loss
+
+from pairrank.data.folds import prompt_keys
+from pairrank.data.reading import write_battles
+from pairrank.errors import UserError
+from pairrank.models.base import build
+from pairrank.tuning.space import changed
+from pairrank.tuning.trials import cut_folds, evaluate
+from tests.support.arenas import MEMORY, add_model
+from tests.support.studies import SMALL, arena_here, some_search, write_experiment
+
+__all__ = ["add_model", "arena_here"]
+
+STACK = """inputs = ["small"]
+[model]
+name = "gbdt"
+learner = "multinomial"
+groups = ["length"]
+[split]
+nested = {nested}
+[search]
+penalty = {{low = 1.0, high = 1000.0, log = true}}
+"""
+
+STEPS = MEMORY.replace('"memory"', '"steps"').replace(
+    "symmetric: ClassVar[bool] = False", 'symmetric: ClassVar[bool] = False\n    learns_in: ClassVar[str] = "looks"'
+)
+STEPS = STEPS.replace(
+    "folder: Path | None = None) -> Self:\n        #",
+    "folder: Path | None = None, watch=None) -> Self:\n        if watch is not None:\n"
+    "            for step in (1, 2, 3):\n                watch.hear(step, 2.0 - step / 10)\n        #",
+)
+"""A model that learns in three steps."""
+
+
+def silent(step, loss):
+    pass
+
+
+def cuts_of(search):
+    return cut_folds(search.inside, search.folds, lambda _: None)
+
+
+@pytest.mark.parametrize("nested", ["false", "true"])
+def test_nothing_of_the_untouched_fold_is_ever_seen(arena_here, nested):
+    write_experiment("stack", STACK.format(nested=nested))
+    search = some_search("stack", untouched=2, folds=(0, 1, 3, 4))
+    hidden = set(prompt_keys(search.run.battles.take(search.run.member == 2)))
+    assert hidden
+    scored = []
+    for cut in cuts_of(search):
+        seen, judged = set(prompt_keys(cut.seen)), set(prompt_keys(cut.scored))
+        assert not seen & judged
+        assert not (seen | judged) & hidden
+        assert cut.seen.inputs.shape == (len(cut.seen), 1, 3)
+        scored += cut.scored.id.tolist()
+    rest = search.run.battles.take(search.run.member != 2)
+    assert sorted(scored) == sorted(rest.id.tolist())
+    # What the stack builds on was made without it too.
+    inside = search.folder / "inside"
+    made = [file for file in inside.rglob("oof.csv") if "fold" not in file.parent.name]
+    assert made
+    for file in made:
+        ids = {line.split(",")[0] for line in file.read_text().splitlines()[1:]}
+        assert ids <= set(rest.id.tolist())
+
+
+def test_no_extra_battle_may_bring_a_prompt_of_the_untouched_fold(arena_here):
+    search = some_search()
+    hidden = set(prompt_keys(search.run.battles.take(search.run.member == 4)))
+    assert hidden <= search.inside.test_keys
+    write_battles(search.run.battles, Path("more.csv"))  # every prompt there is, the untouched ones too
+    write_experiment("greedy", 'extra = ["more.csv"]\n' + SMALL)
+    for cut in cuts_of(some_search("greedy")):
+        assert len(cut.seen) > 0
+        assert not set(prompt_keys(cut.seen)) & hidden
+
+
+def test_a_trial_is_worth_what_plain_cross_validation_says(arena_here):
+    search = some_search()
+    setting = {"penalty": 3.0, "clip": 2.0}
+    value = evaluate(changed(search.run.experiment, setting), cuts_of(search), search.folder / "x", silent)
+    battles, member = search.run.battles, search.run.member
+    rows, proba = [], []
+    for fold in (0, 1, 2, 3):
+        seen, scored = battles.take((member != fold) & (member != 4)), np.flatnonzero(member == fold)
+        model = build("structure", learner="logistic", groups=["length"], **setting).fit(seen)
+        rows.append(scored)
+        proba.append(model.predict_proba(battles.take(scored)))
+    rows, proba = np.concatenate(rows), np.concatenate(proba)
+    assert value == pytest.approx(sklearn_log_loss(battles.labels[rows], proba, labels=[0, 1, 2]), abs=1e-12)
+
+
+def test_a_model_without_steps_is_heard_once_after_the_first_fold(arena_here):
+    write_experiment("whole", '[model]\nname = "kernel"\ngroups = ["length"]\n[search]\nrbf = [0.9, 0.0]')
+    search, heard = some_search("whole"), []
+    cuts = cuts_of(search)
+    evaluate(search.run.experiment, cuts, search.folder / "x", lambda *told: heard.append(told))
+    (step, loss), first = *heard, cuts[0]
+    model = search.run.experiment.build().fit(first.seen)
+    assert step == 1
+    assert loss == pytest.approx(
+        sklearn_log_loss(first.scored.labels, model.predict_proba(first.scored), labels=[0, 1, 2])
+    )
+
+
+def test_a_model_with_steps_is_heard_at_each_of_the_first_fold_alone(arena_here, add_model):
+    add_model("steps", STEPS)
+    write_experiment("stepping", '[model]\nname = "steps"\n[search]\nsureness = {low = 0.5, high = 0.95}')
+    search, heard = some_search("stepping"), []
+    evaluate(search.run.experiment, cuts_of(search), search.folder / "x", lambda *told: heard.append(told))
+    assert heard == [(1, 1.9), (2, 1.8), (3, 1.7)]
+
+
+def test_who_stops_listening_stops_the_trial_there(arena_here, add_model):
+    add_model("steps", STEPS)
+    write_experiment("stepping", '[model]\nname = "steps"\n[search]\nsureness = {low = 0.5, high = 0.95}')
+    search = some_search("stepping")
+
+    def enough(step, loss):
+        if step == 2:
+            raise StopIteration
+
+    with pytest.raises(StopIteration):
+        evaluate(search.run.experiment, cuts_of(search), search.folder / "x", enough)
+    assert not list((search.folder / "x").glob("fold*.csv"))
+
+
+def test_a_setting_goes_on_from_its_finished_folds(arena_here, add_model):
+    add_model("memory", MEMORY)
+    write_experiment("remembering", '[model]\nname = "memory"\n[search]\nsureness = {low = 0.5, high = 0.95}')
+    search = some_search("remembering")
+    cuts, place = cuts_of(search), search.folder / "x"
+    whole = evaluate(search.run.experiment, cuts, place, silent)
+    fits = (place / "fits.txt").read_text().splitlines()
+    assert len(fits) == 4
+    (place / "fold2.csv").unlink()
+    (place / "fold3.csv").write_text("id,winner_model_a\n1,")  # half-written by something else
+    assert evaluate(search.run.experiment, cuts, place, silent) == whole
+    assert len((place / "fits.txt").read_text().splitlines()) == 6
+
+
+def test_probabilities_that_are_no_numbers_are_told(arena_here, add_model):
+    add_model("nan", MEMORY.replace('"memory"', '"nan"').replace("return rows", "return rows * np.nan"))
+    write_experiment("diverging", '[model]\nname = "nan"\n[search]\nsureness = {low = 0.5, high = 0.95}')
+    search = some_search("diverging")
+    with pytest.raises(UserError, match="probabilities are no numbers"):
+        evaluate(search.run.experiment, cuts_of(search), search.folder / "x", silent)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"untouched": 7}, "fold 7 is to be kept out of the search, and no battle is in it"),
+        ({"folds": (0, 4)}, "fold 4 is kept out of the search, so it is no tuning fold"),
+        ({"folds": (0, 9)}, "no battle is in fold 9"),
+        ({"folds": ()}, "a search needs three folds"),
+    ],
+)
+def test_a_search_without_sense_is_refused(arena_here, changes, message):
+    with pytest.raises(UserError, match=message):
+        some_search(**changes)

@@ -1,0 +1,381 @@
+"""What wins a search is written down only where the untouched fold agrees or is neutral, with how it was found."""
+
+import json
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from sklearn.metrics import log_loss as sklearn_log_loss
+
+from pairrank.data.folder import DataFolder
+from pairrank.data.predictions import read_predictions
+from pairrank.errors import UserError
+from pairrank.evaluation.scoring import Difference
+from pairrank.models.base import build
+from pairrank.runs.experiment import load_experiment
+from pairrank.runs.run import start_run
+from pairrank.tuning import worker as working
+from pairrank.tuning.plots import PLOTS, draw_study
+from pairrank.tuning.search import best_of, settings_of
+from pairrank.tuning.storage import finished
+from pairrank.tuning.verdict import (
+    chosen_run,
+    importances_of,
+    judge,
+    tuned_experiment,
+    tuned_file,
+    write_record,
+    write_tuned,
+)
+from pairrank.tuning.worker import work
+from tests.support.command_line import call, here, refused
+from tests.support.studies import SMALL, arena_here, some_search, write_experiment
+
+__all__ = ["arena_here", "call", "here"]
+
+TUNE = ("tune", "small", "--data", "arena", "--trials", "6", "--pruner", "none")
+
+
+def searched(**changes):
+    search = some_search(**({"pruner": "none"} | changes))
+    return search, work(search, None, lambda _: None)
+
+
+@pytest.fixture
+def lucky(monkeypatch):
+    """A search in which trial 3 is the best and the experiment's own setting the second."""
+    monkeypatch.setattr(working, "evaluate", lambda *args: {0: 1.05, 3: 1.01}.get(int(args[2].name), 1.1))
+
+
+def test_both_settings_meet_on_the_fold_that_neither_has_seen(arena_here, lucky):
+    search, study = searched()
+    verdict = judge(search, study, lambda _: None)
+    assert (verdict.best.number, verdict.own.number) == (3, 0)
+    battles, member = search.run.battles, search.run.member
+    seen, scored = battles.take(member != 4), battles.take(member == 4)
+    losses = []
+    for setting in (settings_of(study.trials[3]), {}):
+        model = build("structure", learner="logistic", groups=["length"], **setting).fit(seen)
+        losses.append(sklearn_log_loss(scored.labels, model.predict_proba(scored), labels=[0, 1, 2]))
+    assert verdict.battles == len(scored)
+    assert verdict.difference.mean == pytest.approx(losses[0] - losses[1], abs=1e-9)
+    assert verdict.difference.low <= verdict.difference.mean <= verdict.difference.high
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "holds"), [(-0.02, -0.01, True), (-0.01, 0.01, True), (0.0, 0.01, True), (0.001, 0.01, False)]
+)
+def test_a_setting_falls_only_where_the_interval_lies_wholly_above_0(arena_here, lucky, low, high, holds):
+    search, study = searched()
+    verdict = replace(judge(search, study, lambda _: None), difference=Difference((low + high) / 2, low, high))
+    assert verdict.holds is holds
+
+
+def test_inputs_of_the_verdict_have_not_seen_the_untouched_winners(arena_here, lucky):
+    write_experiment(
+        "both",
+        'inputs = ["small", "prior"]\n[model]\nname = "pool"\n[search]\nweights = ["equal", "greedy", "fitted"]',
+    )
+    search, study = searched(name="both", trials=4)
+    judge(search, study, lambda _: None)
+    hidden = set(search.run.battles.take(search.run.member == 4).id.tolist())
+    for name in ("tuned", "own"):
+        made = list((search.folder / name / "inner" / "fold4").glob("*/oof.csv"))
+        assert len(made) == 2
+        for file in made:
+            assert not {line.split(",")[0] for line in file.read_text().splitlines()} & hidden
+
+
+def test_where_nothing_is_better_nothing_is_trained(arena_here, monkeypatch):
+    monkeypatch.setattr(working, "evaluate", lambda *args: 1.0 + (args[2].name != "0"))
+    search, study = searched()
+    verdict = judge(search, study, lambda _: None)
+    assert verdict.difference is None
+    assert not verdict.holds
+    assert not (search.folder / "own").exists()
+
+
+def test_without_a_value_of_the_own_setting_reasons_are_told(arena_here, monkeypatch):
+    def failing(*args):
+        raise UserError("too large for this machine.")
+
+    monkeypatch.setattr(working, "evaluate", failing)
+    search = some_search()
+    for _ in range(2):  # the second call need not try again to know
+        with pytest.raises(UserError, match=r"own setting has failed.*too large for this machine"):
+            work(search, None, lambda _: None)
+    study = search.open()
+    assert len(study.trials) == 1
+    with pytest.raises(UserError, match=r"has no value(.|\n)*\n  - 1 times: UserError: too large"):
+        judge(search, study, lambda _: None)
+
+
+def test_the_tuned_file_is_an_experiment_that_says_how_it_was_found(arena_here, lucky):
+    write_experiment("small", SMALL.replace("[search]", "[split]\nfolds = 4\n[search]"))
+    search, study = searched(untouched=1, folds=(0, 2, 3))
+    verdict = judge(search, study, lambda _: None)
+    file = write_tuned(search, study, verdict)
+    assert file == Path("experiments/small-tuned.toml")
+    text = file.read_text()
+    comments = [line for line in text.splitlines() if line.startswith("#")]
+    assert "6 trials (0 pruned, 0 failed)" in comments[0]
+    assert "On folds 0, 2, 3 of 4: 1.0100, with small's own setting 1.0500." in comments[1]
+    assert (
+        f"On fold 1, which the search never saw ({verdict.battles} battles): {verdict.difference.mean:+.4f}" in text
+    )
+    table = tomllib.loads(text)
+    assert table["tuned_on"] == [0, 2, 3]
+    assert "search" not in table
+    again = load_experiment("small-tuned")
+    assert again.parameters == tuned_experiment(search, study.trials[3]).parameters
+    assert again.parameters["penalty"] == settings_of(study.trials[3])["penalty"]
+    assert (again.folds, again.tuned_on, again.label) == (4, (0, 2, 3), "small-tuned")
+    # Only what differs from the defaults.
+    assert table["model"].keys() == {"name", "learner", "groups", "penalty", "clip"}
+    assert table["split"] == {"folds": 4}
+    assert write_tuned(search, study, verdict) == file  # its own file may be written again
+
+
+def test_inputs_teachers_and_nested_splits_survive(arena_here, lucky):
+    write_experiment(
+        "stack",
+        'submittable = false\ninputs = ["small"]\nseconds = 7\n[model]\nname = "gbdt"\nlearner = "multinomial"\n'
+        'groups = ["length"]\nidentity = "true"\n[split]\nnested = true\n'
+        "[search]\npenalty = {low = 1.0, high = 1000.0, log = true}\ngrowth.leaves = {low = 2, high = 9}\n",
+    )
+    search, study = searched(name="stack", trials=4)
+    file = write_tuned(search, study, judge(search, study, lambda _: None))
+    again, own = load_experiment(str(file)), load_experiment("stack")
+    for key in ("inputs", "nested", "submittable", "seconds", "salt", "folds"):
+        assert getattr(again, key) == getattr(own, key), key
+    assert again.parameters["growth"]["leaves"] == settings_of(best_of(study))["growth.leaves"]
+
+
+def test_a_file_that_is_somebody_elses_is_never_overwritten(arena_here):
+    write_experiment("small-tuned", '[model]\nname = "prior"')
+    assert tuned_file(some_search()) == Path("experiments/small-tuned-arena.toml")
+    write_experiment("small-tuned-arena", '[model]\nname = "prior"')
+    with pytest.raises(UserError, match=r"small-tuned-arena.toml: are there already, and of other studies"):
+        tuned_file(some_search())
+
+
+def test_a_longer_search_may_take_a_setting_back(arena_here, call, lucky, monkeypatch):
+    from pairrank.tuning import verdict
+
+    assert call(*TUNE).code == 0
+    assert Path("experiments/small-tuned.toml").exists()
+    monkeypatch.setattr(verdict, "paired_difference", lambda *_: Difference(0.02, 0.01, 0.03))
+    ended = call(*TUNE, "--trials", "8")
+    assert "Removed: experiments/small-tuned.toml, which an earlier verdict of this study had written." in ended.out
+    assert not Path("experiments/small-tuned.toml").exists()
+
+
+def test_a_tuned_setting_tuned_again_keeps_to_a_fold_that_neither_search_saw(arena_here):
+    write_experiment("small", "tuned_on = [0, 1]\n" + SMALL)
+    search, study = searched(trials=1)
+    assert tuned_experiment(search, study.trials[0]).tuned_on == (0, 1, 2, 3)
+    with pytest.raises(UserError, match="an earlier search for the setting of small has seen it"):
+        some_search(untouched=1, folds=(0, 2))
+
+
+def test_the_record_holds_every_trial(arena_here, lucky):
+    search, study = searched()
+    record = json.loads(
+        write_record(search, study, judge(search, study, lambda _: None), {"clip": 1.0}).read_text()
+    )
+    assert [trial["log_loss"] for trial in record["trials"]] == [1.05, 1.1, 1.1, 1.01, 1.1, 1.1]
+    assert record["trials"][record["best"]]["settings"] == dict(settings_of(study.trials[3]))
+    assert record["untouched"]["fold"] == 4
+    assert record["binding"] == search.binding
+
+
+def test_importances_and_plots_are_optunas(arena_here):
+    search, study = searched(trials=12)
+    shares = importances_of(study)
+    assert shares.keys() == {"penalty", "clip"}
+    assert sum(shares.values()) == pytest.approx(1)
+    drawn = draw_study(study, search.folder)
+    assert {file.stem for file in drawn} == set(PLOTS)
+    assert all(file.read_bytes().startswith(b"\x89PNG") for file in drawn)
+
+
+def test_a_plot_that_optuna_cannot_draw_is_left_out(arena_here, monkeypatch):
+    from optuna.visualization import matplotlib as plots
+
+    def too_few(study):
+        raise RuntimeError("Evaluator cannot be applied")
+
+    monkeypatch.setattr(plots, "plot_slice", too_few)
+    search, study = searched(trials=9)
+    assert importances_of(study) == {}
+    assert {file.stem for file in draw_study(study, search.folder)} == {*PLOTS} - {"slice"}
+    # Without any finished trial it draws empty ones.
+    assert draw_study(some_search(home=Path("none")).open(), search.folder)
+
+
+# --- The nested figure
+
+
+def test_every_fold_has_the_setting_that_its_own_search_chose(arena_here, call):
+    ended = call(*TUNE, "--nested")
+    assert ended.code == 0, ended.err
+    folder = Path("runs/arena/small+tuned=nested")
+    run = start_run(load_experiment("small"), DataFolder(Path("arena")), Path("runs/arena"))
+    oof = read_predictions(folder / "oof.csv").align(run.battles.id)
+    chosen = set()
+    for fold in range(5):
+        others = tuple(f for f in range(5) if f != fold)
+        home = Path("runs/arena/small+tuning")
+        best = best_of(some_search(untouched=fold, folds=others, home=home).open())
+        setting = dict(settings_of(best))
+        kept = json.loads((folder / f"fold{fold}" / "model.json").read_text())["parameters"]
+        assert {key: kept[key] for key in setting} == setting
+        chosen.add(tuple(setting.values()))
+        seen, scored = run.battles.take(run.member != fold), run.member == fold
+        model = build("structure", learner="logistic", groups=["length"], **setting).fit(seen)
+        assert oof.proba[scored] == pytest.approx(model.predict_proba(run.battles.take(scored)), abs=1e-9)
+    assert len(chosen) > 1  # or the test above says nothing
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["log_loss"] == pytest.approx(sklearn_log_loss(run.battles.labels, oof.proba, labels=[0, 1, 2]))
+    assert "tuned_on" not in metrics
+    assert metrics["chosen"].keys() == {"0", "1", "2", "3", "4"}
+    assert f"small+tuned=nested {metrics['log_loss']:.4f}" in ended.out
+    assert not Path("experiments/small-tuned.toml").exists()
+    # It is a run like others.
+    assert call("submit", "small+tuned=nested", "--data", "arena", "--out", "out.csv").code == 0
+    assert "small+tuned=nested" in call("compare", "--data", "arena").out
+    again = call(*TUNE, "--nested")
+    assert again.out.count("used again") == 10
+    # No file that, run again, would make the plain experiment under this name.
+    assert not (folder / "experiment.toml").exists()
+
+
+def test_other_choices_are_another_run(arena_here):
+    run = some_search().run
+    study = work(some_search(pruner="none"), None, lambda _: None)
+    one, two = (chosen_run(run, dict.fromkeys(range(5), study.trials[i]), Path("runs")) for i in (1, 2))
+    from pairrank.runs.identity import identity_of
+
+    assert len({identity_of(each) for each in (run, one, two)}) == 3
+
+
+# --- The command
+
+
+def test_tune_from_the_beginning_to_the_end(arena_here, call):
+    ended = call(*TUNE)
+    assert ended.code == 0, ended.err
+    assert "fold 4 is kept out of the search" in ended.out
+    assert "6 of 6 trials: 6 complete, 0 pruned, 0 failed; 0 were cut off and tried again." in ended.out
+    assert "Fold 4, which the search never saw" in ended.out
+    folder = Path("runs/arena/small+tuning")
+    assert {"tuning.json", "slice.png", "optimization_history.png"} <= {
+        f.name for f in (folder / "fold4").iterdir()
+    }
+    # The original's own run is left alone, and the study's folder is no run.
+    assert not Path("runs/arena/small").exists()
+    assert call("list", "--data", "arena").code == 0
+    again = call(*TUNE)
+    assert again.code == 0
+    assert "trial 0 (" not in again.out
+
+
+def test_tuned_experiments_run_compare_and_are_scored_where_nobody_looked(arena_here, call, lucky):
+    assert call(*TUNE).code == 0
+    assert Path("experiments/small-tuned.toml").is_file()
+    ended = call("run", "small-tuned", "--data", "arena")
+    assert ended.code == 0, ended.err
+    assert (
+        "small-tuned: its setting was searched on folds 0, 1, 2, 3, and the row is of the other battles"
+        in ended.out
+    )
+    run = start_run(load_experiment("small-tuned"), DataFolder(Path("arena")), Path("runs/arena"))
+    unseen = run.member == 4
+    oof = read_predictions(run.folder / "oof.csv").align(run.battles.id)
+    expected = sklearn_log_loss(run.battles.labels[unseen], oof.proba[unseen], labels=[0, 1, 2])
+    board = json.loads(Path("runs/arena/leaderboard.json").read_text())
+    row = next(row for row in board["rows"] if row["label"] == "small-tuned")
+    assert row["log_loss"] == pytest.approx(expected)
+    assert row["battles"] == unseen.sum()
+    assert row["tuned_on"] == [0, 1, 2, 3]
+    metrics = json.loads((run.folder / "metrics.json").read_text())
+    assert metrics["log_loss"] == pytest.approx(expected)
+    hits = oof.proba[unseen].argmax(axis=1) == run.battles.labels[unseen]
+    assert metrics["accuracy"] == pytest.approx(hits.mean())
+    # And so is what builds on it.
+    write_experiment("above", 'inputs = ["small-tuned", "prior"]\n[model]\nname = "pool"')
+    assert call("run", "above", "--data", "arena").code == 0
+    board = json.loads(Path("runs/arena/leaderboard.json").read_text())
+    rows = {row["label"]: row for row in board["rows"]}
+    assert rows["above"]["tuned_on"] == [0, 1, 2, 3]
+    assert rows["above"]["battles"] == unseen.sum()
+    assert rows["prior"]["battles"] == len(unseen)
+
+
+def test_a_run_of_searched_folds_alone_has_no_row(arena_here, call):
+    write_experiment("small-tuned", "tuned_on = [0, 1, 2, 3]\n" + SMALL)
+    ended = call("run", "small-tuned", "--data", "arena", "--fold", "0")
+    assert ended.code == 0, ended.err
+    assert "small-tuned: no row, since it has predicted only folds that the search" in ended.out
+    assert call("list", "--data", "arena").code == 0
+    assert json.loads(Path("runs/arena/small-tuned/metrics.json").read_text())["log_loss"] is None
+
+
+def test_the_untouched_fold_may_speak_against_a_setting(arena_here, call, lucky, monkeypatch):
+    from pairrank.tuning import verdict
+
+    monkeypatch.setattr(verdict, "paired_difference", lambda *_: Difference(0.02, 0.01, 0.03))
+    ended = call(*TUNE)
+    assert ended.code == 0
+    assert "the interval lies wholly above 0: no experiment is written" in ended.out
+    assert not Path("experiments/small-tuned.toml").exists()
+
+
+def test_what_mattered_is_told_once_enough_trials_can_tell(arena_here, call):
+    assert "What mattered" not in call(*TUNE).out
+    assert "What mattered" in call(*TUNE, "--trials", "12").out
+
+
+def test_a_search_cut_short_is_judged_on_what_there_is(arena_here, call):
+    assert call(*TUNE).code == 0
+    ended = call("tune", "small", "--data", "arena", "--trials", "50", "--pruner", "none", "--timeout", "0")
+    assert ended.code == 0
+    assert "6 of 50 trials" in ended.out
+    assert "Not all are done: judged on what there is" in ended.out
+
+
+def test_mistakes_are_told_before_any_work(arena_here, call):
+    write_experiment("plain", '[model]\nname = "prior"')
+    write_experiment("wrong", SMALL.replace("penalty", "penalti").replace("clip = {low = 1.0", "clip = {low = 9.0"))
+    arena = ("--data", "arena")
+    assert refused(call("tune", "smal", *arena), "Did you mean 'small'?")
+    assert refused(call("tune", "plain", *arena), "there is none, so nothing to tune", "[search]")
+    assert refused(
+        call("tune", "wrong", *arena), "2 complaints", "Did you mean 'penalty'?", "low = 9.0, high = 6.0"
+    )
+    assert refused(call("tune", "small", *arena, "--fold", "9"), "fold 9: small has the folds 0 to 4")
+    assert refused(call("tune", "small", *arena, "--fold", "4"), "fold 4 is kept out of the search")
+    assert refused(call("tune", "small", *arena, "--nested", "--untouched", "1"), "--nested keeps every fold out")
+    assert refused(call("tune", "small", *arena, "--storage", "study.db"), "expected the URL of a database")
+    assert refused(call("tune", "small", "--data", "nowhere"), "no such folder")
+    assert refused(
+        call("tune", "small", *arena, "--set", "penalty=5000"), "own value 5000.0, where the search begins"
+    )
+    assert not list(Path().rglob("*.csv.tmp"))
+    assert not list(Path().rglob("oof.csv"))
+
+
+def test_a_changed_parameter_holds_for_the_whole_search(arena_here, call):
+    assert call(*TUNE, "--set", "threads=2").code == 0
+    home = Path("runs/arena/small+threads=2+tuning")
+    assert (home / "study.db").is_file()
+    assert len(finished(_study(home))) == 6
+
+
+def _study(home: Path):
+    import optuna
+
+    url = f"sqlite:///{(home / 'study.db').as_posix()}"
+    (name,) = optuna.get_all_study_names(url)
+    return optuna.load_study(study_name=name, storage=url)
