@@ -56,6 +56,15 @@ def write_json(target: Path, value: Any) -> None:
     write_text(target, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The content of a JSON file; None where there is none, or it is damaged and so to be made again."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
 def csv_rows(path: Path) -> Iterator[list[str]]:
     """The rows of a .csv or .csv.gz file, header first, blank lines left out.
 

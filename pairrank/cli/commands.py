@@ -18,7 +18,9 @@ from pairrank.errors import UserError
 from pairrank.evaluation.entries import Entry, entries_in, is_complete, publish
 from pairrank.evaluation.leaderboard import Leaderboard, build_leaderboard
 from pairrank.evaluation.leaderboard_table import DASH, to_json, to_markdown
+from pairrank.evaluation.metrics import read_metrics
 from pairrank.evaluation.survey import survey_of
+from pairrank.files import read_json
 from pairrank.report.judged_runs import Results, judge
 from pairrank.report.model_card import write_model_card
 from pairrank.runs.cross_validation import cross_validate, help_the_first
@@ -26,7 +28,6 @@ from pairrank.runs.experiment import RUN_FILE, load_experiment
 from pairrank.runs.experiment_files import experiment_files, read_about
 from pairrank.runs.fold_models import load_fold_models, refuse_stale
 from pairrank.runs.folder import CURVES, current_folds, read_kept
-from pairrank.runs.provenance import read_json, read_metrics
 from pairrank.runs.run import Run, all_inputs, start_run
 from pairrank.training.tracking import tracker, whereabouts
 

@@ -15,10 +15,10 @@ from pairrank.cli.entries import choose_references, gather, known_label
 from pairrank.cli.locations import find_source, home_of
 from pairrank.data.battles import Battles
 from pairrank.data.folder import table_in
+from pairrank.encoders.quiet import quiet_transformers
 from pairrank.errors import UserError
 from pairrank.evaluation.leaderboard import build_leaderboard
 from pairrank.evaluation.survey import FileSurvey, survey_file, survey_of
-from pairrank.progress import quiet_transformers
 from pairrank.report.explore import TokenCounts, explore_page
 from pairrank.report.judged_runs import Judged, Results, judge
 from pairrank.report.page import Page

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from pairrank.evaluation.metrics import read_metrics
 from pairrank.runs.experiment import load_experiment
 from pairrank.runs.identity import identity_of
-from pairrank.runs.provenance import read_metrics
 from pairrank.runs.run import Run, all_inputs, is_ready
 
 

@@ -10,6 +10,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from pairrank.data.probabilities import SWAP
 from pairrank.errors import UserError
 
 TEXTS = ("prompt", "response_a", "response_b")
@@ -83,9 +84,9 @@ class Battles:
             response_b=self.response_a,
             model_a=self.model_b,
             model_b=self.model_a,
-            winner=None if self.winner is None else np.array([1, 0, 2])[self.winner],
-            soft=None if self.soft is None else self.soft[:, [1, 0, 2]],
-            inputs=None if self.inputs is None else self.inputs[:, :, [1, 0, 2]],
+            winner=None if self.winner is None else np.array(SWAP)[self.winner],
+            soft=None if self.soft is None else self.soft[:, SWAP],
+            inputs=None if self.inputs is None else self.inputs[:, :, SWAP],
         )
 
     @property

@@ -1,33 +1,24 @@
 """Predictions are ids with three probabilities, in memory and on disk: a prediction file is a submission file."""
 
+import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
-import numpy.typing as npt
 
-from pairrank.data.battles import WINNERS, Objects, Winner, object_array
+from pairrank.data.battles import WINNERS, Objects, object_array
+from pairrank.data.probabilities import SMALLEST, SWAP, Proba, from_logs
 from pairrank.data.turns import repair_text
 from pairrank.errors import UserError, gather
 from pairrank.files import csv_rows, written_whole
 
 COLUMNS = ("id", *WINNERS)
-Proba = npt.NDArray[np.float64]
 
 SUM_TOLERANCE = 1e-3
 """Rows may sum to 1 only to this; a notebook's rounded file passes, raw logits do not."""
-
-
-def normalise(proba: npt.NDArray[Any]) -> Proba:
-    """(n, 3) probabilities in float64, each row divided by its sum; raises ValueError where that is not above 0."""
-    exact = np.asarray(proba, dtype=np.float64)
-    total: Proba = exact.sum(axis=1, keepdims=True)
-    if not (np.isfinite(total) & (total > 0)).all():
-        raise ValueError("no probabilities: the sum of a row is 0, negative, infinite or NaN")
-    return exact / total
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +35,7 @@ class Predictions:
 
     def swap(self) -> Self:
         """What these predictions say of the same battles with A and B in each other's place."""
-        return type(self)(self.id, self.proba[:, [1, 0, 2]])
+        return type(self)(self.id, self.proba[:, SWAP])
 
     def align(self, ids: Sequence[str] | Objects, place: str = "predictions") -> Self:
         """The rows of `ids`, in their order; raises UserError if any of them is missing."""
@@ -100,6 +91,11 @@ def prediction_lines(predictions: Predictions) -> list[str]:
     return [f"{_quoted(name)},{a:.9g},{b:.9g},{tie:.9g}\n" for name, (a, b, tie) in rows]
 
 
+def predictions_hash(predictions: Predictions) -> str:
+    """16 hexadecimal digits that tie a run's numbers to its predictions, whatever line ends their file has."""
+    return hashlib.sha256("".join(prediction_lines(predictions)).encode()).hexdigest()[:16]
+
+
 def read_predictions(path: str | Path) -> Predictions:
     """Read and validate a prediction file, whoever made it; raises UserError with every complaint."""
     path = Path(path)
@@ -125,22 +121,10 @@ def geometric_mean(members: Sequence[Predictions]) -> Predictions:
     ids = members[0].id
     for member in members[1:]:
         members[0].align(member.id, "the first of the predictions to average")
-    logs = [np.log(np.clip(member.align(ids, "predictions to average").proba, 1e-15, None)) for member in members]
-    return Predictions(ids, normalise(np.exp(np.mean(logs, axis=0))))
-
-
-def average_orders(straight: Proba, swapped: Proba) -> Proba:
-    """The geometric mean of (n, 3) probabilities of battles and of the swapped battles, read back: symmetric."""
-    return normalise(np.sqrt(straight * swapped[:, [Winner.B, Winner.A, Winner.TIE]]))
-
-
-def margin_and_tie(proba: Proba) -> tuple[Proba, Proba]:
-    """Margin m and tie logit t, so that softmax of (m, -m, t) gives the probabilities (..., 3) back.
-
-    Davidson's model: 2 m is the difference of two log strengths, t the log of its tie parameter.
-    """
-    a, b, tie = np.moveaxis(np.log(np.clip(proba, 1e-15, None)), -1, 0)
-    return (a - b) / 2, tie - (a + b) / 2
+    logs = [
+        np.log(np.clip(member.align(ids, "predictions to average").proba, SMALLEST, None)) for member in members
+    ]
+    return Predictions(ids, from_logs(np.mean(logs, axis=0)))
 
 
 def _number(cell: str) -> float:

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from pairrank.encoders.download import SPLIT, damage, fetched
+from pairrank.encoders.quiet import quiet_transformers
 from pairrank.errors import UserError
 from pairrank.files import sha256_of
-from pairrank.progress import quiet_transformers
 
 PROBE_SECONDS = 3.0
 """How long the one reachability probe of a process may take; a look-up without it takes up to 47 s to give up."""

@@ -10,7 +10,7 @@ from torch import nn
 from tqdm import tqdm
 
 from pairrank import distributed
-from pairrank.data.predictions import Proba
+from pairrank.data.probabilities import Proba
 from pairrank.encoders.cpu import prepare_processor
 from pairrank.encoders.devices import choose_precision, device, tokens_at_once
 from pairrank.progress import shows_progress
@@ -82,10 +82,3 @@ def pad(rows: Sequence[npt.NDArray[np.int32]], padding: int, width: int = 0) -> 
         ids[i, : len(row)] = torch.from_numpy(row)
         mask[i, : len(row)] = 1
     return {"input_ids": ids, "attention_mask": mask}
-
-
-def softmax(logits: Proba) -> Proba:
-    """(n, 3) probabilities of (n, 3) logits, in float64."""
-    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-    result: Proba = exponentials / exponentials.sum(axis=1, keepdims=True)
-    return result

@@ -17,10 +17,10 @@ import torch
 from tqdm import tqdm
 
 from pairrank.encoders.inference import Batch
+from pairrank.encoders.quiet import quiet_transformers
 from pairrank.encoders.windows import Tokens, wrapper
-from pairrank.files import cache_folder, sha256_of, write_json
-from pairrank.progress import quiet_transformers, shows_progress
-from pairrank.runs.provenance import read_json
+from pairrank.files import cache_folder, read_json, sha256_of, write_json
+from pairrank.progress import shows_progress
 
 Vectors = npt.NDArray[np.float64]
 

@@ -10,11 +10,11 @@ from torch import nn
 
 from pairrank.encoders.catalogue import position_limit
 from pairrank.encoders.inference import Batch, pad
+from pairrank.encoders.quiet import quiet_transformers
 from pairrank.encoders.shortcuts import quicken, read_first_token_only
 from pairrank.encoders.static import is_static
 from pairrank.encoders.windows import Tokens
 from pairrank.errors import UserError
-from pairrank.progress import quiet_transformers
 
 PoolingMode = Literal["mean", "cls", "attention"]
 

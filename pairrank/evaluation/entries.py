@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from pairrank.data.battles import Battles
-from pairrank.data.predictions import Predictions, read_predictions
+from pairrank.data.predictions import Predictions, predictions_hash, read_predictions
 from pairrank.errors import UserError
 from pairrank.evaluation.history import read_history
-from pairrank.files import write_json
-from pairrank.runs.provenance import predictions_hash, read_json, read_metrics
+from pairrank.evaluation.metrics import read_metrics
+from pairrank.files import read_json, write_json
 
 
 @dataclass(frozen=True)

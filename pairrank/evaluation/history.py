@@ -18,7 +18,7 @@ HISTORY = (
     "Samples Per Second",
     "Steps Per Second",
 )
-"""Columns of a history, named as the published notebook names them; Runtime in seconds."""
+"""FloatArray of a history, named as the published notebook names them; Runtime in seconds."""
 
 LOGGED = {
     "Training Loss": "loss",

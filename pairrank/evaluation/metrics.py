@@ -1,10 +1,11 @@
 """What the folds of a run measured besides scores, as its metrics.json has it."""
 
-import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-import numpy as np
+from pairrank.errors import UserError
+from pairrank.files import read_json
 
 
 def summarise(folds: list[dict[str, Any]]) -> dict[str, Any]:
@@ -47,12 +48,11 @@ def _all_of(values: Sequence[str | None]) -> str | None:
     return ", ".join(sorted({value for value in values if value})) or None
 
 
-def plain(value: Any) -> Any:
-    """A model's report as JSON can hold it: numpy's numbers as Python's, NaN (a diverged loss) as null."""
-    if isinstance(value, dict):
-        return {key: plain(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(inner) for inner in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+def read_metrics(folder: Path) -> dict[str, Any]:
+    """A run's metrics.json; raises UserError where there is none."""
+    metrics = read_json(folder / "metrics.json")
+    if metrics is None or not {"label", "identity", "experiment", "folds", "data"} <= metrics.keys():
+        raise UserError(
+            f"{folder}: no finished run (metrics.json is missing or damaged). Run the experiment first."
+        )
+    return metrics

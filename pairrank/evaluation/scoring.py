@@ -9,12 +9,10 @@ import numpy.typing as npt
 from numpy.typing import NDArray
 
 from pairrank.data.battles import Winner
-from pairrank.data.predictions import Proba, normalise
+from pairrank.data.probabilities import SWAP, Labels, Proba, normalise
 
 SMALLEST = np.finfo(np.float64).eps
 """Probabilities are clipped here, as scikit-learn and Kaggle do: one sure and wrong row costs 36, not infinity."""
-
-Labels = NDArray[np.int64]
 
 
 def battle_losses(proba: NDArray[np.floating], winner: Labels) -> Proba:
@@ -189,7 +187,7 @@ def _read_back(straight: NDArray[np.floating], swapped: NDArray[np.floating]) ->
     """Predictions for swapped battles as predictions for the battles; ValueError if they are of others."""
     if np.shape(straight) != np.shape(swapped):
         raise ValueError(f"{np.shape(straight)} and {np.shape(swapped)} probabilities are not of the same battles")
-    return np.asarray(swapped)[:, [Winner.B, Winner.A, Winner.TIE]]
+    return np.asarray(swapped)[:, SWAP]
 
 
 def _check_rows(proba: NDArray[np.floating], winner: Labels) -> None:

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pairrank.data.battles import Winner
-from pairrank.data.predictions import Proba, normalise
-from pairrank.evaluation.scoring import Labels, Mean, battle_losses, clustered_mean
+from pairrank.data.probabilities import Labels, Proba, normalise
+from pairrank.evaluation.scoring import Mean, battle_losses, clustered_mean
 from pairrank.evaluation.survey import Survey
 
 Rows = npt.NDArray[np.bool_]

@@ -13,16 +13,14 @@ from scipy.sparse import csr_matrix, hstack
 from sklearn.linear_model import LogisticRegression
 
 from pairrank.data.battles import Battles
-from pairrank.data.predictions import Proba
+from pairrank.data.probabilities import FloatArray, Proba, softmax
 from pairrank.errors import UserError
 from pairrank.features.counting import features
 from pairrank.features.ratings import names_of
 from pairrank.features.sides import SIDES
 from pairrank.features.tfidf import Tfidf, fit_tfidf, load_tfidf
 from pairrank.files import write_json, written_whole
-from pairrank.models.heads.linear import log_softmax
 
-Columns = npt.NDArray[np.float64]
 Side = Literal["a", "b"]
 
 CLIP = 3.0
@@ -51,20 +49,20 @@ class Guesser:
     """Words, upper and lower case apart."""
     openings: Tfidf
     """The first words, pairs and triples of them, likewise."""
-    centre: Columns
+    centre: FloatArray
     """(p) subtracted from the measures."""
-    scale: Columns
+    scale: FloatArray
     """(p) divided by."""
-    weights: Columns
+    weights: FloatArray
     """(p + v, k)."""
-    intercept: Columns
+    intercept: FloatArray
     """(k)."""
 
     def proba(self, battles: Battles, side: Side) -> Proba:
         """(n, k) probabilities that the answer of one side is a class's; a row does not depend on others."""
         # A sparse product goes row by row, where a dense one's last digits would depend on how many rows there are.
         logits = self._inputs(_measures(battles, side), _texts(battles, side)) @ self.weights + self.intercept
-        return np.exp(log_softmax(np.asarray(logits)))
+        return softmax(logits)
 
     def save(self, folder: Path) -> None:
         """Write guesser.safetensors, guesser.json and both vocabularies."""
@@ -75,7 +73,7 @@ class Guesser:
         self.words.save(folder / "guesser-words.json")
         self.openings.save(folder / "guesser-openings.json")
 
-    def _inputs(self, measures: Columns, texts: list[str]) -> csr_matrix:
+    def _inputs(self, measures: FloatArray, texts: list[str]) -> csr_matrix:
         """(n, p + v) what the logistic model sees."""
         scaled = np.clip((measures - self.centre) / self.scale, -CLIP, CLIP)
         spoken = [words.vectors(texts) * LOUDNESS for words in (self.words, self.openings)]
@@ -123,7 +121,7 @@ def fit_guesser(train: Battles, fewest: float = 10, penalty: float = 50.0) -> Gu
     return Guesser(classes, words, openings, centre, scale, np.ascontiguousarray(weights.T), intercept)
 
 
-def _classes(names: npt.NDArray[Any], weight: Columns, fewest: float) -> tuple[tuple[str, ...], ...]:
+def _classes(names: npt.NDArray[Any], weight: FloatArray, fewest: float) -> tuple[tuple[str, ...], ...]:
     """Models with enough answers, each alone, in alphabetical order; then all others together."""
     models = sorted(set(names) - {""})
     often = {name: weight[names == name].sum() >= fewest for name in models}
@@ -132,7 +130,7 @@ def _classes(names: npt.NDArray[Any], weight: Columns, fewest: float) -> tuple[t
     return (*alone, others) if others or not alone else tuple(alone)
 
 
-def _scaling(measures: Columns, weight: Columns) -> tuple[Columns, Columns]:
+def _scaling(measures: FloatArray, weight: FloatArray) -> tuple[FloatArray, FloatArray]:
     """(p) means and (p) standard deviations; 1 where a measure is constant."""
     if not len(measures):
         return np.zeros(measures.shape[1]), np.ones(measures.shape[1])
@@ -141,7 +139,7 @@ def _scaling(measures: Columns, weight: Columns) -> tuple[Columns, Columns]:
     return centre, np.where(scale < 1e-9, 1.0, scale)
 
 
-def _measures(battles: Battles, side: Side) -> Columns:
+def _measures(battles: Battles, side: Side) -> FloatArray:
     """(n, p) what is measured on the answer of one side, from its sum and its difference with the other."""
     counted = features(battles, tuple(SIDES))
     total = counted.even[:, : counted.odd.shape[1]]

@@ -6,17 +6,15 @@ from functools import lru_cache
 from typing import Self
 
 import numpy as np
-import numpy.typing as npt
 from tqdm import tqdm
 
 from pairrank.data.battles import Battles
+from pairrank.data.probabilities import FloatArray
 from pairrank.errors import UserError, unknown
 from pairrank.features.contexts import PAIRS, PROMPTS
 from pairrank.features.parsed_text import Reading
 from pairrank.features.sides import SIDES
 from pairrank.progress import shows_progress
-
-Columns = npt.NDArray[np.float64]
 
 GROUPS = tuple(dict.fromkeys([*SIDES, *PROMPTS, *PAIRS]))
 """Every group of features by name."""
@@ -26,9 +24,9 @@ GROUPS = tuple(dict.fromkeys([*SIDES, *PROMPTS, *PAIRS]))
 class Features:
     """n battles in numbers, all finite."""
 
-    odd: Columns
+    odd: FloatArray
     """(n, p) differences: a measure of A minus the same measure of B."""
-    even: Columns
+    even: FloatArray
     """(n, q) sums and absolute differences of the same measures, the prompt's measures, similarities."""
     odd_names: tuple[str, ...]
     """p names, "group.measure"."""
@@ -77,7 +75,7 @@ def beside(parts: Sequence[Features]) -> Features:
 
 
 @lru_cache(maxsize=2**16)
-def _measured(texts: tuple[tuple[str, ...], ...], groups: tuple[str, ...]) -> tuple[Columns, ...]:
+def _measured(texts: tuple[tuple[str, ...], ...], groups: tuple[str, ...]) -> tuple[FloatArray, ...]:
     """The numbers alone. Every fold and every model of a run asks for the same battles: measured once a process."""
     return tuple(np.array(list(part.values())) for part in _measures(texts, groups))
 

@@ -6,17 +6,16 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from pairrank.data.battles import Battles
 from pairrank.data.folds import assign_folds
+from pairrank.data.probabilities import FloatArray
 from pairrank.errors import UserError
 from pairrank.features.authorship import Guesser, fit_guesser, load_guesser
 from pairrank.features.counting import Features
 from pairrank.features.ratings import PENALTY, Ratings, fit_ratings, load_ratings, names_of
 from pairrank.files import write_json
 
-Columns = npt.NDArray[np.float64]
 Kind = Literal["true", "guessed"]
 """The models' names, which test battles lack; or guesses of them from the answers."""
 
@@ -68,7 +67,7 @@ class Identity:
         if self.guesser is not None:
             self.guesser.save(folder)
 
-    def _side(self, battles: Battles, side: Literal["a", "b"]) -> tuple[Columns, Columns]:
+    def _side(self, battles: Battles, side: Literal["a", "b"]) -> tuple[FloatArray, FloatArray]:
         """(n) strengths of one side's models, and (n) how unsure they are."""
         if self.guesser is None:
             return self.ratings.of(names_of(battles, f"model_{side}"))

@@ -10,10 +10,9 @@ from scipy.optimize import linprog
 from scipy.sparse import csr_matrix
 
 from pairrank.data.battles import MODELS, Battles, Objects, Winner
-from pairrank.data.predictions import Proba
+from pairrank.data.probabilities import FloatArray, Proba
 from pairrank.errors import UserError
 
-Columns = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
 
 NO_NAMES = "no training battle names both of its models: nothing was learned of who is strong."
@@ -52,7 +51,7 @@ class Ratings:
     penalty: float
     """What it was fitted with: a strength's prior is normal with variance 1 / penalty."""
 
-    def of(self, names: Iterable[str]) -> tuple[Columns, Columns]:
+    def of(self, names: Iterable[str]) -> tuple[FloatArray, FloatArray]:
         """(n) strengths of the models called so, and (n) errors; of an unknown one 0 and its prior's spread."""
         known = dict(zip(self.models, zip(self.strength, self.error, strict=True), strict=True))
         nothing = (0.0, self.penalty**-0.5 if self.penalty else float("inf"))
@@ -130,23 +129,23 @@ class Duels(NamedTuple):
     """(n, k) half a strength counts for the margin of A, half of another against it."""
     winner: Rows
     """(n)."""
-    weight: Columns
+    weight: FloatArray
     """(n)."""
     penalty: float
     ties: bool
 
-    def height(self, position: Columns) -> float:
+    def height(self, position: FloatArray) -> float:
         """The weighted log-likelihood, less the penalty."""
         chosen = self._log_proba(position)[np.arange(len(self.winner)), self.winner]
         return float(self.weight @ chosen - self.penalty / 2 * (position @ position))
 
-    def slope(self, position: Columns) -> Columns:
+    def slope(self, position: FloatArray) -> FloatArray:
         """Its gradient."""
         missed = self.weight[:, None] * (np.eye(3)[self.winner] - np.exp(self._log_proba(position)))
         strength = self.halves.T @ (missed[:, 0] - missed[:, 1])
         return np.concatenate([strength, [missed[:, 2].sum()] * self.ties]) - self.penalty * position
 
-    def curvature(self, position: Columns) -> Columns:
+    def curvature(self, position: FloatArray) -> FloatArray:
         """Minus its second derivatives: the information of Fisher, and the penalty."""
         a, b, tie = np.exp(self._log_proba(position)).T
         margins = self.halves.multiply((self.weight * (a + b - (a - b) ** 2))[:, None]).tocsr()
@@ -157,12 +156,12 @@ class Duels(NamedTuple):
             information = np.block([[information, shared], [shared.T, own]])
         return np.asarray(information + self.penalty * np.eye(len(position)))
 
-    def _log_proba(self, position: Columns) -> Columns:
+    def _log_proba(self, position: FloatArray) -> FloatArray:
         k = self.halves.shape[1]
         return _log_proba(self.halves @ position[:k], position[k] if self.ties else -np.inf)
 
 
-def _climb(duel: Duels, size: int) -> Columns:
+def _climb(duel: Duels, size: int) -> FloatArray:
     """Newton's method, each step halved until it climbs: the height is concave, so there is one top."""
     position = np.zeros(size)
     enough = PRECISE * duel.weight.sum()
@@ -217,7 +216,7 @@ def _halves(a: Rows, b: Rows, k: int) -> csr_matrix:
     return csr_matrix((values, (np.concatenate([rows, rows]), np.concatenate([a, b]))), shape=(len(a), k))
 
 
-def _log_proba(margin: Columns, tie: float) -> Columns:
+def _log_proba(margin: FloatArray, tie: float) -> FloatArray:
     """(n, 3) log-probabilities of the logits (m, -m, tie)."""
     logits = np.stack([margin, -margin, np.full(len(margin), tie)], axis=1)
     return np.asarray(logits - np.logaddexp.reduce(logits, axis=1, keepdims=True))

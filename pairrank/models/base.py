@@ -5,14 +5,15 @@ import importlib
 import json
 import pkgutil
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar
 
 from pairrank.data.battles import Battles
-from pairrank.data.predictions import Proba
+from pairrank.data.probabilities import Proba
 from pairrank.errors import UserError, unknown
 from pairrank.files import write_json
+from pairrank.nested import from_mapping
 
 
 class Model(Protocol):
@@ -79,47 +80,6 @@ def build(name: str, **parameters: Any) -> Model:
     return model
 
 
-def from_mapping(cls: type, values: Mapping[str, Any], place: str) -> Any:
-    """A dataclass from plain values (as TOML gives them), nested ones included, every one checked."""
-    known = {f.name: f for f in dataclasses.fields(cls) if f.init}
-    hints = typing.get_type_hints(cls)
-    complaints, ready = [], {}
-    for key, value in values.items():
-        if isinstance(value, str) and hints.get(key) == list[str]:
-            value = [value]  # one name is a list of one
-        if key not in known:
-            complaints.append(unknown("parameter", key, known))
-        elif dataclasses.is_dataclass(hints[key]) and isinstance(value, Mapping):
-            # What a table does not say is as the model has it, not as the table's class has it.
-            whole = _default_of(known[key]) | dict(value)
-            ready[key] = from_mapping(typing.cast(type, hints[key]), whole, f"{place}, {key}")
-        elif dataclasses.is_dataclass(hints[key]) and not isinstance(value, typing.cast(type, hints[key])):
-            complaints.append(f"{key} = {value!r}: expected a table.")
-        elif (wrong := _mismatch(value, hints[key])) is not None:
-            complaints.append(f"{key} = {value!r}: expected {wrong}.")
-        else:
-            ready[key] = _as_declared(value, hints[key])
-    if complaints:
-        raise UserError(f"{place}: " + " ".join(complaints))
-    try:
-        return cls(**ready)
-    except UserError as error:
-        raise UserError(f"{place}: {error}") from None
-
-
-def _default_of(nested: dataclasses.Field[Any]) -> dict[str, Any]:
-    """A nested dataclass that its model fills with other defaults than its own, as plain values."""
-    factory = nested.default_factory
-    return {} if factory is dataclasses.MISSING else dataclasses.asdict(factory())
-
-
-def _as_declared(value: Any, hint: Any) -> Any:
-    """A checked value in the type of its field: TOML and JSON know no tuples, and write 1 for 1.0."""
-    if hint is float:
-        return float(value)
-    return tuple(value) if typing.get_origin(hint) is tuple else value
-
-
 def save_model(model: Model, folder: Path) -> None:
     """Save a fitted model with its name and hyperparameters, so that `load_model` needs the folder alone."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -143,20 +103,3 @@ def load_model(folder: str | Path) -> Model:
         raise UserError(f"{folder}: no saved model here (model.json is missing). Give the folder of a fold.")
     kept = json.loads(file.read_text(encoding="utf-8"))
     return build(kept["model"], **kept["parameters"]).load(Path(folder))
-
-
-def _mismatch(value: Any, hint: Any) -> str | None:
-    """What `hint` would accept, if it does not accept `value`; None if it does."""
-    origin, options = typing.get_origin(hint), typing.get_args(hint)
-    if origin is typing.Literal:
-        return None if value in options else "one of " + ", ".join(map(repr, options))
-    if origin in (list, tuple):
-        good = isinstance(value, list | tuple) and all(_mismatch(item, options[0]) is None for item in value)
-        return None if good else f"a list of {options[0].__name__}"
-    if isinstance(hint, type):
-        numeric = hint is float and isinstance(value, int) and not isinstance(value, bool)
-        exact = isinstance(value, hint) and (hint is bool or not isinstance(value, bool))
-        return None if numeric or exact else f"a value of type {hint.__name__}"
-    # A union: any member will do.
-    wrong = [_mismatch(value, option) for option in options]
-    return None if not options or None in wrong else " or ".join(filter(None, wrong))

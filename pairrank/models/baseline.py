@@ -12,15 +12,15 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 from pairrank.data.battles import Battles
-from pairrank.data.predictions import Proba, average_orders
+from pairrank.data.probabilities import Proba, average_orders, softmax
 from pairrank.encoders.catalogue import Encoder, find_encoder, position_limit
-from pairrank.encoders.inference import Batch, outputs_of, pad, softmax
+from pairrank.encoders.inference import Batch, outputs_of, pad
+from pairrank.encoders.quiet import quiet_transformers
 from pairrank.encoders.shortcuts import quicken, read_first_token_only
 from pairrank.encoders.transformer import dropouts
 from pairrank.encoders.windows import Budget, Cells, Kept, Tokens, template_rows
 from pairrank.errors import UserError
 from pairrank.models.base import register
-from pairrank.progress import quiet_transformers
 from pairrank.training.fine_tuning import fine_tune_on, report_of
 from pairrank.training.monitor import Watch
 from pairrank.training.recipe import Recipe

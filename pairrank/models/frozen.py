@@ -13,11 +13,10 @@ from torch.nn.functional import cross_entropy
 
 from pairrank.data.battles import Battles
 from pairrank.data.folds import hold_out
-from pairrank.data.predictions import Proba, normalise
+from pairrank.data.probabilities import FloatArray, Proba, from_logs, log_outcomes, softmax
 from pairrank.encoders.catalogue import Encoder, find_encoder
 from pairrank.encoders.devices import Precision, device_name
 from pairrank.encoders.embedding import Embedder, Text
-from pairrank.encoders.inference import softmax
 from pairrank.encoders.transformer import PoolingMode
 from pairrank.encoders.vector_cache import open_cache
 from pairrank.encoders.windows import Budget
@@ -25,7 +24,7 @@ from pairrank.errors import UserError, out_of_bounds
 from pairrank.files import write_json, written_whole
 from pairrank.memo import remembered
 from pairrank.models.base import register
-from pairrank.models.heads.linear import Columns, Line, fit_line, log_outcomes, margin_task, tie_task
+from pairrank.models.heads.linear import Line, fit_line, margin_task, tie_task
 from pairrank.models.heads.neural import as_sides, build_head
 from pairrank.training.recipe import targets_of
 
@@ -40,13 +39,13 @@ CHARACTERS = 4
 class Vectors:
     """n battles as a frozen encoder sees them: (n, d) each."""
 
-    prompt: Columns
-    a: Columns
-    b: Columns
-    with_a: Columns
+    prompt: FloatArray
+    a: FloatArray
+    b: FloatArray
+    with_a: FloatArray
     """Of prompt and answer A as a sentence pair."""
-    with_b: Columns
-    lengths: Columns
+    with_b: FloatArray
+    lengths: FloatArray
     """(n, 2) log(1 + characters / 4) of both answers: about that of their tokens."""
 
 
@@ -129,7 +128,7 @@ class Frozen:
                 return softmax(self.module_.eval()(*self._sides(vectors)).double().numpy())
         odd, even, _, _ = self._parts(vectors)
         tie, margin = (self.lines_[head].scores(x)[:, 0] for head, x in (("tie", even), ("margin", odd)))
-        return normalise(np.exp(log_outcomes(tie, margin)))
+        return from_logs(log_outcomes(tie, margin))
 
     def save(self, folder: Path) -> None:
         """Write the head, and which encoder it belongs to; the encoder itself is not copied."""
@@ -216,7 +215,7 @@ class Frozen:
         a, b, lengths = (torch.from_numpy(v).float() for v in (vectors.with_a, vectors.with_b, vectors.lengths))
         return as_sides(a, b, None, lengths if self.lengths else None)
 
-    def _parts(self, vectors: Vectors) -> tuple[Columns, ...]:
+    def _parts(self, vectors: Vectors) -> tuple[FloatArray, ...]:
         """Odd inputs (n, p) and even ones (n, q), and how many columns each column's block has (p) and (q)."""
         prompt, a, b, with_a, with_b = (
             _unit(getattr(vectors, name)) for name in ("prompt", "a", "b", "with_a", "with_b")
@@ -254,7 +253,7 @@ def _vectors_of(
     return Vectors(prompt, a, b, with_a, with_b, np.log1p(np.array(lengths).T / CHARACTERS))
 
 
-def _unit(vectors: Columns) -> Columns:
+def _unit(vectors: FloatArray) -> FloatArray:
     """Vectors of length 1; a vector of zeros stays one."""
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     return vectors / np.where(norms > 0, norms, 1.0)

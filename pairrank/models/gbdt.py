@@ -9,9 +9,17 @@ from typing import Any, ClassVar, Literal, NamedTuple, Self
 import lightgbm as lgb
 import numpy as np
 
-from pairrank.data.battles import Battles, Winner
+from pairrank.data.battles import Battles
 from pairrank.data.folds import hold_out
-from pairrank.data.predictions import Proba, margin_and_tie, normalise
+from pairrank.data.probabilities import (
+    SWAP,
+    FloatArray,
+    Proba,
+    from_logs,
+    log_outcomes,
+    log_softmax,
+    margin_and_tie,
+)
 from pairrank.errors import UserError, out_of_bounds, unknown
 from pairrank.evaluation.scoring import log_loss
 from pairrank.features.counting import GROUPS, Features, beside, features
@@ -20,23 +28,11 @@ from pairrank.features.ratings import NO_NAMES
 from pairrank.files import write_json, write_text, written_whole
 from pairrank.memo import remembered
 from pairrank.models.base import register
-from pairrank.models.heads.linear import (
-    Columns,
-    Line,
-    fit_line,
-    log_outcomes,
-    log_softmax,
-    margin_task,
-    outcome_task,
-    tie_task,
-)
+from pairrank.models.heads.linear import Line, fit_line, margin_task, outcome_task, tie_task
 from pairrank.models.heads.trees import Growth, grow, leaf_count, scores
 
 Head = Literal["tie", "margin"]
 HEADS: tuple[Head, ...] = ("tie", "margin")
-BACK = [Winner.B, Winner.A, Winner.TIE]
-"""The columns of swapped battles, read back."""
-
 
 NAN = float("nan")
 MOST_PERMUTED = 1_000
@@ -239,11 +235,11 @@ class Gbdt:
         back = columns.swap()
         if self.learner == "multinomial":
             straight, turned = (log_softmax(self.lines_[0].scores(_both(each))) for each in (columns, back))
-            return normalise(np.exp((straight + turned[:, BACK]) / 2))
+            return from_logs((straight + turned[:, SWAP]) / 2)
         threads = self.growth.threads
         tie = scores(self.trees_["tie"], columns.even, threads)[:, 0]
         straight, turned = (scores(self.trees_["margin"], _both(each), threads)[:, 0] for each in (columns, back))
-        return normalise(np.exp(log_outcomes(tie, (straight - turned) / 2)))
+        return from_logs(log_outcomes(tie, (straight - turned) / 2))
 
     def _permuted(self, columns: Features, held: Battles) -> dict[str, float]:
         """By how much the log loss of held-out training battles grows when one column is shuffled among them."""
@@ -286,7 +282,7 @@ def _identity_columns(identity: Identity, battles: Battles) -> Features:
     return identity.columns(battles)
 
 
-def _both(columns: Features) -> Columns:
+def _both(columns: Features) -> FloatArray:
     return np.hstack([columns.odd, columns.even])
 
 

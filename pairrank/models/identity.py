@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from pairrank.data.battles import Battles
-from pairrank.data.predictions import Proba
+from pairrank.data.probabilities import Proba
 from pairrank.errors import UserError
 from pairrank.features.ratings import NO_NAMES, PENALTY, Ratings, fit_ratings, load_ratings, names_of
 from pairrank.files import write_json

@@ -9,7 +9,7 @@ from safetensors.numpy import load_file, save_file
 from sklearn.linear_model import LogisticRegression
 
 from pairrank.data.battles import Battles, Winner
-from pairrank.data.predictions import Proba, normalise
+from pairrank.data.probabilities import FloatArray, Labels, Proba, from_logs, log_outcomes
 from pairrank.errors import UserError, out_of_bounds, unknown
 from pairrank.features.counting import GROUPS, Features, features
 from pairrank.features.sides import SIDES
@@ -26,7 +26,7 @@ from pairrank.models.heads.kernels import (
     mixed,
     mixed_odd,
 )
-from pairrank.models.heads.linear import Columns, Labels, log_outcomes, tie_task
+from pairrank.models.heads.linear import tie_task
 
 HeadName = Literal["margin", "tie"]
 
@@ -41,9 +41,9 @@ class Head:
 
     landmarks: Points
     """m training battles, standardised."""
-    weights: Columns
+    weights: FloatArray
     """(m, 1)."""
-    intercept: Columns
+    intercept: FloatArray
     """(1), 0 for a margin."""
 
 
@@ -118,11 +118,11 @@ class KernelLogistic:
             return np.empty((0, 3))
         counted = features(battles, self.groups)
         tie, margin = (self._scores(head, self._points(head, counted)) for head in ("tie", "margin"))
-        return normalise(np.exp(log_outcomes(tie, margin)))
+        return from_logs(log_outcomes(tie, margin))
 
     def save(self, folder: Path) -> None:
         """Write kernel.safetensors."""
-        state: dict[str, Columns] = {}
+        state: dict[str, FloatArray] = {}
         for part, scaling in (("odd", self.odd_), ("even", self.even_)):
             state |= {f"{part}.centre": scaling.centre, f"{part}.scale": scaling.scale}
         for name, head in self.heads_.items():
@@ -169,7 +169,7 @@ class KernelLogistic:
         even = self.even_(counted.even) if self.modulate else counted.even[:, :0]
         return Points(self.odd_(counted.odd), even)
 
-    def _fit_head(self, name: HeadName, points: Points, target: Labels, weight: Columns) -> Head:
+    def _fit_head(self, name: HeadName, points: Points, target: Labels, weight: FloatArray) -> Head:
         """Logistic regression on the columns that the kernel stands for; the margin's has no intercept."""
         odd, kernel = name == "margin", self.kernel(name)
         landmarks = points.take(choose_landmarks(len(target), self.landmarks, self.seed))
@@ -187,8 +187,10 @@ class KernelLogistic:
         intercept = np.zeros(1) if odd else fitted.intercept_
         return Head(landmarks, turned @ fitted.coef_.T, intercept)
 
-    def _scores(self, name: HeadName, points: Points) -> Columns:
+    def _scores(self, name: HeadName, points: Points) -> FloatArray:
         """(n) logits of a head."""
         head = self.heads_[name]
-        scores: Columns = compared(self.kernel(name), points, head.landmarks, head.weights)[:, 0] + head.intercept
+        scores: FloatArray = (
+            compared(self.kernel(name), points, head.landmarks, head.weights)[:, 0] + head.intercept
+        )
         return scores

@@ -10,12 +10,11 @@ from scipy.optimize import LinearConstraint, minimize
 
 from pairrank.data.battles import Battles
 from pairrank.data.folds import assign_folds, prompt_keys
-from pairrank.data.predictions import Proba, normalise
+from pairrank.data.probabilities import FloatArray, Labels, Proba, normalise, softmax
 from pairrank.errors import UserError
 from pairrank.evaluation.scoring import battle_losses, standard_error
 from pairrank.files import write_json
 from pairrank.models.base import register
-from pairrank.models.heads.linear import Columns, Labels
 
 SMALLEST = 1e-15
 """Probabilities are clipped here before their logarithm is taken."""
@@ -151,7 +150,7 @@ class Pool:
         shares = self.shares or (1.0,) * count
         return Weighting([share / sum(shares) for share in shares])
 
-    def _inner_gain(self, told: Columns, train: Battles) -> tuple[float, float]:
+    def _inner_gain(self, told: FloatArray, train: Battles) -> tuple[float, float]:
         """Log loss without a fit less that with one, on prompts it was not fitted on; standard error."""
         member = assign_folds(train, self.inner_folds, salt="pool")
         fitted = np.empty((len(train), 3))
@@ -168,16 +167,16 @@ class Pool:
         shares = (gains - gain) * train.weights / train.weights.mean()
         return gain, standard_error(shares, prompt_keys(train))
 
-    def _pool(self, told: Columns, weighting: Weighting) -> Proba:
+    def _pool(self, told: FloatArray, weighting: Weighting) -> Proba:
         """(n, 3) of (n, k, 3)."""
         weights = np.array(weighting.weights)[None, :, None]
         if self.space == "linear":
             return normalise((told * weights).sum(axis=1))
         logits = (np.log(np.clip(told, SMALLEST, None)) * weights).sum(axis=1)
         logits[:, 2] += weighting.tie_offset
-        return normalise(np.exp(logits - logits.max(axis=1, keepdims=True)))
+        return softmax(logits)
 
-    def _fit(self, told: Columns, winner: Labels, weight: Columns) -> Weighting:
+    def _fit(self, told: FloatArray, winner: Labels, weight: FloatArray) -> Weighting:
         """The weighting of least log loss on these battles, within the bounds."""
         if self.weights == "greedy":
             return self._select(told, winner, weight)
@@ -191,11 +190,11 @@ class Pool:
             (1.0, 1.0) if self.weights == "equal" or self.space == "linear" else (1 / FLATTEST, 1 / SHARPEST)
         )
 
-        def weighting(free: Columns) -> Weighting:
+        def weighting(free: FloatArray) -> Weighting:
             offset = free[-1] if self.tie_offset else 0.0
             return Weighting((spread @ free[: spread.shape[1]]).tolist(), float(offset))
 
-        def loss(free: Columns) -> float:
+        def loss(free: FloatArray) -> float:
             return float(np.average(battle_losses(self._pool(told, weighting(free)), winner), weights=weight))
 
         start = np.concatenate([np.ones(1) if shared else begin, np.zeros(int(self.tie_offset))])
@@ -212,7 +211,7 @@ class Pool:
         inside = np.concatenate([np.clip(found.x[: spread.shape[1]], 0.0, None), found.x[spread.shape[1] :]])
         return weighting(inside) if np.isfinite(found.x).all() and found.fun <= loss(start) else weighting(start)
 
-    def _select(self, told: Columns, winner: Labels, weight: Columns) -> Weighting:
+    def _select(self, told: FloatArray, winner: Labels, weight: FloatArray) -> Weighting:
         """Forward selection with replacement: each step adds the input that lowers the pool's loss most."""
         counts = np.zeros(told.shape[1])
         best, best_loss = self._start(told.shape[1]), np.inf
@@ -226,7 +225,7 @@ class Pool:
         return best
 
 
-def _inputs_of(battles: Battles) -> Columns:
+def _inputs_of(battles: Battles) -> FloatArray:
     """(n, k, 3) what the inputs say; raises UserError for battles without any."""
     if battles.inputs is None or not battles.input_names:
         raise UserError(

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from pairrank.data.battles import Battles
-from pairrank.data.predictions import Proba, normalise
+from pairrank.data.probabilities import Proba, normalise
 from pairrank.errors import UserError
 from pairrank.files import write_json
 from pairrank.models.base import register

@@ -11,10 +11,11 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from pairrank.data.battles import Battles
-from pairrank.data.predictions import Proba, average_orders
+from pairrank.data.probabilities import Proba, average_orders, softmax
 from pairrank.encoders.catalogue import find_encoder
 from pairrank.encoders.devices import device, tokens_at_once
-from pairrank.encoders.inference import Batch, cut_by_tokens, outputs_of, softmax
+from pairrank.encoders.inference import Batch, cut_by_tokens, outputs_of
+from pairrank.encoders.quiet import quiet_transformers
 from pairrank.encoders.side_windows import Layout, Share, SideTexts, side_texts
 from pairrank.encoders.transformer import PoolingMode, TextEncoder
 from pairrank.encoders.windows import Kept
@@ -22,7 +23,6 @@ from pairrank.errors import UserError
 from pairrank.files import written_whole
 from pairrank.models.base import register
 from pairrank.models.heads.neural import as_sides, build_head
-from pairrank.progress import quiet_transformers
 from pairrank.training.fine_tuning import fine_tune_on, report_of
 from pairrank.training.monitor import Watch
 from pairrank.training.recipe import Recipe

@@ -13,13 +13,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.utils.extmath import randomized_svd
 
 from pairrank.data.battles import Battles, Winner
-from pairrank.data.predictions import Proba, normalise
+from pairrank.data.probabilities import FloatArray, Labels, Proba, from_logs, log_outcomes
 from pairrank.errors import UserError, out_of_bounds
 from pairrank.features.tfidf import Analyzer, Tfidf, fit_vectors, load_tfidf
 from pairrank.files import written_whole
 from pairrank.memo import remembered
 from pairrank.models.base import register
-from pairrank.models.heads.linear import Columns, Labels, log_outcomes
 
 STATE_FILE = "sparse.safetensors"
 
@@ -31,7 +30,7 @@ class Inputs(NamedTuple):
 
     words: list[csr_matrix]
     """(n, v) each: blocks of columns, so many that each block is scaled and penalised as if it were one."""
-    counts: Columns
+    counts: FloatArray
     """(n, d) lone columns."""
 
 
@@ -39,18 +38,18 @@ class Inputs(NamedTuple):
 class Head:
     """A fitted linear model of both."""
 
-    centre: Columns
+    centre: FloatArray
     """(d) subtracted from the counts; a word that is not there must stay 0."""
-    scale: Columns
+    scale: FloatArray
     """(blocks + d) divided by: the root of a block's mean squared row norm, and of a count's mean square."""
-    weights: Columns
+    weights: FloatArray
     """(all columns)."""
-    intercept: Columns
+    intercept: FloatArray
     """(1)."""
 
-    def scores(self, inputs: Inputs, clip: float) -> Columns:
+    def scores(self, inputs: Inputs, clip: float) -> FloatArray:
         """(n) logits."""
-        scores: Columns = self.stack(inputs, clip) @ self.weights + self.intercept
+        scores: FloatArray = self.stack(inputs, clip) @ self.weights + self.intercept
         return scores
 
     def stack(self, inputs: Inputs, clip: float) -> csr_matrix:
@@ -142,7 +141,7 @@ class Sparse:
             return np.empty((0, 3))
         odd, even = self._inputs(battles, [_vectors(words, battles) for words in self.words_])
         tie, margin = (self.heads_[head].scores(x, self.clip) for head, x in (("tie", even), ("margin", odd)))
-        return normalise(np.exp(log_outcomes(tie, margin)))
+        return from_logs(log_outcomes(tie, margin))
 
     def save(self, folder: Path) -> None:
         """Write words_K.json, a block each, and the learned numbers as safetensors."""
@@ -168,14 +167,14 @@ class Sparse:
         size = sum(head.weights.size for head in self.heads_.values()) + 1
         return {"parameters": size, "known_words": sum(len(words.words) for words in self.words_)}
 
-    def _axes(self, vectors: csr_matrix) -> Columns:
+    def _axes(self, vectors: csr_matrix) -> FloatArray:
         """(v, k) axes on which the training texts, each counted once, have variance 1 around 0."""
         most = min(self.components, *vectors.shape)
         if not most:
             return np.zeros((vectors.shape[1], 0))
         _, spread, axes = randomized_svd(vectors, most, random_state=self.seed)
         kept = spread > 1e-6 * max(spread[0], 1e-300)
-        scaled: Columns = (axes[kept] * (np.sqrt(vectors.shape[0]) / spread[kept])[:, None]).T
+        scaled: FloatArray = (axes[kept] * (np.sqrt(vectors.shape[0]) / spread[kept])[:, None]).T
         return np.ascontiguousarray(scaled)
 
     def _inputs(self, battles: Battles, known: list[csr_matrix]) -> tuple[Inputs, Inputs]:
@@ -198,7 +197,7 @@ class Sparse:
             even_words += [csr_matrix(a + b), csr_matrix(abs(a - b)), prompt]
         return Inputs(odd_words, np.stack(odd_counts, axis=1)), Inputs(even_words, np.stack(even_counts, axis=1))
 
-    def _fit_head(self, inputs: Inputs, target: Labels, weight: Columns, odd: bool) -> Head:
+    def _fit_head(self, inputs: Inputs, target: Labels, weight: FloatArray, odd: bool) -> Head:
         """A ridge-penalised logistic model; an odd one has no intercept and needs each battle in one order only."""
         words, counts = inputs
         weight_sum = max(weight.sum(), 1e-300)
@@ -239,9 +238,9 @@ def _texts(battles: Battles) -> tuple[list[str], list[Rows]]:
     return list(row), [np.array([row[text] for text in column], dtype=np.int64) for column in columns]
 
 
-def _cosine(one: csr_matrix, other: csr_matrix) -> Columns:
+def _cosine(one: csr_matrix, other: csr_matrix) -> FloatArray:
     """(n) of rows that have length 1, or 0."""
-    product: Columns = np.asarray(one.multiply(other).sum(axis=1)).ravel()
+    product: FloatArray = np.asarray(one.multiply(other).sum(axis=1)).ravel()
     return product
 
 

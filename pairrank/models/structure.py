@@ -8,25 +8,15 @@ from typing import Any, ClassVar, Literal, Self
 import lightgbm as lgb
 import numpy as np
 
-from pairrank.data.battles import Battles, Winner
-from pairrank.data.predictions import Proba, normalise
+from pairrank.data.battles import Battles
+from pairrank.data.probabilities import SWAP, FloatArray, Proba, from_logs, log_outcomes, log_softmax
 from pairrank.errors import UserError, out_of_bounds, unknown
 from pairrank.evaluation.scoring import log_loss
 from pairrank.features.counting import GROUPS, Features, features
 from pairrank.features.sides import SIDES
 from pairrank.files import write_json, write_text
 from pairrank.models.base import register
-from pairrank.models.heads.linear import (
-    Columns,
-    Line,
-    Task,
-    fit_line,
-    log_outcomes,
-    log_softmax,
-    margin_task,
-    outcome_task,
-    tie_task,
-)
+from pairrank.models.heads.linear import Line, Task, fit_line, margin_task, outcome_task, tie_task
 from pairrank.models.heads.trees import Growth, add_trees, grown, leaf_count, plant, scores
 from pairrank.training.monitor import Watch
 
@@ -35,9 +25,6 @@ Learner = Literal["logistic", "lightgbm"]
 
 QUARTERS = 4
 """Into so many parts the rounds are cut, for somebody who watches."""
-
-BACK = [Winner.B, Winner.A, Winner.TIE]
-"""The columns of swapped battles, read back."""
 
 
 @register("structure")
@@ -154,7 +141,7 @@ class Structure:
             return np.empty((0, 3))
         counted = features(battles, self.groups)
         logs = [self._log_proba(learner, counted) for learner in self.learners]
-        return normalise(np.exp(np.mean(logs, axis=0)))
+        return from_logs(np.mean(logs, axis=0))
 
     def save(self, folder: Path) -> None:
         """Write logistic.json, and one LightGBM text a head and seed."""
@@ -188,11 +175,11 @@ class Structure:
             for booster in boosters:
                 add_trees(booster, now - before)
 
-    def _log_proba(self, learner: Learner, counted: Features) -> Columns:
+    def _log_proba(self, learner: Learner, counted: Features) -> FloatArray:
         """(n, 3) log-probabilities of one learner."""
         if not self.decompose:
             straight = self._outcome(learner, counted)
-            back = self._outcome(learner, counted.swap())[:, BACK]
+            back = self._outcome(learner, counted.swap())[:, SWAP]
             return (straight + back) / 2
         # The tie head looks at nothing odd, so it needs no second look.
         tie = self._scores("tie", learner, counted)[:, 0]
@@ -200,11 +187,11 @@ class Structure:
         margin = (straight - turned) / 2
         return log_outcomes(tie, margin)
 
-    def _outcome(self, learner: Learner, counted: Features) -> Columns:
+    def _outcome(self, learner: Learner, counted: Features) -> FloatArray:
         """(n, 3) log-probabilities of the model of three classes, in one order."""
         return log_softmax(self._scores("outcome", learner, counted))
 
-    def _scores(self, head: Head, learner: Learner, counted: Features) -> Columns:
+    def _scores(self, head: Head, learner: Learner, counted: Features) -> FloatArray:
         """(n, 1) logits of a head, (n, 3) of three classes."""
         x = _inputs(head, learner, counted)
         if learner == "logistic":
@@ -212,7 +199,7 @@ class Structure:
         return scores(self.trees_[head], x, self.threads)
 
 
-def _inputs(head: Head, learner: Learner, counted: Features) -> Columns:
+def _inputs(head: Head, learner: Learner, counted: Features) -> FloatArray:
     """(n, p) what a head sees: ties nothing odd; a linear margin nothing even, where its weights would be 0."""
     if head == "tie":
         return counted.even

@@ -10,18 +10,7 @@ from pairrank.data.battles import Winner
 from pairrank.evaluation.scoring import wilson
 from pairrank.evaluation.survey import UNKNOWN, Survey
 from pairrank.features.ratings import Ratings
-from pairrank.report.charts import (
-    BLUE,
-    GREY,
-    INK,
-    OUTCOMES,
-    RED,
-    Chart,
-    heat_map,
-    label,
-    new_axes,
-    styled,
-)
+from pairrank.report.charts import BLUE, GREY, INK, OUTCOMES, RED, Chart, heat_map, label, new_axes, styled
 
 TEXT_NAMES = ("Prompt", "Answer A", "Answer B")
 CUT = 0.95

@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from pairrank.data.battles import Battles
-from pairrank.data.predictions import Proba, normalise
+from pairrank.data.probabilities import Labels, Proba, normalise
 from pairrank.evaluation.entries import Entry
 from pairrank.evaluation.leaderboard import Leaderboard, Row, untouched
-from pairrank.evaluation.scoring import Labels, Mean, battle_losses, clustered_mean, log_loss, reliability
+from pairrank.evaluation.scoring import Mean, battle_losses, clustered_mean, log_loss, reliability
 from pairrank.evaluation.slices import Bias, Rows, SliceScore, biases, score_slices, slices_of
 from pairrank.evaluation.survey import Survey
 

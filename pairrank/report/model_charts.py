@@ -8,19 +8,7 @@ import numpy.typing as npt
 
 from pairrank.evaluation.scoring import confusion, reliability, wilson
 from pairrank.evaluation.slices import SliceScore
-from pairrank.report.charts import (
-    BLUE,
-    CYCLE,
-    GREEN,
-    GREY,
-    INK,
-    MARKERS,
-    Chart,
-    heat_map,
-    label,
-    new_axes,
-    styled,
-)
+from pairrank.report.charts import BLUE, CYCLE, GREEN, GREY, INK, MARKERS, Chart, heat_map, label, new_axes, styled
 from pairrank.report.judged_runs import Judged, gap
 
 LARGE = 50

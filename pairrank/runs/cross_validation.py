@@ -19,25 +19,11 @@ from pairrank.runs.fold import SWAPPED, fit_and_predict, has_symmetric_inputs, s
 from pairrank.data.folds import prompt_keys
 from pairrank.models.base import Model, load_model, save_model
 from pairrank.data.predictions import Predictions, read_predictions
-from pairrank.runs.provenance import (
-    commit,
-    peak_memory_mb,
-    predictions_hash,
-    read_json,
-    read_metrics,
-    restart_peak_memory,
-    versions,
-)
-from pairrank.runs.folder import (
-    finished_folds,
-    is_of_other_battles,
-    read_fold,
-    read_kept,
-    refuse_other_battles,
-    test_file,
-    write_history,
-    write_test,
-)
+from pairrank.runs.provenance import commit, peak_memory_mb, restart_peak_memory, versions
+from pairrank.data.predictions import predictions_hash
+from pairrank.files import read_json
+from pairrank.evaluation.metrics import read_metrics
+from pairrank.runs.folder import finished_folds, is_of_other_battles, read_fold, read_kept, refuse_other_battles, test_file, write_history, write_test
 from pairrank.runs.run import Run, all_inputs, input_hashes, is_ready, tuned_on, with_inputs
 from pairrank.evaluation.scoring import accuracy, flip_rate, log_loss, swap_gap
 from pairrank.evaluation.metrics import summarise

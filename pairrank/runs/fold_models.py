@@ -11,7 +11,7 @@ from pairrank.data.battles import Battles
 from pairrank.errors import UserError
 from pairrank.models.base import Model, load_model
 from pairrank.data.predictions import Predictions, geometric_mean
-from pairrank.runs.provenance import read_metrics
+from pairrank.evaluation.metrics import read_metrics
 from pairrank.runs.folder import current_folds
 from pairrank.runs.run import told_by
 

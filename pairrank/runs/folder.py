@@ -9,7 +9,8 @@ from pairrank.data.battles import Battles, Objects
 from pairrank.runs.experiment import RUN_FILE
 from pairrank.errors import UserError
 from pairrank.data.predictions import Predictions, geometric_mean, read_predictions
-from pairrank.runs.provenance import read_json, read_metrics
+from pairrank.files import read_json
+from pairrank.evaluation.metrics import read_metrics
 
 CURVES = "curves.png"
 """The picture of a run's history."""

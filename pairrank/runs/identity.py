@@ -7,7 +7,8 @@ from typing import Any
 
 from pairrank.runs.experiment import Experiment, load_experiment
 from pairrank.data.predictions import read_predictions
-from pairrank.runs.provenance import code_hash, predictions_hash
+from pairrank.runs.provenance import code_hash
+from pairrank.data.predictions import predictions_hash
 from pairrank.runs.run import Run
 
 

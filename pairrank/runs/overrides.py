@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pairrank.errors import UserError
+from pairrank.nested import leaves, put
 
 
 def parse_change(change: str) -> tuple[str, str]:
@@ -29,18 +30,6 @@ def override(parameters: dict[str, Any], key: str, text: str) -> None:
     put(parameters, key, value["value"] if set(value) == {"value"} else text, f"--set {key}={text}")
 
 
-def put(parameters: dict[str, Any], key: str, value: Any, place: str = "") -> None:
-    """Put a value under `key` or `table.key`; tables on the way are copied, and those that are missing are made."""
-    *tables, last = key.split(".")
-    for i, table in enumerate(tables):
-        inner = parameters.get(table, {})
-        if not isinstance(inner, Mapping):
-            raise UserError(f"{place}: {'.'.join(tables[: i + 1])} is no table, but {inner!r}.")
-        parameters[table] = dict(inner)
-        parameters = parameters[table]
-    parameters[last] = value
-
-
 def refuse_infinite(parameters: Mapping[str, Any]) -> None:
     """TOML has nan and inf; no hyperparameter has, and JSON cannot record them."""
     strange = [
@@ -51,12 +40,3 @@ def refuse_infinite(parameters: Mapping[str, Any]) -> None:
     ]
     if strange:
         raise UserError(f"{', '.join(strange)}: expected a finite number.")
-
-
-def leaves(parameters: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
-    """Every value in nested parameters with its dotted key."""
-    for key, value in parameters.items():
-        if isinstance(value, Mapping):
-            yield from leaves(value, f"{before}{key}.")
-        else:
-            yield before + key, value

@@ -59,11 +59,6 @@ def code_hash(module: str) -> str:
     return hashlib.sha256(repr(sorted(seen.items())).encode()).hexdigest()[:16]
 
 
-def predictions_hash(predictions: Predictions) -> str:
-    """16 hexadecimal digits that tie a run's numbers to its predictions, whatever line ends their file has."""
-    return hashlib.sha256("".join(prediction_lines(predictions)).encode()).hexdigest()[:16]
-
-
 def restart_peak_memory() -> None:
     """Forget earlier peaks where the system can (Linux): a fold does not report those of its forerunners."""
     give_back_memory()
@@ -81,25 +76,6 @@ def peak_memory_mb() -> float:
 
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
-
-
-def read_metrics(folder: Path) -> dict[str, Any]:
-    """A run's metrics.json; raises UserError where there is none."""
-    metrics = read_json(folder / "metrics.json")
-    if metrics is None or not {"label", "identity", "experiment", "folds", "data"} <= metrics.keys():
-        raise UserError(
-            f"{folder}: no finished run (metrics.json is missing or damaged). Run the experiment first."
-        )
-    return metrics
-
-
-def read_json(path: Path) -> dict[str, Any] | None:
-    """The content of a JSON file; None where there is none, or it is damaged and so to be made again."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError, ValueError):
-        return None
-    return value if isinstance(value, dict) else None
 
 
 def _version(package: str) -> str:

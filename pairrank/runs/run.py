@@ -16,7 +16,7 @@ from pairrank.errors import UserError
 from pairrank.data.folds import assign_folds, prompt_keys
 from pairrank.models.base import Model, build
 from pairrank.data.predictions import Predictions, read_predictions
-from pairrank.runs.provenance import read_json
+from pairrank.files import read_json
 from pairrank.runs.folder import finished_folds, read_fold, read_kept, test_file
 
 MAKES_THE_RESULT = ("model", "split", "inputs", "extra", "soft_targets", "teacher")

@@ -18,14 +18,15 @@ from transformers.trainer_callback import PrinterCallback
 from pairrank import distributed
 from pairrank.data.battles import Battles, concatenate
 from pairrank.data.folds import hold_out
-from pairrank.data.predictions import Proba
+from pairrank.data.probabilities import Proba, softmax
 from pairrank.encoders.cpu import prepare_processor
 from pairrank.encoders.devices import choose_precision, device_name, tokens_at_once
-from pairrank.encoders.inference import Batch, Collate, Row, cut_by_tokens, outputs_of, softmax
+from pairrank.encoders.inference import Batch, Collate, Row, cut_by_tokens, outputs_of
+from pairrank.encoders.quiet import quiet_transformers
 from pairrank.errors import UserError
 from pairrank.evaluation.history import history_rows
 from pairrank.evaluation.scoring import log_loss
-from pairrank.progress import quiet_transformers, shows_progress
+from pairrank.progress import shows_progress
 from pairrank.training.monitor import Hear, Watch
 from pairrank.training.recipe import Recipe, parameter_groups, targets_of
 from pairrank.training.tracking import PROJECT, run_name, tracker

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pairrank.errors import UserError
-from pairrank.runs.overrides import leaves
+from pairrank.nested import leaves
 
 VARIABLE = "PAIRRANK_TRACK"
 """Names the tracker in the environment, so that worker processes and the training deep below know it too."""

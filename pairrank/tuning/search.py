@@ -18,12 +18,7 @@ from pairrank.runs.identity import recipe_hash
 from pairrank.runs.run import Run, start_run, tuned_on
 from pairrank.tuning.sampling import ByPlace, Pruner, build_pruner
 from pairrank.tuning.space import Settings, Space, read_space
-from pairrank.tuning.storage import (
-    OWN,
-    SETTINGS,
-    finished,
-    open_study,
-)
+from pairrank.tuning.storage import OWN, SETTINGS, finished, open_study
 
 
 @dataclass(frozen=True)

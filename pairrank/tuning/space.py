@@ -9,9 +9,9 @@ from typing import Any
 from optuna.trial import Trial
 
 from pairrank.errors import UserError, gather, unknown
-from pairrank.models.base import from_mapping, model_class, parameters_of
+from pairrank.models.base import model_class, parameters_of
+from pairrank.nested import from_mapping, leaves, put
 from pairrank.runs.experiment import Experiment
-from pairrank.runs.overrides import leaves, put
 
 Settings = dict[str, Any]
 """Values by dotted key, as `--set` takes them: {"training.learning_rate": 3e-5}."""

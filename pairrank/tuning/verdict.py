@@ -15,7 +15,8 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from pairrank.data.folds import name_folds, prompt_keys
-from pairrank.data.predictions import Proba, read_predictions
+from pairrank.data.predictions import read_predictions
+from pairrank.data.probabilities import Proba
 from pairrank.errors import UserError
 from pairrank.evaluation.scoring import Difference, battle_losses, paired_difference
 from pairrank.files import write_json, write_text

@@ -13,10 +13,9 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from pairrank.errors import UserError
-from pairrank.files import write_json
+from pairrank.files import read_json, write_json
 from pairrank.memo import remembering
 from pairrank.runs.cross_validation import Say
-from pairrank.runs.provenance import read_json
 from pairrank.tuning.search import Search, best_of
 from pairrank.tuning.space import changed
 from pairrank.tuning.storage import (

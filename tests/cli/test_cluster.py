@@ -13,8 +13,8 @@ import pytest
 
 from pairrank.data.predictions import read_predictions
 from pairrank.data.reading import read_battles
+from pairrank.evaluation.metrics import read_metrics
 from pairrank.evaluation.scoring import log_loss
-from pairrank.runs.provenance import read_metrics
 from tests.support.tiny import write_encoder
 
 SAMPLE = Path(__file__).parents[2] / "Dataset" / "sample"

@@ -14,10 +14,10 @@ from pairrank.cli import pages
 from pairrank.data.reading import write_battles
 from pairrank.encoders.side_windows import side_texts
 from pairrank.encoders.windows import template_rows
+from pairrank.evaluation.metrics import read_metrics
 from pairrank.evaluation.scoring import accuracy, log_loss
 from pairrank.report.judged_runs import Judged
 from pairrank.report.model_card import model_card, plain
-from pairrank.runs.provenance import read_metrics
 from tests.support.arenas import write_folder
 from tests.support.command_line import call, here, refused, sub
 from tests.support.pages import hostile_battles, made_up_results, publish_made_up

@@ -13,7 +13,7 @@ from pairrank.data.folder import DataFolder
 from pairrank.data.predictions import read_predictions
 from pairrank.data.reading import write_battles
 from pairrank.data.simulation import write_arena
-from pairrank.runs.provenance import read_metrics
+from pairrank.evaluation.metrics import read_metrics
 from pairrank.runs.run import start_run
 from tests.support.command_line import call, here, refused
 from tests.support.strategies import write_rows

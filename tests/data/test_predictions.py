@@ -7,7 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pairrank.data.battles import Battles, object_array
-from pairrank.data.predictions import COLUMNS, Predictions, geometric_mean, normalise, read_predictions
+from pairrank.data.predictions import COLUMNS, Predictions, geometric_mean, read_predictions
+from pairrank.data.probabilities import normalise
 from pairrank.errors import UserError
 from tests.support.strategies import NAME
 
@@ -134,7 +135,7 @@ def test_normalising_twice_is_normalising_once():
 
 @pytest.mark.parametrize("row", [[0, 0, 0], [np.nan, 1, 1], [np.inf, 1, 1], [-1, 0, 0]])
 def test_a_row_without_a_positive_sum_is_refused(row: list[float]):
-    with pytest.raises(ValueError, match="no probabilities"):
+    with pytest.raises(ValueError, match="cannot normalise"):
         normalise(np.array([[0.2, 0.3, 0.5], row]))
 
 

@@ -9,8 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from pairrank import progress
-from pairrank.encoders import catalogue
+from pairrank.encoders import catalogue, quiet
 from pairrank.encoders.catalogue import (
     WHEELS,
     Encoder,
@@ -338,7 +337,7 @@ def test_transformers_is_quiet_for_as_long_as_it_is_asked_to(monkeypatch: pytest
 
     logging.enable_progress_bar()
     for watched in (True, False):
-        monkeypatch.setattr(progress, "shows_progress", lambda watched=watched: watched)
+        monkeypatch.setattr(quiet, "shows_progress", lambda watched=watched: watched)
         before = logging.get_verbosity()
         with quiet_transformers():
             assert logging.is_progress_bar_enabled() is watched

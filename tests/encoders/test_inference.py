@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from pairrank.encoders.inference import cut_by_tokens, outputs_of, pad, softmax
+from pairrank.data.probabilities import softmax
+from pairrank.encoders.inference import cut_by_tokens, outputs_of, pad
 from pairrank.errors import UserError
 from tests.support.tiny import Bag, collate, some_rows
 

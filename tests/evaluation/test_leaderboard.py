@@ -13,14 +13,13 @@ from sklearn.metrics import log_loss as sklearn_log_loss
 
 from pairrank.data.folder import DataFolder
 from pairrank.data.folds import fold_of, prompt_key
-from pairrank.data.predictions import Predictions, read_predictions
+from pairrank.data.predictions import Predictions, predictions_hash, read_predictions
 from pairrank.errors import UserError
 from pairrank.evaluation.entries import Entry, entries_in, publish, published_entries
 from pairrank.evaluation.leaderboard import build_leaderboard
 from pairrank.evaluation.leaderboard_table import markdown, notes, to_json, to_markdown
 from pairrank.runs.cross_validation import cross_validate
 from pairrank.runs.experiment import load_experiment
-from pairrank.runs.provenance import predictions_hash
 from pairrank.runs.run import start_run
 from tests.support.arenas import tiny_battles, write_folder
 

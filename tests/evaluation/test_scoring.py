@@ -85,7 +85,7 @@ def test_rows_without_a_winner_and_winners_without_a_row_are_refused(score, rows
 
 
 def test_a_missing_probability_is_refused_and_never_averaged_away():
-    with pytest.raises(ValueError, match="no probabilities"):
+    with pytest.raises(ValueError, match="cannot normalise"):
         log_loss(np.array([[0.2, 0.3, 0.5], [np.nan, 0.5, 0.5]]), np.array([0, 1]))
 
 

@@ -21,7 +21,6 @@ from pairrank.models import base
 from pairrank.models.base import (
     Model,
     build,
-    from_mapping,
     load_model,
     model_class,
     model_names,
@@ -29,6 +28,7 @@ from pairrank.models.base import (
     register,
     save_model,
 )
+from pairrank.nested import from_mapping
 from tests.support.tiny import FAST, WINDOW, arena_of_words, conversations
 
 pytest_plugins = ["tests.support.tiny_encoder"]

@@ -17,7 +17,7 @@ from sklearn.linear_model import LogisticRegression
 
 from pairrank.data.battles import Battles, object_array
 from pairrank.data.folds import prompt_key
-from pairrank.data.predictions import margin_and_tie
+from pairrank.data.probabilities import margin_and_tie
 from pairrank.errors import UserError
 from pairrank.evaluation.scoring import log_loss
 from pairrank.features.counting import GROUPS, features

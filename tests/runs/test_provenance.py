@@ -14,16 +14,10 @@ from pairrank.runs import provenance
 from pairrank.data.battles import object_array
 from pairrank.errors import UserError
 from pairrank.data.predictions import Predictions, read_predictions
-from pairrank.runs.provenance import (
-    code_hash,
-    commit,
-    peak_memory_mb,
-    predictions_hash,
-    read_json,
-    read_metrics,
-    restart_peak_memory,
-    versions,
-)
+from pairrank.runs.provenance import code_hash, commit, peak_memory_mb, restart_peak_memory, versions
+from pairrank.data.predictions import predictions_hash
+from pairrank.files import read_json
+from pairrank.evaluation.metrics import read_metrics
 
 __all__ = ["add_model"]
 

@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 
 from pairrank.data.battles import Battles, object_array
-from pairrank.data.predictions import Predictions, normalise
+from pairrank.data.predictions import Predictions, predictions_hash
+from pairrank.data.probabilities import normalise
 from pairrank.data.simulation import simulate
 from pairrank.evaluation.entries import Entry, publish
 from pairrank.evaluation.leaderboard import build_leaderboard
 from pairrank.evaluation.survey import survey_of
 from pairrank.report.judged_runs import Results, judge
-from pairrank.runs.provenance import predictions_hash
 
 ATTACK = "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 2'>\u202e\x1b[31m</div></details>"
 """A battle's text that wants to be more than text."""

@@ -10,7 +10,7 @@ from torch import nn
 from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertModel, PreTrainedTokenizerFast
 
 from pairrank.data.battles import Battles, object_array
-from pairrank.progress import quiet_transformers
+from pairrank.encoders.quiet import quiet_transformers
 from pairrank.training.fine_tuning import Rows
 from pairrank.training.recipe import Recipe
 

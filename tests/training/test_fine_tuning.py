@@ -16,7 +16,7 @@ from torch.utils.data import BatchSampler
 from pairrank.data.battles import Battles
 from pairrank.errors import UserError
 from pairrank.evaluation.history import HISTORY, history_rows, read_history, write_history
-from pairrank.models.base import from_mapping
+from pairrank.nested import from_mapping
 from pairrank.training import fine_tuning
 from pairrank.training.fine_tuning import History, Rows, fine_tune
 from pairrank.training.recipe import Recipe, targets_of

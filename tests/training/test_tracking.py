@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pairrank.runs.provenance import read_metrics
+from pairrank.evaluation.metrics import read_metrics
 from pairrank.training import tracking
 from pairrank.training.tracking import VARIABLE, run_name, tracked, tracker, untracked
 from tests.support.arenas import write_folder

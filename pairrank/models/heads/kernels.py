@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-Columns = npt.NDArray[np.float64]
+from pairrank.data.probabilities import FloatArray
 
 ROWS = 2048
 """Rows compared at once: bounds the memory of any number of battles."""
@@ -19,20 +19,20 @@ SMALLEST = 1e-10
 class Scaling:
     """What puts p features on one scale."""
 
-    centre: Columns
+    centre: FloatArray
     """(p) subtracted; 0 for an odd feature, whose sign must survive."""
-    scale: Columns
+    scale: FloatArray
     """(p) divided by."""
     clip: float
     """The largest absolute value after that."""
 
-    def __call__(self, x: Columns) -> Columns:
+    def __call__(self, x: FloatArray) -> FloatArray:
         """(n, p) features on one scale."""
-        scaled: Columns = np.clip((x - self.centre) / self.scale, -self.clip, self.clip)
+        scaled: FloatArray = np.clip((x - self.centre) / self.scale, -self.clip, self.clip)
         return scaled
 
 
-def fit_scaling(x: Columns, weight: Columns, clip: float, odd: bool) -> Scaling:
+def fit_scaling(x: FloatArray, weight: FloatArray, clip: float, odd: bool) -> Scaling:
     """Mean (0 for odd features) and spread of (n, p) features, each row counted with its weight (n)."""
     if not len(x):
         return Scaling(np.zeros(x.shape[1]), np.ones(x.shape[1]), clip)
@@ -46,9 +46,9 @@ def fit_scaling(x: Columns, weight: Columns, clip: float, odd: bool) -> Scaling:
 class Points(NamedTuple):
     """n battles as a kernel sees them."""
 
-    odd: Columns
+    odd: FloatArray
     """(n, p) standardised; no columns for a kernel of even features alone."""
-    even: Columns
+    even: FloatArray
     """(n, q) standardised; no columns for a kernel of odd features alone."""
 
     def take(self, rows: npt.NDArray[np.int64] | slice) -> "Points":
@@ -56,17 +56,17 @@ class Points(NamedTuple):
         return Points(self.odd[rows], self.even[rows])
 
 
-Kernel = Callable[[Points, Points], Columns]
+Kernel = Callable[[Points, Points], FloatArray]
 """(n, m) of n points and m points."""
 
 
-def mixed(rbf: float, length_scale: float) -> Callable[[Columns, Columns], Columns]:
+def mixed(rbf: float, length_scale: float) -> Callable[[FloatArray, FloatArray], FloatArray]:
     """x·x'/q and exp(-|x - x'|² / (2 l² q)) of q features, the second with the share `rbf`."""
 
-    def kernel(one: Columns, other: Columns) -> Columns:
+    def kernel(one: FloatArray, other: FloatArray) -> FloatArray:
         width = max(one.shape[1], 1)
         product = one @ other.T / width
-        values: Columns = (1 - rbf) * product
+        values: FloatArray = (1 - rbf) * product
         if rbf:
             values += rbf * np.exp(-_distances(one, other, product) / (2 * length_scale**2))
         return values
@@ -74,17 +74,17 @@ def mixed(rbf: float, length_scale: float) -> Callable[[Columns, Columns], Colum
     return kernel
 
 
-def mixed_odd(rbf: float, length_scale: float) -> Callable[[Columns, Columns], Columns]:
+def mixed_odd(rbf: float, length_scale: float) -> Callable[[FloatArray, FloatArray], FloatArray]:
     """The same made odd: (k(x, x') - k(x, -x')) / 2, the covariance of (f(x) - f(-x)) / √2 for f of covariance k.
 
     So every function in its space is odd, which is what a preference is when the sides change places (Chu &
     Ghahramani 2005; Houlsby et al. 2012, who build theirs on the two answers and not on differences).
     """
 
-    def kernel(one: Columns, other: Columns) -> Columns:
+    def kernel(one: FloatArray, other: FloatArray) -> FloatArray:
         width = max(one.shape[1], 1)
         product = one @ other.T / width
-        values: Columns = (1 - rbf) * product
+        values: FloatArray = (1 - rbf) * product
         if rbf:
             near, far = (
                 np.exp(-_distances(one, other, signed) / (2 * length_scale**2)) for signed in (product, -product)
@@ -95,11 +95,11 @@ def mixed_odd(rbf: float, length_scale: float) -> Callable[[Columns, Columns], C
     return kernel
 
 
-def _distances(one: Columns, other: Columns, product: Columns) -> Columns:
+def _distances(one: FloatArray, other: FloatArray, product: FloatArray) -> FloatArray:
     """(n, m) mean squared differences, from mean products; rounding may leave nothing below 0."""
     width = max(one.shape[1], 1)
     squares = (one**2).sum(axis=1)[:, None] + (other**2).sum(axis=1)
-    distances: Columns = np.maximum(squares / width - 2 * product, 0)
+    distances: FloatArray = np.maximum(squares / width - 2 * product, 0)
     return distances
 
 
@@ -110,7 +110,7 @@ def choose_landmarks(n: int, most: int, seed: int) -> npt.NDArray[np.int64]:
     return np.sort(np.random.default_rng(seed).choice(n, most, replace=False))
 
 
-def feature_map(kernel: Kernel, landmarks: Points) -> Columns:
+def feature_map(kernel: Kernel, landmarks: Points) -> FloatArray:
     """(m, r) matrix T, so that K(x, landmarks) T are columns whose products are the kernel's values.
 
     T = U Λ^(-1/2) of the landmarks' own kernel matrix U Λ U': exact among landmarks, and Nyström's approximation
@@ -118,11 +118,11 @@ def feature_map(kernel: Kernel, landmarks: Points) -> Columns:
     """
     values, vectors = np.linalg.eigh(kernel(landmarks, landmarks))
     kept = values > SMALLEST * max(values.max(initial=0), 1e-300)
-    columns: Columns = vectors[:, kept] / np.sqrt(values[kept])
+    columns: FloatArray = vectors[:, kept] / np.sqrt(values[kept])
     return columns
 
 
-def compared(kernel: Kernel, points: Points, landmarks: Points, turned: Columns) -> Columns:
+def compared(kernel: Kernel, points: Points, landmarks: Points, turned: FloatArray) -> FloatArray:
     """(n, r) K(points, landmarks) times `turned` (m, r), some rows at a time."""
     parts = [kernel(block, landmarks) @ turned for block in _blocks(points)]
     return np.concatenate(parts) if parts else np.empty((0, turned.shape[1]))

@@ -4,13 +4,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.linear_model import LogisticRegression
 
 from pairrank.data.battles import Battles, Winner
-
-Columns = npt.NDArray[np.float64]
-Labels = npt.NDArray[np.int64]
+from pairrank.data.probabilities import FloatArray, Labels
 
 
 @dataclass(frozen=True)
@@ -33,12 +30,12 @@ class Line:
         """How many numbers were fitted to winners."""
         return sum(map(len, self.weights)) + sum(value != 0 for value in self.intercept)
 
-    def standardise(self, x: Columns) -> Columns:
+    def standardise(self, x: FloatArray) -> FloatArray:
         """(n, p) features on one scale."""
-        scaled: Columns = np.clip((x - np.array(self.centre)) / np.array(self.scale), -self.clip, self.clip)
+        scaled: FloatArray = np.clip((x - np.array(self.centre)) / np.array(self.scale), -self.clip, self.clip)
         return scaled
 
-    def scores(self, x: Columns) -> Columns:
+    def scores(self, x: FloatArray) -> FloatArray:
         """(n, k) logits. Not a matrix product, whose last digits depend on how many rows there are."""
         scaled = self.standardise(x)
         rows = zip(self.weights, self.intercept, strict=True)
@@ -48,11 +45,11 @@ class Line:
 class Task(NamedTuple):
     """What a head learns: n rows of p inputs, their classes, and how much each counts."""
 
-    x: Columns
+    x: FloatArray
     """(n, p)."""
     target: Labels
     """(n)."""
-    weight: Columns
+    weight: FloatArray
     """(n)."""
 
 
@@ -65,12 +62,12 @@ def complete(task: Task, classes: int) -> Task:
     return Task(rows, np.concatenate([target, missing]), np.concatenate([weight, np.ones(len(missing))]))
 
 
-def tie_task(even: Columns, battles: Battles) -> Task:
+def tie_task(even: FloatArray, battles: Battles) -> Task:
     """Inputs and classes of a tie: all battles."""
     return complete(Task(even, (battles.labels == Winner.TIE).astype(np.int64), battles.weights), 2)
 
 
-def margin_task(straight: Columns, swapped: Columns, battles: Battles) -> Task:
+def margin_task(straight: FloatArray, swapped: FloatArray, battles: Battles) -> Task:
     """Inputs and classes of a winner: the decided battles in both orders."""
     decided = np.tile(battles.labels != Winner.TIE, 2)
     first = np.concatenate([battles.labels == Winner.A, battles.labels == Winner.B]).astype(np.int64)
@@ -78,13 +75,13 @@ def margin_task(straight: Columns, swapped: Columns, battles: Battles) -> Task:
     return complete(Task(x[decided], first[decided], weight[decided]), 2)
 
 
-def outcome_task(straight: Columns, swapped: Columns, battles: Battles) -> Task:
+def outcome_task(straight: FloatArray, swapped: FloatArray, battles: Battles) -> Task:
     """Inputs and classes of all three outcomes: all battles in both orders."""
     target = np.concatenate([battles.labels, battles.swap().labels])
     return complete(Task(np.vstack([straight, swapped]), target, np.tile(battles.weights, 2)), 3)
 
 
-def fit_line(task: Task, penalty: float, clip: float, odd: bool, widths: Columns | None = None) -> Line:
+def fit_line(task: Task, penalty: float, clip: float, odd: bool, widths: FloatArray | None = None) -> Line:
     """A ridge-penalised logistic model (multinomial for three classes); an `odd` one has no intercept.
 
     `widths` (p) says how many columns make up the block that a column belongs to: a vector of many columns is then
@@ -103,22 +100,3 @@ def fit_line(task: Task, penalty: float, clip: float, odd: bool, widths: Columns
     fitted.fit(plain.standardise(x), target, sample_weight=weight)
     intercept = np.broadcast_to(fitted.intercept_, len(fitted.coef_))
     return Line(plain.centre, plain.scale, clip, fitted.coef_.tolist(), intercept.tolist())
-
-
-def log_outcomes(tie: Columns, margin: Columns) -> Columns:
-    """(n, 3) log-probabilities of A, B, tie from the logits (n) of a tie, and of A where there is none."""
-    decided = _log_sigmoid(-tie)
-    return np.stack([decided + _log_sigmoid(margin), decided + _log_sigmoid(-margin), _log_sigmoid(tie)], axis=1)
-
-
-def log_softmax(scores: Columns) -> Columns:
-    """(n, k) log-probabilities of (n, k) logits."""
-    shifted = scores - scores.max(axis=1, keepdims=True)
-    logs: Columns = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    return logs
-
-
-def _log_sigmoid(logit: Columns) -> Columns:
-    """log(1 / (1 + exp(-logit))) without overflow."""
-    logs: Columns = -np.logaddexp(0, -logit)
-    return logs

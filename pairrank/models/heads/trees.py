@@ -6,8 +6,9 @@ from typing import Any
 import lightgbm as lgb
 import numpy as np
 
+from pairrank.data.probabilities import FloatArray
 from pairrank.errors import UserError, out_of_bounds
-from pairrank.models.heads.linear import Columns, Task
+from pairrank.models.heads.linear import Task
 
 
 @dataclass(frozen=True)
@@ -106,10 +107,10 @@ def _settings(growth: Growth, seed: int, classes: int) -> dict[str, Any]:
     }
 
 
-def scores(boosters: list[lgb.Booster], x: Columns, threads: int = 1) -> Columns:
+def scores(boosters: list[lgb.Booster], x: FloatArray, threads: int = 1) -> FloatArray:
     """(n, k) logits, the mean over boosters; k is 1 for two classes."""
     raw = [np.asarray(booster.predict(x, raw_score=True, num_threads=threads)) for booster in boosters]
-    mean: Columns = np.mean(raw, axis=0).reshape(len(x), -1)
+    mean: FloatArray = np.mean(raw, axis=0).reshape(len(x), -1)
     return mean
 
 

@@ -9,8 +9,9 @@ import pytest
 from scipy.special import expit, logsumexp
 
 from pairrank.data.battles import Battles
+from pairrank.data.probabilities import log_softmax
 from pairrank.errors import UserError
-from pairrank.models.heads.linear import Task, fit_line, log_softmax, margin_task, outcome_task, tie_task
+from pairrank.models.heads.linear import Task, fit_line, margin_task, outcome_task, tie_task
 from pairrank.models.heads.trees import Growth, add_trees, grow, grown, leaf_count, plant, scores
 from tests.support.tiny import plain_battles
 
