@@ -22,7 +22,7 @@ from pairrank.encoders.windows import Budget, Cells, Kept, Tokens, template_rows
 from pairrank.errors import UserError
 from pairrank.models.base import register
 from pairrank.training.fine_tuning import fine_tune_on, report_of
-from pairrank.training.monitor import Watch
+from pairrank.training.monitor import Monitor
 from pairrank.training.recipe import Recipe
 
 LABELS = {0: "Model A", 1: "Model B", 2: "Tie"}
@@ -86,10 +86,10 @@ class Baseline:
         """Only if both orders are averaged."""
         return self.both_sides
 
-    def fit(self, train: Battles, folder: Path | None = None, watch: Watch | None = None) -> Self:
+    def fit(self, train: Battles, folder: Path | None = None, monitor: Monitor | None = None) -> Self:
         """Fine-tune; with a `folder`, an interrupted training goes on from its last whole epoch.
 
-        A watch hears the log loss of held-out training prompts after each epoch.
+        `monitor` receives the log loss of held-out training prompts after each epoch.
         """
         self.encoder_ = find_encoder(self.encoder)
         self._start_from(self.encoder_)
@@ -103,7 +103,7 @@ class Baseline:
             self.seed,
             self.soft_targets,
             self.swap_augmentation,
-            watch=watch,
+            monitor=monitor,
         )
         return self
 

@@ -24,7 +24,7 @@ from pairrank.files import written_whole
 from pairrank.models.base import register
 from pairrank.models.heads.neural import as_sides, build_head
 from pairrank.training.fine_tuning import fine_tune_on, report_of
-from pairrank.training.monitor import Watch
+from pairrank.training.monitor import Monitor
 from pairrank.training.recipe import Recipe
 
 HEAD_FILE = "head.safetensors"
@@ -134,10 +134,10 @@ class Siamese:
         """By its head, or by averaging both orders."""
         return self.head == "difference" or self.both_sides
 
-    def fit(self, train: Battles, folder: Path | None = None, watch: Watch | None = None) -> Self:
+    def fit(self, train: Battles, folder: Path | None = None, monitor: Monitor | None = None) -> Self:
         """Fine-tune; with a `folder`, an interrupted training goes on from its last whole epoch.
 
-        A watch hears the log loss of held-out training prompts after each epoch.
+        `monitor` receives the log loss of held-out training prompts after each epoch.
         """
         self.encoder_ = find_encoder(self.encoder)
         self._open(self.encoder_.folder)
@@ -150,7 +150,7 @@ class Siamese:
             folder,
             self.seed,
             self.soft_targets,
-            watch=watch,
+            monitor=monitor,
         )
         return self
 

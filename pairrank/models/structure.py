@@ -18,7 +18,7 @@ from pairrank.files import write_json, write_text
 from pairrank.models.base import register
 from pairrank.models.heads.linear import Line, Task, fit_line, margin_task, outcome_task, tie_task
 from pairrank.models.heads.trees import Growth, add_trees, grown, leaf_count, plant, scores
-from pairrank.training.monitor import Watch
+from pairrank.training.monitor import Monitor
 
 Head = Literal["tie", "margin", "outcome"]
 Learner = Literal["logistic", "lightgbm"]
@@ -110,10 +110,10 @@ class Structure:
         """What is pooled."""
         return ("logistic", "lightgbm") if self.learner == "both" else (self.learner,)
 
-    def fit(self, train: Battles, folder: Path | None = None, watch: Watch | None = None) -> Self:
+    def fit(self, train: Battles, folder: Path | None = None, monitor: Monitor | None = None) -> Self:
         """Learn every head with every learner; an outcome without battles gets one battle of average features.
 
-        A watch hears after each quarter of the rounds, all heads and seeds having grown so far.
+        `monitor` receives the log loss after each quarter of the rounds of all heads and seeds.
         """
         counted = features(train, self.groups)
         self.lines_: dict[str, Line] = {}
@@ -130,8 +130,8 @@ class Structure:
         for quarter in range(1, QUARTERS + 1):
             self._grow(quarter)
             # Without trees there is nothing between the beginning and the end.
-            if watch is not None and (self.trees_ or quarter == QUARTERS):
-                watch.hear(quarter, log_loss(self.predict_proba(watch.battles), watch.battles.labels))
+            if monitor is not None and (self.trees_ or quarter == QUARTERS):
+                monitor.report(quarter, log_loss(self.predict_proba(monitor.battles), monitor.battles.labels))
         self.trees_ = {head: list(map(grown, boosters)) for head, boosters in self.trees_.items()}
         return self
 

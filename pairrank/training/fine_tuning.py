@@ -27,15 +27,15 @@ from pairrank.errors import UserError
 from pairrank.evaluation.history import history_rows
 from pairrank.evaluation.scoring import log_loss
 from pairrank.progress import shows_progress
-from pairrank.training.monitor import Hear, Watch
+from pairrank.training.monitor import Monitor, ReportLoss
 from pairrank.training.recipe import Recipe, parameter_groups, targets_of
 from pairrank.training.tracking import PROJECT, run_name, tracker
 from pairrank.training.trainer import (
     BattleTrainer,
     MarkComplete,
     Order,
+    ReportEvaluation,
     StopEarly,
-    Tell,
     WithLoss,
     is_past_its_best,
 )
@@ -77,9 +77,9 @@ def fine_tune_on(
     seed: int = 0,
     soft_targets: bool = False,
     swap_augmentation: bool = False,
-    watch: Watch | None = None,
+    monitor: Monitor | None = None,
 ) -> History:
-    """`fine_tune` on battles, some of whose prompts are held out to watch it; `read` makes a row of each.
+    """`fine_tune` on battles, some of whose prompts are held out for validation; `read` makes a row of each.
 
     Checkpoints go to `folder`; without one, nothing is left of an interrupted training.
     """
@@ -98,7 +98,7 @@ def fine_tune_on(
             recipe,
             (folder or Path(scratch)) / "checkpoints",
             seed,
-            watch.hear if watch is not None else None,
+            monitor.report if monitor is not None else None,
         )
 
 
@@ -127,7 +127,7 @@ def fine_tune(
     recipe: Recipe,
     folder: Path,
     seed: int = 0,
-    hear: Hear | None = None,
+    report: ReportLoss | None = None,
 ) -> History:
     """Train `module`, whose `forward(**batch)` returns logits (B, 3), in place.
 
@@ -135,8 +135,8 @@ def fine_tune(
 
     Checkpoints are written to `folder` once an epoch, for the caller to remove; a call that finds a complete one
     goes on from it and ends with the same weights as one that was never interrupted. `validation` must be training
-    prompts: the scored fold has no part in choosing an epoch. After each epoch `hear` is told its log loss. Raises
-    UserError if there is nothing to learn from, or the logits cease to be numbers.
+    prompts: the scored fold has no part in choosing an epoch. After each epoch `report` receives its log loss.
+    Raises UserError if there is nothing to learn from, or the logits cease to be numbers.
     """
     if not len(train):
         raise UserError("no battles to learn from. Give more of them, or a smaller hold_out.")
@@ -200,8 +200,8 @@ def fine_tune(
     callbacks: list[TrainerCallback] = [MarkComplete()]
     if watched and recipe.patience:
         callbacks.append(StopEarly(recipe.patience))
-    if watched and hear is not None:
-        callbacks.append(Tell(hear))
+    if watched and report is not None:
+        callbacks.append(ReportEvaluation(report))
     wrapped = WithLoss(module)
     optimizer, settings = Trainer.get_optimizer_cls_and_kwargs(arguments)
     # Without torchrun one GPU is used: torch would cut each batch in slices for all there are.

@@ -1,18 +1,18 @@
-"""Somebody listens while a model learns: how it does, step by step, on battles that it does not learn from."""
+"""A monitor receives a model's log loss on held-out battles, step by step while the model learns."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from pairrank.data.battles import Battles
 
-Hear = Callable[[int, float], None]
-"""Told a step (1, 2, …) and the log loss after it; may raise, which ends the learning there."""
+ReportLoss = Callable[[int, float], None]
+"""Called with a step (1, 2, …) and the log loss after it; an exception it raises ends the training at that step."""
 
 
 @dataclass(frozen=True)
-class Watch:
-    """What `fit` of a model with `learns_in` is given to be watched by; the fitted model is the same without it."""
+class Monitor:
+    """Where a model with `learns_in` reports during `fit`; the fitted model is the same without a monitor."""
 
     battles: Battles
-    """To be judged by. A model that holds out training prompts for itself is judged by those."""
-    hear: Hear
+    """The battles to score. A model that holds out training prompts of its own scores those instead."""
+    report: ReportLoss

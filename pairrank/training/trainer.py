@@ -16,7 +16,7 @@ from transformers.trainer_utils import speed_metrics
 from pairrank import distributed
 from pairrank.encoders.devices import tokens_at_once
 from pairrank.encoders.inference import Batch, cut_by_tokens
-from pairrank.training.monitor import Hear
+from pairrank.training.monitor import ReportLoss
 
 
 class WithLoss(nn.Module):
@@ -124,14 +124,14 @@ class StopEarly(TrainerCallback):
 
 
 @dataclass
-class Tell(TrainerCallback):
-    """Tells somebody the held-out log loss of every epoch."""
+class ReportEvaluation(TrainerCallback):
+    """Reports the held-out log loss of every epoch."""
 
-    hear: Hear
+    report: ReportLoss
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """After each epoch."""
-        self.hear(round(state.epoch), state.log_history[-1]["eval_log_loss"])
+        self.report(round(state.epoch), state.log_history[-1]["eval_log_loss"])
 
 
 def is_past_its_best(log: list[dict[str, Any]], patience: int) -> bool:

@@ -17,7 +17,7 @@ from pairrank.runs.cross_validation import Say, cross_validate, training_battles
 from pairrank.runs.experiment import Experiment
 from pairrank.runs.folder import read_kept
 from pairrank.runs.run import Run
-from pairrank.training.monitor import Hear, Watch
+from pairrank.training.monitor import Monitor, ReportLoss
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,10 @@ def cut_folds(run: Run, folds: Sequence[int], say: Say) -> tuple[Cut, ...]:
     )
 
 
-def evaluate(experiment: Experiment, cuts: Sequence[Cut], folder: Path, hear: Hear) -> float:
+def evaluate(experiment: Experiment, cuts: Sequence[Cut], folder: Path, report: ReportLoss) -> float:
     """Log loss over all battles of the tuning folds, each judged by a model that never saw its prompt.
 
-    `hear` is told of the first fold alone: each step of a model that learns in steps, else its log loss as step 1.
+    `report` receives the first fold only: each step of a model that learns in steps, else its log loss as step 1.
     Finished folds and what the model keeps are left in `folder`, so that the same setting can go on from them.
     Raises UserError for a loss that is no number.
     """
@@ -52,24 +52,24 @@ def evaluate(experiment: Experiment, cuts: Sequence[Cut], folder: Path, hear: He
         file = folder / f"fold{cut.fold}.csv"
         kept = read_kept(file, cut.scored.id)
         if kept is None:
-            kept = Predictions(cut.scored.id, _proba(experiment, cut, folder, hear if i == 0 else None))
+            kept = Predictions(cut.scored.id, _proba(experiment, cut, folder, report if i == 0 else None))
             kept.write(file)
         losses.append(battle_losses(kept.proba, cut.scored.labels))
         if i == 0 and not learns_in(experiment):
-            hear(1, float(losses[0].mean()))
+            report(1, float(losses[0].mean()))
     value = float(np.concatenate(losses).mean())
     if not math.isfinite(value):
         raise UserError("the log loss is no number.")
     return value
 
 
-def _proba(experiment: Experiment, cut: Cut, folder: Path, hear: Hear | None) -> Any:
+def _proba(experiment: Experiment, cut: Cut, folder: Path, report: ReportLoss | None) -> Any:
     """(n, 3) what a model of this setting says of the scored battles."""
     model: Any = experiment.build()
     place = folder / f"fold{cut.fold}"
     place.mkdir(parents=True, exist_ok=True)
-    if hear is not None and learns_in(experiment):
-        model.fit(cut.seen, place, watch=Watch(cut.scored, hear))
+    if report is not None and learns_in(experiment):
+        model.fit(cut.seen, place, monitor=Monitor(cut.scored, report))
     else:
         model.fit(cut.seen, place)
     proba = model.predict_proba(cut.scored)

@@ -127,7 +127,7 @@ def _value(search: Search, study: Study, cuts: Sequence[Cut], trial: Trial) -> f
     sign_on(study, trial)
     own = OWN in trial.user_attrs
 
-    def hear(step: int, loss: float) -> None:
+    def report(step: int, loss: float) -> None:
         trial.report(loss, step)
         # The setting that all others are compared with must have a value.
         if not own and trial.should_prune():
@@ -139,7 +139,7 @@ def _value(search: Search, study: Study, cuts: Sequence[Cut], trial: Trial) -> f
         experiment = changed(search.inside.experiment, settings)
         folder = _trial_folder(search, study, trial.number)
         _keep_only_of(folder, {"binding": search.binding, "settings": settings})
-        return evaluate(experiment, cuts, folder, hear)
+        return evaluate(experiment, cuts, folder, report)
     except (optuna.TrialPruned, optuna.exceptions.UpdateFinishedTrialError, optuna.exceptions.StorageInternalError):
         raise
     except Exception as error:

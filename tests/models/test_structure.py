@@ -19,7 +19,7 @@ from pairrank.features.counting import GROUPS, features
 from pairrank.models.base import build, load_model, save_model
 from pairrank.models.prior import Prior
 from pairrank.models.structure import Structure
-from pairrank.training.monitor import Watch
+from pairrank.training.monitor import Monitor
 
 FAST: dict[str, Any] = {"rounds": 40, "tie_rounds": 30, "learning_rate": 0.1, "seeds": 2, "min_leaf": 5}
 SETTINGS = [
@@ -250,24 +250,24 @@ def test_senseless_settings_are_refused_before_any_work(setting):
 
 
 @pytest.mark.parametrize("settings", SETTINGS)
-def test_whoever_watches_hears_every_quarter_and_changes_nothing(settings, tmp_path: Path):
-    train, judged, heard = simulated(), simulated(90, seed=1), []
+def test_fit_reports_every_quarter_to_its_monitor_and_learns_the_same(settings, tmp_path: Path):
+    train, judged, reported = simulated(), simulated(90, seed=1), []
     alone = build("structure", **FAST, **settings).fit(train)
     watched = build("structure", **FAST, **settings)
-    watched.fit(train, watch=Watch(judged, lambda *told: heard.append(told)))
+    watched.fit(train, monitor=Monitor(judged, lambda *step: reported.append(step)))
     assert np.array_equal(alone.predict_proba(judged), watched.predict_proba(judged))
-    assert [step for step, _ in heard] == ([4] if settings["learner"] == "logistic" else [1, 2, 3, 4])
-    assert heard[-1][1] == pytest.approx(log_loss(alone.predict_proba(judged), judged.labels), abs=1e-12)
+    assert [step for step, _ in reported] == ([4] if settings["learner"] == "logistic" else [1, 2, 3, 4])
+    assert reported[-1][1] == pytest.approx(log_loss(alone.predict_proba(judged), judged.labels), abs=1e-12)
     if settings["learner"] == "lightgbm":
         # After the first quarter it is the model of a quarter of the rounds.
         young = build("structure", **(FAST | {"rounds": 10, "tie_rounds": 7}), **settings).fit(train)
-        assert heard[0][1] == pytest.approx(log_loss(young.predict_proba(judged), judged.labels), abs=1e-12)
+        assert reported[0][1] == pytest.approx(log_loss(young.predict_proba(judged), judged.labels), abs=1e-12)
 
 
-def test_who_watches_may_end_it():
+def test_an_exception_in_the_monitor_ends_the_fit():
     def enough(step, loss):
         if step == 2:
             raise StopIteration
 
     with pytest.raises(StopIteration):
-        build("structure", **FAST).fit(simulated(), watch=Watch(simulated(30, seed=1), enough))
+        build("structure", **FAST).fit(simulated(), monitor=Monitor(simulated(30, seed=1), enough))

@@ -289,22 +289,30 @@ def test_the_history_has_the_notebooks_columns_and_true_numbers(tmp_path: Path):
     assert history.rows[0]["Training Loss"] > history.rows[-1]["Training Loss"]
 
 
-def test_whoever_watches_hears_the_log_loss_of_every_epoch_and_changes_nothing(tmp_path: Path):
-    watch, heard = some_rows(6, seed=1), []
-    alone, history = train(tmp_path / "alone", RECIPE, watch)
+def test_fine_tune_reports_the_log_loss_of_every_epoch_and_learns_the_same(tmp_path: Path):
+    validation, reported = some_rows(6, seed=1), []
+    alone, history = train(tmp_path / "alone", RECIPE, validation)
     module = Bag(0.0)
-    fine_tune(module, some_rows(16), watch, collate, RECIPE, tmp_path / "w", hear=lambda *told: heard.append(told))
-    assert heard == [(epoch, row["Log Loss"]) for epoch, row in enumerate(history.rows, start=1)]
+    fine_tune(
+        module,
+        some_rows(16),
+        validation,
+        collate,
+        RECIPE,
+        tmp_path / "w",
+        report=lambda *step: reported.append(step),
+    )
+    assert reported == [(epoch, row["Log Loss"]) for epoch, row in enumerate(history.rows, start=1)]
     assert same_weights(alone, module)
 
 
-def test_who_watches_may_end_the_training(tmp_path: Path):
+def test_an_exception_in_the_report_ends_the_training(tmp_path: Path):
     def enough(epoch, loss):
         if epoch == 2:
             raise StopIteration
 
     with pytest.raises(StopIteration):
-        fine_tune(Bag(0.0), some_rows(16), some_rows(6, seed=1), collate, RECIPE, tmp_path, hear=enough)
+        fine_tune(Bag(0.0), some_rows(16), some_rows(6, seed=1), collate, RECIPE, tmp_path, report=enough)
     # What it has is kept: the same training, unwatched, ends as one that was never ended.
     module = Bag(0.0)
     fine_tune(module, some_rows(16), some_rows(6, seed=1), collate, RECIPE, tmp_path)

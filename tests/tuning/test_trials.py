@@ -33,8 +33,8 @@ STEPS = MEMORY.replace('"memory"', '"steps"').replace(
 )
 STEPS = STEPS.replace(
     "folder: Path | None = None) -> Self:\n        #",
-    "folder: Path | None = None, watch=None) -> Self:\n        if watch is not None:\n"
-    "            for step in (1, 2, 3):\n                watch.hear(step, 2.0 - step / 10)\n        #",
+    "folder: Path | None = None, monitor=None) -> Self:\n        if monitor is not None:\n"
+    "            for step in (1, 2, 3):\n                monitor.report(step, 2.0 - step / 10)\n        #",
 )
 """A model that learns in three steps."""
 
@@ -97,12 +97,12 @@ def test_a_trial_is_worth_what_plain_cross_validation_says(arena_here):
     assert value == pytest.approx(sklearn_log_loss(battles.labels[rows], proba, labels=[0, 1, 2]), abs=1e-12)
 
 
-def test_a_model_without_steps_is_heard_once_after_the_first_fold(arena_here):
+def test_evaluate_reports_once_for_a_model_without_steps_after_the_first_fold(arena_here):
     write_experiment("whole", '[model]\nname = "kernel"\ngroups = ["length"]\n[search]\nrbf = [0.9, 0.0]')
-    search, heard = some_search("whole"), []
+    search, reported = some_search("whole"), []
     cuts = cuts_of(search)
-    evaluate(search.run.experiment, cuts, search.folder / "x", lambda *told: heard.append(told))
-    (step, loss), first = *heard, cuts[0]
+    evaluate(search.run.experiment, cuts, search.folder / "x", lambda *step: reported.append(step))
+    (step, loss), first = *reported, cuts[0]
     model = search.run.experiment.build().fit(first.seen)
     assert step == 1
     assert loss == pytest.approx(
@@ -110,12 +110,12 @@ def test_a_model_without_steps_is_heard_once_after_the_first_fold(arena_here):
     )
 
 
-def test_a_model_with_steps_is_heard_at_each_of_the_first_fold_alone(arena_here, add_model):
+def test_evaluate_reports_each_step_of_the_first_fold_alone(arena_here, add_model):
     add_model("steps", STEPS)
     write_experiment("stepping", '[model]\nname = "steps"\n[search]\nsureness = {low = 0.5, high = 0.95}')
-    search, heard = some_search("stepping"), []
-    evaluate(search.run.experiment, cuts_of(search), search.folder / "x", lambda *told: heard.append(told))
-    assert heard == [(1, 1.9), (2, 1.8), (3, 1.7)]
+    search, reported = some_search("stepping"), []
+    evaluate(search.run.experiment, cuts_of(search), search.folder / "x", lambda *step: reported.append(step))
+    assert reported == [(1, 1.9), (2, 1.8), (3, 1.7)]
 
 
 def test_who_stops_listening_stops_the_trial_there(arena_here, add_model):
