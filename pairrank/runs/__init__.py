@@ -1,0 +1,1 @@
+"""An experiment on its data: experiment files, folds, saved results, and resuming."""
