@@ -10,23 +10,29 @@ import numpy as np
 
 from pairrank import distributed
 from pairrank.data.battles import Battles
-from pairrank.runs.experiment import RUN_FILE
-from pairrank.errors import UserError
 from pairrank.data.extra import Drawn, add_extra
-from pairrank.files import write_json, write_text
-from pairrank.runs.identity import identity_of
-from pairrank.runs.fold import SWAPPED, fit_and_predict, has_symmetric_inputs, shared
 from pairrank.data.folds import prompt_keys
-from pairrank.models.base import Model, load_model, save_model
-from pairrank.data.predictions import Predictions, read_predictions
-from pairrank.runs.provenance import commit, peak_memory_mb, restart_peak_memory, versions
-from pairrank.data.predictions import predictions_hash
-from pairrank.files import read_json
-from pairrank.evaluation.metrics import read_metrics
-from pairrank.runs.folder import finished_folds, is_of_other_battles, read_fold, read_kept, refuse_other_battles, test_file, write_history, write_test
-from pairrank.runs.run import Run, all_inputs, input_hashes, is_ready, tuned_on, with_inputs
+from pairrank.data.predictions import Predictions, predictions_hash, read_predictions
+from pairrank.errors import UserError
+from pairrank.evaluation.metrics import read_metrics, summarise
 from pairrank.evaluation.scoring import accuracy, flip_rate, log_loss, swap_gap
-from pairrank.evaluation.metrics import summarise
+from pairrank.files import read_json, write_json, write_text
+from pairrank.models.base import Model, load_model, save_model
+from pairrank.runs.experiment import RUN_FILE
+from pairrank.runs.fold import SWAPPED, fit_and_predict, has_symmetric_inputs, shared
+from pairrank.runs.folder import (
+    finished_folds,
+    is_of_other_battles,
+    read_fold,
+    read_kept,
+    refuse_other_battles,
+    test_file,
+    write_history,
+    write_test,
+)
+from pairrank.runs.identity import identity_of
+from pairrank.runs.provenance import commit, peak_memory_mb, restart_peak_memory, versions
+from pairrank.runs.run import Run, all_inputs, input_hashes, is_ready, tuned_on, with_inputs
 from pairrank.training.tracking import tracked, untracked
 
 NOT_NESTED = (

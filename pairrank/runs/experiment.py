@@ -9,12 +9,12 @@ from typing import Any
 
 import tomli_w
 
-from pairrank.errors import UserError, unknown
-from pairrank.runs.experiment_files import KEYS, experiment_files, read_table
 from pairrank.data.extra import Extra
 from pairrank.data.folds import name_folds
+from pairrank.errors import UserError, unknown
 from pairrank.models.base import Model, build, model_class, parameters_of
 from pairrank.nested import from_mapping
+from pairrank.runs.experiment_files import KEYS, experiment_files, read_table
 from pairrank.runs.overrides import override, parse_change, refuse_infinite
 
 RUN_FILE = "experiment.toml"

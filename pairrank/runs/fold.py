@@ -6,16 +6,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pairrank.data.probabilities import Proba
 from pairrank import distributed
 from pairrank.data.battles import Battles
 from pairrank.data.folder import TrainingFolds
+from pairrank.data.probabilities import Proba
 from pairrank.errors import UserError
-from pairrank.runs.fold_models import load_fold_models
-from pairrank.models.base import Model
 from pairrank.evaluation.metrics import read_metrics
-from pairrank.runs.run import Run, told_by
+from pairrank.models.base import Model
 from pairrank.nested import plain
+from pairrank.runs.fold_models import load_fold_models
+from pairrank.runs.run import Run, told_by
 
 SWAPPED = 200
 """Battles of a fold that are predicted in both orders to measure swap gap and flip rate."""

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from pairrank.features import counting
 from pairrank.data.battles import Battles
-from pairrank.errors import UserError
-from pairrank.models.base import Model, load_model
 from pairrank.data.predictions import Predictions, geometric_mean
+from pairrank.errors import UserError
 from pairrank.evaluation.metrics import read_metrics
+from pairrank.features import counting
+from pairrank.models.base import Model, load_model
 from pairrank.runs.folder import current_folds
 from pairrank.runs.run import told_by
 

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pairrank.evaluation import history
 from pairrank.data.battles import Battles, Objects
-from pairrank.runs.experiment import RUN_FILE
-from pairrank.errors import UserError
 from pairrank.data.predictions import Predictions, geometric_mean, read_predictions
-from pairrank.files import read_json
+from pairrank.errors import UserError
+from pairrank.evaluation import history
 from pairrank.evaluation.metrics import read_metrics
+from pairrank.files import read_json
+from pairrank.runs.experiment import RUN_FILE
 
 CURVES = "curves.png"
 """The picture of a run's history."""

@@ -5,10 +5,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from pairrank.data.predictions import predictions_hash, read_predictions
 from pairrank.runs.experiment import Experiment, load_experiment
-from pairrank.data.predictions import read_predictions
 from pairrank.runs.provenance import code_hash
-from pairrank.data.predictions import predictions_hash
 from pairrank.runs.run import Run
 
 

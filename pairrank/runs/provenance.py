@@ -3,18 +3,14 @@
 import ast
 import hashlib
 import importlib.util
-import json
 import platform
 import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import psutil
 
-from pairrank.errors import UserError
-from pairrank.data.predictions import Predictions, prediction_lines
 from pairrank.encoders.cpu import give_back_memory
 
 PACKAGES = ("numpy", "scikit-learn", "lightgbm", "torch", "transformers", "sentence-transformers", "accelerate")

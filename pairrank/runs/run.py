@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from pairrank.data.battles import Battles
-from pairrank.runs.experiment import Experiment, load_experiment
 from pairrank.data.folder import Data, TrainingFolds
-from pairrank.errors import UserError
 from pairrank.data.folds import assign_folds, prompt_keys
-from pairrank.models.base import Model, build
 from pairrank.data.predictions import Predictions, read_predictions
+from pairrank.errors import UserError
 from pairrank.files import read_json
+from pairrank.models.base import Model, build
+from pairrank.runs.experiment import Experiment, load_experiment
 from pairrank.runs.folder import finished_folds, read_fold, read_kept, test_file
 
 MAKES_THE_RESULT = ("model", "split", "inputs", "extra", "soft_targets", "teacher")

@@ -8,19 +8,19 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tests.support.arenas import DIVERGED, MEMORY, add_model, tiny_battles, write_folder
 
+from pairrank.data.battles import object_array
+from pairrank.data.folder import DataFolder
+from pairrank.data.predictions import Predictions, read_predictions
+from pairrank.data.reading import write_battles
+from pairrank.errors import UserError
 from pairrank.runs import identity as fold_identity
 from pairrank.runs import run
-from pairrank.data.reading import write_battles
-from pairrank.data.battles import object_array
-from pairrank.runs.experiment import Experiment
 from pairrank.runs.cross_validation import cross_validate
-from pairrank.data.folder import DataFolder
-from pairrank.errors import UserError
+from pairrank.runs.experiment import Experiment
 from pairrank.runs.fold_models import load_fold_models
-from pairrank.data.predictions import Predictions, read_predictions
 from pairrank.runs.run import Run, start_run
+from tests.support.arenas import DIVERGED, MEMORY, add_model, tiny_battles, write_folder
 
 __all__ = ["add_model"]
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pairrank.runs.experiment import Experiment, load_experiment
 from pairrank.errors import UserError
+from pairrank.runs.experiment import Experiment, load_experiment
 from pairrank.runs.experiment_files import experiment_files, read_about
 from pairrank.runs.run import tuned_on
 

@@ -8,16 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.support.arenas import add_model
 
-from pairrank.runs import provenance
 from pairrank.data.battles import object_array
+from pairrank.data.predictions import Predictions, predictions_hash, read_predictions
 from pairrank.errors import UserError
-from pairrank.data.predictions import Predictions, read_predictions
-from pairrank.runs.provenance import code_hash, commit, peak_memory_mb, restart_peak_memory, versions
-from pairrank.data.predictions import predictions_hash
-from pairrank.files import read_json
 from pairrank.evaluation.metrics import read_metrics
+from pairrank.files import read_json
+from pairrank.runs import provenance
+from pairrank.runs.provenance import code_hash, commit, peak_memory_mb, restart_peak_memory, versions
+from tests.support.arenas import add_model
 
 __all__ = ["add_model"]
 

@@ -7,18 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.support.arenas import ECHO, MEMORY, add_model, tiny_battles, write_folder
 
-from pairrank.runs import run
-from pairrank.data.reading import write_battles
-from pairrank.runs.experiment import load_experiment
-from pairrank.runs.cross_validation import cross_validate
 from pairrank.data.folder import DataFolder
-from pairrank.errors import UserError
-from pairrank.runs.fold_models import load_fold_models
 from pairrank.data.folds import assign_folds
 from pairrank.data.predictions import Predictions, geometric_mean, read_predictions
+from pairrank.data.reading import write_battles
+from pairrank.errors import UserError
+from pairrank.runs import run
+from pairrank.runs.cross_validation import cross_validate
+from pairrank.runs.experiment import load_experiment
+from pairrank.runs.fold_models import load_fold_models
 from pairrank.runs.run import all_inputs, is_ready, start_run
+from tests.support.arenas import ECHO, MEMORY, add_model, tiny_battles, write_folder
 
 __all__ = ["add_model"]
 
