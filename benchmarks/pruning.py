@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from pairrank.data.folder import find_data
-from pairrank.memo import remembering
+from pairrank.memo import memo_scope
 from pairrank.runs.experiment import load_experiment
 from pairrank.runs.run import start_run
 from pairrank.tuning.search import Search, best_of, own_of
@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("--pruner", choices=["median", "hyperband"], default="median")
     asked = parser.parse_args()
     source = find_data(asked.data)
-    with tempfile.TemporaryDirectory() as folder, remembering():
+    with tempfile.TemporaryDirectory() as folder, memo_scope():
         run = start_run(load_experiment(asked.experiment), source, Path(folder))
         # What is measured of a battle is measured once a process: neither search is to pay for the other.
         work(_search(run, Path(folder) / "warm", 1, asked.seed, "none"), None, _silent)

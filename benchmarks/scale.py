@@ -83,11 +83,11 @@ def slope(sizes: list[int], seconds: list[float]) -> tuple[float, float, float]:
 
 def timed(work: Callable[[], Any], repeats: int) -> float:
     """The median of a few times; nothing is remembered from one to the next."""
-    from pairrank.features.counting import forget
+    from pairrank.features.counting import clear_cache
 
     seconds = []
     for _ in range(repeats):
-        forget()
+        clear_cache()
         begun = time.perf_counter()
         work()
         seconds.append(time.perf_counter() - begun)

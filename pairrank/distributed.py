@@ -14,13 +14,13 @@ if TYPE_CHECKING:  # the command line asks which process it is before it loads a
     import numpy as np
     import numpy.typing as npt
 
-PATIENCE = timedelta(days=7)
+HELPER_TIMEOUT = timedelta(days=7)
 """How long helpers wait for the first process, which may count features or boost trees for hours before it asks."""
 
-_together = False
+_in_collective = False
 
 
-def count() -> int:
+def world_size() -> int:
     """How many there are; 1 where torchrun has not started this."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
@@ -30,9 +30,9 @@ def rank() -> int:
     return int(os.environ.get("RANK", "0"))
 
 
-def join() -> None:
+def connect() -> None:
     """Find the others; does nothing where there are none, or they are found already."""
-    if count() == 1:
+    if world_size() == 1:
         return  # without loading torch, which most experiments have no use for
     import torch
     from torch import distributed
@@ -40,56 +40,58 @@ def join() -> None:
     if not distributed.is_initialized():
         # gloo carries what the processes say to each other, on a GPU too.
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-        distributed.init_process_group(backend, timeout=PATIENCE)
+        distributed.init_process_group(backend, timeout=HELPER_TIMEOUT)
 
 
 @contextmanager
-def together(task: Any) -> Iterator[None]:
-    """A block that all processes go through: the first says in JSON what it is about, the others `hear` it."""
-    global _together
-    if count() > 1 and rank() == 0:
+def collective(task: Any) -> Iterator[None]:
+    """A block that all processes go through: the first says in JSON what it is about, the others `next_task` it."""
+    global _in_collective
+    if world_size() > 1 and rank() == 0:
         _broadcast(task)
-    _together = count() > 1
+    _in_collective = world_size() > 1
     try:
         yield
     finally:
-        _together = False
+        _in_collective = False
 
 
-def are_together() -> bool:
+def in_collective() -> bool:
     """Whether all processes are in one block, and so may share its work."""
-    return _together
+    return _in_collective
 
 
-def hear() -> Any:
+def next_task() -> Any:
     """What the first process wants help with; None where there is no more."""
     return _broadcast(None)
 
 
-def dismiss() -> None:
+def stop_helpers() -> None:
     """Tell the others that there is no more."""
-    if count() > 1:
+    if world_size() > 1:
         _broadcast(None)
 
 
-def wait() -> None:
+def barrier() -> None:
     """Until all processes of the block are here."""
-    if _together:
+    if _in_collective:
         from torch import distributed
 
         distributed.barrier()
 
 
-def share_out(n: int) -> range:
+def own_share(n: int) -> range:
     """Which of n equal pieces of work this process does: all of them, outside a block."""
-    return range(rank(), n, count()) if _together else range(n)
+    return range(rank(), n, world_size()) if _in_collective else range(n)
 
 
-def gather(mine: "npt.NDArray[np.float64]", places: "npt.NDArray[np.int64]", n: int) -> "npt.NDArray[np.float64]":
+def gather_rows(
+    mine: "npt.NDArray[np.float64]", places: "npt.NDArray[np.int64]", n: int
+) -> "npt.NDArray[np.float64]":
     """(n, k) rows of all processes, each of which knows those at its `places`; every row from one of them, once."""
     import numpy as np
 
-    if not _together:
+    if not _in_collective:
         whole = np.empty((n, mine.shape[1]))
         whole[places] = mine
         return whole

@@ -11,7 +11,7 @@ class UserError(ValueError):
     """Something the user can put right: the message says where, what was found, what was expected, what to do."""
 
 
-def gather(place: str, complaints: Sequence[str], remedy: str) -> UserError:
+def combined_error(place: str, complaints: Sequence[str], remedy: str) -> UserError:
     """All complaints about one place in one error: the first ten, and a count of the others."""
     shown = [f"  - {complaint}" for complaint in complaints[:SHOWN]]
     if len(complaints) > SHOWN:
@@ -20,7 +20,7 @@ def gather(place: str, complaints: Sequence[str], remedy: str) -> UserError:
     return UserError("\n".join([f"{place}: {count}", *shown, remedy]))
 
 
-def unknown(kind: str, name: str, known: Iterable[str]) -> str:
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
     """Say that `name` is no known `kind`, with the nearest known name if one is near."""
     names = sorted(known)
     near = get_close_matches(name, names, n=1)
@@ -28,7 +28,7 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     return f"no {kind} is called {name!r}.{hint} Known: {', '.join(names) or 'none'}."
 
 
-def out_of_bounds(settings: object, bounds: Mapping[str, tuple[bool, str]]) -> list[str]:
+def bounds_complaints(settings: object, bounds: Mapping[str, tuple[bool, str]]) -> list[str]:
     """A complaint for every setting whose value is not good, from (is it good, what was expected) by name."""
     return [
         f"{name} = {getattr(settings, name)}: expected {what}." for name, (good, what) in bounds.items() if not good

@@ -30,25 +30,25 @@ def cache_folder() -> Path:
 
 
 @contextmanager
-def written_whole(target: Path) -> Iterator[Path]:
+def atomic_path(target: Path) -> Iterator[Path]:
     """A path beside `target` to write to; it takes the target's place only if the block ends without an error.
 
     The temporary name keeps the target's suffix, since writers choose their format by it, and carries the
     process number, so that two processes never write to the same place.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    beside = target.with_name(f".{os.getpid()}.{target.name}")
+    temporary = target.with_name(f".{os.getpid()}.{target.name}")
     try:
-        yield beside
-        beside.replace(target)
+        yield temporary
+        temporary.replace(target)
     finally:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def write_text(target: Path, text: str) -> None:
     """Write UTF-8 text with the same line ends on every system."""
-    with written_whole(target) as beside:
-        beside.write_bytes(text.encode("utf-8"))
+    with atomic_path(target) as temporary:
+        temporary.write_bytes(text.encode("utf-8"))
 
 
 def write_json(target: Path, value: Any) -> None:

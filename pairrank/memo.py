@@ -21,8 +21,8 @@ _kept: OrderedDict[Hashable, tuple[Any, int]] | None = None
 
 
 @contextmanager
-def remembering() -> Iterator[None]:
-    """Within this block, `remembered` functions keep what they made; after it, all of that is let go.
+def memo_scope() -> Iterator[None]:
+    """Within this block, `memoise` functions keep what they made; after it, all of that is let go.
 
     Outside, nothing is kept: a single run asks for each result once, and would only hold on to its memory.
     """
@@ -34,8 +34,8 @@ def remembering() -> Iterator[None]:
         _kept = before
 
 
-def remembered(function: Callable[P, T]) -> Callable[P, T]:
-    """A function of hashable arguments that gives the same object again within `remembering`.
+def memoise(function: Callable[P, T]) -> Callable[P, T]:
+    """A function of hashable arguments that gives the same object again within `memo_scope`.
 
     Battles are told apart by which object they are, not by what they hold: keep hold of them.
     """

@@ -8,19 +8,19 @@ from typing import Any
 
 import numpy as np
 
-from pairrank.errors import UserError, unknown
+from pairrank.errors import UserError, unknown_name
 
 
-def leaves(parameters: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+def dotted_items(parameters: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
     """Every value in nested parameters with its dotted key."""
     for key, value in parameters.items():
         if isinstance(value, Mapping):
-            yield from leaves(value, f"{before}{key}.")
+            yield from dotted_items(value, f"{before}{key}.")
         else:
             yield before + key, value
 
 
-def put(parameters: dict[str, Any], key: str, value: Any, place: str = "") -> None:
+def set_dotted(parameters: dict[str, Any], key: str, value: Any, place: str = "") -> None:
     """Put a value under `key` or `table.key`; tables on the way are copied, and those that are missing are made."""
     *tables, last = key.split(".")
     for i, table in enumerate(tables):
@@ -32,12 +32,12 @@ def put(parameters: dict[str, Any], key: str, value: Any, place: str = "") -> No
     parameters[last] = value
 
 
-def plain(value: Any) -> Any:
+def json_ready(value: Any) -> Any:
     """A model's report as JSON can hold it: numpy's numbers as Python's, NaN (a diverged loss) as null."""
     if isinstance(value, dict):
-        return {key: plain(inner) for key, inner in value.items()}
+        return {key: json_ready(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(inner) for inner in value]
+        return [json_ready(inner) for inner in value]
     if isinstance(value, np.generic):
         value = value.item()
     return None if isinstance(value, float) and not math.isfinite(value) else value
@@ -52,7 +52,7 @@ def from_mapping(cls: type, values: Mapping[str, Any], place: str) -> Any:
         if isinstance(value, str) and hints.get(key) == list[str]:
             value = [value]  # one name is a list of one
         if key not in known:
-            complaints.append(unknown("parameter", key, known))
+            complaints.append(unknown_name("parameter", key, known))
         elif dataclasses.is_dataclass(hints[key]) and isinstance(value, Mapping):
             # What a table does not say is as the model has it, not as the table's class has it.
             whole = _default_of(known[key]) | dict(value)

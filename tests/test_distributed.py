@@ -19,24 +19,24 @@ def second(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_alone_there_is_one_who_does_all_the_work_and_waits_for_nobody():
-    assert (distributed.count(), distributed.rank()) == (1, 0)
-    distributed.join()
-    distributed.dismiss()
-    with distributed.together({"fold": 0}):
-        assert not distributed.are_together()
-        distributed.wait()
-        assert list(distributed.share_out(3)) == [0, 1, 2]
-        rows = distributed.gather(np.array([[1.0], [2.0]]), np.array([1, 0]), 2)
+    assert (distributed.world_size(), distributed.rank()) == (1, 0)
+    distributed.connect()
+    distributed.stop_helpers()
+    with distributed.collective({"fold": 0}):
+        assert not distributed.in_collective()
+        distributed.barrier()
+        assert list(distributed.own_share(3)) == [0, 1, 2]
+        rows = distributed.gather_rows(np.array([[1.0], [2.0]]), np.array([1, 0]), 2)
     assert rows.tolist() == [[2.0], [1.0]]
 
 
 @pytest.mark.usefixtures("second")
 def test_the_second_does_every_other_piece_of_what_is_shared(monkeypatch: pytest.MonkeyPatch):
-    assert list(distributed.share_out(5)) == [0, 1, 2, 3, 4]  # nobody has asked for help with it
-    with distributed.together(None):
-        assert distributed.are_together()
-        assert list(distributed.share_out(5)) == [1, 3]
-    assert not distributed.are_together()
+    assert list(distributed.own_share(5)) == [0, 1, 2, 3, 4]  # nobody has asked for help with it
+    with distributed.collective(None):
+        assert distributed.in_collective()
+        assert list(distributed.own_share(5)) == [1, 3]
+    assert not distributed.in_collective()
 
 
 @pytest.mark.usefixtures("second")

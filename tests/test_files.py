@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pairrank.errors import UserError
-from pairrank.files import csv_rows, sha256_of, write_json, write_text, written_whole
+from pairrank.files import atomic_path, csv_rows, sha256_of, write_json, write_text
 
 
 def test_an_error_while_writing_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path):
@@ -14,8 +14,8 @@ def test_an_error_while_writing_leaves_the_old_file_and_nothing_beside_it(tmp_pa
     target.write_text("old")
 
     def interrupted() -> None:
-        with written_whole(target) as beside:
-            beside.write_text("half")
+        with atomic_path(target) as temporary:
+            temporary.write_text("half")
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -27,11 +27,11 @@ def test_an_error_while_writing_leaves_the_old_file_and_nothing_beside_it(tmp_pa
 def test_the_target_is_untouched_until_the_block_ends(tmp_path: Path):
     target = tmp_path / "a.csv.gz"
     target.write_text("old")
-    with written_whole(target) as beside:
-        beside.write_text("new")
+    with atomic_path(target) as temporary:
+        temporary.write_text("new")
         assert target.read_text() == "old"
-        assert beside.parent == target.parent  # a rename is whole only within one file system
-        assert beside.name.endswith("a.csv.gz")
+        assert temporary.parent == target.parent  # a rename is whole only within one file system
+        assert temporary.name.endswith("a.csv.gz")
     assert target.read_text() == "new"
     assert list(tmp_path.iterdir()) == [target]
 

@@ -12,7 +12,7 @@ from pairrank.data.predictions import read_predictions
 from pairrank.data.reading import read_battles, write_battles
 from pairrank.data.simulation import write_arena
 from pairrank.evaluation.scoring import Difference, battle_losses, paired_difference
-from pairrank.features import identity
+from pairrank.features import model_strengths
 from pairrank.runs import cross_validation
 from pairrank.runs.cross_validation import cross_validate
 from pairrank.runs.experiment import load_experiment
@@ -72,8 +72,8 @@ def test_strengths_from_all_rows_would_be_found_out(
     """Planted: the strengths of every fold are fitted on all battles, those that are scored included."""
     honest = against_the_prior("stack-identity", shuffled, home)
     everything = DataFolder(shuffled).train
-    fit = identity.fit_ratings
-    monkeypatch.setattr(identity, "fit_ratings", lambda train, penalty: fit(everything, penalty))
+    fit = model_strengths.fit_ratings
+    monkeypatch.setattr(model_strengths, "fit_ratings", lambda train, penalty: fit(everything, penalty))
     planted = against_the_prior("stack-identity", shuffled, tmp_path)
     assert planted.mean < honest.mean - 0.02
 

@@ -1,4 +1,4 @@
-"""Within `remembering` a thing is made once; outside it nothing is held on to."""
+"""Within `memo_scope` a thing is made once; outside it nothing is held on to."""
 
 import gc
 import weakref
@@ -9,7 +9,7 @@ import psutil
 from scipy.sparse import csr_matrix
 
 from pairrank import memo
-from pairrank.memo import remembered, remembering
+from pairrank.memo import memo_scope, memoise
 
 
 class Made:
@@ -17,13 +17,13 @@ class Made:
         self.of = of
 
 
-@remembered
+@memoise
 def make(*of, **more):
     return Made(*of, *more.items())
 
 
 def test_the_same_object_comes_back_for_the_same_arguments_only():
-    with remembering():
+    with memo_scope():
         assert make(1, "a") is make(1, "a")
         assert make(1, "a") is not make(1, "b")
         assert make(1, b=2, c=3) is make(1, c=3, b=2)
@@ -31,15 +31,15 @@ def test_the_same_object_comes_back_for_the_same_arguments_only():
 
 
 def test_two_functions_do_not_share():
-    other = remembered(lambda x: ("other", x))
-    with remembering():
+    other = memoise(lambda x: ("other", x))
+    with memo_scope():
         assert other(1) == ("other", 1)
         assert make(1).of == (1,)
 
 
 def test_outside_nothing_is_kept():
     assert make(1) is not make(1)
-    with remembering():
+    with memo_scope():
         made = weakref.ref(make(1))
         assert made() is not None
     gc.collect()
@@ -47,9 +47,9 @@ def test_outside_nothing_is_kept():
 
 
 def test_an_inner_block_lets_nothing_go():
-    with remembering():
+    with memo_scope():
         made = make(1)
-        with remembering():
+        with memo_scope():
             assert make(1) is made
         assert make(1) is made
 
@@ -57,7 +57,7 @@ def test_an_inner_block_lets_nothing_go():
 def test_the_longest_unused_is_dropped_first(monkeypatch):
     two = memo.bytes_of(make(1)) + memo.bytes_of(make(2))
     monkeypatch.setattr(memo, "most_bytes", lambda: two)
-    with remembering():
+    with memo_scope():
         first, second = make(1), make(2)
         assert make(1) is first
         make(3)
@@ -66,9 +66,9 @@ def test_the_longest_unused_is_dropped_first(monkeypatch):
 
 
 def test_what_is_larger_than_the_bound_is_made_and_not_kept(monkeypatch):
-    large = remembered(lambda n: np.zeros(n))
+    large = memoise(lambda n: np.zeros(n))
     monkeypatch.setattr(memo, "most_bytes", lambda: 10_000)
-    with remembering():
+    with memo_scope():
         small = large(100)
         assert len(large(2_000)) == 2_000
         assert large(2_000) is not large(2_000)

@@ -60,9 +60,9 @@ def run(
     started = [start_run(experiment, source, home) for experiment in experiments]
     _refuse_missing_extra(started)
     started = in_order(started)
-    if cluster and distributed.count() > 1:
-        raise UserError("--engine ray under torchrun: each is a way to use many distributed. Take one of them.")
-    distributed.join()
+    if cluster and distributed.world_size() > 1:
+        raise UserError("--engine ray under torchrun: each is a way to use many processes. Take one of them.")
+    distributed.connect()
     if distributed.rank():
         help_the_first(started)
         return
@@ -86,7 +86,7 @@ def run(
         if each.test is None:
             say(f"{source.path} has no test.csv, so there are no test predictions to submit.")
         say(f"Written: {each.folder}")
-    distributed.dismiss()
+    distributed.stop_helpers()
     entries = entries_in(home, source.train, say)
     references = ["prior"] if "prior" in [entry.label for entry in entries] else []
     board = build_leaderboard(source.name, source.train, entries, references, source.truth)
@@ -183,7 +183,7 @@ def predict(
     """Stream battles through the fold models of a run, here or on a cluster."""
     from pairrank.data.predictions import COLUMNS, prediction_lines
     from pairrank.data.reading import stream_battles
-    from pairrank.files import written_whole
+    from pairrank.files import atomic_path
 
     refuse_out(out, file)
     folder = run_folder(name, home_of(runs, find_source(data)))
@@ -205,7 +205,7 @@ def predict(
             if len(battles):
                 yield battles
 
-    with written_whole(out) as beside, beside.open("w", encoding="utf-8", newline="") as target:
+    with atomic_path(out) as temporary, temporary.open("w", encoding="utf-8", newline="") as target:
         target.write(",".join(COLUMNS) + "\n")
         for predictions in score(repaired_parts()):
             target.writelines(prediction_lines(predictions.validate(str(file))))

@@ -6,7 +6,7 @@ from pathlib import Path
 from pairrank.cli.console import say
 from pairrank.data.folder import DataFolder
 from pairrank.data.predictions import read_predictions
-from pairrank.errors import UserError, unknown
+from pairrank.errors import UserError, unknown_name
 from pairrank.evaluation.entries import Entry, entries_in, published_entries
 from pairrank.runs.experiment_files import experiment_files
 
@@ -54,7 +54,7 @@ def known_label(name: str, there: Sequence[str], home: Path) -> str:
     label = full_label(name, there)
     if label not in there:
         remedy = f" Make it with: run {name}" if name in experiment_files() else ""
-        raise UserError(f"{unknown('run', name, there)} Looked in {home} for finished runs.{remedy}")
+        raise UserError(f"{unknown_name('run', name, there)} Looked in {home} for finished runs.{remedy}")
     return label
 
 

@@ -53,7 +53,7 @@ class Extra:
 
 
 @dataclass(frozen=True)
-class Drawn:
+class ExtraUsage:
     """What became of one source in one fold."""
 
     name: str
@@ -78,7 +78,7 @@ class Drawn:
 
 def add_extra(
     train: Battles, extra: Sequence[Extra], test_keys: AbstractSet[str], scored_keys: AbstractSet[str]
-) -> tuple[Battles, list[Drawn]]:
+) -> tuple[Battles, list[ExtraUsage]]:
     """The training battles and what each source may add to them, with weights; and what became of each source.
 
     A row whose prompt (`prompt_keys`) is in the test file or the scored fold is never learned from. Raises
@@ -93,7 +93,7 @@ def add_extra(
         in_test = np.array([key in test_keys for key in keys])
         in_fold = ~in_test & np.array([key in scored_keys for key in keys])
         parts.append(_like(source.battles.take(~(in_test | in_fold)), train))
-        drawn.append(Drawn(source.name, source.weight, len(keys), int(in_test.sum()), int(in_fold.sum())))
+        drawn.append(ExtraUsage(source.name, source.weight, len(keys), int(in_test.sum()), int(in_fold.sum())))
     return concatenate(parts) if extra else train, drawn
 
 

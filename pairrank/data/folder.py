@@ -44,19 +44,19 @@ class Data(Protocol):
         ...
 
     @property
-    def hidden(self) -> frozenset[str]:
+    def excluded_prompts(self) -> frozenset[str]:
         """Prompt keys, besides those of the test battles, that nothing may be learned from."""
         ...
 
 
 @dataclass(frozen=True)
-class TrainingFolds:
+class TrainingSubset:
     """The training battles of one fold of some data, as data of their own: for what is remade inside a fold."""
 
     path: Path
     name: str
     train: Battles
-    hidden: frozenset[str]
+    excluded_prompts: frozenset[str]
     """Prompt keys of the scored fold and of the test battles: no extra battle may bring them back."""
     test: None = None
 
@@ -67,7 +67,7 @@ class DataFolder:
 
     path: Path
     is_sample: bool = False
-    hidden: frozenset[str] = frozenset()
+    excluded_prompts: frozenset[str] = frozenset()
     """Nothing is hidden of whole data."""
 
     @property

@@ -12,8 +12,8 @@ import numpy as np
 from pairrank.data.battles import WINNERS, Objects, object_array
 from pairrank.data.probabilities import SMALLEST, SWAP, Proba, from_logs
 from pairrank.data.turns import repair_text
-from pairrank.errors import UserError, gather
-from pairrank.files import csv_rows, written_whole
+from pairrank.errors import UserError, combined_error
+from pairrank.files import atomic_path, csv_rows
 
 COLUMNS = ("id", *WINNERS)
 
@@ -42,7 +42,7 @@ class Predictions:
         rows = {name: row for row, name in enumerate(self.id.tolist())}
         missing = [f"id {name}: no prediction" for name in ids if name not in rows]
         if missing:
-            raise gather(place, missing, "Make the predictions again for these very battles.")
+            raise combined_error(place, missing, "Make the predictions again for these very battles.")
         order = np.array([rows[name] for name in ids], dtype=np.int64)
         return type(self)(self.id[order], self.proba[order])
 
@@ -74,13 +74,15 @@ class Predictions:
     def validate(self, place: str = "predictions") -> Self:
         """These predictions, if they are valid; raises UserError with every complaint if not."""
         if complaints := self.complaints():
-            raise gather(place, complaints, f"Expected the columns {', '.join(COLUMNS)}, one row per battle.")
+            raise combined_error(
+                place, complaints, f"Expected the columns {', '.join(COLUMNS)}, one row per battle."
+            )
         return self
 
     def write(self, path: Path) -> None:
         """Write the competition's submission format; nine digits are enough to read the same float32 back."""
         self.validate(str(path))
-        with written_whole(path) as beside, beside.open("w", encoding="utf-8", newline="") as file:
+        with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
             file.write(",".join(COLUMNS) + "\n")
             file.writelines(prediction_lines(self))
 
@@ -104,7 +106,7 @@ def read_predictions(path: str | Path) -> Predictions:
     rows = csv_rows(path)
     header = [name.strip() for name in next(rows)]
     if missing := [f"missing column {name!r}" for name in COLUMNS if name not in header]:
-        raise gather(str(path), missing, f"Found the columns {', '.join(map(repr, header))}.")
+        raise combined_error(str(path), missing, f"Found the columns {', '.join(map(repr, header))}.")
     at = [header.index(name) for name in COLUMNS]
     cells = [[row[i] if i < len(row) else "" for i in at] for row in rows]
     ids = object_array([repair_text(name).strip() for name, *_ in cells])

@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from pairrank.data.battles import MODELS, TEXTS, WINNERS, Battles, concatenate, object_array
-from pairrank.data.seen_ids import Repeats
+from pairrank.data.seen_ids import SeenIds
 from pairrank.data.turns import SURROGATE, join_turns, parse_turns, repair_text
-from pairrank.errors import UserError, gather
-from pairrank.files import csv_rows, written_whole
+from pairrank.errors import UserError, combined_error
+from pairrank.files import atomic_path, csv_rows
 
 SUFFIXES = (".csv", ".csv.gz", ".parquet")
 COLUMNS = ("id", *MODELS, *TEXTS, *WINNERS)
@@ -52,7 +52,7 @@ def read_battles(path: str | Path, damage: Damage = "raise") -> Battles:
         parts.append(part)
         complaints += found
     if complaints and damage == "raise":
-        raise gather(str(path), complaints, f"Mend or remove these rows; {REMEDY}")
+        raise combined_error(str(path), complaints, f"Mend or remove these rows; {REMEDY}")
     battles = concatenate(parts)
     if not len(battles) and damage == "raise":
         raise UserError(f"{path}: no battles in it. Expected one row per battle below the header.")
@@ -79,7 +79,7 @@ def write_battles(battles: Battles, path: Path) -> None:
     columns |= {name: [join_turns(turns) for turns in getattr(battles, name)] for name in TEXTS}
     if battles.winner is not None:
         columns |= {name: (battles.winner == i).astype(int) for i, name in enumerate(WINNERS)}
-    with written_whole(path) as beside, beside.open("w", encoding="utf-8", newline="") as file:
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         # Text is always quoted: Python 3.11 forgets to where a bare carriage return would end the row.
         writer = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
         writer.writerow(columns)
@@ -88,13 +88,13 @@ def write_battles(battles: Battles, path: Path) -> None:
 
 def _parse_file(path: Path, damage: Damage, rows: int) -> Iterator[tuple[Battles, list[str]]]:
     """Battles and complaints, `rows` at a time, only the first row of every id; at least one part."""
-    passed = Repeats()
+    passed = SeenIds()
     first_row = 1
     for table in _tables(path, rows):
         if first_row == 1:
             _check_columns(path, table.columns, damage)
         battles, complaints = _parse(table.cells, first_row)
-        fresh = ~passed.stood_before(battles.id.tolist())
+        fresh = ~passed.mark(battles.id.tolist())
         complaints += [
             f"id {battles.id[row]}: stands again in row {first_row + row}, expected once; the first counts"
             for row in np.flatnonzero(~fresh)
@@ -168,7 +168,9 @@ def _check_columns(path: Path, found: list[str], damage: Damage) -> None:
     if damage == "raise":
         complaints += [f"column {name!r} stands there more than once" for name in expected if found.count(name) > 1]
     if complaints:
-        raise gather(str(path), complaints, f"Found the columns {', '.join(map(repr, found)) or 'none'}. {REMEDY}")
+        raise combined_error(
+            str(path), complaints, f"Found the columns {', '.join(map(repr, found)) or 'none'}. {REMEDY}"
+        )
 
 
 def _parse(cells: dict[str, Sequence[Any]], first_row: int) -> tuple[Battles, list[str]]:

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 
-class Repeats:
+class SeenIds:
     """Names that have passed, by 64 bits of their hash, in sorted runs, each at least twice as long as the next.
 
     A million take 8 MB. That any two of n different names are taken for the same has the probability n² / 2⁶⁵: 3 in
@@ -17,7 +17,7 @@ class Repeats:
     def __init__(self) -> None:
         self._runs: list[npt.NDArray[np.uint64]] = []
 
-    def stood_before(self, names: Sequence[str]) -> npt.NDArray[np.bool_]:
+    def mark(self, names: Sequence[str]) -> npt.NDArray[np.bool_]:
         """(n,) which of these names have passed before, in an earlier call or earlier in this one; all have now."""
         encoded = [name.encode("utf-8", "surrogatepass") for name in names]
         digests = b"".join(hashlib.blake2b(name, digest_size=8).digest() for name in encoded)

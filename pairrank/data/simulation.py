@@ -20,7 +20,7 @@ from pairrank.data.battles import MODELS, TEXTS, WINNERS, Battles, Winner, objec
 from pairrank.data.predictions import COLUMNS, Predictions, prediction_lines
 from pairrank.data.simulated_text import DRAWS, MAX_TURNS, Row, conversation, request, words
 from pairrank.data.turns import Turns
-from pairrank.files import written_whole
+from pairrank.files import atomic_path
 
 TIES = {"chat": 8.0, "delicate": 4.0, "list": 1.0, "short": 1.0, "explain": 1.0}
 """Davidson's nu: equal answers tie with probability nu / (2 + nu), so oftener where little is at stake."""
@@ -101,10 +101,10 @@ def _write(folder: Path, part: str, rows: range, seed: int, columns: tuple[str, 
     """Write one file of battles and its truth, block by block."""
     options: dict[str, Any] = {"mode": "w", "encoding": "utf-8", "newline": ""}
     with (
-        written_whole(folder / f"{part}.csv") as beside,
-        written_whole(folder / f"{part}-truth.csv") as truth_beside,
-        beside.open(**options) as file,
-        truth_beside.open(**options) as truth_file,
+        atomic_path(folder / f"{part}.csv") as temporary,
+        atomic_path(folder / f"{part}-truth.csv") as truth_temporary,
+        temporary.open(**options) as file,
+        truth_temporary.open(**options) as truth_file,
     ):
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from pairrank.errors import UserError, unknown
+from pairrank.errors import UserError, unknown_name
 from pairrank.files import cache_folder, sha256_of
 
 
@@ -80,7 +80,7 @@ def fetch(name: str, say: Callable[[str], None] = lambda _: None, download: Down
     Raises UserError for an unknown name, a failed download or a wrong hash.
     """
     if name not in SPLIT:
-        raise UserError(unknown("encoder to fetch", name, SPLIT))
+        raise UserError(unknown_name("encoder to fetch", name, SPLIT))
     split, folder = SPLIT[name], fetched(name)
     if folder.is_dir() and not damage(name):
         say(f"{name}: is there already and whole: {folder}")

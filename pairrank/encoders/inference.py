@@ -43,7 +43,7 @@ def outputs_of(
     order = sorted(distinct)
     module.to(where).eval()
     cut = cut_by_tokens([length for length, _ in order], most or tokens_at_once())
-    mine = [cut[i] for i in distributed.share_out(len(cut))]
+    mine = [cut[i] for i in distributed.own_share(len(cut))]
     outputs = []
     with torch.inference_mode(), torch.autocast(where.type, dtype, enabled=dtype != torch.float32):
         for part in tqdm(mine, "predicting", disable=not shows_progress(), leave=False):
@@ -52,7 +52,7 @@ def outputs_of(
                 module(**{name: value.to(where) for name, value in batch.items()}).double().cpu().numpy()
             )
     places = np.array([i for part in mine for i in part], dtype=np.int64)
-    known = distributed.gather(np.concatenate(outputs) if outputs else np.zeros((0, 0)), places, len(order))
+    known = distributed.gather_rows(np.concatenate(outputs) if outputs else np.zeros((0, 0)), places, len(order))
     place = {key: i for i, key in enumerate(order)}
     every: Proba = known[[place[key] for key in keys]]
     broken = np.flatnonzero(~np.isfinite(every).all(axis=1)).tolist()

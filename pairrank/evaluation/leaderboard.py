@@ -10,7 +10,7 @@ import numpy as np
 from pairrank.data.battles import Battles
 from pairrank.data.folds import assign_folds, prompt_keys
 from pairrank.data.predictions import Predictions
-from pairrank.errors import UserError, unknown
+from pairrank.errors import UserError, unknown_name
 from pairrank.evaluation.entries import Entry
 from pairrank.evaluation.scoring import (
     Difference,
@@ -90,7 +90,7 @@ def build_leaderboard(
         raise UserError(f"{twice[0]}: {labels[twice[0]]} entries of this name. Give one of them another.")
     for name in references:
         if name not in labels:
-            raise UserError(f"--reference {unknown('entry', name, labels)}")
+            raise UserError(f"--reference {unknown_name('entry', name, labels)}")
     place = {name: row for row, name in enumerate(battles.id.tolist())}
     losses = {entry.label: _losses(entry, battles, place) for entry in entries}
     keys = np.array(prompt_keys(battles))

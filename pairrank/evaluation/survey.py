@@ -18,7 +18,7 @@ from pairrank.data.reading import stream_battles
 from pairrank.data.turns import Turns
 from pairrank.features.contexts import prompt_kind
 from pairrank.features.languages import languages_of
-from pairrank.features.parsed_text import Reading
+from pairrank.features.parsed_text import ParsedText
 
 UNKNOWN = -1
 """The winner of a battle that has none, as in a test file."""
@@ -175,4 +175,4 @@ def _length(turns: Turns) -> int:
 
 def _has_code(prompt: Turns, response_a: Turns, response_b: Turns) -> bool:
     fenced = any("```" in turn for turns in (response_a, response_b) for turn in turns)
-    return fenced or bool(prompt_kind(Reading(prompt or ("",)))["code"])
+    return fenced or bool(prompt_kind(ParsedText(prompt or ("",)))["code"])

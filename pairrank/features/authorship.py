@@ -15,11 +15,11 @@ from sklearn.linear_model import LogisticRegression
 from pairrank.data.battles import Battles
 from pairrank.data.probabilities import FloatArray, Proba, softmax
 from pairrank.errors import UserError
-from pairrank.features.counting import features
+from pairrank.features.counting import count_features
 from pairrank.features.ratings import names_of
 from pairrank.features.sides import SIDES
 from pairrank.features.tfidf import Tfidf, fit_tfidf, load_tfidf
-from pairrank.files import write_json, written_whole
+from pairrank.files import atomic_path, write_json
 
 Side = Literal["a", "b"]
 
@@ -40,7 +40,7 @@ OPENINGS: dict[str, Any] = {
 
 
 @dataclass(frozen=True, eq=False)
-class Guesser:
+class AuthorClassifier:
     """A multinomial logistic model of k classes over p measures and v words of one answer."""
 
     classes: tuple[tuple[str, ...], ...]
@@ -67,8 +67,8 @@ class Guesser:
     def save(self, folder: Path) -> None:
         """Write guesser.safetensors, guesser.json and both vocabularies."""
         arrays = {name: getattr(self, name) for name in ("centre", "scale", "weights", "intercept")}
-        with written_whole(folder / "guesser.safetensors") as beside:
-            save_file(arrays, beside)
+        with atomic_path(folder / "guesser.safetensors") as temporary:
+            save_file(arrays, temporary)
         write_json(folder / "guesser.json", self.classes)
         self.words.save(folder / "guesser-words.json")
         self.openings.save(folder / "guesser-openings.json")
@@ -80,14 +80,14 @@ class Guesser:
         return hstack([csr_matrix(scaled), *spoken], format="csr")
 
 
-def load_guesser(folder: Path) -> Guesser:
-    """What `Guesser.save` wrote."""
+def load_author_classifier(folder: Path) -> AuthorClassifier:
+    """What `AuthorClassifier.save` wrote."""
     kept = json.loads((folder / "guesser.json").read_text(encoding="utf-8"))
     words, openings = (load_tfidf(folder / f"guesser-{part}.json") for part in ("words", "openings"))
-    return Guesser(tuple(map(tuple, kept)), words, openings, **load_file(folder / "guesser.safetensors"))
+    return AuthorClassifier(tuple(map(tuple, kept)), words, openings, **load_file(folder / "guesser.safetensors"))
 
 
-def fit_guesser(train: Battles, fewest: float = 10, penalty: float = 50.0) -> Guesser:
+def fit_author_classifier(train: Battles, fewest: float = 10, penalty: float = 50.0) -> AuthorClassifier:
     """Learn whose answer is whose, from all answers whose model is named; winners are not looked at.
 
     Answers without a name serve too: they teach vocabularies and scales. Models with fewer than `fewest` answers
@@ -106,7 +106,9 @@ def fit_guesser(train: Battles, fewest: float = 10, penalty: float = 50.0) -> Gu
     centre, scale = _scaling(measures, weight)
     words, openings = fit_tfidf(texts, **WORDS), fit_tfidf(texts, **OPENINGS)
     size = len(centre) + len(words.words) + len(openings.words)
-    plain = Guesser(classes, words, openings, centre, scale, np.zeros((size, len(classes))), np.zeros(len(classes)))
+    plain = AuthorClassifier(
+        classes, words, openings, centre, scale, np.zeros((size, len(classes))), np.zeros(len(classes))
+    )
     if len(classes) == 1:
         return plain
     place = {name: i for i, members in enumerate(classes) for name in members}
@@ -118,7 +120,7 @@ def fit_guesser(train: Battles, fewest: float = 10, penalty: float = 50.0) -> Gu
     if len(classes) == 2:
         # scikit-learn keeps one logit of two classes.
         weights, intercept = np.vstack([0 * weights, weights]), np.concatenate([[0.0], intercept])
-    return Guesser(classes, words, openings, centre, scale, np.ascontiguousarray(weights.T), intercept)
+    return AuthorClassifier(classes, words, openings, centre, scale, np.ascontiguousarray(weights.T), intercept)
 
 
 def _classes(names: npt.NDArray[Any], weight: FloatArray, fewest: float) -> tuple[tuple[str, ...], ...]:
@@ -141,7 +143,7 @@ def _scaling(measures: FloatArray, weight: FloatArray) -> tuple[FloatArray, Floa
 
 def _measures(battles: Battles, side: Side) -> FloatArray:
     """(n, p) what is measured on the answer of one side, from its sum and its difference with the other."""
-    counted = features(battles, tuple(SIDES))
+    counted = count_features(battles, tuple(SIDES))
     total = counted.even[:, : counted.odd.shape[1]]
     return np.asarray((total + counted.odd if side == "a" else total - counted.odd) / 2)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from itertools import pairwise
 
-from pairrank.features.parsed_text import Reading, share
+from pairrank.features.parsed_text import ParsedText, share
 from pairrank.features.phrases import ASKING, CODE_WORDS, FICTION, MAKING, SUMS, WORKING
 
 # Lines that end like code, and words that stand in little else.
@@ -18,12 +18,12 @@ SHINGLED = 4_000
 """Characters of an answer that are cut into shingles: what lies beyond adds time and little evidence."""
 
 
-def prompt_length(prompt: Reading) -> dict[str, float]:
+def prompt_length(prompt: ParsedText) -> dict[str, float]:
     """The log of the number of characters, all turns together."""
     return {"prompt_chars": math.log1p(len(prompt.text))}
 
 
-def prompt_kind(prompt: Reading) -> dict[str, float]:
+def prompt_kind(prompt: ParsedText) -> dict[str, float]:
     """What is asked for: a fact, a text, code, arithmetic; in which language; after how many turns."""
     first = prompt.words[0] if prompt.words else ""
     known = prompt.counts.keys()
@@ -46,7 +46,7 @@ def prompt_kind(prompt: Reading) -> dict[str, float]:
     }
 
 
-def similarity(a: Reading, b: Reading) -> dict[str, float]:
+def similarity(a: ParsedText, b: ParsedText) -> dict[str, float]:
     """How alike two answers are: 1 for equal, 0 for nothing in common."""
     longer, shorter = max(len(a.text), len(b.text)), min(len(a.text), len(b.text))
     last_a, last_b = (side.turns[-1].strip().lower() for side in (a, b))
@@ -64,7 +64,7 @@ def similarity(a: Reading, b: Reading) -> dict[str, float]:
     }
 
 
-def _shingles(side: Reading) -> set[str]:
+def _shingles(side: ParsedText) -> set[str]:
     text = side.lower[:SHINGLED]
     return {text[i : i + SHINGLE] for i in range(len(text) - SHINGLE + 1)}
 
@@ -81,8 +81,8 @@ def _overlap(a: AbstractSet[object], b: AbstractSet[object]) -> float:
     return common / union if union else 1.0
 
 
-PROMPTS: dict[str, Callable[[Reading], dict[str, float]]] = {"length": prompt_length, "prompt": prompt_kind}
+PROMPTS: dict[str, Callable[[ParsedText], dict[str, float]]] = {"length": prompt_length, "prompt": prompt_kind}
 """Group name -> what it measures on the prompt."""
 
-PAIRS: dict[str, Callable[[Reading, Reading], dict[str, float]]] = {"similarity": similarity}
+PAIRS: dict[str, Callable[[ParsedText, ParsedText], dict[str, float]]] = {"similarity": similarity}
 """Group name -> what it measures on two answers in either order."""

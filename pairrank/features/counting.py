@@ -10,9 +10,9 @@ from tqdm import tqdm
 
 from pairrank.data.battles import Battles
 from pairrank.data.probabilities import FloatArray
-from pairrank.errors import UserError, unknown
+from pairrank.errors import UserError, unknown_name
 from pairrank.features.contexts import PAIRS, PROMPTS
-from pairrank.features.parsed_text import Reading
+from pairrank.features.parsed_text import ParsedText
 from pairrank.features.sides import SIDES
 from pairrank.progress import shows_progress
 
@@ -38,13 +38,13 @@ class Features:
         return replace(self, odd=-self.odd)
 
 
-def features(battles: Battles, groups: Sequence[str] | None = None) -> Features:
+def count_features(battles: Battles, groups: Sequence[str] | None = None) -> Features:
     """The features of `groups` (None: of every group); raises UserError for an unknown group.
 
     A battle is measured by itself: nothing here is learned, and no model's name or winner is looked at.
     """
     chosen = GROUPS if groups is None else tuple(groups)
-    if wrong := [unknown("group of features", name, GROUPS) for name in chosen if name not in GROUPS]:
+    if wrong := [unknown_name("group of features", name, GROUPS) for name in chosen if name not in GROUPS]:
         raise UserError(" ".join(wrong))
     # An empty battle tells the names, so that a table without rows has its columns too.
     empty = _measures((("",),) * 3, chosen)
@@ -64,7 +64,7 @@ def features(battles: Battles, groups: Sequence[str] | None = None) -> Features:
     )
 
 
-def beside(parts: Sequence[Features]) -> Features:
+def concat(parts: Sequence[Features]) -> Features:
     """Several sets of columns of the same battles as one."""
     return Features(
         odd=np.hstack([part.odd for part in parts]),
@@ -80,7 +80,7 @@ def _measured(texts: tuple[tuple[str, ...], ...], groups: tuple[str, ...]) -> tu
     return tuple(np.array(list(part.values())) for part in _measures(texts, groups))
 
 
-def forget() -> None:
+def clear_cache() -> None:
     """Let go of what was measured, and of its texts: a stream of battles comes by once."""
     _measured.cache_clear()
 
@@ -88,7 +88,7 @@ def forget() -> None:
 def _measures(texts: Sequence[tuple[str, ...]], groups: Sequence[str]) -> tuple[dict[str, float], ...]:
     """The measures of A, of B, and of what they share, by "group.measure"."""
     # A cell without any turn is one empty turn, as in a file.
-    prompt, *answers = (Reading(tuple(turns) or ("",)) for turns in texts)
+    prompt, *answers = (ParsedText(tuple(turns) or ("",)) for turns in texts)
     sides = [
         {f"{g}.{k}": v for g in groups if g in SIDES for k, v in SIDES[g](answer, prompt).items()}
         for answer in answers

@@ -11,7 +11,7 @@ from pairrank.features.phrases import STOP_WORDS
 WORD = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af]|[^\W_]+(?:'[^\W_]+)*")
 
 
-class Reading:
+class ParsedText:
     """The turns of one side of a conversation, and the cuts of them that several measures share."""
 
     def __init__(self, turns: Turns) -> None:

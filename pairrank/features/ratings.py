@@ -94,7 +94,7 @@ def fit_ratings(battles: Battles, penalty: float = PENALTY, ties: bool = True) -
     sides = [names_of(fitted, side) for side in MODELS]
     models, index = np.unique(np.concatenate(sides), return_inverse=True)
     a, b = index.reshape(2, -1)
-    duel = Duels(_halves(a, b, len(models)), fitted.labels, fitted.weights, penalty, ties)
+    duel = DavidsonLikelihood(_halves(a, b, len(models)), fitted.labels, fitted.weights, penalty, ties)
     if not penalty:
         _refuse_endless(models, duel)
     position = _climb(duel, len(models) + ties)
@@ -122,7 +122,7 @@ def load_ratings(kept: dict[str, Any]) -> Ratings:
     return Ratings(**plain)
 
 
-class Duels(NamedTuple):
+class DavidsonLikelihood(NamedTuple):
     """The penalised log-likelihood of n battles at a position: (k) strengths and, with ties, log nu."""
 
     halves: csr_matrix
@@ -161,7 +161,7 @@ class Duels(NamedTuple):
         return _log_proba(self.halves @ position[:k], position[k] if self.ties else -np.inf)
 
 
-def _climb(duel: Duels, size: int) -> FloatArray:
+def _climb(duel: DavidsonLikelihood, size: int) -> FloatArray:
     """Newton's method, each step halved until it climbs: the height is concave, so there is one top."""
     position = np.zeros(size)
     enough = PRECISE * duel.weight.sum()
@@ -179,7 +179,7 @@ def _climb(duel: Duels, size: int) -> FloatArray:
     raise UserError(f"strengths not found in {STEPS} steps. A larger penalty makes it easier.")
 
 
-def _refuse_endless(models: Objects, duel: Duels) -> None:
+def _refuse_endless(models: Objects, duel: DavidsonLikelihood) -> None:
     """Raise UserError unless the likelihood alone has one top (Albert and Anderson, Biometrika 71, 1984).
 
     It has none if one can walk somewhere so that no outcome that occurred loses against the others; whether one can

@@ -6,10 +6,10 @@ import zlib
 from collections.abc import Callable
 from itertools import pairwise
 
-from pairrank.features.parsed_text import Reading, share
+from pairrank.features.parsed_text import ParsedText, share
 from pairrank.features.phrases import APOLOGIES, HEDGES, MACHINE, OFFERS, QUESTIONS_BACK, REFUSALS, STOP_WORDS
 
-Measure = Callable[[Reading, Reading], dict[str, float]]
+Measure = Callable[[ParsedText, ParsedText], dict[str, float]]
 
 # Every repetition in a pattern is bounded or can end in one way only, so that no text takes more than linear time.
 SENTENCE_END = re.compile(r"[.!?](?=\s|\Z)|[。！？]")
@@ -25,12 +25,12 @@ SENTENCE_MARKS = ".!?。！？:;)]}\"'`*|"
 """What a finished answer may end with; another end tells of one that was cut off."""
 
 
-def length(answer: Reading, prompt: Reading) -> dict[str, float]:
+def length(answer: ParsedText, prompt: ParsedText) -> dict[str, float]:
     """The log of the number of characters, all turns together."""
     return {"chars": math.log1p(len(answer.text))}
 
 
-def turns(answer: Reading, prompt: Reading) -> dict[str, float]:
+def turns(answer: ParsedText, prompt: ParsedText) -> dict[str, float]:
     """Other sides of length: words, sentences, lines, and how it is spread over the turns."""
     sizes = [len(turn) for turn in answer.turns]
     sentences = len(SENTENCE_END.findall(answer.text))
@@ -49,7 +49,7 @@ def turns(answer: Reading, prompt: Reading) -> dict[str, float]:
     }
 
 
-def repetition(answer: Reading, prompt: Reading) -> dict[str, float]:
+def repetition(answer: ParsedText, prompt: ParsedText) -> dict[str, float]:
     """How much of the text says again what it said before."""
     words, counts = answer.words, answer.counts
     n = len(words)
@@ -69,7 +69,7 @@ def repetition(answer: Reading, prompt: Reading) -> dict[str, float]:
     }
 
 
-def refusal(answer: Reading, prompt: Reading) -> dict[str, float]:
+def refusal(answer: ParsedText, prompt: ParsedText) -> dict[str, float]:
     """Declining, apologising, hedging, and handing the turn back."""
     text = answer.lower
     beginning = answer.turns[-1][:200].lower().replace("’", "'")
@@ -86,7 +86,7 @@ def refusal(answer: Reading, prompt: Reading) -> dict[str, float]:
     }
 
 
-def style(answer: Reading, prompt: Reading) -> dict[str, float]:
+def style(answer: ParsedText, prompt: ParsedText) -> dict[str, float]:
     """Markdown and punctuation."""
     text = answer.text
     tail = answer.turns[-1].rstrip()
@@ -107,7 +107,7 @@ def style(answer: Reading, prompt: Reading) -> dict[str, float]:
     }
 
 
-def words(answer: Reading, prompt: Reading) -> dict[str, float]:
+def words(answer: ParsedText, prompt: ParsedText) -> dict[str, float]:
     """Which words: common or learned, about you or about me."""
     counts = answer.counts
     n = len(answer.words)
@@ -124,7 +124,7 @@ def words(answer: Reading, prompt: Reading) -> dict[str, float]:
     }
 
 
-def relevance(answer: Reading, prompt: Reading) -> dict[str, float]:
+def relevance(answer: ParsedText, prompt: ParsedText) -> dict[str, float]:
     """How much of the prompt comes back in the answer, and how much of the answer is the prompt."""
     asked, said = prompt.content, answer.content
     common = len(asked & said)

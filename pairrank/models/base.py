@@ -11,7 +11,7 @@ from typing import Any, Protocol, Self, TypeVar
 
 from pairrank.data.battles import Battles
 from pairrank.data.probabilities import Proba
-from pairrank.errors import UserError, unknown
+from pairrank.errors import UserError, unknown_name
 from pairrank.files import write_json
 from pairrank.nested import from_mapping
 
@@ -69,7 +69,7 @@ def model_names() -> list[str]:
 def model_class(name: str) -> type:
     """The class of the model `name`, from the file of that name."""
     if name not in model_names():
-        raise UserError(unknown("model", name, model_names()))
+        raise UserError(unknown_name("model", name, model_names()))
     importlib.import_module(f"pairrank.models.{name}")
     return _REGISTRY[name]
 

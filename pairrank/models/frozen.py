@@ -20,9 +20,9 @@ from pairrank.encoders.embedding import Embedder, Text
 from pairrank.encoders.transformer import PoolingMode
 from pairrank.encoders.vector_cache import open_cache
 from pairrank.encoders.windows import Budget
-from pairrank.errors import UserError, out_of_bounds
-from pairrank.files import write_json, written_whole
-from pairrank.memo import remembered
+from pairrank.errors import UserError, bounds_complaints
+from pairrank.files import atomic_path, write_json
+from pairrank.memo import memoise
 from pairrank.models.base import register
 from pairrank.models.heads.linear import Line, fit_line, margin_task, tie_task
 from pairrank.models.heads.neural import as_sides, build_head
@@ -101,7 +101,7 @@ class Frozen:
             "steps": (self.steps >= 1, "1 or more"),
             "hold_out": (0 <= self.hold_out < 1, "a share from 0 to below 1"),
         }
-        wrong = out_of_bounds(self, bounds)
+        wrong = bounds_complaints(self, bounds)
         if self.soft_targets and self.head == "logistic":
             wrong.append('soft_targets = true: a logistic head learns from winners only. Take head = "difference".')
         if wrong:
@@ -134,8 +134,8 @@ class Frozen:
         """Write the head, and which encoder it belongs to; the encoder itself is not copied."""
         write_json(folder / "encoder.json", {"name": self.encoder_.name, "sha256": self.encoder_.sha256})
         if self.head == "difference":
-            with written_whole(folder / HEAD_FILE) as beside:
-                save_file(self.module_.state_dict(), beside)
+            with atomic_path(folder / HEAD_FILE) as temporary:
+                save_file(self.module_.state_dict(), temporary)
         else:
             write_json(folder / LINE_FILE, {head: asdict(line) for head, line in self.lines_.items()})
 
@@ -237,7 +237,7 @@ class Frozen:
         return _vectors_of(battles, self.encoder_, self.pooling, self.max_tokens, self.budget, self.precision)
 
 
-@remembered
+@memoise
 def _vectors_of(
     battles: Battles, encoder: Encoder, pooling: PoolingMode, max_tokens: int, budget: Budget, precision: Precision
 ) -> Vectors:

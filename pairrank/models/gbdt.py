@@ -20,13 +20,13 @@ from pairrank.data.probabilities import (
     log_softmax,
     margin_and_tie,
 )
-from pairrank.errors import UserError, out_of_bounds, unknown
+from pairrank.errors import UserError, bounds_complaints, unknown_name
 from pairrank.evaluation.scoring import log_loss
-from pairrank.features.counting import GROUPS, Features, beside, features
-from pairrank.features.identity import Identity, Kind, fit_identity, load_identity
+from pairrank.features.counting import GROUPS, Features, concat, count_features
+from pairrank.features.model_strengths import ModelStrengths, NameSource, fit_model_strengths, load_model_strengths
 from pairrank.features.ratings import NO_NAMES
-from pairrank.files import write_json, write_text, written_whole
-from pairrank.memo import remembered
+from pairrank.files import atomic_path, write_json, write_text
+from pairrank.memo import memoise
 from pairrank.models.base import register
 from pairrank.models.heads.linear import Line, fit_line, margin_task, outcome_task, tie_task
 from pairrank.models.heads.trees import Growth, grow, leaf_count, scores
@@ -87,7 +87,7 @@ class Gbdt:
     """By construction: both orders are averaged."""
 
     def __post_init__(self) -> None:
-        wrong = [unknown("group of features", group, GROUPS) for group in self.groups if group not in GROUPS]
+        wrong = [unknown_name("group of features", group, GROUPS) for group in self.groups if group not in GROUPS]
         bounds = {
             "rounds": (self.rounds >= 1, "1 or more"),
             "patience": (self.patience >= 1, "1 or more"),
@@ -97,7 +97,7 @@ class Gbdt:
             "clip": (self.clip > 0, "above 0"),
             "seed": (self.seed >= 0, "0 or more"),
         }
-        wrong += out_of_bounds(self, bounds)
+        wrong += bounds_complaints(self, bounds)
         if wrong:
             raise UserError(" ".join(wrong))
 
@@ -160,7 +160,7 @@ class Gbdt:
         if self.identity != "none":
             self.identity_.save(folder)
         table = folder / "importances.csv"
-        with written_whole(table) as target, target.open("w", encoding="utf-8", newline="") as file:
+        with atomic_path(table) as target, target.open("w", encoding="utf-8", newline="") as file:
             csv.writer(file).writerows([Importance._fields, *self.importances_])
 
     def load(self, folder: Path) -> Self:
@@ -174,7 +174,7 @@ class Gbdt:
                 texts = [(folder / f"{head}_{i}.txt").read_text(encoding="utf-8") for i in range(self.seeds)]
                 self.trees_[head] = [lgb.Booster(model_str=text) for text in texts]
         if self.identity != "none":
-            self.identity_ = load_identity(folder)
+            self.identity_ = load_model_strengths(folder)
         rows = [Importance(**row) for row in kept["importances"]]
         self.importances_ = [row if row.permutation is not None else row._replace(permutation=NAN) for row in rows]
         return self
@@ -200,7 +200,7 @@ class Gbdt:
 
     def _columns(self, battles: Battles, identity: Features | None) -> Features:
         """The counted features, margin and tie logit of every input, and the columns of identity."""
-        parts = [features(battles, self.groups)]
+        parts = [count_features(battles, self.groups)]
         if battles.inputs is not None:
             margin, tie = margin_and_tie(battles.inputs)
             even_names = [f"{name}.{what}" for what in ("tie", "margin.size") for name in self.names_]
@@ -208,7 +208,7 @@ class Gbdt:
             parts.append(Features(margin, np.hstack([tie, np.abs(margin)]), tuple(odd_names), tuple(even_names)))
         if identity is not None:
             parts.append(identity)
-        return beside(parts)
+        return concat(parts)
 
     def _fit_line(self, columns: Features, train: Battles) -> None:
         straight, swapped = _both(columns), _both(columns.swap())
@@ -272,13 +272,13 @@ class Gbdt:
         return gains
 
 
-@remembered
-def _identity_of(train: Battles, kind: Kind) -> tuple[Features, Identity]:
-    return fit_identity(train, kind)
+@memoise
+def _identity_of(train: Battles, kind: NameSource) -> tuple[Features, ModelStrengths]:
+    return fit_model_strengths(train, kind)
 
 
-@remembered
-def _identity_columns(identity: Identity, battles: Battles) -> Features:
+@memoise
+def _identity_columns(identity: ModelStrengths, battles: Battles) -> Features:
     return identity.columns(battles)
 
 

@@ -10,10 +10,10 @@ from sklearn.linear_model import LogisticRegression
 
 from pairrank.data.battles import Battles, Winner
 from pairrank.data.probabilities import FloatArray, Labels, Proba, from_logs, log_outcomes
-from pairrank.errors import UserError, out_of_bounds, unknown
-from pairrank.features.counting import GROUPS, Features, features
+from pairrank.errors import UserError, bounds_complaints, unknown_name
+from pairrank.features.counting import GROUPS, Features, count_features
 from pairrank.features.sides import SIDES
-from pairrank.files import written_whole
+from pairrank.files import atomic_path
 from pairrank.models.base import register
 from pairrank.models.heads.kernels import (
     Kernel,
@@ -77,7 +77,7 @@ class KernelLogistic:
     """By construction: margins are odd, tie logits even."""
 
     def __post_init__(self) -> None:
-        wrong = [unknown("group of features", group, GROUPS) for group in self.groups if group not in GROUPS]
+        wrong = [unknown_name("group of features", group, GROUPS) for group in self.groups if group not in GROUPS]
         if not set(self.groups) & set(SIDES):
             listed = ", ".join(SIDES)
             wrong.append(f"groups = {list(self.groups)}: they cannot tell A from B. Add one of {listed}.")
@@ -89,7 +89,7 @@ class KernelLogistic:
             "landmarks": (self.landmarks >= 1, "1 or more"),
             "seed": (self.seed >= 0, "0 or more"),
         }
-        wrong += out_of_bounds(self, bounds)
+        wrong += bounds_complaints(self, bounds)
         if wrong:
             raise UserError(" ".join(wrong))
 
@@ -97,7 +97,7 @@ class KernelLogistic:
         """Learn the margin from decided battles, in one order (an odd function knows the other), ties from all."""
         if not len(train):
             raise UserError("no battles to learn from.")
-        counted = features(train, self.groups)
+        counted = count_features(train, self.groups)
         weight, decided = train.weights, train.labels != Winner.TIE
         self.odd_ = fit_scaling(counted.odd[decided], weight[decided], self.clip, odd=True)
         self.even_ = fit_scaling(counted.even, weight, self.clip, odd=False)
@@ -116,7 +116,7 @@ class KernelLogistic:
         """(n, 3) probabilities of A, B, tie."""
         if not len(battles):
             return np.empty((0, 3))
-        counted = features(battles, self.groups)
+        counted = count_features(battles, self.groups)
         tie, margin = (self._scores(head, self._points(head, counted)) for head in ("tie", "margin"))
         return from_logs(log_outcomes(tie, margin))
 
@@ -128,8 +128,8 @@ class KernelLogistic:
         for name, head in self.heads_.items():
             state |= {f"{name}.odd": head.landmarks.odd, f"{name}.even": head.landmarks.even}
             state |= {f"{name}.weights": head.weights, f"{name}.intercept": head.intercept}
-        with written_whole(folder / STATE_FILE) as beside:
-            save_file({key: np.ascontiguousarray(value) for key, value in state.items()}, beside)
+        with atomic_path(folder / STATE_FILE) as temporary:
+            save_file({key: np.ascontiguousarray(value) for key, value in state.items()}, temporary)
 
     def load(self, folder: Path) -> Self:
         """Read what `save` wrote."""

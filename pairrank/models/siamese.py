@@ -20,7 +20,7 @@ from pairrank.encoders.side_windows import Layout, Share, SideTexts, side_texts
 from pairrank.encoders.transformer import PoolingMode, TextEncoder
 from pairrank.encoders.windows import Kept
 from pairrank.errors import UserError
-from pairrank.files import written_whole
+from pairrank.files import atomic_path
 from pairrank.models.base import register
 from pairrank.models.heads.neural import as_sides, build_head
 from pairrank.training.fine_tuning import fine_tune_on, report_of
@@ -177,8 +177,8 @@ class Siamese:
         learned = {
             name: value for name, value in self.module_.state_dict().items() if not name.startswith(PRETRAINED)
         }
-        with written_whole(folder / HEAD_FILE) as beside:
-            save_file(learned, beside)
+        with atomic_path(folder / HEAD_FILE) as temporary:
+            save_file(learned, temporary)
 
     def load(self, folder: Path) -> Self:
         """Open what `save` wrote."""

@@ -14,10 +14,10 @@ from sklearn.utils.extmath import randomized_svd
 
 from pairrank.data.battles import Battles, Winner
 from pairrank.data.probabilities import FloatArray, Labels, Proba, from_logs, log_outcomes
-from pairrank.errors import UserError, out_of_bounds
+from pairrank.errors import UserError, bounds_complaints
 from pairrank.features.tfidf import Analyzer, Tfidf, fit_vectors, load_tfidf
-from pairrank.files import written_whole
-from pairrank.memo import remembered
+from pairrank.files import atomic_path
+from pairrank.memo import memoise
 from pairrank.models.base import register
 
 STATE_FILE = "sparse.safetensors"
@@ -104,7 +104,7 @@ class Sparse:
             "clip": (self.clip > 0, "above 0"),
             "seed": (self.seed >= 0, "0 or more"),
         }
-        wrong = out_of_bounds(self, bounds)
+        wrong = bounds_complaints(self, bounds)
         if wrong:
             raise UserError(" ".join(wrong))
 
@@ -149,8 +149,8 @@ class Sparse:
             words.save(folder / f"words_{i}.json")
         state = {f"{head}.{key}": value for head, kept in self.heads_.items() for key, value in vars(kept).items()}
         state |= {f"axes.{i}": axes for i, axes in enumerate(self.axes_)}
-        with written_whole(folder / STATE_FILE) as beside:
-            save_file({key: np.ascontiguousarray(value) for key, value in state.items()}, beside)
+        with atomic_path(folder / STATE_FILE) as temporary:
+            save_file({key: np.ascontiguousarray(value) for key, value in state.items()}, temporary)
 
     def load(self, folder: Path) -> Self:
         """Read what `save` wrote."""
@@ -218,19 +218,19 @@ class Sparse:
         return Head(centre, scale, fitted.coef_[0], np.zeros(1) if odd else fitted.intercept_)
 
 
-@remembered
+@memoise
 def _fitted_vectors(
     train: Battles, analyzer: Analyzer, ngrams: tuple[int, int], min_count: int, most: int, characters: int
 ) -> tuple[Tfidf, csr_matrix]:
     return fit_vectors(_texts(train)[0], analyzer, ngrams, min_count, most, characters)
 
 
-@remembered
+@memoise
 def _vectors(words: Tfidf, battles: Battles) -> csr_matrix:
     return words.vectors(_texts(battles)[0])
 
 
-@remembered
+@memoise
 def _texts(battles: Battles) -> tuple[list[str], list[Rows]]:
     """The texts that occur, each once, and where prompt, A and B (n) are among them."""
     columns = [["\n".join(turns) for turns in c] for c in (battles.prompt, battles.response_a, battles.response_b)]

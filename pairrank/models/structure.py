@@ -10,9 +10,9 @@ import numpy as np
 
 from pairrank.data.battles import Battles
 from pairrank.data.probabilities import SWAP, FloatArray, Proba, from_logs, log_outcomes, log_softmax
-from pairrank.errors import UserError, out_of_bounds, unknown
+from pairrank.errors import UserError, bounds_complaints, unknown_name
 from pairrank.evaluation.scoring import log_loss
-from pairrank.features.counting import GROUPS, Features, features
+from pairrank.features.counting import GROUPS, Features, count_features
 from pairrank.features.sides import SIDES
 from pairrank.files import write_json, write_text
 from pairrank.models.base import register
@@ -75,7 +75,7 @@ class Structure:
     """By construction: margins are odd, tie logits even, and three classes are averaged over both orders."""
 
     def __post_init__(self) -> None:
-        wrong = [unknown("group of features", group, GROUPS) for group in self.groups if group not in GROUPS]
+        wrong = [unknown_name("group of features", group, GROUPS) for group in self.groups if group not in GROUPS]
         if not set(self.groups) & set(SIDES):
             listed = ", ".join(SIDES)
             wrong.append(f"groups = {list(self.groups)}: they cannot tell A from B. Add one of {listed}.")
@@ -87,7 +87,7 @@ class Structure:
             "seeds": (self.seeds >= 1, "1 or more"),
             "seed": (self.seed >= 0, "0 or more"),
         }
-        wrong += out_of_bounds(self, bounds)
+        wrong += bounds_complaints(self, bounds)
         try:
             _ = self.growth
         except UserError as error:
@@ -115,7 +115,7 @@ class Structure:
 
         `monitor` receives the log loss after each quarter of the rounds of all heads and seeds.
         """
-        counted = features(train, self.groups)
+        counted = count_features(train, self.groups)
         self.lines_: dict[str, Line] = {}
         self.trees_: dict[str, list[lgb.Booster]] = {}
         for head in self.heads:
@@ -139,7 +139,7 @@ class Structure:
         """(n, 3) probabilities: the geometric mean of the learners'."""
         if len(battles) == 0:
             return np.empty((0, 3))
-        counted = features(battles, self.groups)
+        counted = count_features(battles, self.groups)
         logs = [self._log_proba(learner, counted) for learner in self.learners]
         return from_logs(np.mean(logs, axis=0))
 

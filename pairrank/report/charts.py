@@ -18,7 +18,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pairrank.files import written_whole
+from pairrank.files import atomic_path
 from pairrank.report.wording import one_line
 
 INK, PAPER, FAINT = "#1b1f24", "#ffffff", "#c9ced6"
@@ -90,8 +90,8 @@ class Chart:
 
     def save(self, path: str | Path) -> None:
         """Write it as .png, .svg or .pdf."""
-        with mpl.rc_context(STYLE), _any_glyph(), written_whole(Path(path)) as beside:
-            self.figure.savefig(beside, dpi=150)
+        with mpl.rc_context(STYLE), _any_glyph(), atomic_path(Path(path)) as temporary:
+            self.figure.savefig(temporary, dpi=150)
 
     def _repr_html_(self) -> str:
         return f"<figure>{self.svg()}<figcaption>{escape(self.caption)}</figcaption></figure>"

@@ -10,7 +10,7 @@ import numpy as np
 
 from pairrank import distributed
 from pairrank.data.battles import Battles
-from pairrank.data.extra import Drawn, add_extra
+from pairrank.data.extra import ExtraUsage, add_extra
 from pairrank.data.folds import prompt_keys
 from pairrank.data.predictions import Predictions, predictions_hash, read_predictions
 from pairrank.errors import UserError
@@ -218,7 +218,7 @@ def help_the_first(runs: Sequence[Run]) -> None:
     They write only their share of a checkpoint.
     """
     known = {str(each.folder): each for run in runs for each in (*all_inputs(run), run)}
-    while task := distributed.hear():
+    while task := distributed.next_task():
         run, fold = known[task["folder"]], task["fold"]
         seen, _ = training_battles(run, fold, lambda _: None)
         model = run.build(fold)
@@ -226,7 +226,7 @@ def help_the_first(runs: Sequence[Run]) -> None:
             fit_and_predict(run, fold, model, seen)
 
 
-def training_battles(run: Run, fold: int, say: Say) -> tuple[Battles, list[Drawn]]:
+def training_battles(run: Run, fold: int, say: Say) -> tuple[Battles, list[ExtraUsage]]:
     """What one fold's model may learn from, and what became of each source of extra battles."""
     experiment, place = run.experiment, f"{run.experiment.label}, fold {fold}"
     scored_rows = run.member == fold

@@ -11,7 +11,7 @@ import tomli_w
 
 from pairrank.data.extra import Extra
 from pairrank.data.folds import name_folds
-from pairrank.errors import UserError, unknown
+from pairrank.errors import UserError, unknown_name
 from pairrank.models.base import Model, build, model_class, parameters_of
 from pairrank.nested import from_mapping
 from pairrank.runs.experiment_files import KEYS, experiment_files, read_table
@@ -140,7 +140,7 @@ def load_experiment(
     files = experiment_files()
     path = Path(name) if name.endswith(".toml") else files.get(name)
     if path is None:
-        raise UserError(unknown("experiment", name, files))
+        raise UserError(unknown_name("experiment", name, files))
     table = read_table(path)
     given = dict(table["model"])
     model = given.pop("name")

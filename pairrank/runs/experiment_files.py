@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from pairrank.data.folder import shipped
-from pairrank.errors import UserError, gather, unknown
+from pairrank.errors import UserError, combined_error, unknown_name
 
 KEYS: dict[str, tuple[type | tuple[type, ...], str]] = {
     "about": (str, "a text"),
@@ -53,7 +53,7 @@ def read_table(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: cannot read this file ({error.strerror}).") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not TOML: {error}") from None
-    complaints = [unknown("key", key, KEYS) for key in table if key not in KEYS]
+    complaints = [unknown_name("key", key, KEYS) for key in table if key not in KEYS]
     for key, (kind, expected) in KEYS.items():
         if key in table and not isinstance(table[key], kind):
             complaints.append(f"{key} = {table[key]!r}: expected {expected}.")
@@ -61,5 +61,5 @@ def read_table(path: Path) -> dict[str, Any]:
     if isinstance(model, dict) and not isinstance(model.get("name"), str):
         complaints.append('no model. Expected a table [model] with name = "…".')
     if complaints:
-        raise gather(str(path), complaints, "README.md shows an experiment file.")
+        raise combined_error(str(path), complaints, "README.md shows an experiment file.")
     return table

@@ -8,12 +8,12 @@ import numpy as np
 
 from pairrank import distributed
 from pairrank.data.battles import Battles
-from pairrank.data.folder import TrainingFolds
+from pairrank.data.folder import TrainingSubset
 from pairrank.data.probabilities import Proba
 from pairrank.errors import UserError
 from pairrank.evaluation.metrics import read_metrics
 from pairrank.models.base import Model
-from pairrank.nested import plain
+from pairrank.nested import json_ready
 from pairrank.runs.fold_models import load_fold_models
 from pairrank.runs.run import Run, told_by
 
@@ -40,7 +40,7 @@ def fit_and_predict(run: Run, fold: int, model: Model, seen: Battles) -> Told:
     trained = time.perf_counter()
     proba = model.predict_proba(scored) if len(scored) else np.empty((0, 3))
     seconds = time.perf_counter() - trained
-    report = plain(model.report())  # says what was kept of the scored battles: what follows reads others
+    report = json_ready(model.report())  # says what was kept of the scored battles: what follows reads others
     swapped = model.predict_proba(_swapped(run, fold, scored.take(slice(SWAPPED))))
     test = run.test_in(fold)
     return Told(proba, swapped, None if test is None else model.predict_proba(test), report, trained, seconds)
@@ -51,14 +51,14 @@ def shared(run: Run, fold: int, model: Model) -> AbstractContextManager[None]:
 
     Raises UserError for one within another experiment, which the others do not know.
     """
-    if getattr(model, "learns_in", "") != "epochs" or distributed.count() == 1:
+    if getattr(model, "learns_in", "") != "epochs" or distributed.world_size() == 1:
         return nullcontext()
-    if isinstance(run.data, TrainingFolds):
+    if isinstance(run.data, TrainingSubset):
         raise UserError(
             f"{run.experiment.label}: a fine-tuning that is a step within another experiment cannot be shared by "
-            "several distributed. Run it without torchrun."
+            "several processes. Run it without torchrun."
         )
-    return distributed.together({"folder": str(run.folder), "fold": fold})
+    return distributed.collective({"folder": str(run.folder), "fold": fold})
 
 
 def has_symmetric_inputs(run: Run) -> bool:

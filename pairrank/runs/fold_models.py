@@ -39,7 +39,7 @@ class FoldModels:
 
     def _predict_block(self, battles: Battles) -> Predictions:
         mean = geometric_mean([self.predict_fold(fold, battles) for fold in self.folds])
-        counting.forget()
+        counting.clear_cache()
         return mean
 
     def predict_fold(self, fold: int, battles: Battles, known: dict[int, Predictions] | None = None) -> Predictions:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pairrank.errors import UserError
-from pairrank.nested import leaves, put
+from pairrank.nested import dotted_items, set_dotted
 
 
 def parse_change(change: str) -> tuple[str, str]:
@@ -27,14 +27,14 @@ def override(parameters: dict[str, Any], key: str, text: str) -> None:
     except tomllib.TOMLDecodeError:
         value = {"value": text}
     # Text with a line break may parse as more than one key; it is text then.
-    put(parameters, key, value["value"] if set(value) == {"value"} else text, f"--set {key}={text}")
+    set_dotted(parameters, key, value["value"] if set(value) == {"value"} else text, f"--set {key}={text}")
 
 
 def refuse_infinite(parameters: Mapping[str, Any]) -> None:
     """TOML has nan and inf; no hyperparameter has, and JSON cannot record them."""
     strange = [
         f"{key} = {number}"
-        for key, value in leaves(parameters)
+        for key, value in dotted_items(parameters)
         for number in (value if isinstance(value, list) else [value])
         if isinstance(number, float) and not math.isfinite(number)
     ]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pairrank.data.battles import Battles
-from pairrank.data.folder import Data, TrainingFolds
+from pairrank.data.folder import Data, TrainingSubset
 from pairrank.data.folds import assign_folds, prompt_keys
 from pairrank.data.predictions import Predictions, read_predictions
 from pairrank.errors import UserError
@@ -88,7 +88,7 @@ class Run:
     @cached_property
     def test_keys(self) -> frozenset[str]:
         """The prompts that no extra battle may bring, whichever fold is scored."""
-        return self.data.hidden | frozenset(prompt_keys(self.test) if self.test is not None else ())
+        return self.data.excluded_prompts | frozenset(prompt_keys(self.test) if self.test is not None else ())
 
     def test_in(self, fold: int) -> Battles | None:
         """The battles to predict, with what the inputs' models of this fold say of them."""
@@ -105,12 +105,12 @@ class Run:
         data = self.training_data(fold)
         return _start_input(name, self.experiment, data, self.folder / "inner" / f"fold{fold}", ())
 
-    def training_data(self, fold: int) -> TrainingFolds:
+    def training_data(self, fold: int) -> TrainingSubset:
         """The training battles of this fold, as data of their own."""
         scored = self.member == fold
         hidden = self.test_keys | frozenset(prompt_keys(self.battles.take(scored)))
         name = f"{self.data.name}, without fold {fold}"
-        return TrainingFolds(self.data.path, name, self.battles.take(~scored), hidden)
+        return TrainingSubset(self.data.path, name, self.battles.take(~scored), hidden)
 
     def _refuse_leak(self, teacher: Path) -> None:
         """A teacher's out-of-fold file knows the scored fold's winners too, from the models of the other folds."""

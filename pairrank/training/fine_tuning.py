@@ -104,7 +104,7 @@ def fine_tune_on(
 
 def report_of(model: Any) -> dict[str, Any]:
     """What a fine-tuned model tells of itself, as far as it knows: a loaded one has no encoder and no history."""
-    many = distributed.count()
+    many = distributed.world_size()
     report: dict[str, Any] = {
         "parameters": sum(p.numel() for p in model.module_.parameters()),
         "device": device_name(model.training.precision) + (f", {many} processes" if many > 1 else ""),
@@ -140,15 +140,15 @@ def fine_tune(
     """
     if not len(train):
         raise UserError("no battles to learn from. Give more of them, or a smaller hold_out.")
-    if distributed.count() > 1 and not distributed.are_together():
+    if distributed.world_size() > 1 and not distributed.in_collective():
         raise UserError(
             "this fine-tuning is a step within another experiment, which several processes cannot share. "
             "Run it without torchrun."
         )
-    many = distributed.count()
+    many = distributed.world_size()
     if recipe.batch_size % many:
         raise UserError(
-            f"batch_size = {recipe.batch_size}: cannot be shared evenly by {many} distributed. "
+            f"batch_size = {recipe.batch_size}: cannot be shared evenly by {many} processes. "
             f"Start fewer, or --set training.batch_size={math.ceil(recipe.batch_size / many) * many}"
         )
     prepare_processor()

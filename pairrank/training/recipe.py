@@ -10,7 +10,7 @@ from torch import nn
 
 from pairrank.data.battles import Battles
 from pairrank.encoders.devices import Precision
-from pairrank.errors import UserError, out_of_bounds
+from pairrank.errors import UserError, bounds_complaints
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Recipe:
             "hold_out": (0 <= self.hold_out < 1, "a share from 0 to below 1"),
             "patience": (self.patience >= 0, "0 or more"),
         }
-        wrong = out_of_bounds(self, bounds)
+        wrong = bounds_complaints(self, bounds)
         if wrong:
             raise UserError(" ".join(wrong))
 

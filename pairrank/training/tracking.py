@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pairrank.errors import UserError
-from pairrank.nested import leaves
+from pairrank.nested import dotted_items
 
 VARIABLE = "PAIRRANK_TRACK"
 """Names the tracker in the environment, so that worker processes and the training deep below know it too."""
@@ -77,7 +77,7 @@ def tracked(name: str, settings: Mapping[str, Any], runs: Path) -> Iterator[Log]
     with _environment({RUN: name} | _variables(kind, place / name, runs)):
         client = LOGGER_TYPE_TO_CLASS[kind](**_options(kind, name, place))
         client.start()
-        client.store_init_configuration({key: _plain(value) for key, value in leaves(settings)})
+        client.store_init_configuration({key: _plain(value) for key, value in dotted_items(settings)})
 
         def log(numbers: Mapping[str, float | int | None]) -> None:
             if kind == Tracker.TRACKIO:

@@ -108,7 +108,7 @@ class MarkComplete(TrainerCallback):
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """After each epoch."""
-        distributed.wait()  # each writes its own random state
+        distributed.barrier()  # each writes its own random state
         (Path(args.output_dir) / f"checkpoint-{state.global_step}" / "complete").touch()
 
 

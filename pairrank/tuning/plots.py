@@ -4,7 +4,7 @@ from pathlib import Path
 
 from optuna.study import Study
 
-from pairrank.files import written_whole
+from pairrank.files import atomic_path
 from pairrank.tuning.storage import quiet_optuna
 
 PLOTS = ("optimization_history", "param_importances", "slice", "parallel_coordinate", "intermediate_values")
@@ -30,8 +30,8 @@ def draw_study(study: Study, folder: Path) -> list[Path]:
                 first.get_legend().remove()  # a line a trial, longer than the plot
             first.figure.set_layout_engine("none")  # it warns where names are long; the cut below needs none
             file = folder / f"{name}.png"
-            with written_whole(file) as beside:
-                first.figure.savefig(beside, dpi=100, bbox_inches="tight")
+            with atomic_path(file) as temporary:
+                first.figure.savefig(temporary, dpi=100, bbox_inches="tight")
             drawn.append(file)
         except (ValueError, RuntimeError):
             continue

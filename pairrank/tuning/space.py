@@ -8,9 +8,9 @@ from typing import Any
 
 from optuna.trial import Trial
 
-from pairrank.errors import UserError, gather, unknown
+from pairrank.errors import UserError, combined_error, unknown_name
 from pairrank.models.base import model_class, parameters_of
-from pairrank.nested import from_mapping, leaves, put
+from pairrank.nested import dotted_items, from_mapping, set_dotted
 from pairrank.runs.experiment import Experiment
 
 Settings = dict[str, Any]
@@ -107,7 +107,7 @@ def changed(experiment: Experiment, settings: Settings) -> Experiment:
     """The experiment with other values of some parameters; raises UserError where the model does not take them."""
     parameters = dict(experiment.parameters)
     for key, value in settings.items():
-        put(parameters, key, value)
+        set_dotted(parameters, key, value)
     model = from_mapping(model_class(experiment.model), parameters, f"model {experiment.model!r}")
     return replace(experiment, parameters=parameters_of(model))
 
@@ -120,12 +120,12 @@ def read_space(experiment: Experiment) -> Space:
             f"{place}: there is none, so nothing to tune. Say in its file what may change, for instance\n"
             "  [search]\n  penalty = {low = 1.0, high = 1000.0, log = true}"
         )
-    own = dict(leaves(experiment.parameters))
+    own = dict(dotted_items(experiment.parameters))
     complaints: list[str] = []
     found: list[Dimension] = []
     for key, entry in _entries(experiment.search):
         if key not in own:
-            complaints.append(unknown("parameter", key, own))
+            complaints.append(unknown_name("parameter", key, own))
             continue
         try:
             found.append(_dimension(key, own[key], entry))
@@ -137,7 +137,7 @@ def read_space(experiment: Experiment) -> Space:
         found = _in_order(found)
         complaints = [complaint for each in found if (complaint := _refused(experiment, each, found)) is not None]
     if complaints:
-        raise gather(place, complaints, REMEDY)
+        raise combined_error(place, complaints, REMEDY)
     return Space(tuple(found))
 
 
@@ -156,7 +156,7 @@ def _dimension(key: str, own: Any, entry: Any) -> Dimension:
         entry = {"choices": entry}
     if not isinstance(entry, Mapping):
         raise UserError(f"{entry!r}: {EXPECTED}")
-    if wrong := [unknown("key of a range", name, ENTRY) for name in entry if name not in ENTRY]:
+    if wrong := [unknown_name("key of a range", name, ENTRY) for name in entry if name not in ENTRY]:
         raise UserError(" ".join(wrong))
     when = entry.get("when", {})
     if not isinstance(when, Mapping):

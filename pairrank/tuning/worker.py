@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from pairrank.errors import UserError
 from pairrank.files import read_json, write_json
-from pairrank.memo import remembering
+from pairrank.memo import memo_scope
 from pairrank.runs.cross_validation import Say
 from pairrank.tuning.search import Search, best_of
 from pairrank.tuning.space import changed
@@ -50,7 +50,7 @@ def work(search: Search, deadline: float | None, say: Say) -> Study:
     if is_open(study, search.trials) or running(study):
         with search.alone(say):
             cuts = cut_folds(search.inside, search.folds, say)
-        with remembering():
+        with memo_scope():
             try:
                 _take_trials(search, study, cuts, deadline, say)
             except (optuna.exceptions.StorageInternalError, SQLAlchemyError) as error:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from pairrank.data.battles import Battles, concatenate, object_array
-from pairrank.data.extra import Drawn, Extra, add_extra
+from pairrank.data.extra import Extra, ExtraUsage, add_extra
 from pairrank.data.folder import DataFolder
 from pairrank.data.folds import assign_folds, hold_out, prompt_keys
 from pairrank.data.predictions import read_predictions
@@ -65,7 +65,7 @@ def test_a_prompt_of_the_test_file_is_dropped_and_one_of_the_scored_fold_left_ou
     key = [" ".join(prompt[0].split()).casefold() for prompt in asked]
     whole, [drawn] = add_extra(train, [more], {key[0], key[2]}, {key[1], key[2]})
     assert whole.id.tolist() == [*train.id, "more/1006", "more/1007", "more/1008", "more/1009"]
-    assert drawn == Drawn("more", 0.5, read=10, in_test=4, in_fold=2)
+    assert drawn == ExtraUsage("more", 0.5, read=10, in_test=4, in_fold=2)
     assert drawn.used == 4
 
 
@@ -92,7 +92,7 @@ def test_later_turns_make_no_other_prompt(tmp_path: Path):
 
 
 def test_the_log_counts_what_became_of_each_source(tmp_path: Path):
-    drawn = Drawn("mt_bench", 0.25, read=12_345, in_test=1_000, in_fold=2_000)
+    drawn = ExtraUsage("mt_bench", 0.25, read=12_345, in_test=1_000, in_fold=2_000)
     assert str(drawn) == (
         "9,345 of 12,345 extra battles from mt_bench at weight 0.25; dropped for a prompt of the test file 1,000, "
         "of the scored fold 2,000"
@@ -250,7 +250,7 @@ def fits(run: Run) -> list[list[str]]:
     return [json.loads(line)[1] for line in (run.folder / "fits.txt").read_text().splitlines()]
 
 
-def leaky(train: Battles, extra: list[Extra], *_: object) -> tuple[Battles, list[Drawn]]:
+def leaky(train: Battles, extra: list[Extra], *_: object) -> tuple[Battles, list[ExtraUsage]]:
     """`add_extra` without its rule."""
     return add_extra(train, extra, frozenset(), frozenset())
 

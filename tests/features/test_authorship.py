@@ -8,8 +8,8 @@ import pytest
 
 from pairrank.data.battles import Battles, concatenate, object_array
 from pairrank.errors import UserError
-from pairrank.features.authorship import CLIP, LOUDNESS, fit_guesser, load_guesser
-from pairrank.features.parsed_text import Reading
+from pairrank.features.authorship import CLIP, LOUDNESS, fit_author_classifier, load_author_classifier
+from pairrank.features.parsed_text import ParsedText
 from pairrank.features.sides import SIDES
 from tests.support.chatter import HABITS, chatter
 
@@ -26,7 +26,7 @@ def fresh() -> Battles:
 
 @pytest.mark.parametrize("side", ["a", "b"])
 def test_habits_give_a_model_away(side, train: Battles, fresh: Battles):
-    guesser = fit_guesser(train)
+    guesser = fit_author_classifier(train)
     assert guesser.classes == (("lister",), ("polite",), ("quiet",), ("shouter",))
     guessed = [guesser.classes[i][0] for i in guesser.proba(fresh, side).argmax(axis=1)]
     assert np.mean(guessed == getattr(fresh, f"model_{side}")) > 0.95
@@ -36,7 +36,7 @@ def test_shuffled_names_teach_nothing(train: Battles, fresh: Battles):
     rng = np.random.default_rng(0)
     names = rng.permutation(np.concatenate([train.model_a, train.model_b]))
     lost = replace(train, model_a=names[: len(train)], model_b=names[len(train) :])
-    proba = fit_guesser(lost).proba(fresh, "a")
+    proba = fit_author_classifier(lost).proba(fresh, "a")
     place = {"lister": 0, "polite": 1, "quiet": 2, "shouter": 3}
     right = proba[np.arange(len(fresh)), [place[name] for name in fresh.model_a]]
     assert -np.log(right).mean() > np.log(4) - 0.15
@@ -44,10 +44,10 @@ def test_shuffled_names_teach_nothing(train: Battles, fresh: Battles):
 
 def test_probabilities_are_those_of_the_written_formula(train: Battles, fresh: Battles):
     """softmax(W' x + b) of measures taken one answer at a time, and of word vectors, in dense arithmetic."""
-    guesser = fit_guesser(train)
+    guesser = fit_author_classifier(train)
     rows = []
     for prompt, answer in zip(fresh.prompt, fresh.response_b, strict=True):
-        said, asked = Reading(answer), Reading(prompt)
+        said, asked = ParsedText(answer), ParsedText(prompt)
         measured = np.array([value for measure in SIDES.values() for value in measure(said, asked).values()])
         scaled = np.clip((measured - guesser.centre) / guesser.scale, -CLIP, CLIP)
         vectors = [part.vectors([answer[0]]).toarray()[0] for part in (guesser.words, guesser.openings)]
@@ -59,7 +59,7 @@ def test_probabilities_are_those_of_the_written_formula(train: Battles, fresh: B
 def test_the_fit_is_where_the_penalised_loss_is_flat(train: Battles):
     """The gradient by w of sum weight x -log p + penalty / 2 |w|^2, for the intercept without a penalty, is 0."""
     heavy = replace(train, weight=np.random.default_rng(0).uniform(0.5, 2, len(train)))
-    guesser = fit_guesser(heavy, penalty=7.0)
+    guesser = fit_author_classifier(heavy, penalty=7.0)
     missed = [
         np.array([[name in members for members in guesser.classes] for name in getattr(heavy, f"model_{side}")])
         - guesser.proba(heavy, side)
@@ -78,7 +78,7 @@ def test_the_fit_is_where_the_penalised_loss_is_flat(train: Battles):
 
 
 def test_a_row_does_not_depend_on_its_neighbours_nor_a_side_on_its_place(train: Battles, fresh: Battles):
-    guesser = fit_guesser(train)
+    guesser = fit_author_classifier(train)
     whole = guesser.proba(fresh, "a")
     assert whole.sum(axis=1) == pytest.approx(1, abs=1e-12)
     alone = np.vstack([guesser.proba(fresh.take(slice(i, i + 1)), "a") for i in range(len(fresh))])
@@ -88,8 +88,8 @@ def test_a_row_does_not_depend_on_its_neighbours_nor_a_side_on_its_place(train: 
 
 
 def test_winners_and_the_names_of_what_is_asked_are_not_looked_at(train: Battles, fresh: Battles):
-    expected = fit_guesser(train).proba(fresh, "a")
-    blind = fit_guesser(replace(train, winner=None))
+    expected = fit_author_classifier(train).proba(fresh, "a")
+    blind = fit_author_classifier(replace(train, winner=None))
     assert np.array_equal(blind.proba(replace(fresh, model_a=None, model_b=None, winner=None), "a"), expected)
 
 
@@ -97,9 +97,9 @@ def test_a_battle_of_weight_2_is_the_battle_twice(train: Battles, fresh: Battles
     some = np.arange(len(train)) < 20
     heavy = replace(train, weight=np.where(some, 2.0, 1.0))
     twice = concatenate([train, train.take(some)])
-    one, two = (fit_guesser(each).proba(fresh, "a") for each in (heavy, twice))
+    one, two = (fit_author_classifier(each).proba(fresh, "a") for each in (heavy, twice))
     assert two == pytest.approx(one, abs=2e-3)
-    assert np.abs(fit_guesser(train).proba(fresh, "a") - one).max() > 0.01
+    assert np.abs(fit_author_classifier(train).proba(fresh, "a") - one).max() > 0.01
 
 
 def test_answers_without_a_name_teach_words_and_no_author(train: Battles, fresh: Battles):
@@ -109,17 +109,17 @@ def test_answers_without_a_name_teach_words_and_no_author(train: Battles, fresh:
         model_a=np.concatenate([train.model_a, [""] * 30]),
         model_b=np.concatenate([train.model_b, [""] * 30]),
     )
-    guesser = fit_guesser(both)
-    assert guesser.classes == fit_guesser(train).classes
+    guesser = fit_author_classifier(both)
+    assert guesser.classes == fit_author_classifier(train).classes
     assert "zebra" in guesser.words.words
-    assert "zebra" not in fit_guesser(train).words.words
+    assert "zebra" not in fit_author_classifier(train).words.words
     column = len(guesser.centre) + guesser.words.words.index("zebra")
     assert np.abs(guesser.weights[column]).max() < 1e-9
 
 
 def test_an_answer_that_alone_has_a_name_in_its_battle_teaches(train: Battles, fresh: Battles):
     half = replace(train, model_b=None)
-    assert len(fit_guesser(half, fewest=1).classes) == 4
+    assert len(fit_author_classifier(half, fewest=1).classes) == 4
 
 
 def test_models_seen_too_seldom_are_one_class(train: Battles, fresh: Battles):
@@ -128,17 +128,19 @@ def test_models_seen_too_seldom_are_one_class(train: Battles, fresh: Battles):
     often = sorted(name for name in counts if counts[name] >= fewest)
     seldom = tuple(sorted(set(counts) - set(often)))
     assert len(seldom) >= 2
-    guesser = fit_guesser(train, fewest=fewest)
+    guesser = fit_author_classifier(train, fewest=fewest)
     assert guesser.classes == (*((name,) for name in often), seldom)
     assert guesser.proba(fresh, "a").shape == (len(fresh), len(often) + 1)
     # Weights are added up, so battles of another source at weight .1 are a tenth of a battle.
-    assert fit_guesser(replace(train, weight=np.full(len(train), 0.1))).classes == (tuple(sorted(HABITS)),)
+    assert fit_author_classifier(replace(train, weight=np.full(len(train), 0.1))).classes == (
+        tuple(sorted(HABITS)),
+    )
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_few_authors_are_enough(count: int, fresh: Battles):
     habits = dict(list(HABITS.items())[:count]) or {"": "nobody"}
-    guesser = fit_guesser(chatter(20, habits=habits), fewest=1)
+    guesser = fit_author_classifier(chatter(20, habits=habits), fewest=1)
     proba = guesser.proba(fresh, "a")
     assert proba.shape == (len(fresh), max(1, count))
     assert proba.sum(axis=1) == pytest.approx(1)
@@ -148,15 +150,15 @@ def test_few_authors_are_enough(count: int, fresh: Battles):
 
 
 def test_no_battles_teach_nothing_and_break_nothing(train: Battles, fresh: Battles):
-    guesser = fit_guesser(train.take(slice(0)))
+    guesser = fit_author_classifier(train.take(slice(0)))
     assert guesser.classes == ((),)
     assert np.array_equal(guesser.proba(fresh, "a"), np.ones((len(fresh), 1)))
 
 
 def test_saved_and_loaded_it_guesses_the_same_to_the_last_bit(train: Battles, fresh: Battles, tmp_path: Path):
-    guesser = fit_guesser(train)
+    guesser = fit_author_classifier(train)
     guesser.save(tmp_path)
-    again = load_guesser(tmp_path)
+    again = load_author_classifier(tmp_path)
     assert again.classes == guesser.classes
     assert np.array_equal(again.proba(fresh, "a"), guesser.proba(fresh, "a"))
     assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".safetensors"}
@@ -164,4 +166,4 @@ def test_saved_and_loaded_it_guesses_the_same_to_the_last_bit(train: Battles, fr
 
 def test_wrong_settings_are_told_together(train: Battles):
     with pytest.raises(UserError, match=r"fewest = 0: expected 1 or more\. penalty = 0: expected above 0\."):
-        fit_guesser(train, fewest=0, penalty=0)
+        fit_author_classifier(train, fewest=0, penalty=0)

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from pairrank.data.battles import Battles, object_array
 from pairrank.errors import UserError
 from pairrank.features.contexts import PAIRS, PROMPTS
-from pairrank.features.counting import GROUPS, _measured, features, forget
-from pairrank.features.parsed_text import Reading
+from pairrank.features.counting import GROUPS, _measured, clear_cache, count_features
+from pairrank.features.parsed_text import ParsedText
 from pairrank.features.sides import SIDES
 from pairrank.models.base import build
 from pairrank.runs.fold_models import FoldModels
@@ -27,25 +27,25 @@ def one(prompt: str | tuple[str, ...], a: str | tuple[str, ...], b: str | tuple[
 
 
 def side(group: str, *answer: str, prompt: str = "") -> dict[str, float]:
-    return SIDES[group](Reading(answer), Reading((prompt,)))
+    return SIDES[group](ParsedText(answer), ParsedText((prompt,)))
 
 
 def named(battles: Battles, groups: tuple[str, ...] | None = None) -> dict[str, float]:
     """The features of the first battle by name."""
-    f = features(battles, groups)
+    f = count_features(battles, groups)
     odd = {f"odd {name}": value for name, value in zip(f.odd_names, f.odd[0], strict=True)}
     return odd | dict(zip(f.even_names, f.even[0], strict=True))
 
 
 def test_words_are_cut_at_anything_but_letters_digits_and_inner_apostrophes() -> None:
-    assert Reading(("Don’t stop-me, 2nd_try! 'ok'",)).words == ["don't", "stop", "me", "2nd", "try", "ok"]
-    assert Reading(("漢字 ok",)).words == ["漢", "字", "ok"]
+    assert ParsedText(("Don’t stop-me, 2nd_try! 'ok'",)).words == ["don't", "stop", "me", "2nd", "try", "ok"]
+    assert ParsedText(("漢字 ok",)).words == ["漢", "字", "ok"]
 
 
 def test_length_counts_the_characters_of_all_turns() -> None:
     # "ab", a line break, "cde": six characters.
     assert side("length", "ab", "cde") == {"chars": pytest.approx(math.log(1 + 6))}
-    assert PROMPTS["length"](Reading(("abcd",))) == {"prompt_chars": pytest.approx(math.log(1 + 4))}
+    assert PROMPTS["length"](ParsedText(("abcd",))) == {"prompt_chars": pytest.approx(math.log(1 + 4))}
 
 
 def test_turns_measure_words_sentences_lines_and_single_turns() -> None:
@@ -168,7 +168,7 @@ def test_relevance_is_the_share_of_the_prompts_content_words() -> None:
 
 def test_a_prompt_tells_what_is_asked_for() -> None:
     prompt = PROMPTS["prompt"]
-    got = prompt(Reading(("How many?\nWhat is the sum of 12 and 3?",)))
+    got = prompt(ParsedText(("How many?\nWhat is the sum of 12 and 3?",)))
     expected = {
         "turns": 0.0,
         "last_chars": math.log(1 + 38),
@@ -188,15 +188,15 @@ def test_a_prompt_tells_what_is_asked_for() -> None:
         "types": 1.0,
     }
     assert got == pytest.approx(expected)
-    assert prompt(Reading(("Write a poem",)))["making"] == 1.0
-    assert prompt(Reading(("Write a poem",)))["fiction"] == 1.0
-    assert prompt(Reading(("Explain it", "Why")))["working"] == 1.0
-    assert prompt(Reading(("Explain it", "Why")))["turns"] == pytest.approx(math.log(2))
-    assert all(prompt(Reading((text,)))["code"] == 1.0 for text in ("in python", "x = 1;", "```", "int f() {"))
+    assert prompt(ParsedText(("Write a poem",)))["making"] == 1.0
+    assert prompt(ParsedText(("Write a poem",)))["fiction"] == 1.0
+    assert prompt(ParsedText(("Explain it", "Why")))["working"] == 1.0
+    assert prompt(ParsedText(("Explain it", "Why")))["turns"] == pytest.approx(math.log(2))
+    assert all(prompt(ParsedText((text,)))["code"] == 1.0 for text in ("in python", "x = 1;", "```", "int f() {"))
 
 
 def test_similarity_compares_words_pairs_characters_and_beginnings() -> None:
-    got = PAIRS["similarity"](Reading(("The blue whale 42",)), Reading(("the blue shark 42",)))
+    got = PAIRS["similarity"](ParsedText(("The blue whale 42",)), ParsedText(("the blue shark 42",)))
     expected = {
         "length_ratio": 1.0,
         "words": 3 / 5,
@@ -211,9 +211,9 @@ def test_similarity_compares_words_pairs_characters_and_beginnings() -> None:
         "equal": 0.0,
     }
     assert got == pytest.approx(expected)
-    empty = PAIRS["similarity"](Reading(("",)), Reading(("",)))
+    empty = PAIRS["similarity"](ParsedText(("",)), ParsedText(("",)))
     assert (empty["equal"], empty["words"], empty["length_ratio"], empty["contained"]) == (1.0, 1.0, 1.0, 0.0)
-    halves = PAIRS["similarity"](Reading(("ab",)), Reading(("abcd",)))
+    halves = PAIRS["similarity"](ParsedText(("ab",)), ParsedText(("abcd",)))
     assert (halves["length_ratio"], halves["prefix"]) == (0.5, pytest.approx(math.log(3)))
 
 
@@ -229,8 +229,8 @@ def test_b_is_measured_on_b() -> None:
 def test_every_side_group_sees_each_side_alone(group: str) -> None:
     # Each measure of A against an empty B is the measure itself less that of nothing; and the other way round.
     text = "- I cannot: **well**, however!\nI cannot, cannot say so... 42 elephants, you know"
-    full = SIDES[group](Reading((text,)), Reading(("Why?",)))
-    none = SIDES[group](Reading(("",)), Reading(("Why?",)))
+    full = SIDES[group](ParsedText((text,)), ParsedText(("Why?",)))
+    none = SIDES[group](ParsedText(("",)), ParsedText(("Why?",)))
     for battles, sign in ((one("Why?", text, ""), 1), (one("Why?", "", text), -1)):
         got = named(battles, (group,))
         for name, value in full.items():
@@ -242,7 +242,7 @@ def test_every_side_group_sees_each_side_alone(group: str) -> None:
 @given(battles=valid_battles())
 @settings(max_examples=60, deadline=None)
 def test_odd_parts_change_sign_and_even_parts_stay_on_a_swap(battles: Battles) -> None:
-    straight, swapped = features(battles), features(battles.swap())
+    straight, swapped = count_features(battles), count_features(battles.swap())
     np.testing.assert_array_equal(swapped.odd, -straight.odd)
     np.testing.assert_array_equal(swapped.even, straight.even)
     np.testing.assert_array_equal(straight.swap().odd, swapped.odd)
@@ -255,25 +255,25 @@ def test_odd_parts_change_sign_and_even_parts_stay_on_a_swap(battles: Battles) -
 @given(battles=valid_battles(least=1))
 @settings(max_examples=20, deadline=None)
 def test_a_battle_is_measured_by_itself_and_without_model_names(battles: Battles) -> None:
-    whole = features(battles)
+    whole = count_features(battles)
     renamed = Battles(battles.id, battles.prompt, battles.response_a, battles.response_b)
-    alone = [features(renamed.take(slice(i, i + 1))) for i in range(len(battles))]
+    alone = [count_features(renamed.take(slice(i, i + 1))) for i in range(len(battles))]
     np.testing.assert_array_equal(np.vstack([f.odd for f in alone]), whole.odd)
     np.testing.assert_array_equal(np.vstack([f.even for f in alone]), whole.even)
 
 
 def test_names_are_unique_and_groups_choose_columns() -> None:
     battles = one("Why?", "Because.", "Why not?")
-    every = features(battles)
+    every = count_features(battles)
     assert len(set(every.odd_names)) == len(every.odd_names)
     assert len(set(every.even_names)) == len(every.even_names)
     assert {name.split(".")[0] for name in every.even_names} == set(GROUPS)
     for group in GROUPS:
-        some = features(battles, [group])
+        some = count_features(battles, [group])
         assert {name.split(".")[0] for name in (*some.odd_names, *some.even_names)} == {group}
         picked = [every.odd_names.index(name) for name in some.odd_names]
         np.testing.assert_array_equal(some.odd, every.odd[:, picked])
-    assert features(battles, ["length"]).even_names == (
+    assert count_features(battles, ["length"]).even_names == (
         "length.chars.sum",
         "length.chars.gap",
         "length.prompt_chars",
@@ -282,12 +282,12 @@ def test_names_are_unique_and_groups_choose_columns() -> None:
 
 def test_an_unknown_group_is_named_with_the_nearest() -> None:
     with pytest.raises(UserError, match=r"'lenght'. Did you mean 'length'"):
-        features(one("a", "b", "c"), ["lenght"])
+        count_features(one("a", "b", "c"), ["lenght"])
 
 
 def test_no_battles_still_have_columns() -> None:
     nothing = one("a", "b", "c").take(slice(0, 0))
-    f = features(nothing)
+    f = count_features(nothing)
     assert f.odd.shape == (0, len(f.odd_names))
     assert f.even.shape == (0, len(f.even_names))
 
@@ -316,7 +316,7 @@ ODD_TEXTS = [
 def test_odd_texts_give_finite_features(text: str) -> None:
     cells = [((text,), ("x",), (text,)), ((text, text), (text,), ("", text, "")), (("x",), (), (text,))]
     for cell in cells:
-        got = features(one(*cell))
+        got = count_features(one(*cell))
         assert np.isfinite(got.odd).all()
         assert np.isfinite(got.even).all()
 
@@ -328,7 +328,7 @@ def test_huge_turns_take_linear_time(piece: str) -> None:
     # Quadratic patterns would need minutes for 300,000 equal characters; linear ones need a fraction of a second.
     text = (piece * 300_000)[:300_000]
     start = time.process_time()
-    got = features(one(text, text + "x", "short"))
+    got = count_features(one(text, text + "x", "short"))
     assert time.process_time() - start < 10
     assert np.isfinite(got.even).all()
 
@@ -336,14 +336,14 @@ def test_huge_turns_take_linear_time(piece: str) -> None:
 def test_a_warning_never_comes_of_equal_or_empty_answers() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        got = features(one("", "", ""))
+        got = count_features(one("", "", ""))
     np.testing.assert_array_equal(got.odd, np.zeros_like(got.odd))
 
 
 def test_what_was_measured_of_a_stream_is_let_go_of(battles: Battles) -> None:
-    features(battles)
+    count_features(battles)
     assert _measured.cache_info().currsize > 0
-    forget()
+    clear_cache()
     assert _measured.cache_info().currsize == 0
     model = build("structure", rounds=2).fit(tiny_battles(60))
     FoldModels("structure", [0], [model], []).predict(battles)

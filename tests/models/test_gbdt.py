@@ -20,7 +20,7 @@ from pairrank.data.folds import prompt_key
 from pairrank.data.probabilities import margin_and_tie
 from pairrank.errors import UserError
 from pairrank.evaluation.scoring import log_loss
-from pairrank.features.counting import GROUPS, features
+from pairrank.features.counting import GROUPS, count_features
 from pairrank.models import gbdt as module
 from pairrank.models.base import build, load_model, save_model
 from pairrank.models.gbdt import Gbdt
@@ -49,7 +49,7 @@ def told(n: int = 300, seed: int = 0) -> Battles:
 
 def columns_by_hand(battles: Battles, groups: tuple[str, ...]) -> np.ndarray:
     """(n, p) what the model should see: counted features, margins, tie logits and sizes of margins, odd first."""
-    counted, logs = features(battles, groups), np.log(battles.inputs)
+    counted, logs = count_features(battles, groups), np.log(battles.inputs)
     margin = (logs[:, :, 0] - logs[:, :, 1]) / 2
     tie = logs[:, :, 2] - (logs[:, :, 0] + logs[:, :, 1]) / 2
     return np.hstack([counted.odd, margin, counted.even, tie, np.abs(margin)])

@@ -15,7 +15,7 @@ from scipy.optimize import minimize
 from pairrank.data.battles import Battles, concatenate, object_array
 from pairrank.errors import UserError
 from pairrank.evaluation.scoring import log_loss
-from pairrank.features.counting import features
+from pairrank.features.counting import count_features
 from pairrank.models.base import build, load_model, save_model
 from pairrank.models.heads import kernels
 from pairrank.models.heads.kernels import (
@@ -180,7 +180,7 @@ def test_with_all_rows_as_landmarks_it_is_kernel_logistic_regression_solved_dire
     train, fresh = arena_of_lengths(40), arena_of_lengths(30, seed=1)
     weighted = replace(train, weight=np.linspace(0.5, 2, len(train)))
     model = KernelLogistic(rbf=0.6, length_scale=1.2, penalty=0.7, modulate=modulate).fit(weighted)
-    f, g = features(train, model.groups), features(fresh, model.groups)
+    f, g = count_features(train, model.groups), count_features(fresh, model.groups)
     decided = train.labels != 2
     weight = weighted.weights
     spread = np.sqrt(np.average(f.odd[decided] ** 2, axis=0, weights=weight[decided]))

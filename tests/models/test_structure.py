@@ -15,7 +15,7 @@ from pairrank.data.battles import Battles, concatenate, object_array
 from pairrank.data.folds import assign_folds
 from pairrank.errors import UserError
 from pairrank.evaluation.scoring import log_loss
-from pairrank.features.counting import GROUPS, features
+from pairrank.features.counting import GROUPS, count_features
 from pairrank.models.base import build, load_model, save_model
 from pairrank.models.prior import Prior
 from pairrank.models.structure import Structure
@@ -154,7 +154,7 @@ def test_model_names_do_not_matter(train: Battles, fresh: Battles) -> None:
 def test_the_logistic_heads_are_scikit_learns(train: Battles, fresh: Battles) -> None:
     # The same model by its textbook definition, without the code under test.
     groups = ("length", "similarity")
-    f, g = features(train, groups), features(fresh, groups)
+    f, g = count_features(train, groups), count_features(fresh, groups)
     decided = train.labels != 2
     odd = np.vstack([f.odd[decided], -f.odd[decided]])
     scale = np.sqrt((odd**2).mean(axis=0))
@@ -176,7 +176,7 @@ def test_the_logistic_heads_are_scikit_learns(train: Battles, fresh: Battles) ->
 
 def test_the_trees_are_lightgbms_averaged_over_both_orders_and_seeds(train: Battles, fresh: Battles) -> None:
     model = Structure(**FAST, learner="lightgbm", groups=("length", "similarity")).fit(train)
-    g = features(fresh, model.groups)
+    g = count_features(fresh, model.groups)
     boosters = [lgb.Booster(model_str=b.model_to_string()) for b in model.trees_["margin"]]
     odds = []
     for booster in boosters:

@@ -175,7 +175,7 @@ def test_a_fine_tuning_that_several_processes_were_not_told_of_is_refused(tmp_pa
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(UserError, match="Run it without torchrun"):
         train(tmp_path)
-    monkeypatch.setattr("pairrank.distributed.are_together", lambda: True)
+    monkeypatch.setattr("pairrank.distributed.in_collective", lambda: True)
     with pytest.raises(UserError, match="batch_size = 5: cannot be shared evenly by 2"):
         train(tmp_path, replace(RECIPE, batch_size=5))
 

@@ -7,7 +7,7 @@ import lightgbm as lgb
 import numpy as np
 
 from pairrank.data.probabilities import FloatArray
-from pairrank.errors import UserError, out_of_bounds
+from pairrank.errors import UserError, bounds_complaints
 from pairrank.models.heads.linear import Task
 
 
@@ -40,7 +40,7 @@ class Growth:
             "row_share": (0 < self.row_share <= 1, "a share above 0, at most 1"),
             "threads": (self.threads >= 1, "1 or more"),
         }
-        wrong = out_of_bounds(self, bounds)
+        wrong = bounds_complaints(self, bounds)
         if wrong:
             raise UserError(" ".join(wrong))
 

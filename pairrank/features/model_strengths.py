@@ -11,12 +11,12 @@ from pairrank.data.battles import Battles
 from pairrank.data.folds import assign_folds
 from pairrank.data.probabilities import FloatArray
 from pairrank.errors import UserError
-from pairrank.features.authorship import Guesser, fit_guesser, load_guesser
+from pairrank.features.authorship import AuthorClassifier, fit_author_classifier, load_author_classifier
 from pairrank.features.counting import Features
 from pairrank.features.ratings import PENALTY, Ratings, fit_ratings, load_ratings, names_of
 from pairrank.files import write_json
 
-Kind = Literal["true", "guessed"]
+NameSource = Literal["true", "guessed"]
 """The models' names, which test battles lack; or guesses of them from the answers."""
 
 INNER, SALT = 5, "identity"
@@ -24,15 +24,15 @@ INNER, SALT = 5, "identity"
 
 
 @dataclass(frozen=True, eq=False)
-class Identity:
+class ModelStrengths:
     """What training battles taught of models: how strong they are and, perhaps, how they write."""
 
     ratings: Ratings
-    guesser: Guesser | None
+    guesser: AuthorClassifier | None
     """None: names are read, not guessed."""
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> NameSource:
         """Where a model's name comes from."""
         return "true" if self.guesser is None else "guessed"
 
@@ -79,15 +79,17 @@ class Identity:
         return expected, np.sqrt((proba * (strength - expected[:, None]) ** 2).sum(axis=1))
 
 
-def load_identity(folder: Path) -> Identity:
-    """What `Identity.save` wrote."""
+def load_model_strengths(folder: Path) -> ModelStrengths:
+    """What `ModelStrengths.save` wrote."""
     kept = json.loads((folder / "ratings.json").read_text(encoding="utf-8"))
-    return Identity(load_ratings(kept["ratings"]), None if kept["kind"] == "true" else load_guesser(folder))
+    return ModelStrengths(
+        load_ratings(kept["ratings"]), None if kept["kind"] == "true" else load_author_classifier(folder)
+    )
 
 
-def fit_identity(
-    train: Battles, kind: Kind, penalty: float = PENALTY, fewest: float = 10
-) -> tuple[Features, Identity]:
+def fit_model_strengths(
+    train: Battles, kind: NameSource, penalty: float = PENALTY, fewest: float = 10
+) -> tuple[Features, ModelStrengths]:
     """The columns of the training battles, and what makes those of all others.
 
     A training battle's columns come from ratings and a guesser that saw only the other inner folds, whole prompts
@@ -107,5 +109,7 @@ def fit_identity(
     return replace(shape, odd=odd, even=even), whole
 
 
-def _fit(train: Battles, kind: Kind, penalty: float, fewest: float) -> Identity:
-    return Identity(fit_ratings(train, penalty), fit_guesser(train, fewest) if kind == "guessed" else None)
+def _fit(train: Battles, kind: NameSource, penalty: float, fewest: float) -> ModelStrengths:
+    return ModelStrengths(
+        fit_ratings(train, penalty), fit_author_classifier(train, fewest) if kind == "guessed" else None
+    )

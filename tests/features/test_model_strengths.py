@@ -12,9 +12,9 @@ from sklearn.linear_model import LogisticRegression
 from pairrank.data.battles import Battles, object_array
 from pairrank.data.folds import assign_folds
 from pairrank.errors import UserError
-from pairrank.features.authorship import fit_guesser
+from pairrank.features.authorship import fit_author_classifier
 from pairrank.features.counting import Features
-from pairrank.features.identity import fit_identity, load_identity
+from pairrank.features.model_strengths import fit_model_strengths, load_model_strengths
 from pairrank.features.ratings import fit_ratings
 from pairrank.models.base import build, load_model, save_model
 from pairrank.models.identity import Identity
@@ -61,10 +61,10 @@ def flipped(battles: Battles, row: int) -> Battles:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_battles_own_winner_never_enters_its_columns(kind: Any, train: Battles):
     rows = np.flatnonzero((train.model_a != "") & (train.model_a != train.model_b))[:3]
-    before, _ = fit_identity(train, kind)
+    before, _ = fit_model_strengths(train, kind)
     fold = assign_folds(train, 5, salt="identity")
     for row in rows:
-        after, _ = fit_identity(flipped(train, row), kind)
+        after, _ = fit_model_strengths(flipped(train, row), kind)
         same = (whole(after) == whole(before)).all(axis=1)
         assert same[fold == fold[row]].all()
         assert same[row]
@@ -77,7 +77,7 @@ def test_battles_of_one_prompt_teach_each_other_nothing(kind: Any, train: Battle
     prompt = train.prompt.copy()
     prompt[:4] = [("The same",), (" the SAME ",), ("The same",), ("The same", "and on")]
     twins = replace(train, prompt=object_array(prompt.tolist()))
-    before, after = (fit_identity(each, kind)[0] for each in (twins, flipped(twins, 0)))
+    before, after = (fit_model_strengths(each, kind)[0] for each in (twins, flipped(twins, 0)))
     assert np.array_equal(whole(after)[:4], whole(before)[:4])
 
 
@@ -86,13 +86,13 @@ def test_the_text_of_a_battle_does_not_teach_whose_it_is(train: Battles):
     row = int(np.flatnonzero(train.model_a != "")[0])
     other = train.model_a.copy()
     other[row] = next(name for name in HABITS if name not in (train.model_a[row], train.model_b[row]))
-    before, after = (fit_identity(each, "guessed")[0] for each in (train, replace(train, model_a=other)))
+    before, after = (fit_model_strengths(each, "guessed")[0] for each in (train, replace(train, model_a=other)))
     assert np.array_equal(whole(after)[row], whole(before)[row])
     assert not np.array_equal(whole(after), whole(before))
 
 
 def test_true_columns_are_the_ratings_of_the_other_inner_folds(train: Battles):
-    columns, identity = fit_identity(train, "true", penalty=1.5)
+    columns, identity = fit_model_strengths(train, "true", penalty=1.5)
     fold = assign_folds(train, 5, salt="identity")
     for row in range(0, len(train), 7):
         ratings = fit_ratings(train.take(fold != fold[row]), 1.5)
@@ -110,9 +110,9 @@ def test_true_columns_are_the_ratings_of_the_other_inner_folds(train: Battles):
 
 def test_guessed_columns_are_expected_strengths_and_their_spread(train: Battles, fresh: Battles):
     counts = sorted(sum(name == np.concatenate([train.model_a, train.model_b])) for name in HABITS)
-    _, identity = fit_identity(train, "guessed", fewest=counts[2])
+    _, identity = fit_model_strengths(train, "guessed", fewest=counts[2])
     columns = identity.columns(fresh)
-    guesser, ratings = fit_guesser(train, fewest=counts[2]), fit_ratings(train)
+    guesser, ratings = fit_author_classifier(train, fewest=counts[2]), fit_ratings(train)
     known = dict(zip(ratings.models, ratings.strength, strict=True))
     strength = [np.mean([known[name] for name in members]) for members in guesser.classes]
     assert max(map(len, guesser.classes)) > 1
@@ -153,7 +153,7 @@ def test_a_leak_would_show_and_honest_columns_do_not_leak(kind: Any, shuffles: i
     for seed in range(shuffles):
         lots, again = np.random.default_rng(seed).integers(0, 3, (2, 150))
         drawn = replace(battles, winner=lots)
-        honest, identity = fit_identity(drawn, kind, penalty=0.5, fewest=2)
+        honest, identity = fit_model_strengths(drawn, kind, penalty=0.5, fewest=2)
         leaky = identity.columns(drawn)
         told = [told_loss(columns.odd, drawn) for columns in (leaky, honest)]
         trained = [training_loss(columns.odd, drawn) for columns in (leaky, honest)]
@@ -172,7 +172,7 @@ def test_a_leak_would_show_and_honest_columns_do_not_leak(kind: Any, shuffles: i
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_signal_is_found(kind: Any, train: Battles):
-    honest, _ = fit_identity(train, kind)
+    honest, _ = fit_model_strengths(train, kind)
     named = train.model_a != ""
     rows = named if kind == "true" else np.ones(len(train), dtype=bool)
     assert training_loss(honest.odd[rows], train.take(rows)) < np.log(2) - 0.1
@@ -180,18 +180,18 @@ def test_a_signal_is_found(kind: Any, train: Battles):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_swap_changes_the_sign_of_odd_columns_and_nothing_else(kind: Any, train: Battles, fresh: Battles):
-    columns, identity = fit_identity(train, kind)
+    columns, identity = fit_model_strengths(train, kind)
     straight, swapped = identity.columns(fresh), identity.columns(fresh.swap())
     assert np.array_equal(swapped.odd, -straight.odd)
     assert np.array_equal(swapped.even, straight.even)
-    back, _ = fit_identity(train.swap(), kind)
+    back, _ = fit_model_strengths(train.swap(), kind)
     assert back.odd == pytest.approx(-columns.odd, abs=2e-3)
     assert back.even == pytest.approx(columns.even, abs=2e-3)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_row_does_not_depend_on_its_neighbours(kind: Any, train: Battles, fresh: Battles):
-    _, identity = fit_identity(train, kind)
+    _, identity = fit_model_strengths(train, kind)
     together = whole(identity.columns(fresh))
     alone = [whole(identity.columns(fresh.take(slice(i, i + 1))))[0] for i in range(len(fresh))]
     assert np.array_equal(np.array(alone), together)
@@ -203,9 +203,9 @@ def test_a_row_does_not_depend_on_its_neighbours(kind: Any, train: Battles, fres
 def test_saved_and_loaded_the_columns_are_the_same_to_the_last_bit(
     kind: Any, train: Battles, fresh: Battles, tmp_path: Path
 ):
-    _, identity = fit_identity(train, kind)
+    _, identity = fit_model_strengths(train, kind)
     identity.save(tmp_path)
-    again = load_identity(tmp_path)
+    again = load_model_strengths(tmp_path)
     assert again.kind == identity.kind == kind
     assert np.array_equal(whole(again.columns(fresh)), whole(identity.columns(fresh)))
     assert {path.suffix for path in tmp_path.iterdir()} <= {".json", ".safetensors"}
@@ -213,9 +213,9 @@ def test_saved_and_loaded_the_columns_are_the_same_to_the_last_bit(
 
 def test_guesses_need_no_names_and_true_columns_say_how_many_are_known(train: Battles, fresh: Battles):
     nameless = replace(fresh, model_a=None, model_b=None, winner=None)
-    _, guessed = fit_identity(train, "guessed")
+    _, guessed = fit_model_strengths(train, "guessed")
     assert np.array_equal(whole(guessed.columns(nameless)), whole(guessed.columns(fresh)))
-    _, true = fit_identity(train, "true")
+    _, true = fit_model_strengths(train, "true")
     columns = true.columns(nameless)
     assert not columns.odd.any()
     assert not columns.even[:, columns.even_names.index("identity.true.known")].any()
@@ -228,7 +228,7 @@ def test_guesses_need_no_names_and_true_columns_say_how_many_are_known(train: Ba
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_few_battles_and_no_names_break_nothing(kind: Any, count: int, train: Battles, fresh: Battles):
     for some in (train.take(slice(count)), replace(train.take(slice(count)), model_a=None, model_b=None)):
-        columns, identity = fit_identity(some, kind)
+        columns, identity = fit_model_strengths(some, kind)
         assert whole(columns).shape[0] == count
         assert np.isfinite(whole(columns)).all()
         assert np.isfinite(whole(identity.columns(fresh))).all()
@@ -236,7 +236,7 @@ def test_few_battles_and_no_names_break_nothing(kind: Any, count: int, train: Ba
 
 def test_a_penalty_of_nothing_is_refused(train: Battles):
     with pytest.raises(UserError, match="penalty = 0: expected above 0"):
-        fit_identity(train, "true", penalty=0)
+        fit_model_strengths(train, "true", penalty=0)
     with pytest.raises(UserError, match=r"model 'identity': penalty = 0\.0: expected above 0"):
         build("identity", penalty=0)
 
