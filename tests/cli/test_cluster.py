@@ -15,7 +15,7 @@ from pairrank.data.predictions import read_predictions
 from pairrank.data.reading import read_battles
 from pairrank.evaluation.metrics import read_metrics
 from pairrank.evaluation.scoring import log_loss
-from tests.support.tiny import write_encoder
+from tests.support.encoders import write_encoder
 
 SAMPLE = Path(__file__).parents[2] / "Dataset" / "sample"
 SMALL = ("--fold", "0", "--fold", "1", "--set", "max_tokens=48", "--set", "training.frozen_layers=0")

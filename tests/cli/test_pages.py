@@ -18,14 +18,10 @@ from pairrank.evaluation.metrics import read_metrics
 from pairrank.evaluation.scoring import accuracy, log_loss
 from pairrank.report.judged_runs import Judged
 from pairrank.report.model_card import model_card, plain
-from tests.support.arenas import write_folder
-from tests.support.command_line import call, here, refused, sub
+from tests.support.battles import write_folder
+from tests.support.command_line import refused, run_python
 from tests.support.pages import hostile_battles, made_up_results, publish_made_up
 from tests.support.strategies import training_rows, write_rows
-
-pytest_plugins = ["tests.support.tiny_encoder"]
-
-__all__ = ["call", "here"]
 
 
 def test_explore_writes_one_page(call, tiny_bert):
@@ -259,5 +255,5 @@ def test_pages_load_no_torch_but_for_the_tokenizer(here):
 
     train = DataFolder(write_folder(here / "data")).train
     Predictions(train.id, np.full((len(train), 3), 1 / 3)).write(here / "oof.csv")
-    done = sub("-c", code, cwd=here)
+    done = run_python("-c", code, cwd=here)
     assert "LOADED False" in done.stdout, done.stdout + done.stderr

@@ -15,10 +15,8 @@ from pairrank.data.reading import write_battles
 from pairrank.data.simulation import write_arena
 from pairrank.evaluation.metrics import read_metrics
 from pairrank.runs.run import start_run
-from tests.support.command_line import call, here, refused
+from tests.support.command_line import refused
 from tests.support.strategies import write_rows
-
-__all__ = ["call", "here"]
 
 
 @pytest.fixture

@@ -23,13 +23,12 @@ from pairrank.runs.experiment import Experiment
 from pairrank.runs.run import Run, start_run
 from pairrank.training import fine_tuning
 from pairrank.training.recipe import targets_of
-from tests.support.arenas import MEMORY, add_model, tiny_battles, write_folder
-from tests.support.tiny import FAST, arena_of_words
-
-__all__ = ["add_model"]
+from tests.support.battles import arena_of_words, tiny_battles, write_folder
+from tests.support.examples import example
+from tests.support.fine_tuning import FAST
 
 # Knows a prompt again whatever its case and white space.
-KEEN = MEMORY.replace("prompt[0]", '" ".join(prompt[0].split()).casefold()')
+KEEN = example("memory").replace("prompt[0]", '" ".join(prompt[0].split()).casefold()')
 
 
 def source(folder: Path, battles: Battles, name: str = "more", weight: float = 0.5) -> Extra:

@@ -11,7 +11,7 @@ from pairrank.data import folder
 from pairrank.data.folder import DataFolder, find_data
 from pairrank.data.predictions import Predictions
 from pairrank.errors import UserError
-from tests.support.arenas import tiny_battles, write_folder
+from tests.support.battles import tiny_battles, write_folder
 
 SAMPLE = Path(__file__).parents[2] / "Dataset" / "sample"
 

@@ -20,9 +20,7 @@ from pairrank.encoders.catalogue import (
     quiet_transformers,
 )
 from pairrank.errors import UserError
-from tests.support.tiny import WINDOW
-
-pytest_plugins = ["tests.support.tiny_encoder"]
+from tests.support.encoders import WINDOW
 
 HUB = "organisation/encoder@0123456789abcdef0123456789abcdef01234567"
 

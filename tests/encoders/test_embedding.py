@@ -10,9 +10,7 @@ from pairrank.encoders.catalogue import Encoder
 from pairrank.encoders.embedding import BATCH, Embedder, Text
 from pairrank.encoders.vector_cache import VectorCache
 from pairrank.errors import UserError
-from tests.support.tiny import write_encoder
-
-pytest_plugins = ["tests.support.tiny_encoder"]
+from tests.support.encoders import write_encoder
 
 TEXTS: list[Text] = [
     (("why how",),),

@@ -10,7 +10,7 @@ from torch import nn
 from pairrank.data.probabilities import softmax
 from pairrank.encoders.inference import cut_by_tokens, outputs_of, pad
 from pairrank.errors import UserError
-from tests.support.tiny import Bag, collate, some_rows
+from tests.support.fine_tuning import Bag, collate, some_rows
 
 
 def test_softmax_is_torchs_and_survives_large_logits():

@@ -22,7 +22,8 @@ from pairrank.encoders.cpu import prepare_processor, usable_cores
 from pairrank.encoders.shortcuts import quicken, read_first_token_only
 from pairrank.encoders.transformer import TextEncoder
 from pairrank.models.base import build
-from tests.support.tiny import arena_of_words, write_encoder
+from tests.support.battles import arena_of_words
+from tests.support.encoders import write_encoder
 
 KINDS = ("bert", "distilbert")
 

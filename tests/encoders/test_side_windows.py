@@ -7,9 +7,7 @@ from pairrank.data.battles import Battles
 from pairrank.encoders.side_windows import SideTexts, side_texts
 from pairrank.encoders.windows import encode, wrapper
 from pairrank.errors import UserError
-from tests.support.tiny import WORDS, conversations, plain_battles
-
-pytest_plugins = ["tests.support.tiny_encoder"]
+from tests.support.battles import WORDS, conversations, plain_battles
 
 TURNS = st.lists(st.lists(st.sampled_from(WORDS), max_size=30).map(" ".join), min_size=1, max_size=3).map(tuple)
 BATTLES = st.lists(st.tuples(TURNS, TURNS, TURNS), min_size=1, max_size=4).map(lambda rows: conversations(*rows))

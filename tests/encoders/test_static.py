@@ -12,8 +12,6 @@ from pairrank.encoders.static import StaticEncoder, is_static, principal, static
 from pairrank.encoders.transformer import TextEncoder
 from pairrank.errors import UserError
 
-pytest_plugins = ["tests.support.tiny_encoder"]
-
 
 @pytest.fixture
 def cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -15,10 +15,9 @@ from pairrank.data.turns import parse_turns
 from pairrank.encoders.catalogue import Encoder
 from pairrank.encoders.windows import cut_rounds, encode, fair_shares, keep_both_ends, template_rows
 from pairrank.errors import UserError
+from tests.support.battles import conversations, plain_battles
+from tests.support.encoders import VOCABULARY, wordpiece
 from tests.support.strategies import valid_battles
-from tests.support.tiny import VOCABULARY, conversations, plain_battles, wordpiece
-
-pytest_plugins = ["tests.support.tiny_encoder"]
 
 LENGTHS = st.tuples(*[st.integers(0, 60)] * 3)
 TOTAL = st.integers(0, 120)

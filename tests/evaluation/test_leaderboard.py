@@ -21,7 +21,7 @@ from pairrank.evaluation.leaderboard_table import markdown, notes, to_json, to_m
 from pairrank.runs.cross_validation import cross_validate
 from pairrank.runs.experiment import load_experiment
 from pairrank.runs.run import start_run
-from tests.support.arenas import tiny_battles, write_folder
+from tests.support.battles import tiny_battles, write_folder
 
 ROOT = Path(__file__).parents[2]
 BATTLES = tiny_battles(60)

@@ -14,7 +14,7 @@ from pairrank.errors import UserError
 from pairrank.evaluation.survey import Kept, join, survey_file, survey_of
 from pairrank.features.languages import LANGUAGES, UNKNOWN, language_of
 from pairrank.features.ratings import fit_ratings
-from tests.support.arenas import tiny_battles
+from tests.support.battles import tiny_battles
 from tests.support.strategies import training_rows, valid_battles, write_rows
 
 

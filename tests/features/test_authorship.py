@@ -11,7 +11,7 @@ from pairrank.errors import UserError
 from pairrank.features.authorship import CLIP, LOUDNESS, fit_author_classifier, load_author_classifier
 from pairrank.features.parsed_text import ParsedText
 from pairrank.features.sides import SIDES
-from tests.support.chatter import HABITS, chatter
+from tests.support.battles import HABITS, chatter
 
 
 @pytest.fixture(scope="module")

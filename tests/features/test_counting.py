@@ -17,7 +17,7 @@ from pairrank.features.parsed_text import ParsedText
 from pairrank.features.sides import SIDES
 from pairrank.models.base import build
 from pairrank.runs.fold_models import FoldModels
-from tests.support.arenas import tiny_battles
+from tests.support.battles import tiny_battles
 from tests.support.strategies import valid_battles
 
 

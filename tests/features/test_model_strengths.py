@@ -18,7 +18,7 @@ from pairrank.features.model_strengths import fit_model_strengths, load_model_st
 from pairrank.features.ratings import fit_ratings
 from pairrank.models.base import build, load_model, save_model
 from pairrank.models.identity import Identity
-from tests.support.chatter import HABITS, chatter
+from tests.support.battles import HABITS, chatter
 
 KINDS = ["true", "guessed"]
 STRONG = {"shouter": 1.5, "polite": 0.5, "lister": -0.5, "quiet": -1.5}

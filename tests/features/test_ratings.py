@@ -17,7 +17,7 @@ from pairrank.cli import app
 from pairrank.data.battles import Battles, concatenate, object_array
 from pairrank.errors import UserError
 from pairrank.features.ratings import Ratings, fit_ratings, load_ratings, named
-from tests.support.arenas import write_folder
+from tests.support.battles import write_folder
 
 
 def duels(*rows: tuple[str, str, int], weight: list[float] | None = None) -> Battles:

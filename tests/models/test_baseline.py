@@ -19,9 +19,9 @@ from pairrank.models.base import load_model, save_model
 from pairrank.models.baseline import Baseline
 from pairrank.training import fine_tuning
 from pairrank.training.fine_tuning import History, Rows
-from tests.support.tiny import FAST, VOCABULARY, WINDOW, arena_of_words, plain_battles
-
-pytest_plugins = ["tests.support.tiny_encoder"]
+from tests.support.battles import arena_of_words, plain_battles
+from tests.support.encoders import VOCABULARY, WINDOW
+from tests.support.fine_tuning import FAST
 
 
 @pytest.fixture(autouse=True, scope="module")

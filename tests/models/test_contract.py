@@ -29,9 +29,9 @@ from pairrank.models.base import (
     save_model,
 )
 from pairrank.nested import from_mapping
-from tests.support.tiny import FAST, WINDOW, arena_of_words, conversations
-
-pytest_plugins = ["tests.support.tiny_encoder"]
+from tests.support.battles import arena_of_words, conversations
+from tests.support.encoders import WINDOW
+from tests.support.fine_tuning import FAST
 
 QUICK_TREES = {"learning_rate": 0.1, "min_leaf": 2, "row_share": 1.0}
 SMALL: dict[str, dict[str, Any]] = {

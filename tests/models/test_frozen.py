@@ -14,9 +14,8 @@ from pairrank.errors import UserError
 from pairrank.evaluation.scoring import log_loss
 from pairrank.models.base import build, load_model, save_model
 from pairrank.models.frozen import Frozen
-from tests.support.tiny import WINDOW, WORDS, arena_of_words, conversations, write_encoder
-
-pytest_plugins = ["tests.support.tiny_encoder"]
+from tests.support.battles import WORDS, arena_of_words, conversations
+from tests.support.encoders import WINDOW, write_encoder
 
 TURNS = st.lists(st.lists(st.sampled_from(WORDS), max_size=40).map(" ".join), min_size=1, max_size=3).map(tuple)
 BATTLES = st.lists(st.tuples(TURNS, TURNS, TURNS), min_size=1, max_size=12).map(lambda rows: conversations(*rows))

@@ -25,7 +25,7 @@ from pairrank.models import gbdt as module
 from pairrank.models.base import build, load_model, save_model
 from pairrank.models.gbdt import Gbdt
 from pairrank.models.heads.trees import Growth
-from tests.support.tiny import plain_battles
+from tests.support.battles import plain_battles
 
 QUICK = Growth(learning_rate=0.2, min_leaf=5, column_share=1.0)
 FAST: dict[str, Any] = {"rounds": 60, "patience": 10, "seeds": 2, "growth": QUICK}

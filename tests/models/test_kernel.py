@@ -29,7 +29,7 @@ from pairrank.models.heads.kernels import (
 )
 from pairrank.models.kernel import KernelLogistic
 from pairrank.models.prior import Prior
-from tests.support.tiny import arena_of_words, plain_battles
+from tests.support.battles import arena_of_words, plain_battles
 
 SETTINGS = [
     pytest.param({}, id="default"),

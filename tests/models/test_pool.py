@@ -20,7 +20,7 @@ from pairrank.errors import UserError
 from pairrank.models import pool as module
 from pairrank.models.base import build, load_model, save_model
 from pairrank.models.pool import Pool, Weighting
-from tests.support.tiny import plain_battles
+from tests.support.battles import plain_battles
 
 SHARP, FLAT = 2.0, 0.5
 """The largest and the smallest sum of the weights: temperatures 1/2 and 2."""

@@ -20,10 +20,9 @@ from pairrank.models.siamese import Siamese, _Siamese
 from pairrank.runs.cross_validation import cross_validate
 from pairrank.runs.experiment import load_experiment
 from pairrank.runs.run import start_run
-from tests.support.arenas import write_folder
-from tests.support.tiny import FAST, WINDOW, WORDS, arena_of_words, conversations, plain_battles
-
-pytest_plugins = ["tests.support.tiny_encoder"]
+from tests.support.battles import WORDS, arena_of_words, conversations, plain_battles, write_folder
+from tests.support.encoders import WINDOW
+from tests.support.fine_tuning import FAST
 
 TURNS = st.lists(st.lists(st.sampled_from(WORDS), max_size=40).map(" ".join), min_size=1, max_size=3).map(tuple)
 BATTLES = st.lists(st.tuples(TURNS, TURNS, TURNS), min_size=1, max_size=12).map(lambda rows: conversations(*rows))

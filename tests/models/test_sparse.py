@@ -16,7 +16,7 @@ from pairrank.evaluation.scoring import log_loss
 from pairrank.models.base import build, load_model, save_model
 from pairrank.models.prior import Prior
 from pairrank.models.sparse import Sparse
-from tests.support.tiny import WORDS, arena_of_words, plain_battles
+from tests.support.battles import WORDS, arena_of_words, plain_battles
 
 SETTINGS = [
     pytest.param({}, id="default"),

@@ -18,7 +18,7 @@ from pairrank.report.judged_runs import judge
 from pairrank.report.page import WARNING, Cards, Page, Section, Table, Text
 from pairrank.report.results import results_page
 from pairrank.report.wording import one_line
-from tests.support.arenas import tiny_battles, write_folder
+from tests.support.battles import tiny_battles, write_folder
 from tests.support.pages import ATTACK, HISTORY_ROWS, NAME, entry_of, hostile_battles, made_up_results
 from tests.support.strategies import training_rows, write_rows
 

@@ -20,17 +20,17 @@ from pairrank.runs.cross_validation import cross_validate
 from pairrank.runs.experiment import Experiment
 from pairrank.runs.fold_models import load_fold_models
 from pairrank.runs.run import Run, start_run
-from tests.support.arenas import DIVERGED, MEMORY, add_model, tiny_battles, write_folder
-
-__all__ = ["add_model"]
+from tests.support.battles import tiny_battles, write_folder
+from tests.support.examples import example
 
 PRIOR = Experiment("prior", "frequencies", "prior", {"smoothing": 1.0})
 MEMORISES = Experiment("memory", "a leak detector", "memory", {"sureness": 0.9, "seed": 0})
+DIVERGES = Experiment("diverged", "a memory with NaN in its history", "diverged", {"sureness": 0.9, "seed": 0})
 
 
 @pytest.fixture
 def data(tmp_path, add_model):
-    add_model("memory", MEMORY)
+    add_model("memory")
     return DataFolder(write_folder(tmp_path / "data"))
 
 
@@ -134,11 +134,12 @@ def test_a_changed_parameter_split_code_or_teacher_makes_folds_anew(data, tmp_pa
     salted = replace(changed.experiment, salt="2")
     cross_validate(Run(salted, DataFolder(data.path), run.folder))
     assert len(fits(run)) == 15
-    add_model("memory", MEMORY.replace("len(train) / 1e4", "len(train) / 2e4"))
+    add_model("memory", example("memory").replace("len(train) / 1e4", "len(train) / 2e4"))
     cross_validate(Run(salted, DataFolder(data.path), run.folder))
     assert len(fits(run)) == 20
     comment = (
-        MEMORY.replace("len(train) / 1e4", "len(train) / 2e4")
+        example("memory")
+        .replace("len(train) / 1e4", "len(train) / 2e4")
         .replace("# Kept beside", "# Elsewhere")
         .replace("A model that profits", "One that profits")
     )
@@ -327,8 +328,8 @@ def test_a_teacher_that_lacks_a_battle_is_refused(data, tmp_path):
 
 
 def test_a_history_is_written_without_nan(data, tmp_path, add_model):
-    add_model("memory", DIVERGED)
-    run = a_run(data, tmp_path)
+    add_model("diverged")
+    run = a_run(data, tmp_path, DIVERGES)
     cross_validate(run)
     with (run.folder / "history.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -343,8 +344,8 @@ def test_a_history_is_written_without_nan(data, tmp_path, add_model):
 
 
 def test_metrics_name_everything_and_hold_no_nan(data, tmp_path, add_model):
-    add_model("memory", DIVERGED)
-    run = a_run(data, tmp_path)
+    add_model("diverged")
+    run = a_run(data, tmp_path, DIVERGES)
     cross_validate(run)
 
     def no_constant(name):
@@ -352,8 +353,8 @@ def test_metrics_name_everything_and_hold_no_nan(data, tmp_path, add_model):
 
     metrics = json.loads((run.folder / "metrics.json").read_text(), parse_constant=no_constant)
     fold = json.loads((run.folder / "fold0" / "fold.json").read_text(), parse_constant=no_constant)
-    assert metrics["label"] == "memory"
-    assert metrics["experiment"]["model"] == {"name": "memory", "sureness": 0.9, "seed": 0}
+    assert metrics["label"] == "diverged"
+    assert metrics["experiment"]["model"] == {"name": "diverged", "sureness": 0.9, "seed": 0}
     assert metrics["experiment"]["split"] == {"folds": 5, "salt": "", "limit": 0, "nested": False}
     assert metrics["data"] == {"name": "data", "hash": tiny_battles().content_hash(), "battles": 40}
     assert metrics["warnings"] == ["told [you] so"]
@@ -367,7 +368,7 @@ def test_what_folds_measured_is_added_up(data, tmp_path, add_model):
     told = """return {"encoder": {"name": "e", "sha256": "f"}, "lost_a_side": 2, "tokens": {
             "kept": {"prompt": len(self.known_), "response_a": 1, "response_b": 0},
             "of": {"prompt": 20, "response_a": 4, "response_b": 0}}, """
-    add_model("memory", MEMORY.replace("return {", told))
+    add_model("memory", example("memory").replace("return {", told))
     run = a_run(data, tmp_path)
     metrics = cross_validate(run)
     # Each training prompt stands twice among the ids that the model wrote down.
@@ -406,7 +407,7 @@ def test_long_battles_are_scored_like_any_other(tmp_path):
 
 
 def test_folds_without_battles_are_no_obstacle(tmp_path, add_model):
-    add_model("memory", MEMORY)
+    add_model("memory")
     data = DataFolder(write_folder(tmp_path / "data", n=6))
     filled = {expected_fold(p[0]) for p in tiny_battles(6).prompt}
     assert 1 < len(filled) < 5

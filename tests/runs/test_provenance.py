@@ -16,9 +16,6 @@ from pairrank.evaluation.metrics import read_metrics
 from pairrank.files import read_json
 from pairrank.runs import provenance
 from pairrank.runs.provenance import code_hash, commit, peak_memory_mb, restart_peak_memory, versions
-from tests.support.arenas import add_model
-
-__all__ = ["add_model"]
 
 CODE = '''"""A module."""
 from pairrank.models.helper import double

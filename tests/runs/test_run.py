@@ -18,16 +18,15 @@ from pairrank.runs.cross_validation import cross_validate
 from pairrank.runs.experiment import load_experiment
 from pairrank.runs.fold_models import load_fold_models
 from pairrank.runs.run import all_inputs, is_ready, start_run
-from tests.support.arenas import ECHO, MEMORY, add_model, tiny_battles, write_folder
-
-__all__ = ["add_model"]
+from tests.support.battles import tiny_battles, write_folder
+from tests.support.examples import example
 
 
 @pytest.fixture
 def here(tmp_path, add_model, monkeypatch):
     """A folder with experiments: `memory` learns prompts by heart, `echo` says what its first input says."""
-    add_model("memory", MEMORY)
-    add_model("echo", ECHO)
+    add_model("memory")
+    add_model("echo")
     monkeypatch.chdir(tmp_path)
     write(tmp_path, "memory", '[model]\nname = "memory"')
     write(tmp_path, "frequencies", '[model]\nname = "prior"')
@@ -97,7 +96,7 @@ def test_missing_inputs_are_made_first_and_finished_ones_used(here, add_model):
     assert len(trained) == 20
     assert is_ready(a_run(here, "twice"))
     # Another version of the code makes no input stale, until that input itself is run.
-    add_model("memory", MEMORY.replace("len(train) / 1e4", "len(train) / 2e4"))
+    add_model("memory", example("memory").replace("len(train) / 1e4", "len(train) / 2e4"))
     cross_validate(a_run(here, "twice"), say=lines.append)
     assert len(fits(here / "runs" / "memory")) == 5
 
@@ -275,7 +274,7 @@ def test_inputs_made_inside_a_fold_are_made_anew_when_their_code_changes(here, a
     """Otherwise the columns of training battles would come from other models than those of the scored ones."""
     run = a_run(here, nested=True)
     cross_validate(run, [0])
-    add_model("memory", MEMORY.replace("len(train) / 1e4", "len(train) / 2e4"))
+    add_model("memory", example("memory").replace("len(train) / 1e4", "len(train) / 2e4"))
     cross_validate(a_run(here, "memory"))
     cross_validate(a_run(here, nested=True), [0])
     assert inner_fits(run, 0) == 8

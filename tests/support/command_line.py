@@ -1,45 +1,21 @@
-"""The command line as a function, in a folder with battles to stand in."""
+"""The command line in a process of its own, and how it ended."""
 
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-
-import pytest
-
-from pairrank.cli import app
-from tests.support.arenas import write_folder
 
 ROOT = Path(__file__).parents[2]
 
 
+@dataclass
 class Ended:
-    def __init__(self, code, out, err):
-        self.code, self.out, self.err = code, out, err
+    """How a command ended, and what it printed."""
 
-
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    """A folder with battles in ./data, to stand in."""
-    write_folder(tmp_path / "data")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("COLUMNS", raising=False)
-    return tmp_path
-
-
-@pytest.fixture
-def call(here, monkeypatch, capsys):
-    """The command line, in this process."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["pairrank", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            app.main()
-        out, err = capsys.readouterr()
-        return Ended(ended.value.code, out, err)
-
-    return run
+    code: object
+    out: str
+    err: str
 
 
 def refused(ended, *words):
@@ -52,8 +28,8 @@ def refused(ended, *words):
     return True
 
 
-def sub(*arguments, **options):
-    """The command line in a process of its own."""
+def run_python(*arguments, **options):
+    """Run Python in a process of its own, with this repository on its path."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | options.pop("env", {})
     command = [sys.executable, *map(str, arguments)]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, **options)

@@ -2,10 +2,7 @@
 
 from pathlib import Path
 
-import pytest
-
 from pairrank.data.folder import DataFolder
-from pairrank.data.simulation import write_arena
 from pairrank.runs.experiment import load_experiment
 from pairrank.runs.run import start_run
 from pairrank.tuning.search import Search
@@ -28,15 +25,6 @@ def write_experiment(name: str, text: str = SMALL) -> Path:
     file = Path("experiments", f"{name}.toml")
     file.write_text(text, encoding="utf-8")
     return file
-
-
-@pytest.fixture
-def arena_here(tmp_path, monkeypatch):
-    """./arena with 200 simulated battles and 30 to predict, ./experiments/small.toml, to stand in."""
-    monkeypatch.chdir(tmp_path)
-    write_arena(Path("arena"), 200, 30, seed=0)
-    write_experiment("small")
-    return tmp_path
 
 
 def some_search(name: str = "small", **changes) -> Search:

@@ -21,7 +21,7 @@ from pairrank.training import fine_tuning
 from pairrank.training.fine_tuning import History, Rows, fine_tune
 from pairrank.training.recipe import Recipe, targets_of
 from pairrank.training.trainer import MarkComplete, Order
-from tests.support.tiny import Bag, collate, some_rows
+from tests.support.fine_tuning import Bag, collate, some_rows
 
 RECIPE = Recipe(learning_rate=0.01, epochs=3, batch_size=4, hold_out=0.0, precision="fp32")
 MEASURED = ("Step", "Training Loss", "Validation Loss", "Accuracy", "Log Loss")

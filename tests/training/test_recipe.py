@@ -8,7 +8,8 @@ from transformers import AutoModel
 
 from pairrank.training.fine_tuning import fine_tune
 from pairrank.training.recipe import Recipe, parameter_groups
-from tests.support.tiny import Bag, collate, some_rows, write_encoder
+from tests.support.encoders import write_encoder
+from tests.support.fine_tuning import Bag, collate, some_rows
 
 RECIPE = Recipe(learning_rate=0.01, epochs=1, batch_size=8, warmup=0.0, hold_out=0.0, precision="fp32")
 

@@ -10,11 +10,9 @@ import pytest
 from pairrank.evaluation.metrics import read_metrics
 from pairrank.training import tracking
 from pairrank.training.tracking import VARIABLE, run_name, tracked, tracker, untracked
-from tests.support.arenas import write_folder
-from tests.support.command_line import call, here, refused
-from tests.support.tiny import write_encoder
-
-__all__ = ["call", "here"]
+from tests.support.battles import write_folder
+from tests.support.command_line import refused
+from tests.support.encoders import write_encoder
 
 ROOT = Path(__file__).parents[2]
 TUNED = ["--set", "max_tokens=32", "--set", "training.epochs=2", "--set", "training.hold_out=0.3", "--fold", "0"]

@@ -12,10 +12,7 @@ from pairrank.errors import UserError
 from pairrank.models.base import build
 from pairrank.tuning.space import changed
 from pairrank.tuning.trials import cut_folds, evaluate
-from tests.support.arenas import MEMORY, add_model
-from tests.support.studies import SMALL, arena_here, some_search, write_experiment
-
-__all__ = ["add_model", "arena_here"]
+from tests.support.studies import SMALL, some_search, write_experiment
 
 STACK = """inputs = ["small"]
 [model]
@@ -27,16 +24,6 @@ nested = {nested}
 [search]
 penalty = {{low = 1.0, high = 1000.0, log = true}}
 """
-
-STEPS = MEMORY.replace('"memory"', '"steps"').replace(
-    "symmetric: ClassVar[bool] = False", 'symmetric: ClassVar[bool] = False\n    learns_in: ClassVar[str] = "looks"'
-)
-STEPS = STEPS.replace(
-    "folder: Path | None = None) -> Self:\n        #",
-    "folder: Path | None = None, monitor=None) -> Self:\n        if monitor is not None:\n"
-    "            for step in (1, 2, 3):\n                monitor.report(step, 2.0 - step / 10)\n        #",
-)
-"""A model that learns in three steps."""
 
 
 def silent(step, loss):
@@ -111,16 +98,18 @@ def test_evaluate_reports_once_for_a_model_without_steps_after_the_first_fold(ar
 
 
 def test_evaluate_reports_each_step_of_the_first_fold_alone(arena_here, add_model):
-    add_model("steps", STEPS)
-    write_experiment("stepping", '[model]\nname = "steps"\n[search]\nsureness = {low = 0.5, high = 0.95}')
+    add_model("memory")
+    add_model("stepwise")
+    write_experiment("stepping", '[model]\nname = "stepwise"\n[search]\nsureness = {low = 0.5, high = 0.95}')
     search, reported = some_search("stepping"), []
     evaluate(search.run.experiment, cuts_of(search), search.folder / "x", lambda *step: reported.append(step))
     assert reported == [(1, 1.9), (2, 1.8), (3, 1.7)]
 
 
 def test_who_stops_listening_stops_the_trial_there(arena_here, add_model):
-    add_model("steps", STEPS)
-    write_experiment("stepping", '[model]\nname = "steps"\n[search]\nsureness = {low = 0.5, high = 0.95}')
+    add_model("memory")
+    add_model("stepwise")
+    write_experiment("stepping", '[model]\nname = "stepwise"\n[search]\nsureness = {low = 0.5, high = 0.95}')
     search = some_search("stepping")
 
     def enough(step, loss):
@@ -133,7 +122,7 @@ def test_who_stops_listening_stops_the_trial_there(arena_here, add_model):
 
 
 def test_a_setting_goes_on_from_its_finished_folds(arena_here, add_model):
-    add_model("memory", MEMORY)
+    add_model("memory")
     write_experiment("remembering", '[model]\nname = "memory"\n[search]\nsureness = {low = 0.5, high = 0.95}')
     search = some_search("remembering")
     cuts, place = cuts_of(search), search.folder / "x"
@@ -147,8 +136,9 @@ def test_a_setting_goes_on_from_its_finished_folds(arena_here, add_model):
 
 
 def test_probabilities_that_are_no_numbers_are_told(arena_here, add_model):
-    add_model("nan", MEMORY.replace('"memory"', '"nan"').replace("return rows", "return rows * np.nan"))
-    write_experiment("diverging", '[model]\nname = "nan"\n[search]\nsureness = {low = 0.5, high = 0.95}')
+    add_model("memory")
+    add_model("not_a_number")
+    write_experiment("diverging", '[model]\nname = "not_a_number"\n[search]\nsureness = {low = 0.5, high = 0.95}')
     search = some_search("diverging")
     with pytest.raises(UserError, match="probabilities are no numbers"):
         evaluate(search.run.experiment, cuts_of(search), search.folder / "x", silent)

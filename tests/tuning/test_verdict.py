@@ -29,10 +29,8 @@ from pairrank.tuning.verdict import (
     write_tuned,
 )
 from pairrank.tuning.worker import work
-from tests.support.command_line import call, here, refused
-from tests.support.studies import SMALL, arena_here, some_search, write_experiment
-
-__all__ = ["arena_here", "call", "here"]
+from tests.support.command_line import refused
+from tests.support.studies import SMALL, some_search, write_experiment
 
 TUNE = ("tune", "small", "--data", "arena", "--trials", "6", "--pruner", "none")
 

@@ -13,7 +13,7 @@ from pairrank.data.probabilities import log_softmax
 from pairrank.errors import UserError
 from pairrank.models.heads.linear import Task, fit_line, margin_task, outcome_task, tie_task
 from pairrank.models.heads.trees import Growth, add_trees, grow, grown, leaf_count, plant, scores
-from tests.support.tiny import plain_battles
+from tests.support.battles import plain_battles
 
 QUICK = Growth(learning_rate=0.2, leaves=4, min_leaf=5, leaf_penalty=3.0, column_share=0.5, row_share=0.7)
 
