@@ -49,7 +49,7 @@ def explore(data: Path | None, out: Path, encoder: str) -> None:
     for survey in surveys.values():
         if survey.complaints:
             say(f"{survey.path}: {len(survey.complaints):,} complaints, listed in the page.")
-    page = explore_page(source.name, surveys.get("train"), surveys.get("test"), _tokens(main.shown, encoder))
+    page = explore_page(source.name, surveys.get("train"), surveys.get("test"), _tokens(main.sample, encoder))
     _write(page, out)
 
 
@@ -81,7 +81,7 @@ def report(
 
 def _surveyed(file: Path) -> FileSurvey:
     say(f"Reading {file}")
-    return survey_file(file, count=lambda read: show_count(f"{file.name}: {read:,} battles"))
+    return survey_file(file, progress=lambda read: show_count(f"{file.name}: {read:,} battles"))
 
 
 def _tokens(battles: Battles, name: str) -> TokenCounts | str:

@@ -1,4 +1,4 @@
-"""The history of a fine-tuning, as the published notebook shows it: a table of its steps."""
+"""The history of a fine-tuning run: the step table that the published notebook shows."""
 
 import csv
 import io
@@ -18,9 +18,9 @@ HISTORY = (
     "Samples Per Second",
     "Steps Per Second",
 )
-"""FloatArray of a history, named as the published notebook names them; Runtime in seconds."""
+"""Columns of a history, with the names of the published notebook; Runtime is in seconds."""
 
-LOGGED = {
+LOG_KEYS = {
     "Training Loss": "loss",
     "Validation Loss": "eval_loss",
     "Accuracy": "eval_accuracy",
@@ -29,21 +29,21 @@ LOGGED = {
     "Samples Per Second": "eval_samples_per_second",
     "Steps Per Second": "eval_steps_per_second",
 }
-"""What the Trainer's log calls them."""
+"""Column -> its key in the log of the Hugging Face Trainer."""
 
 
 def history_rows(log: Sequence[dict[str, Any]]) -> list[dict[str, float | None]]:
-    """The Trainer's log as one row an epoch: what was not measured is None."""
+    """Return the Trainer's log as one row per logged step, in order; what was not measured is None."""
     rows: dict[int, dict[str, float | None]] = {}
     for entry in log:
-        found = {name: entry[key] for name, key in LOGGED.items() if key in entry}
+        found = {name: entry[key] for name, key in LOG_KEYS.items() if key in entry}
         if found:
             rows.setdefault(entry["step"], dict.fromkeys(HISTORY)).update(Step=entry["step"], **found)
     return [rows[step] for step in sorted(rows)]
 
 
 def write_history(rows: Sequence[dict[str, Any]], path: Path) -> None:
-    """Write history.csv: one row an epoch of each fold."""
+    """Write history.csv: the rows of `history_rows`, each with its Fold."""
     text = io.StringIO()
     writer = csv.DictWriter(text, ["Fold", *HISTORY], lineterminator="\n", restval="")
     writer.writeheader()
@@ -52,7 +52,10 @@ def write_history(rows: Sequence[dict[str, Any]], path: Path) -> None:
 
 
 def read_history(path: Path) -> list[dict[str, float | None]]:
-    """The rows of a history.csv, what was not measured as None; none where there is no such file or table."""
+    """Return the rows of a history.csv, with None for what was not measured.
+
+    Returns [] if the file is missing or is not such a table.
+    """
     if not path.is_file():
         return []
     with path.open(encoding="utf-8", newline="") as file:

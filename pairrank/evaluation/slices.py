@@ -1,4 +1,4 @@
-"""Where a model is good and where it is bad: its log loss on battles that are alike in one way."""
+"""Where a model does well and where it does badly: its log loss on battles with one property in common."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -15,150 +15,164 @@ from pairrank.evaluation.survey import Survey
 
 Rows = npt.NDArray[np.bool_]
 
-MUCH, SOMEWHAT = 2.0, 1.25
-"""How many times as long as the other an answer is that counts as much, or somewhat, longer."""
+MUCH_LONGER, LONGER = 2.0, 1.25
+"""Ratios of lengths from which an answer counts as much longer, or longer, than the other."""
 PROMPT_CHARS = (100, 500, 2_000)
-"""Where prompts are cut into short, middling, long and very long ones."""
-SMALLEST = 10
-"""Battles of a language or a pair of models from which it is shown by itself."""
-MOST_PAIRS = 10
-"""Pairs of models, those with the most battles."""
+"""Edges, in characters, of the slices by prompt length."""
+MIN_BATTLES = 10
+"""Battles that a language or a pair of models must have to be a slice of its own."""
+MAX_PAIRS = 10
+"""Pairs of models that become slices: those with the most battles."""
 
 
 @dataclass(frozen=True, eq=False)
 class Slice:
-    """Battles that are alike in one way."""
+    """Battles with one property in common."""
 
-    by: str
-    """In which: "turns"."""
+    kind: str
+    """The property, such as "turns"."""
     name: str
-    """How: "2"."""
+    """Its value, such as "2"."""
     rows: Rows
-    """(n,) which of all battles."""
+    """(n,) which of all battles are in the slice."""
 
 
 @dataclass(frozen=True)
 class SliceScore:
-    """How one model did on a slice."""
+    """The score of one model on a slice."""
 
-    by: str
+    kind: str
     name: str
     log_loss: Mean
-    """With the 95 % interval over prompts; `battles` says how many it is of."""
-    came: tuple[float, float, float]
-    """Shares of A, B and tie among these battles."""
-    said: tuple[float, float, float]
-    """Mean probabilities of A, B and tie."""
+    """In nats, with its 95 % interval over prompts and the number of battles."""
+    observed: tuple[float, float, float]
+    """Observed shares of A, B and tie."""
+    predicted: tuple[float, float, float]
+    """Mean predicted probabilities of A, B and tie."""
 
 
 @dataclass(frozen=True)
 class Bias:
-    """One tendency of a model against that of the voters."""
+    """How much a model favours one kind of answer, compared with the voters."""
 
     name: str
-    came: float
-    """What the voters did: mean of 1 for, -1 against, 0 for a tie."""
-    said: float
-    """What the model expected of them: mean of P(for) - P(against)."""
+    observed: float
+    """The voters' preference: the mean of 1 for, -1 against and 0 for a tie."""
+    predicted: float
+    """The model's preference: the mean of P(for) - P(against)."""
     excess: Mean
-    """The model's less the voters', paired; below 0 it favours less than they do, as a cautious model does."""
+    """Predicted minus observed, paired. Below 0 the model has less of the preference, as a cautious model does."""
 
 
 def slices_of(survey: Survey, proba: Proba, window: tuple[str, Rows] | None = None) -> list[Slice]:
-    """Every slice with a battle in it; `window` names one, and which battles were cut to fit it.
+    """Return every slice that has a battle.
 
-    All but "said P(tie)" look at the battles alone.
+    `proba` (n, 3) is used for the slices by predicted P(tie) only; all others depend on the battles alone. `window`
+    is the name of an encoder's window and a (n,) mask of the battles that were cut to fit it.
     """
-    a, b = survey.chars[:, 1], survey.chars[:, 2]
-    a_much, a_longer = _times(a, b, MUCH), _times(a, b, SOMEWHAT)
-    b_much, b_longer = _times(b, a, MUCH), _times(b, a, SOMEWHAT)
-    prompts = survey.chars[:, 0]
-    edges = [0, *PROMPT_CHARS]
     tie = normalise(proba)[:, Winner.TIE]
     low, high = np.quantile(tie, [1 / 3, 2 / 3])
-    named: dict[str, dict[str, Rows]] = {
-        "answer length": {
-            f"A ≥ {MUCH:g}× as long": a_much,
-            f"A {SOMEWHAT:g}–{MUCH:g}× as long": a_longer & ~a_much,
-            "about equal": ~(a_longer | b_longer),
-            f"B {SOMEWHAT:g}–{MUCH:g}× as long": b_longer & ~b_much,
-            f"B ≥ {MUCH:g}× as long": b_much,
-        },
-        "prompt length": {
-            f"{edge:,}–{following - 1:,} characters": (prompts >= edge) & (prompts < following)
-            for edge, following in pairwise(edges)
-        }
-        | {f"{edges[-1]:,}+ characters": prompts >= edges[-1]},
+    by_kind: dict[str, dict[str, Rows]] = {
+        "answer length": _by_answer_length(survey),
+        "prompt length": _by_prompt_length(survey),
         "turns": {"1": survey.turns <= 1, "2": survey.turns == 2, "3+": survey.turns >= 3},
-        "language": _common(survey.language.tolist(), other="other") if survey.language.any() else {},
+        "language": _frequent(survey.language.tolist(), other="other") if survey.language.any() else {},
         "code": {"with code": survey.code, "without": ~survey.code},
         "window": {} if window is None else {f"cut to {window[0]}": window[1], "whole": ~window[1]},
-        "said P(tie)": {
+        "predicted P(tie)": {
             f"below {low:.2f}": tie < low,
             f"{low:.2f} to {high:.2f}": (tie >= low) & (tie <= high),
             f"above {high:.2f}": tie > high,
         },
-        "models": dict(list(_common(_pairs(survey), other="").items())[:MOST_PAIRS]),
+        "models": dict(list(_frequent(_pairs(survey), other="").items())[:MAX_PAIRS]),
     }
-    return [Slice(by, name, rows) for by, some in named.items() for name, rows in some.items() if rows.any()]
+    return [Slice(kind, name, rows) for kind, some in by_kind.items() for name, rows in some.items() if rows.any()]
 
 
 def score_slices(
-    slices: Sequence[Slice], proba: Proba, winner: Labels, keys: npt.NDArray[np.uint64]
+    slices: Sequence[Slice], proba: Proba, winner: Labels, groups: npt.NDArray[np.uint64]
 ) -> list[SliceScore]:
-    """How (n, 3) probabilities did on each slice of n battles."""
-    losses, sure = battle_losses(proba, winner), normalise(proba)
+    """Score (n, 3) probabilities on each slice of n battles; intervals are over (n,) `groups` (prompts)."""
+    losses, normalised = battle_losses(proba, winner), normalise(proba)
     return [
         SliceScore(
-            each.by,
+            each.kind,
             each.name,
-            clustered_mean(losses[each.rows], keys[each.rows]),
+            clustered_mean(losses[each.rows], groups[each.rows]),
             _triple(np.eye(3)[winner[each.rows]].mean(axis=0)),
-            _triple(sure[each.rows].mean(axis=0)),
+            _triple(normalised[each.rows].mean(axis=0)),
         )
         for each in slices
     ]
 
 
 def biases(survey: Survey, proba: Proba, winner: Labels) -> list[Bias]:
-    """Whether the model favours the first answer, or the longer one, more than the voters did."""
+    """Return how much (n, 3) probabilities favour the first answer and the longer one, compared with the voters."""
     a, b = survey.chars[:, 1], survey.chars[:, 2]
+    much_longer = _times(a, b, MUCH_LONGER) * 1.0 - _times(b, a, MUCH_LONGER)
+    # 1 where A is the favoured answer, -1 where it is B, 0 where neither is.
     sides = {
         "first answer (A)": np.ones(len(winner)),
         "longer answer": np.sign(a - b),
-        f"answer {MUCH:g} times as long, or more": _times(a, b, MUCH) * 1.0 - _times(b, a, MUCH),
+        f"answer at least {MUCH_LONGER:g} times as long": much_longer,
     }
     found = []
     for name, side in sides.items():
         rows = side != 0
         if not rows.any():
             continue
-        came = side * np.array([1.0, -1.0, 0.0])[winner]
-        said = side * (normalise(proba) @ [1.0, -1.0, 0.0])
-        excess = clustered_mean((said - came)[rows], survey.key[rows])
-        found.append(Bias(name, float(came[rows].mean()), float(said[rows].mean()), excess))
+        observed = side * np.array([1.0, -1.0, 0.0])[winner]
+        predicted = side * (normalise(proba) @ [1.0, -1.0, 0.0])
+        excess = clustered_mean((predicted - observed)[rows], survey.prompt_hash[rows])
+        found.append(Bias(name, float(observed[rows].mean()), float(predicted[rows].mean()), excess))
     return found
 
 
+def _by_answer_length(survey: Survey) -> dict[str, Rows]:
+    a, b = survey.chars[:, 1], survey.chars[:, 2]
+    a_much, a_longer = _times(a, b, MUCH_LONGER), _times(a, b, LONGER)
+    b_much, b_longer = _times(b, a, MUCH_LONGER), _times(b, a, LONGER)
+    return {
+        f"A ≥ {MUCH_LONGER:g}× as long": a_much,
+        f"A {LONGER:g}–{MUCH_LONGER:g}× as long": a_longer & ~a_much,
+        "about equal": ~(a_longer | b_longer),
+        f"B {LONGER:g}–{MUCH_LONGER:g}× as long": b_longer & ~b_much,
+        f"B ≥ {MUCH_LONGER:g}× as long": b_much,
+    }
+
+
+def _by_prompt_length(survey: Survey) -> dict[str, Rows]:
+    chars, edges = survey.chars[:, 0], [0, *PROMPT_CHARS]
+    found: dict[str, Rows] = {
+        f"{edge:,}–{following - 1:,} characters": (chars >= edge) & (chars < following)
+        for edge, following in pairwise(edges)
+    }
+    return found | {f"{edges[-1]:,}+ characters": chars >= edges[-1]}
+
+
 def _times(one: npt.NDArray[np.int32], other: npt.NDArray[np.int32], count: float) -> Rows:
-    """(n,) whether one text is `count` times as long as the other, an empty one counting as one character."""
+    """Return (n,) whether one text is at least `count` times as long as the other; 1 is added to both lengths."""
     longer: Rows = one + 1 >= count * (other + 1)
     return longer
 
 
-def _common(names: Sequence[str], other: str) -> dict[str, Rows]:
-    """Rows of each name that occurs often, the commonest first; of all others under `other`, unless that is ""."""
+def _frequent(names: Sequence[str], other: str) -> dict[str, Rows]:
+    """Return name -> rows of each frequent name, the most frequent first.
+
+    The rows of all other names are under `other`, unless `other` is "".
+    """
     counted = Counter(filter(None, names))
-    often = [name for name, count in sorted(counted.items(), key=lambda c: (-c[1], c[0])) if count >= SMALLEST]
+    ranked = sorted(counted.items(), key=lambda item: (-item[1], item[0]))
+    frequent = [name for name, count in ranked if count >= MIN_BATTLES]
     array = np.array(names, dtype=object)
-    rows: dict[str, Rows] = {name: array == name for name in often}
+    rows: dict[str, Rows] = {name: array == name for name in frequent}
     if other:
-        rows[other] = ~np.isin(array, often)
+        rows[other] = ~np.isin(array, frequent)
     return rows
 
 
 def _pairs(survey: Survey) -> list[str]:
-    """Which two models fought, in alphabetical order; "" where one has no name."""
+    """Return the two models of each battle, in alphabetical order; "" if one has no name."""
     sides = zip(survey.model_a.tolist(), survey.model_b.tolist(), strict=True)
     return [" / ".join(sorted(pair)) if all(pair) else "" for pair in sides]
 

@@ -1,4 +1,4 @@
-"""What can be said of battles without keeping their text: a million of them fit where ten thousand texts do."""
+"""A summary of battles that does not keep their text: a million rows need the memory of ten thousand texts."""
 
 import hashlib
 import heapq
@@ -21,56 +21,54 @@ from pairrank.features.languages import languages_of
 from pairrank.features.parsed_text import ParsedText
 
 UNKNOWN = -1
-"""The winner of a battle that has none, as in a test file."""
+"""The winner of a battle without a result, as in a test file."""
 
-SHOWN = 2_000
-"""Battles whose text a survey keeps: those with the smallest hash of their id, so the same ones in any order."""
-
-Count = Callable[[int], None]
+SAMPLE_SIZE = 2_000
+"""Number of battles whose text is kept. They have the smallest hashes of ids, so their order does not matter."""
 
 
 @dataclass(frozen=True, eq=False)
 class Survey:
-    """n battles in numbers and short words."""
+    """Numbers, flags and short strings about n battles, one array per column."""
 
     id: Objects
     """(n,) battle ids."""
-    key: npt.NDArray[np.uint64]
-    """(n,) equal for battles of one prompt, by the key that decides the fold."""
-    content: npt.NDArray[np.uint64]
-    """(n,) equal for battles whose prompt and answers are the same, in the same places."""
+    prompt_hash: npt.NDArray[np.uint64]
+    """(n,) equal for battles with the same prompt key, which decides the fold."""
+    content_hash: npt.NDArray[np.uint64]
+    """(n,) equal for battles with the same prompt, answer A and answer B."""
     chars: npt.NDArray[np.int32]
-    """(n, 3) characters of prompt, A and B, all turns together."""
+    """(n, 3) characters of prompt, A and B, summed over turns."""
     turns: npt.NDArray[np.int32]
-    """(n,) turns of the conversation."""
-    empty: npt.NDArray[np.bool_]
-    """(n,) whether an answer holds nothing but white space."""
-    gap: npt.NDArray[np.bool_]
-    """(n,) whether some turn of a conversation is empty, or null in the file."""
-    mangled: npt.NDArray[np.bool_]
-    """(n,) whether a text holds U+FFFD: half an emoji or a damaged letter, replaced on reading or long before."""
-    equal: npt.NDArray[np.bool_]
+    """(n,) number of turns of the conversation."""
+    empty_answer: npt.NDArray[np.bool_]
+    """(n,) whether an answer has only white space."""
+    empty_turn: npt.NDArray[np.bool_]
+    """(n,) whether a conversation of several turns has a turn that is empty, or null in the file."""
+    damaged: npt.NDArray[np.bool_]
+    """(n,) whether a text contains U+FFFD, which replaces half an emoji or an invalid byte."""
+    equal_answers: npt.NDArray[np.bool_]
     """(n,) whether both answers are the same."""
     code: npt.NDArray[np.bool_]
-    """(n,) whether the prompt asks for code, or an answer has a fenced block of it."""
+    """(n,) whether the prompt asks for code, or an answer has a fenced code block."""
     language: Objects
-    """(n,) codes of `languages.LANGUAGES`; "" where nobody asked."""
+    """(n,) codes of `languages.LANGUAGES`; "" if the language was not guessed."""
     winner: npt.NDArray[np.int64]
     """(n,) `Winner` values, or `UNKNOWN`."""
     model_a: Objects
-    """(n,) names, "" where unknown."""
+    """(n,) names, "" if unknown."""
     model_b: Objects
-    """(n,) names, "" where unknown."""
+    """(n,) names, "" if unknown."""
 
     def __len__(self) -> int:
         return len(self.id)
 
     def take(self, rows: npt.NDArray[Any] | slice) -> Self:
-        """The battles at `rows`: indices, a mask or a slice."""
+        """Return the battles at `rows`: indices, a mask or a slice."""
         return type(self)(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
 
-    def textless(self) -> Battles:
-        """The battles with winners, names and ids, and no text: what ratings are fitted on."""
+    def without_text(self) -> Battles:
+        """Return the battles that have a winner, with ids and model names but empty texts, to fit ratings on."""
         known = self.take(self.winner != UNKNOWN)
         blank = object_array([("",)] * len(known))
         return Battles(known.id, blank, blank, blank, known.model_a, known.model_b, known.winner)
@@ -78,94 +76,98 @@ class Survey:
 
 @dataclass(frozen=True, eq=False)
 class FileSurvey:
-    """What one pass over a file of battles found."""
+    """The result of one pass over a file of battles."""
 
     path: Path
     survey: Survey
-    """Every battle of the file."""
-    shown: Battles
-    """Some of them with their text, at most `SHOWN`."""
+    """All battles of the file."""
+    sample: Battles
+    """Some of them with their text; see `HashSample`."""
     complaints: tuple[str, ...]
-    """What is wrong with the file, one line each; battles without a clear winner are left out."""
+    """What is wrong with the file, one line each. Battles without a clear winner are left out of `survey`."""
 
 
 def survey_of(battles: Battles, guess_language: bool = True) -> Survey:
-    """What can be said of each of these battles; guessing the language is most of the work."""
-    sides = [names if names is not None else [""] * len(battles) for names in (battles.model_a, battles.model_b)]
+    """Return the survey of these battles; guessing the language takes most of the time."""
+    names_a, names_b = (
+        [""] * len(battles) if names is None else names for names in (battles.model_a, battles.model_b)
+    )
     texts = list(zip(*(getattr(battles, name) for name in TEXTS), strict=True))
     answers = [("\n".join(a).strip(), "\n".join(b).strip()) for _, a, b in texts]
     return Survey(
         id=battles.id,
-        key=np.array([_number(key) for key in prompt_keys(battles)], dtype=np.uint64),
-        content=np.array([_number(json.dumps(battle)) for battle in texts], dtype=np.uint64),
+        prompt_hash=np.array([_hash64(key) for key in prompt_keys(battles)], dtype=np.uint64),
+        content_hash=np.array([_hash64(json.dumps(battle)) for battle in texts], dtype=np.uint64),
         chars=np.array([[_length(turns) for turns in battle] for battle in texts], dtype=np.int32).reshape(-1, 3),
         turns=np.array([len(prompt) for prompt, _, _ in texts], dtype=np.int32),
-        empty=np.array([not (a and b) for a, b in answers], dtype=np.bool_),
-        gap=np.array([len(battle[0]) > 1 and not all(map(all, battle)) for battle in texts], dtype=np.bool_),
-        mangled=np.array([any("\ufffd" in t for turns in b for t in turns) for b in texts], dtype=np.bool_),
-        equal=np.array([a == b for a, b in answers], dtype=np.bool_),
+        empty_answer=np.array([not (a and b) for a, b in answers], dtype=np.bool_),
+        empty_turn=np.array([len(battle[0]) > 1 and not all(map(all, battle)) for battle in texts], dtype=np.bool_),
+        damaged=np.array([any("\ufffd" in t for turns in b for t in turns) for b in texts], dtype=np.bool_),
+        equal_answers=np.array([a == b for a, b in answers], dtype=np.bool_),
         code=np.array([_has_code(*battle) for battle in texts], dtype=np.bool_),
         language=object_array(languages_of(battles) if guess_language else [""] * len(battles)),
         winner=np.full(len(battles), UNKNOWN) if battles.winner is None else battles.winner,
-        # Of a name that a million battles repeat, one copy is kept.
-        model_a=object_array([sys.intern(name) for name in sides[0]]),
-        model_b=object_array([sys.intern(name) for name in sides[1]]),
+        # Interned: a name that a million battles repeat is stored once.
+        model_a=object_array([sys.intern(name) for name in names_a]),
+        model_b=object_array([sys.intern(name) for name in names_b]),
     )
 
 
 def join(parts: Iterable[Survey]) -> Survey:
-    """Several surveys as one; raises ValueError for none."""
+    """Return several surveys as one; raises ValueError if there are none."""
     tables = list(parts)
     return Survey(**{f.name: np.concatenate([getattr(part, f.name) for part in tables]) for f in fields(Survey)})
 
 
-def survey_file(path: str | Path, shown: int = SHOWN, count: Count = lambda _: None) -> FileSurvey:
-    """Survey a file of any size; of its texts only those of `shown` battles are ever held at once.
+def survey_file(
+    path: str | Path, sample_size: int = SAMPLE_SIZE, progress: Callable[[int], None] = lambda _: None
+) -> FileSurvey:
+    """Survey a file of any size; at most one block of texts and `sample_size` battles are in memory at once.
 
-    Damaged battles are repaired and complained of, as for a test file: looking at a file must not need a sound one.
-    `count` hears how many battles have been read. Raises UserError where the file cannot be read at all.
+    Damaged battles are repaired and reported in `complaints`, so that a damaged file can be looked at, too.
+    `progress` is called with the number of battles read so far. Raises UserError if the file cannot be read.
     """
     parts: list[Survey] = []
     complaints: list[str] = []
-    kept = Kept(shown)
+    sample = HashSample(sample_size)
     read = 0
     for battles in stream_battles(path, damage="drop"):
         parts.append(survey_of(battles))
         complaints += battles.repairs
-        kept.offer(battles)
+        sample.add(battles)
         read += len(battles)
-        count(read)
-    return FileSurvey(Path(path), join(parts), kept.battles(), tuple(complaints))
+        progress(read)
+    return FileSurvey(Path(path), join(parts), sample.battles(), tuple(complaints))
 
 
-class Kept:
-    """At most `size` of all battles that are offered: those with the smallest hashes of their ids."""
+class HashSample:
+    """The `size` battles, of all that are added, whose ids have the smallest hashes: a reproducible sample."""
 
     def __init__(self, size: int) -> None:
         self.size = size
         self._none: list[Battles] = []
-        self._heap: list[tuple[int, int, Battles]] = []  # the largest hash is on top, as its negative
-        self._offered = 0
+        self._heap: list[tuple[int, int, Battles]] = []  # negative hashes, so that the largest hash is on top
+        self._added = 0
 
-    def offer(self, battles: Battles) -> None:
-        """Take those of these battles that belong to the smallest so far."""
+    def add(self, battles: Battles) -> None:
+        """Add battles; keep those among the smallest hashes so far."""
         for row, name in enumerate(battles.id.tolist()):
-            ranked = -_number(name)
+            ranked = -_hash64(name)
             if len(self._heap) < self.size or ranked > self._heap[0][0]:
-                heapq.heappush(self._heap, (ranked, self._offered + row, battles.take(np.array([row]))))
+                heapq.heappush(self._heap, (ranked, self._added + row, battles.take(np.array([row]))))
             if len(self._heap) > self.size:
                 heapq.heappop(self._heap)
-        self._offered += len(battles)
+        self._added += len(battles)
         self._none = [battles.take(slice(0))]
 
     def battles(self) -> Battles:
-        """What was taken, in the order in which it was offered."""
-        taken = [battle for _, _, battle in sorted(self._heap, key=lambda entry: entry[1])]
-        return concatenate(taken or self._none)
+        """Return the sample, in the order in which its battles were added."""
+        sample = [battle for _, _, battle in sorted(self._heap, key=lambda entry: entry[1])]
+        return concatenate(sample or self._none)
 
 
-def _number(text: str) -> int:
-    """64 bits of a hash; two of a million texts share one with a chance of 1 in 37 million."""
+def _hash64(text: str) -> int:
+    """Return 64 bits of a hash; among a million texts a collision has a chance of 1 in 37 million."""
     return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=8).digest(), "big")
 
 

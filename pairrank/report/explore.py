@@ -8,10 +8,10 @@ import numpy.typing as npt
 
 from pairrank.data.battles import MODELS, TEXTS, WINNERS
 from pairrank.evaluation.scoring import wilson
-from pairrank.evaluation.survey import UNKNOWN, FileSurvey, Kept, Survey, survey_of
+from pairrank.evaluation.survey import UNKNOWN, FileSurvey, HashSample, Survey, survey_of
 from pairrank.features.ratings import Ratings, fit_ratings
 from pairrank.report import data_charts
-from pairrank.report.cards import LONGEST_ID, card
+from pairrank.report.cards import MAX_ID_CHARS, card
 from pairrank.report.page import Block, Cards, Page, Section, Table, Text
 
 SPLIT = " A split that puts such battles on both sides flatters every model: pairrank's folds keep them together."
@@ -72,7 +72,7 @@ def _shape(train: FileSurvey | None, test: FileSurvey | None) -> list[Block]:
         survey = file.survey
         known, named = survey.winner != UNKNOWN, (survey.model_a != "") & (survey.model_b != "")
         columns = ["id", *(MODELS if named.any() else ()), *TEXTS, *(WINNERS if known.any() else ())]
-        counts = [len(survey), int(known.sum()), len(np.unique(survey.key)), len(file.complaints)]
+        counts = [len(survey), int(known.sum()), len(np.unique(survey.prompt_hash)), len(file.complaints)]
         rows.append([file.path.name, *(f"{count:,}" for count in counts), ", ".join(columns)])
     titles = ["file", "battles", "with winner", "distinct prompts", "complaints", "columns read"]
     return [
@@ -135,7 +135,7 @@ def _kinds(survey: Survey) -> list[Block]:
 def _repeats(train: FileSurvey | None, test: FileSurvey | None) -> list[Block]:
     blocks: list[Block] = []
     for file in filter(None, (train, test)):
-        keys, counts = np.unique(file.survey.key, return_counts=True)
+        keys, counts = np.unique(file.survey.prompt_hash, return_counts=True)
         shared = counts[counts > 1]
         blocks.append(
             Text(
@@ -146,13 +146,15 @@ def _repeats(train: FileSurvey | None, test: FileSurvey | None) -> list[Block]:
         )
         largest = sorted(zip(counts.tolist(), keys.tolist(), strict=True), reverse=True)[:MOST_GROUPS]
         rows = [
-            [_ids(file.survey.id[file.survey.key == key], 8), f"{count:,}"] for count, key in largest if count > 1
+            [_ids(file.survey.id[file.survey.prompt_hash == key], 8), f"{count:,}"]
+            for count, key in largest
+            if count > 1
         ]
         if rows:
             caption = f"{file.path.name}: the prompts that occur most often, by the ids of their battles"
             blocks.append(Table(["ids", "battles"], rows, caption, folded=True))
     if train and test:
-        both = np.isin(train.survey.key, test.survey.key)
+        both = np.isin(train.survey.prompt_hash, test.survey.prompt_hash)
         blocks.append(
             Text(
                 f"{int(both.sum()):,} training battles have a prompt that is in {test.path.name} too."
@@ -166,7 +168,7 @@ def _repeats(train: FileSurvey | None, test: FileSurvey | None) -> list[Block]:
 
 
 def _models(survey: Survey) -> list[Block]:
-    battles = survey.textless()
+    battles = survey.without_text()
     ratings = fit_ratings(battles) if len(battles) else None
     if ratings is None or not ratings.models:
         return [Text("These battles do not name their models, as test battles never do.")]
@@ -201,9 +203,9 @@ def _model_table(ratings: Ratings) -> Table:
 
 
 def _battles(main: FileSurvey) -> list[Block]:
-    kept = Kept(READ)
-    kept.offer(main.shown)
-    some = kept.battles()
+    sample = HashSample(READ)
+    sample.add(main.sample)
+    some = sample.battles()
     survey = survey_of(some)
     cards = [card(some, survey, row) for row in range(len(some))]
     intro = f"{len(cards)} of {len(main.survey):,} battles, drawn by a hash of their id, so always the same ones."
@@ -215,12 +217,12 @@ def _suspicious(train: FileSurvey | None, test: FileSurvey | None) -> list[Block
     for file in filter(None, (train, test)):
         survey = file.survey
         found = {
-            "the same prompt and answers as another battle": _again(survey.content),
+            "the same prompt and answers as another battle": _again(survey.content_hash),
             "the same model on both sides": (survey.model_a == survey.model_b) & (survey.model_a != ""),
-            "an empty answer": survey.empty,
-            "an empty or null turn among several": survey.gap,
-            "half a character, or a damaged one (U+FFFD)": survey.mangled,
-            "two equal answers": survey.equal,
+            "an empty answer": survey.empty_answer,
+            "an empty or null turn among several": survey.empty_turn,
+            "half a character, or a damaged one (U+FFFD)": survey.damaged,
+            "two equal answers": survey.equal_answers,
         }
         rows = [[what, f"{int(rows.sum()):,}", _ids(survey.id[rows], MOST_IDS)] for what, rows in found.items()]
         caption = f"{file.path.name}: what is unusual but allowed"
@@ -246,4 +248,4 @@ def _again(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
 
 def _ids(ids: Sequence[str] | npt.NDArray[np.object_], most: int) -> str:
     more = f" and {len(ids) - most:,} more" if len(ids) > most else ""
-    return ", ".join(str(name)[:LONGEST_ID] for name in ids[:most]) + more
+    return ", ".join(str(name)[:MAX_ID_CHARS] for name in ids[:most]) + more

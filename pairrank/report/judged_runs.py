@@ -87,11 +87,11 @@ class Results:
         survey = self.survey.take(run.rows)
         window = self.windows.get(run.label)
         cut = None if window is None else (window[0], window[1][run.rows])
-        return score_slices(slices_of(survey, run.proba, cut), run.proba, run.winner, survey.key)
+        return score_slices(slices_of(survey, run.proba, cut), run.proba, run.winner, survey.prompt_hash)
 
     def mean(self, run: Judged, values: npt.ArrayLike) -> Mean:
         """The mean of (m,) values of a run's battles, with its interval over prompts."""
-        return clustered_mean(values, self.survey.key[run.rows])
+        return clustered_mean(values, self.survey.prompt_hash[run.rows])
 
     def biases(self, run: Judged) -> list[Bias]:
         """What it favours more than the voters did."""
@@ -111,4 +111,4 @@ def judge(entry: Entry, battles: Battles) -> Judged:
 def gap(run: Judged) -> float:
     """The mean distance between what was said and what came, over the bins of its reliability diagram."""
     bins = reliability(run.proba, run.winner)
-    return float(np.average([abs(b.said - b.came) for b in bins], weights=[b.count for b in bins]))
+    return float(np.average([abs(b.predicted - b.observed) for b in bins], weights=[b.count for b in bins]))

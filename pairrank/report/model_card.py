@@ -26,14 +26,14 @@ def model_card(results: Results, run: Judged) -> str:
     row, metrics = results.row(run), run.metrics
     experiment = metrics["experiment"]
     slices = [
-        [plain(f"{score.by}: {score.name}"), f"{score.log_loss.battles:,}", *_figures(score.log_loss, ".3f")]
+        [plain(f"{score.kind}: {score.name}"), f"{score.log_loss.battles:,}", *_figures(score.log_loss, ".3f")]
         for score in results.slices(run)
     ]
     found = [
         [
             f"favours the {bias.name}",
-            f"{bias.came:+.3f}",
-            f"{bias.said:+.3f}",
+            f"{bias.observed:+.3f}",
+            f"{bias.predicted:+.3f}",
             " ".join(_figures(bias.excess, "+.3f")),
         ]
         for bias in results.biases(run)

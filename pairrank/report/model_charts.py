@@ -67,7 +67,7 @@ def reliability_plot(name: str, judged: Sequence[Judged], title: str) -> Chart:
     end = 0.0
     for run, colour, marker in zip(judged, CYCLE, MARKERS, strict=False):
         bins = reliability(run.proba, run.winner)
-        said, came = [b.said for b in bins], [b.came for b in bins]
+        said, came = [b.predicted for b in bins], [b.observed for b in bins]
         axes.plot(said, came, color=colour, marker=marker, markersize=5, linewidth=1.2, label=label(run.label))
         if len(judged) == 1:
             counts = np.array([b.count for b in bins])
@@ -118,22 +118,22 @@ def slice_plot(name: str, run: str, scores: Sequence[SliceScore], overall: float
     ranked = scores[::-1]
     figure, [axes] = new_axes(1.0 + 0.185 * len(ranked))
     places = range(len(ranked))
-    kinds = list(dict.fromkeys(score.by for score in scores))
+    kinds = list(dict.fromkeys(score.kind for score in scores))
     for place, score in zip(places, ranked, strict=True):
         mean = score.log_loss
-        colour = CYCLE[kinds.index(score.by) % 2]
+        colour = CYCLE[kinds.index(score.kind) % 2]
         reach = mean.high - mean.mean if np.isfinite(mean.high) else 0.0  # of one prompt nothing is known
         axes.errorbar(mean.mean, place, xerr=reach, fmt="o", color=colour, markersize=4, linewidth=1.2)
     axes.axvline(overall, color=INK, linestyle="--", linewidth=0.8)
-    names = [f"{score.by}: {label(score.name, 30)} ({score.log_loss.battles:,})" for score in ranked]
+    names = [f"{score.kind}: {label(score.name, 30)} ({score.log_loss.battles:,})" for score in ranked]
     axes.set_yticks(places, names, fontsize=7)
     axes.set(xlabel="log loss (nats)", ylabel="slice (battles)", ylim=(-0.7, len(ranked) - 0.3))
     enough = min(LARGE, max(score.log_loss.battles for score in scores))
     large = [score for score in scores if score.log_loss.battles >= enough]
     hard, easy = (pick(large, key=lambda s: s.log_loss.mean) for pick in (max, min))
     told = (
-        f"hardest is {hard.by}: {hard.name} ({hard.log_loss.mean:.3f}), "
-        f"easiest {easy.by}: {easy.name} ({easy.log_loss.mean:.3f})"
+        f"hardest is {hard.kind}: {hard.name} ({hard.log_loss.mean:.3f}), "
+        f"easiest {easy.kind}: {easy.name} ({easy.log_loss.mean:.3f})"
     )
     return Chart(
         f"{name}-slices",

@@ -62,12 +62,14 @@ class Heading:
 
 
 @dataclass(frozen=True)
-class Said:
-    """What one experiment said of a battle."""
+class BattlePrediction:
+    """The prediction of one experiment for a battle."""
 
     label: str
     proba: tuple[float, float, float]
+    """Probabilities of A, B and tie."""
     loss: float
+    """In nats."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ class Card:
     """Name of a filter -> the values this battle goes by."""
     reasons: tuple[str, ...] = ()
     """Why it is shown."""
-    said: tuple[Said, ...] = ()
+    predictions: tuple[BattlePrediction, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pairrank.evaluation.leaderboard_table import columns, notes
 from pairrank.evaluation.scoring import Mean
 from pairrank.evaluation.slices import Bias, SliceScore
 from pairrank.report import board_charts, model_charts
-from pairrank.report.cards import card, said_of, worst_and_disputed
+from pairrank.report.cards import card, predictions_for, worst_and_disputed
 from pairrank.report.judged_runs import Judged, Results, gap
 from pairrank.report.page import Block, Cards, Heading, Page, Section, Table, Text
 from pairrank.report.wording import configuration, ends, facts
@@ -85,10 +85,10 @@ def slice_table(scores: Sequence[SliceScore]) -> Table:
     """Figures of the slices."""
     rows = [
         [
-            f"{score.by}: {score.name}",
+            f"{score.kind}: {score.name}",
             f"{score.log_loss.battles:,}",
             interval(score.log_loss),
-            *(f"{came:.0%} / {said:.0%}" for came, said in zip(score.came, score.said, strict=True)),
+            *(f"{came:.0%} / {said:.0%}" for came, said in zip(score.observed, score.predicted, strict=True)),
         ]
         for score in scores
     ]
@@ -108,7 +108,12 @@ def slice_table(scores: Sequence[SliceScore]) -> Table:
 def bias_table(found: Sequence[Bias], row: Row) -> Table:
     """Length and position bias in numbers."""
     rows = [
-        [f"favours the {bias.name}", f"{bias.came:+.3f}", f"{bias.said:+.3f}", interval(bias.excess, "+.3f")]
+        [
+            f"favours the {bias.name}",
+            f"{bias.observed:+.3f}",
+            f"{bias.predicted:+.3f}",
+            interval(bias.excess, "+.3f"),
+        ]
         for bias in found
     ]
     for name, value in (("swap gap", row.swap_gap), ("flip rate", row.flip_rate)):
@@ -214,9 +219,10 @@ def _mistakes(results: Results) -> list[Block]:
     shown = results.shown
     reasons = worst_and_disputed(shown, WORST, DISPUTED)
     cards = [
-        card(results.battles, results.survey, row, why, said_of(shown, row)) for row, why in sorted(reasons.items())
+        card(results.battles, results.survey, row, why, predictions_for(shown, row))
+        for row, why in sorted(reasons.items())
     ]
-    cards.sort(key=lambda one: -max((said.loss for said in one.said), default=0.0))
+    cards.sort(key=lambda one: -max((each.loss for each in one.predictions), default=0.0))
     intro = (
         f"The {WORST} battles with the largest loss of each run above, and the {DISPUTED} on which two of them "
         "disagree most (total variation distance), the largest loss first. It may be a mistake of the model, or of "

@@ -193,7 +193,7 @@ def test_the_figures_of_a_card_are_those_of_the_predictions():
     assert f"| log loss (nats) | {log_loss(one.proba, one.winner):.4f} | [" in text
     assert f"| accuracy | {accuracy(one.proba, one.winner):.3f} | [" in text
     first = next(bias for bias in results.biases(one) if bias.name.startswith("first"))
-    assert f"| favours the first answer (A) | {first.came:+.3f} | {first.said:+.3f} |" in text
+    assert f"| favours the first answer (A) | {first.observed:+.3f} | {first.predicted:+.3f} |" in text
 
 
 EVIL = (

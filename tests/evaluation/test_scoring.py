@@ -42,20 +42,20 @@ def test_log_loss_of_a_hand_worked_example():
     assert battle_losses(HAND, np.array([0, 2, 2])) == pytest.approx([0.693147, 2.302585, 0.693147], abs=1e-6)
 
 
-def test_a_uniform_prediction_costs_the_logarithm_of_three():
+def test_log_loss_of_a_uniform_prediction_is_log_3():
     assert log_loss(np.full((9, 3), 1 / 3), np.arange(9) % 3) == pytest.approx(math.log(3), abs=1e-12)
 
 
 @given(st.integers(1, 40), st.integers(0, 10**6), st.sets(st.integers(0, 2), min_size=1))
-def test_log_loss_is_scikit_learns_also_where_a_class_is_absent(n: int, seed: int, present: set[int]):
+def test_log_loss_equals_scikit_learn_even_if_a_class_is_absent(n: int, seed: int, present: set[int]):
     proba = random_proba(n, seed)
     winner = np.random.default_rng(seed).choice(sorted(present), n)
     expected = metrics.log_loss(winner, proba, labels=[0, 1, 2])
     assert log_loss(proba, winner) == pytest.approx(expected, rel=1e-12)
 
 
-def test_float32_rows_cost_what_they_cost_in_float64():
-    """A sure and wrong row costs -ln(2.2e-16) = 36.04 in float64; scikit-learn charges 15.9 for it in float32."""
+def test_log_loss_of_float32_rows_is_computed_in_float64():
+    """A certain and wrong row costs -ln(2.2e-16) = 36.04 in float64; scikit-learn gives 15.9 in float32."""
     sure = np.array([[1, 0, 0], [0.2, 0.3, 0.5]], dtype=np.float32)
     winner = np.array([1, 2])
     assert battle_losses(sure, winner)[0] == pytest.approx(36.0437, abs=1e-3)
@@ -64,7 +64,7 @@ def test_float32_rows_cost_what_they_cost_in_float64():
     assert battle_losses(sure, winner).dtype == np.float64
 
 
-def test_rows_are_renormalised_once_and_by_their_sum():
+def test_rows_are_divided_by_their_sum():
     """.6 / 1.2 = .5: a softmax instead would give e^.6 / (2 e^.3 + e^.6) = .403."""
     assert log_loss(np.array([[0.6, 0.3, 0.3]]), np.array([0])) == pytest.approx(math.log(2), abs=1e-12)
 
@@ -79,18 +79,18 @@ def test_columns_in_another_order_score_worse(order: list[int]):
 
 @pytest.mark.parametrize("score", [log_loss, battle_losses, accuracy, expected_calibration_error])
 @pytest.mark.parametrize(("rows", "winners"), [(3, 2), (2, 3), (3, 1), (1, 3), (0, 0)])
-def test_rows_without_a_winner_and_winners_without_a_row_are_refused(score, rows: int, winners: int):
+def test_scores_refuse_different_numbers_of_rows_and_winners(score, rows: int, winners: int):
     with pytest.raises(ValueError, match="winners"):
         score(random_proba(rows), np.zeros(winners, dtype=np.int64))
 
 
-def test_a_missing_probability_is_refused_and_never_averaged_away():
+def test_log_loss_refuses_nan():
     with pytest.raises(ValueError, match="cannot normalise"):
         log_loss(np.array([[0.2, 0.3, 0.5], [np.nan, 0.5, 0.5]]), np.array([0, 1]))
 
 
 @given(st.integers(1, 30), st.integers(0, 10**6))
-def test_swapped_predictions_score_alike_on_swapped_battles(n: int, seed: int):
+def test_log_loss_does_not_change_when_battles_and_predictions_are_swapped(n: int, seed: int):
     proba, winner = random_proba(n, seed), np.random.default_rng(seed).integers(0, 3, n)
     swapped = np.array([1, 0, 2])[winner]
     assert log_loss(proba[:, [1, 0, 2]], swapped) == pytest.approx(log_loss(proba, winner), rel=1e-12)
@@ -99,7 +99,7 @@ def test_swapped_predictions_score_alike_on_swapped_battles(n: int, seed: int):
 # Accuracy, calibration, swap gap
 
 
-def test_accuracy_is_the_share_of_rows_whose_largest_probability_came_true():
+def test_accuracy_is_the_share_of_rows_whose_most_probable_outcome_was_observed():
     assert accuracy(HAND, np.array([0, 1, 0])) == pytest.approx(2 / 3)
     assert accuracy(np.full((1, 3), 1 / 3), np.array([0])) == 1.0
 
@@ -120,7 +120,7 @@ def plain_calibration_error(proba: np.ndarray, winner: np.ndarray, bins: int) ->
 
 
 @pytest.mark.parametrize(("n", "bins"), [(1, 15), (7, 15), (15, 15), (100, 15), (100, 1), (1000, 10)])
-def test_calibration_error_is_that_of_a_plain_loop(n: int, bins: int):
+def test_calibration_error_equals_a_plain_loop(n: int, bins: int):
     proba, winner = random_proba(n, n), np.random.default_rng(n).integers(0, 3, n)
     expected = plain_calibration_error(proba, winner, bins)
     assert expected_calibration_error(proba, winner, bins) == pytest.approx(expected, abs=1e-12)
@@ -140,14 +140,14 @@ def test_calibration_error_does_not_depend_on_the_order_of_the_battles():
     assert expected_calibration_error(proba[order], winner[order]) == pytest.approx(straight, abs=1e-12)
 
 
-def test_a_constant_prediction_is_calibrated_if_it_is_the_class_share():
+def test_a_constant_prediction_equal_to_the_class_shares_is_calibrated():
     """200 rows (.4, .35, .25) of which 80 are won by A: accuracy .4 and confidence .4, whatever the order."""
     winner = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], [80, 70, 50]))
     assert expected_calibration_error(np.tile([0.4, 0.35, 0.25], (200, 1)), winner) == pytest.approx(0, abs=1e-12)
 
 
 def test_the_swap_gap_of_a_hand_worked_example():
-    """Row 1 read back is (.5, .3, .2): gap 0; row 2 is (.1, .7, .2) against (.1, .8, .1): gap .1; mean .05."""
+    """Row 1 swapped back is (.5, .3, .2): gap 0; row 2 is (.1, .7, .2) against (.1, .8, .1): gap .1; mean .05."""
     swapped = np.array([[0.3, 0.5, 0.2], [0.7, 0.1, 0.2]])
     assert swap_gap(HAND[:2], swapped) == pytest.approx(0.05, abs=1e-12)
 
@@ -158,21 +158,21 @@ def test_a_symmetric_prediction_has_no_swap_gap(predictions: Predictions):
 
 
 def test_the_flip_rate_of_a_hand_worked_example():
-    """Read back: (.5, .3, .2) still says A; (.1, .2, .7) says tie where (.1, .7, .2) said B."""
+    """Swapped back, row 1 is (.5, .3, .2), still A; row 2 is (.1, .2, .7), a tie instead of B."""
     straight = np.array([[0.5, 0.3, 0.2], [0.1, 0.7, 0.2]])
     swapped = np.array([[0.3, 0.5, 0.2], [0.2, 0.1, 0.7]])
     assert flip_rate(straight, swapped) == 0.5
 
 
-def test_a_symmetric_prediction_never_flips_and_one_blind_to_the_order_always_does(predictions: Predictions):
+def test_flip_rate_is_0_for_symmetric_and_1_for_constant_predictions(predictions: Predictions):
     assert flip_rate(predictions.proba, predictions.swap().proba) == 0
     first = np.tile([0.5, 0.3, 0.2], (4, 1))
     assert flip_rate(first, first) == 1
 
 
 @pytest.mark.parametrize("measure", [swap_gap, flip_rate])
-def test_predictions_of_different_battles_are_refused(measure):
-    with pytest.raises(ValueError, match="not of the same battles"):
+def test_swap_measures_refuse_predictions_of_different_battles(measure):
+    with pytest.raises(ValueError, match="of the same battles"):
         measure(HAND, HAND[:1])
 
 
@@ -183,8 +183,8 @@ def grouped(sizes: np.ndarray) -> list[str]:
     return [f"prompt {i}" for i, size in enumerate(sizes) for _ in range(size)]
 
 
-def test_the_interval_covers_the_true_mean_about_95_times_in_100():
-    """200 simulated leagues of 120 prompts; the differences of a prompt share a common part, true mean .05."""
+def test_the_bootstrap_interval_covers_the_true_mean_in_about_95_percent_of_trials():
+    """200 simulated data sets of 120 prompts; the differences of a prompt share a common part, true mean .05."""
     covered = 0
     for seed in range(200):
         rng = np.random.default_rng(seed)
@@ -195,14 +195,14 @@ def test_the_interval_covers_the_true_mean_about_95_times_in_100():
     assert 180 <= covered <= 198
 
 
-def test_standard_error_of_single_battles_is_the_analytic_one():
+def test_standard_error_without_repeated_prompts_is_the_analytic_one():
     """s / sqrt(n); the bootstrap's own noise is about 1 / sqrt(2 * 2000) = 1.6 %, so 6 % is generous."""
     values = np.random.default_rng(0).gamma(2, 1, 900)
     analytic = values.std(ddof=1) / math.sqrt(900)
     assert standard_error(values, [str(i) for i in range(900)]) == pytest.approx(analytic, rel=0.06)
 
 
-def test_standard_error_of_prompts_is_the_analytic_one_of_a_ratio():
+def test_standard_error_over_prompts_is_the_analytic_one_of_a_ratio():
     """sqrt(sum over prompts of (sum of residuals)^2) / n (Cochran 1977, section 2.11), as for clustered errors."""
     rng = np.random.default_rng(1)
     sizes = rng.integers(1, 6, 600)
@@ -220,7 +220,7 @@ def test_repeating_every_battle_of_a_prompt_does_not_narrow_the_interval():
     thrice = paired_difference(np.repeat(losses, 3), np.repeat(reference, 3), np.repeat(groups, 3).tolist())
     assert thrice.high - thrice.low == pytest.approx(once.high - once.low, rel=1e-9)
     assert thrice.mean == pytest.approx(once.mean)
-    # Taken for battles of their own, they would narrow it by sqrt(3).
+    # If every battle were drawn separately, the interval would shrink by sqrt(3).
     alone = paired_difference(np.repeat(losses, 3), np.repeat(reference, 3), [str(i) for i in range(900)])
     assert alone.high - alone.low < 0.7 * (once.high - once.low)
 
@@ -236,7 +236,7 @@ def test_the_difference_is_paired_and_has_a_normal_interval_in_large_samples():
     assert (found.low, found.high) == pytest.approx((gain.mean() - half, gain.mean() + half), abs=0.1 * half)
 
 
-def test_below_zero_the_first_is_better():
+def test_a_difference_below_zero_means_that_the_first_is_better():
     found = paired_difference([0.1, 0.2, 0.3], [1.1, 1.2, 1.3], ["a", "b", "c"])
     assert (found.mean, found.low, found.high) == pytest.approx((-1, -1, -1))
 
@@ -251,25 +251,25 @@ def test_the_interval_depends_on_the_seed_and_not_on_the_order_of_the_battles():
     assert paired_difference(losses, reference, groups.tolist(), seed=5).low != first.low
 
 
-def test_the_blocks_in_which_means_are_drawn_lose_none():
+def test_bootstrap_means_draws_every_mean_although_it_works_in_blocks():
     """5,000 groups of equal size make blocks of 400 draws: 1,001 draws fill two and begin a third."""
     means = bootstrap_means(np.random.default_rng(0).normal(3, 1, 5000), [str(i) for i in range(5000)], draws=1001)
     assert means.shape == (1001,)
     assert np.abs(means - 3).max() < 0.1
 
 
-def test_one_long_prompt_does_not_cost_memory_for_every_prompt():
+def test_bootstrap_means_needs_little_memory_for_one_very_long_prompt():
     # As a numpy array of texts these keys would need 2,000 times 4 MB.
     groups = [*(str(i) for i in range(1999)), "x" * 1_000_000]
     assert bootstrap_means(np.ones(2000), groups, draws=3).tolist() == [1, 1, 1]
 
 
-def test_a_value_without_a_group_is_refused():
+def test_bootstrap_means_refuses_a_value_without_a_group():
     with pytest.raises(ValueError, match="length"):
         bootstrap_means([1.0, 2.0], ["a"])
 
 
-def test_scores_of_battles_are_means_over_every_battle(battles: Battles, predictions: Predictions):
+def test_log_loss_is_the_mean_over_all_battles(battles: Battles, predictions: Predictions):
     """Winners A, A, B, tie, B: -(ln .5 + ln .8 + ln .5 + ln .7 + ln .35) / 5 = 3.015935 / 5."""
     assert log_loss(predictions.proba, battles.labels) == pytest.approx(3.015935 / 5, abs=1e-6)
 
@@ -278,23 +278,23 @@ def test_scores_of_battles_are_means_over_every_battle(battles: Battles, predict
 
 
 @given(st.integers(1, 60), st.integers(0, 10**6))
-def test_reliability_is_a_groupby_of_all_three_outcomes(n: int, seed: int):
+def test_reliability_equals_a_pandas_groupby_of_all_three_outcomes(n: int, seed: int):
     proba, winner = random_proba(n, seed), np.random.default_rng(seed).integers(0, 3, n)
-    frame = pd.DataFrame({"said": proba.ravel(), "came": np.eye(3)[winner].ravel()})
-    expected = frame.groupby(pd.cut(frame.said, np.linspace(0, 1, 21), right=False), observed=True).agg(
-        said=("said", "mean"), came=("came", "mean"), count=("came", "size")
+    frame = pd.DataFrame({"predicted": proba.ravel(), "observed": np.eye(3)[winner].ravel()})
+    expected = frame.groupby(pd.cut(frame.predicted, np.linspace(0, 1, 21), right=False), observed=True).agg(
+        predicted=("predicted", "mean"), observed=("observed", "mean"), count=("observed", "size")
     )
-    found = [(b.said, b.came, b.count) for b in reliability(proba, winner)]
+    found = [(b.predicted, b.observed, b.count) for b in reliability(proba, winner)]
     assert np.array(found) == pytest.approx(expected.to_numpy())
 
 
-def test_a_sure_prediction_has_a_bin_too():
+def test_reliability_has_a_bin_for_probability_1():
     bins = reliability(np.array([[1.0, 0.0, 0.0]]), np.array([1]))
-    assert [(b.said, b.came, b.count) for b in bins] == [(0.0, 0.5, 2), (1.0, 0.0, 1)]
+    assert [(b.predicted, b.observed, b.count) for b in bins] == [(0.0, 0.5, 2), (1.0, 0.0, 1)]
 
 
 @given(st.integers(1, 60), st.integers(0, 10**6))
-def test_confusion_is_scikit_learns(n: int, seed: int):
+def test_confusion_equals_scikit_learn(n: int, seed: int):
     proba, winner = random_proba(n, seed), np.random.default_rng(seed).integers(0, 3, n)
     expected = metrics.confusion_matrix(winner, proba.argmax(axis=1), labels=[0, 1, 2])
     assert confusion(proba, winner).tolist() == expected.tolist()
@@ -314,13 +314,13 @@ def test_a_clustered_mean_of_a_hand_worked_example():
     assert found.high - found.mean == found.mean - found.low == pytest.approx(1.96 * 4 / 3)
 
 
-def test_without_repeated_prompts_it_is_the_usual_standard_error():
+def test_clustered_mean_without_repeated_prompts_has_the_usual_standard_error():
     values = np.random.default_rng(0).normal(size=50)
     found = clustered_mean(values, [str(i) for i in range(50)])
     assert found.high - found.mean == pytest.approx(1.96 * values.std(ddof=1) / np.sqrt(50))
 
 
-def test_it_is_what_the_bootstrap_over_prompts_tends_to():
+def test_clustered_mean_agrees_with_the_bootstrap_over_prompts():
     rng = np.random.default_rng(1)
     groups = [str(i) for i in rng.integers(0, 400, 1_000)]
     values = rng.normal(size=1_000) + np.array([int(group) % 3 for group in groups])
@@ -335,5 +335,5 @@ def test_wilsons_interval_of_a_hand_worked_example():
     assert wilson(0, 5)[0] == pytest.approx(0.0, abs=1e-12)
 
 
-def test_of_one_prompt_nothing_is_known():
+def test_clustered_mean_of_one_prompt_has_an_infinite_interval():
     assert clustered_mean([1.0, 2.0], ["x", "x"]).high == math.inf

@@ -5,8 +5,8 @@ import pytest
 from pairrank.data.battles import Battles
 from pairrank.data.folds import prompt_keys
 from pairrank.data.simulation import simulate
-from pairrank.evaluation.slices import biases, score_slices, slices_of
-from pairrank.evaluation.survey import survey_of
+from pairrank.evaluation.slices import SliceScore, biases, score_slices, slices_of
+from pairrank.evaluation.survey import Survey, survey_of
 
 
 @pytest.fixture(scope="module")
@@ -16,7 +16,7 @@ def arena() -> tuple[Battles, np.ndarray]:
 
 
 def pandas_table(battles: Battles, proba: np.ndarray) -> pd.DataFrame:
-    """The same battles as anyone would put them into a frame, by other means than the survey's."""
+    """The same battles as a data frame, computed without the survey."""
     sure = proba / proba.sum(axis=1, keepdims=True)
     frame = pd.DataFrame(
         {
@@ -34,10 +34,15 @@ def pandas_table(battles: Battles, proba: np.ndarray) -> pd.DataFrame:
     return frame
 
 
-def test_slices_equal_a_plain_pandas_computation(arena):
+def scores_of(survey: Survey, proba: np.ndarray, winner: np.ndarray) -> dict[tuple[str, str], SliceScore]:
+    scores = score_slices(slices_of(survey, proba), proba, winner, survey.prompt_hash)
+    return {(score.kind, score.name): score for score in scores}
+
+
+def test_slice_scores_equal_a_plain_pandas_computation(arena):
     battles, proba = arena
     survey, frame = survey_of(battles), pandas_table(*arena)
-    scores = {(s.by, s.name): s for s in score_slices(slices_of(survey, proba), proba, battles.labels, survey.key)}
+    scores = scores_of(survey, proba, battles.labels)
     low = frame.tie.quantile(1 / 3)
     expected = {
         ("answer length", "A ≥ 2× as long"): frame.times >= 2,
@@ -49,35 +54,42 @@ def test_slices_equal_a_plain_pandas_computation(arena):
         ("turns", "1"): frame.turns == 1,
         ("turns", "2"): frame.turns == 2,
         ("turns", "3+"): frame.turns >= 3,
-        ("said P(tie)", f"below {low:.2f}"): frame.tie < low,
+        ("predicted P(tie)", f"below {low:.2f}"): frame.tie < low,
     }
     for name, rows in expected.items():
         part, score = frame[rows], scores[name]
         assert score.log_loss.battles == len(part) > 0
         assert score.log_loss.mean == pytest.approx(part.loss.mean())
         shares = part.winner.value_counts(normalize=True)
-        assert score.came == pytest.approx([shares.get(i, 0.0) for i in range(3)])
-        assert score.said == pytest.approx(proba[rows.to_numpy()].mean(axis=0), rel=1e-6)
+        assert score.observed == pytest.approx([shares.get(i, 0.0) for i in range(3)])
+        assert score.predicted == pytest.approx(proba[rows.to_numpy()].mean(axis=0), rel=1e-6)
         # The interval: squared sums of each prompt's deviations, by groupby.
         sums = (part.loss - part.loss.mean()).groupby(part.key).sum()
         error = np.sqrt((sums**2).sum() * len(sums) / (len(sums) - 1)) / len(part)
         assert score.log_loss.high - score.log_loss.mean == pytest.approx(1.96 * error)
 
 
-def test_every_kind_of_slice_holds_each_battle_once_but_pairs_of_models(arena):
+def test_every_kind_of_slice_except_models_contains_each_battle_once(arena):
     battles, proba = arena
     window = ("9 tokens", np.arange(1_500) % 3 == 0)
     slices = slices_of(survey_of(battles), proba, window)
-    assert {each.by for each in slices} >= {"answer length", "language", "code", "window", "models", "said P(tie)"}
-    for kind in {each.by for each in slices} - {"models"}:
-        assert (np.sum([each.rows for each in slices if each.by == kind], axis=0) == 1).all(), kind
+    assert {each.kind for each in slices} >= {
+        "answer length",
+        "language",
+        "code",
+        "window",
+        "models",
+        "predicted P(tie)",
+    }
+    for kind in {each.kind for each in slices} - {"models"}:
+        assert (np.sum([each.rows for each in slices if each.kind == kind], axis=0) == 1).all(), kind
 
 
-def test_pairs_of_models_are_those_with_the_most_battles_whoever_stands_first(arena):
+def test_slices_by_models_are_the_most_frequent_pairs_in_either_order(arena):
     battles, proba = arena
     pairs = pd.Series([" / ".join(sorted(pair)) for pair in zip(battles.model_a, battles.model_b, strict=True)])
     counts = pairs.value_counts()
-    found = {s.name: int(s.rows.sum()) for s in slices_of(survey_of(battles), proba) if s.by == "models"}
+    found = {s.name: int(s.rows.sum()) for s in slices_of(survey_of(battles), proba) if s.kind == "models"}
     assert len(found) == 10
     assert list(found.values()) == counts.head(10).tolist()
     assert all(counts[name] == count for name, count in found.items())
@@ -87,40 +99,40 @@ def with_winners(battles: Battles, winner: np.ndarray) -> Battles:
     return Battles(**{**vars(battles), "winner": winner})
 
 
-def test_a_planted_preference_for_the_longer_answer_shows_in_the_slices_of_length(arena):
+def test_a_planted_preference_for_longer_answers_shows_in_slices_and_biases(arena):
     battles, _ = arena
     _, a, b = survey_of(battles).chars.T
     planted = with_winners(battles, np.where(a > b, 0, np.where(b > a, 1, 2)))
     survey, fair = survey_of(planted), np.full((1_500, 3), 1 / 3)
-    scores = {(s.by, s.name): s for s in score_slices(slices_of(survey, fair), fair, planted.labels, survey.key)}
-    assert scores["answer length", "A ≥ 2× as long"].came == (1.0, 0.0, 0.0)
-    assert scores["answer length", "B ≥ 2× as long"].came == (0.0, 1.0, 0.0)
+    scores = scores_of(survey, fair, planted.labels)
+    assert scores["answer length", "A ≥ 2× as long"].observed == (1.0, 0.0, 0.0)
+    assert scores["answer length", "B ≥ 2× as long"].observed == (0.0, 1.0, 0.0)
     found = {bias.name: bias for bias in biases(survey, fair, planted.labels)}
-    assert found["longer answer"].came == 1.0
-    assert found["longer answer"].said == pytest.approx(0.0)
-    assert found["longer answer"].excess.high < -0.9  # a model without the taste of its voters
+    assert found["longer answer"].observed == 1.0
+    assert found["longer answer"].predicted == pytest.approx(0.0)
+    assert found["longer answer"].excess.high < -0.9  # the model does not share the voters' preference
     assert abs(found["first answer (A)"].excess.mean) < 0.2
-    # A model that shares the taste shows none of its own.
-    taste = np.eye(3)[planted.labels] * 0.94 + 0.02
-    shared = {bias.name: bias for bias in biases(survey, taste, planted.labels)}
+    # A model with the voters' preference has no excess.
+    same = np.eye(3)[planted.labels] * 0.94 + 0.02
+    shared = {bias.name: bias for bias in biases(survey, same, planted.labels)}
     assert abs(shared["longer answer"].excess.mean) < 0.07
 
 
-def test_a_planted_preference_for_the_first_answer_shows_there_and_not_in_length(arena):
+def test_a_planted_preference_for_the_first_answer_is_not_a_length_bias(arena):
     battles, _ = arena
     survey, fair = survey_of(with_winners(battles, np.zeros(1_500, dtype=np.int64))), np.full((1_500, 3), 1 / 3)
     found = {bias.name: bias for bias in biases(survey, fair, survey.winner)}
-    assert found["first answer (A)"].came == 1.0
+    assert found["first answer (A)"].observed == 1.0
     assert found["first answer (A)"].excess.mean == pytest.approx(-1.0)
-    assert abs(found["longer answer"].came) < 0.2
-    # And a model that always says A, where voters do not:
+    assert abs(found["longer answer"].observed) < 0.2
+    # A model that always predicts A, which the voters do not prefer:
     voters = survey_of(battles)
-    sure_of_a = np.tile([0.8, 0.1, 0.1], (1_500, 1))
-    model = {bias.name: bias for bias in biases(voters, sure_of_a, battles.labels)}
+    always_a = np.tile([0.8, 0.1, 0.1], (1_500, 1))
+    model = {bias.name: bias for bias in biases(voters, always_a, battles.labels)}
     assert model["first answer (A)"].excess.low > 0.5
 
 
-def test_biases_turn_round_when_the_battles_do(arena):
+def test_swapping_the_battles_negates_the_position_bias_and_keeps_the_length_bias(arena):
     battles, proba = arena
     swapped = battles.swap()
     straight = {b.name: b for b in biases(survey_of(battles), proba, battles.labels)}
@@ -129,7 +141,7 @@ def test_biases_turn_round_when_the_battles_do(arena):
     assert turned["longer answer"].excess.mean == pytest.approx(straight["longer answer"].excess.mean)
 
 
-def test_battles_of_equal_length_alone_have_no_bias_of_length():
+def test_no_length_bias_is_given_if_all_answers_are_equally_long():
     battles = simulate(4)[0]
     equal = Battles(**{**vars(battles), "response_b": battles.response_a})
     assert [b.name for b in biases(survey_of(equal), np.full((4, 3), 1 / 3), equal.labels)] == ["first answer (A)"]

@@ -32,7 +32,7 @@ def charts(results: Results) -> dict[str, Chart]:
         data_charts.length_histograms(survey.chars[:5], "tokens (tiny)", " of 5 battles"),
         data_charts.turn_counts(survey),
         data_charts.languages(survey),
-        data_charts.model_strengths(fit_ratings(survey.textless())),
+        data_charts.model_strengths(fit_ratings(survey.without_text())),
         data_charts.pair_heat_map(survey),
         data_charts.length_effect(survey),
         board_charts.leaderboard_plot(results.board),
@@ -163,7 +163,7 @@ def test_whiskers_are_the_intervals_that_the_captions_name(results: Results):
     drawn = [ends_of(axes, i)[0] for i in range(len(scores))]
     told = [(s.log_loss.low, s.log_loss.high) for s in scores[::-1] if np.isfinite(s.log_loss.low)]
     assert np.array([ends for ends in drawn if ends[0] < ends[1]]) == pytest.approx(np.array(told))
-    ratings = fit_ratings(results.survey.textless())
+    ratings = fit_ratings(results.survey.without_text())
     axes = data_charts.model_strengths(ratings).figure.axes[0]
     names = [text.get_text().rsplit(" (", 1)[0] for text in axes.get_yticklabels()]
     for name, (low, high) in zip(names, ends_of(axes), strict=True):
@@ -206,7 +206,7 @@ def test_histograms_turns_and_bins_hold_what_was_counted(results: Results):
     above, below = model_charts.reliability_plot("r", [one], "one").figure.axes
     bins = reliability(one.proba, one.winner)
     assert below.get_lines()[0].get_ydata().tolist() == [b.count for b in bins]
-    assert above.get_lines()[1].get_xydata().tolist() == [[b.said, b.came] for b in bins]
+    assert above.get_lines()[1].get_xydata().tolist() == [[b.predicted, b.observed] for b in bins]
 
 
 def test_bars_and_cells_are_what_was_counted(results: Results):
@@ -216,9 +216,9 @@ def test_bars_and_cells_are_what_was_counted(results: Results):
     one = next(run for run in results.judged if run.label == "one")
     cells = [text.get_text().split("\n")[0] for text in model_charts.confusion_plot("r", one).figure.axes[0].texts]
     expected = [
-        int(((one.winner == came) & (one.proba.argmax(axis=1) == said)).sum())
-        for came in range(3)
-        for said in range(3)
+        int(((one.winner == observed) & (one.proba.argmax(axis=1) == predicted)).sum())
+        for observed in range(3)
+        for predicted in range(3)
     ]
     assert [int(cell.replace(",", "")) for cell in cells] == expected
 

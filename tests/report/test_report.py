@@ -11,7 +11,7 @@ from pairrank.data.battles import Battles
 from pairrank.data.folds import fold_of, prompt_keys
 from pairrank.data.reading import write_battles
 from pairrank.evaluation.survey import survey_file, survey_of
-from pairrank.report.cards import LONGEST, card, said_of, worst_and_disputed
+from pairrank.report.cards import MAX_CHARS, card, predictions_for, worst_and_disputed
 from pairrank.report.charts import Chart
 from pairrank.report.explore import TokenCounts, explore_page
 from pairrank.report.judged_runs import judge
@@ -50,7 +50,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Page]:
     unlabelled = Battles(battles.id, battles.prompt, battles.response_a, battles.response_b)
     write_battles(unlabelled, folder / "test.csv")
     train, test = survey_file(folder / "train.csv"), survey_file(folder / "test.csv")
-    tokens = TokenCounts("tiny <b>", train.shown.take(slice(20)) and np.ones((20, 3), dtype=np.int64))
+    tokens = TokenCounts("tiny <b>", train.sample.take(slice(20)) and np.ones((20, 3), dtype=np.int64))
     return {"explore": explore_page("<i>data</i>", train, test, tokens), "report": results_page(made_up_results())}
 
 
@@ -180,7 +180,7 @@ def test_a_training_that_diverged_is_shown():
 def test_the_largest_mistake_comes_first_and_mistakes_are_found_by_run():
     page = results_page(made_up_results())
     [cards] = [block for block in page.blocks if isinstance(block, Cards)]
-    largest = [max(said.loss for said in shown.said) for shown in cards.cards]
+    largest = [max(each.loss for each in shown.predictions) for shown in cards.cards]
     assert largest == sorted(largest, reverse=True)
     assert cards.filters["Shown for"] == ["disagreement", "large loss"]
     assert {"one", "two", "pool"} <= set(cards.filters["Run"])
@@ -224,7 +224,7 @@ def test_the_windows_of_a_run_make_a_slice():
     rows = np.arange(240) < 30
     results = made_up_results(named=["one"], windows={"one": ("512 tokens", rows)})
     one = results.shown[0]
-    scores = {score.name: score for score in results.slices(one) if score.by == "window"}
+    scores = {score.name: score for score in results.slices(one) if score.kind == "window"}
     assert scores["cut to 512 tokens"].log_loss.battles == 30
     assert scores["cut to 512 tokens"].log_loss.mean == pytest.approx(one.losses[:30].mean())
 
@@ -247,12 +247,12 @@ def test_the_worst_battles_and_the_most_disputed_are_chosen():
 
 def test_what_a_run_did_not_predict_it_does_not_say():
     results = made_up_results()
-    labels = [said.label for said in said_of(results.judged, 1)]
+    labels = [each.label for each in predictions_for(results.judged, 1)]
     assert "x$y$ <i>" not in labels
-    assert "x$y$ <i>" in [said.label for said in said_of(results.judged, 2)]
-    said = next(said for said in said_of(results.judged, 2) if said.label == "one")
+    assert "x$y$ <i>" in [each.label for each in predictions_for(results.judged, 2)]
+    shown = next(each for each in predictions_for(results.judged, 2) if each.label == "one")
     one = next(run for run in results.judged if run.label == "one")
-    assert said.loss == pytest.approx(-np.log(said.proba[int(one.winner[2])]))
+    assert shown.loss == pytest.approx(-np.log(shown.proba[int(one.winner[2])]))
 
 
 def test_a_long_conversation_is_cut_and_says_so():
@@ -263,11 +263,11 @@ def test_a_long_conversation_is_cut_and_says_so():
         battles.response_a,
         battles.response_b,
     )
-    long.prompt[0] = tuple("p" * (LONGEST + 1 if i == 0 else 3) for i in range(9))
+    long.prompt[0] = tuple("p" * (MAX_CHARS + 1 if i == 0 else 3) for i in range(9))
     shown = card(long, survey_of(long), 0)
     assert len(shown.turns) == 6
-    assert len(shown.turns[0].prompt) == LONGEST + 2
-    assert shown.cut == f"Not shown: 3 more turns and what lies beyond {LONGEST:,} characters of a turn."
+    assert len(shown.turns[0].prompt) == MAX_CHARS + 2
+    assert shown.cut == f"Not shown: 3 more turns and text beyond the first {MAX_CHARS:,} characters of a turn."
     assert shown.outcome == "?"
 
 

@@ -1,10 +1,10 @@
 "use strict";
-// Filters of battles: every word that is searched for must be in the battle, and every chosen value among its own.
+// A battle is shown if it contains every word of the search and has every chosen value.
 for (const form of document.querySelectorAll("form[data-cards]")) {
   const battles = [...document.getElementById(form.dataset.cards).querySelectorAll(".battle")];
-  // What a battle says, not what the page says about it: every battle has the words "tie" and "prompt" around it.
-  const said = ".id, .excerpt, .text, .model";
-  const texts = battles.map((battle) => [...battle.querySelectorAll(said)].map((e) => e.textContent).join("\n").toLowerCase());
+  // Search the battle's own text only: the page puts words such as "tie" and "prompt" around every battle.
+  const searched = ".id, .excerpt, .text, .model";
+  const texts = battles.map((battle) => [...battle.querySelectorAll(searched)].map((e) => e.textContent).join("\n").toLowerCase());
   const output = form.querySelector("output");
   const open = form.querySelector("[data-open]");
   const apply = () => {
@@ -27,7 +27,7 @@ for (const form of document.querySelectorAll("form[data-cards]")) {
     open.textContent = opening ? "Close all" : "Open all";
   });
 }
-// Paper cannot be clicked.
+// Open everything for printing, since folded parts cannot be opened on paper.
 let closed = [];
 addEventListener("beforeprint", () => {
   closed = [...document.querySelectorAll("details:not([open])")];
