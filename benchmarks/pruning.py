@@ -30,12 +30,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, memo_scope():
         run = start_run(load_experiment(asked.experiment), source, Path(folder))
         # What is measured of a battle is measured once a process: neither search is to pay for the other.
-        work(_search(run, Path(folder) / "warm", 1, asked.seed, "none"), None, _silent)
+        work(_search(run, Path(folder) / "warm", 1, asked.seed, "none"), None)
         print(f"{asked.experiment} on {source.name}: {asked.trials} trials, seed {asked.seed}")
         rates = {}
         for pruner in ("none", asked.pruner):
             begun = time.perf_counter()
-            study = work(_search(run, Path(folder) / pruner, asked.trials, asked.seed, pruner), None, _silent)
+            study = work(_search(run, Path(folder) / pruner, asked.trials, asked.seed, pruner), None)
             seconds = time.perf_counter() - begun
             rates[pruner] = 60 * len(finished(study)) / seconds
             pruned = sum(trial.state.name == "PRUNED" for trial in finished(study))
@@ -50,10 +50,6 @@ def main() -> None:
 def _search(run, home, trials, seed, pruner):
     *folds, untouched = range(run.experiment.folds)
     return Search(run, untouched, tuple(folds), home, trials=trials, pruner=pruner, seed=seed)
-
-
-def _silent(_: str) -> None:
-    pass
 
 
 if __name__ == "__main__":

@@ -64,7 +64,7 @@ def test_the_second_says_nothing(capsys: pytest.CaptureFixture[str], monkeypatch
 def test_without_ray_the_message_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UserError, match=r"pip install 'pairrank\[ray\]'"):
-        ray.make_folds([], None, ray.Cluster(), print, print)
+        ray.make_folds([], None, ray.Cluster(), print)
 
 
 class Ray:
@@ -93,19 +93,19 @@ class Ray:
         ([(64, 8), (4, 0)], {"gpus": 0}, 5, (13, 0), 4),
     ],
 )
-def test_a_piece_of_work_is_given_its_share_of_one_machine(machines, asked, pieces, given, room):
-    said = []
-    needs = ray._needs(Ray(*machines), ray.Cluster(**asked), pieces, said.append)
+def test_a_piece_of_work_is_given_its_share_of_one_machine(machines, asked, pieces, given, room, capsys):
+    needs = ray._needs(Ray(*machines), ray.Cluster(**asked), pieces)
     assert (needs["num_cpus"], needs["num_gpus"]) == given
     assert ray._room(Ray(*machines), needs) == room
     cpus, gpus = (sum(column) for column in zip(*machines, strict=True))
-    assert said == [f"Ray: {cpus} CPUs and {gpus} GPUs; a piece of work takes {given[0]} and {given[1]:g}."]
+    expected = f"Ray: {cpus} CPUs and {gpus} GPUs; a piece of work takes {given[0]} and {given[1]:g}.\n"
+    assert capsys.readouterr().out == expected
 
 
 @pytest.mark.parametrize("asked", [{"cpus": 3}, {"gpus": 1}])
 def test_more_than_any_machine_has_is_refused_at_once(asked):
     with pytest.raises(UserError, match="no machine has as many: the largest has 2 and 0"):
-        ray._needs(Ray((2, 0), (2, 0)), ray.Cluster(**asked), 5, print)
+        ray._needs(Ray((2, 0), (2, 0)), ray.Cluster(**asked), 5)
 
 
 def test_ray_under_torchrun_is_refused(monkeypatch: pytest.MonkeyPatch, capsys):
@@ -121,5 +121,5 @@ def test_a_cluster_that_is_not_there_is_told_of_at_once(monkeypatch: pytest.Monk
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
     begun = time.monotonic()
     with pytest.raises(UserError, match="no cluster can be reached"):
-        ray.make_folds([], None, ray.Cluster(), print, print)
+        ray.make_folds([], None, ray.Cluster(), print)
     assert time.monotonic() - begun < 60  # Ray itself tries for minutes; most of this is its import

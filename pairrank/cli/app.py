@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from pairrank import distributed
+from pairrank.cli.messages import messages_to, print_message
 from pairrank.training.tracking import Tracker, track_with
 
 
@@ -432,10 +433,9 @@ def fetch_encoder(
 
     mpnet is all-mpnet-base-v2 (405 MB). Nothing else ever downloads it. Then: run frozen --set encoder=mpnet
     """
-    from pairrank.cli.console import say
     from pairrank.encoders.download import fetch
 
-    fetch(name, say)
+    fetch(name)
 
 
 @app.command()
@@ -470,7 +470,8 @@ def main() -> None:
     if distributed.rank() and arguments[:1] != ["run"]:
         return  # torchrun has started several: one is enough for all else
     try:
-        app(arguments, standalone_mode=True)
+        with messages_to(print_message):
+            app(arguments, standalone_mode=True)
     except (ValueError, OSError) as error:
         from pairrank.errors import UserError
 

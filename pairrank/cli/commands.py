@@ -1,6 +1,8 @@
 """What the commands do, in the order in which a user sees it."""
 
+import logging
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -8,7 +10,8 @@ from pairrank import distributed
 from pairrank.cli.console import say, show_board, show_count, show_repairs, show_table
 from pairrank.cli.entries import choose_references, gather, run_folder
 from pairrank.cli.locations import find_source, home_of
-from pairrank.cli.plan import in_order, tell_plan
+from pairrank.cli.messages import ignore, messages_to
+from pairrank.cli.plan import in_order, plan_lines
 from pairrank.cli.ray import Cluster, make_folds, scorer
 from pairrank.data.battles import Battles
 from pairrank.data.extra import Extra
@@ -30,6 +33,8 @@ from pairrank.runs.fold_models import load_fold_models, refuse_stale
 from pairrank.runs.folder import CURVES, current_folds, read_kept
 from pairrank.runs.run import Run, all_inputs, start_run
 from pairrank.training.tracking import tracker, whereabouts
+
+logger = logging.getLogger(__name__)
 
 
 def run(
@@ -66,13 +71,15 @@ def run(
     if distributed.rank():
         help_the_first(started)
         return
-    tell_plan(started, say)
+    for line in plan_lines(started):
+        say(line)
     if "prior" not in [each.experiment.label for each in started]:
         # Every table needs a row to take differences to.
-        cross_validate(start_run(load_experiment("prior"), source, home))
+        with messages_to(ignore):
+            cross_validate(start_run(load_experiment("prior"), source, home))
     chosen = sorted(set(folds)) if folds else None
     if cluster:
-        make_folds(started, chosen, cluster, say, show_count)
+        make_folds(started, chosen, cluster, show_count)
     wanted = {experiment.name: experiment for experiment in experiments}
     for each in started:
         say(": ".join(filter(None, [each.experiment.label, each.experiment.about])))
@@ -81,13 +88,14 @@ def run(
         if each.experiment.encoder:
             first = wanted[each.experiment.name].parameters["encoder"][0]
             say(f"{first} cannot be had here; using {each.experiment.encoder}, and the run's name says so.")
-        # What was done on the cluster has been told.
-        cross_validate(each, chosen, say if cluster is None else lambda _: None)
+        # The workers of a cluster have reported these folds already.
+        with messages_to(ignore) if cluster else nullcontext():
+            cross_validate(each, chosen, logger.info)
         if each.test is None:
             say(f"{source.path} has no test.csv, so there are no test predictions to submit.")
         say(f"Written: {each.folder}")
     distributed.stop_helpers()
-    entries = entries_in(home, source.train, say)
+    entries = entries_in(home, source.train)
     references = ["prior"] if "prior" in [entry.label for entry in entries] else []
     board = build_leaderboard(source.name, source.train, entries, references, source.truth)
     _write_board(board, home)
@@ -188,7 +196,7 @@ def predict(
     refuse_out(out, file)
     folder = run_folder(name, home_of(runs, find_source(data)))
     metrics, count, repaired = read_metrics(folder), 0, 0
-    score = scorer(folder, cluster, say) if cluster else partial(map, load_fold_models(folder).predict)
+    score = scorer(folder, cluster) if cluster else partial(map, load_fold_models(folder).predict)
     say(
         f"Predicting with {folder}, trained on {metrics['data']['battles']:,} battles of {metrics['data']['name']}."
     )

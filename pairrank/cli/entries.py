@@ -21,7 +21,7 @@ def gather(source: DataFolder, home: Path, published: Path | None, add: Sequence
         if published
         else {}
     )
-    entries |= {entry.label: entry for entry in entries_in(home, source.train, say)}
+    entries |= {entry.label: entry for entry in entries_in(home, source.train)}
     for argument in add:
         entry = _added(argument)
         # A file that was added before may be replaced; a run's name stays the run's.

@@ -1,6 +1,6 @@
 """What a run will do, before it does it: which inputs are missing, their order, about how long it takes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pairrank.evaluation.metrics import read_metrics
@@ -14,32 +14,37 @@ def in_order(started: Sequence[Run]) -> list[Run]:
     return sorted(started, key=lambda run: len(list(all_inputs(run))))
 
 
-def tell_plan(started: Sequence[Run], say: Callable[[str], None]) -> None:
-    """Say it where any of the runs builds on others."""
+def plan_lines(started: Sequence[Run]) -> list[str]:
+    """Describe what each run that builds on others uses, what is trained first, and about how long it all takes."""
     named = {run.folder for run in started}
-    told: set[Path] = set()
+    described: set[Path] = set()
+    lines: list[str] = []
     for run in started:
-        needed = [each for each in all_inputs(run) if each.folder not in named | told]
-        told |= {each.folder for each in needed}
-        ready = [each for each in needed if is_ready(each)]
-        missing = [each for each in needed if each not in ready]
-        label, teacher = run.experiment.label, run.experiment.teacher
-        if ready:
-            say(f"{label} builds on {_names(ready)}: finished, used as they are.")
-        if old := [each for each in ready if read_metrics(each.folder)["identity"] != identity_of(each)]:
-            say(
-                f"Made by other code, encoders or extra battles than today's: {_names(old)}. `run` makes them anew."
-            )
-        if missing:
-            todo = ", ".join(f"{each.experiment.label} ({_duration(_seconds(each))})" for each in missing)
-            say(f"{label} needs, and this run makes first: {todo}.")
-        if teacher:
-            say(f"{label} has {teacher} for a teacher: made anew inside the training battles of each fold.")
-        if needed or teacher:
-            whole = [_seconds(each) for each in (*missing, run)]
-            if any(whole):
-                rest = "" if all(whole) else ", and what nobody has timed"
-                say(f"{label}: in all {_duration(sum(whole))}{rest}, on two cores.")
+        needed = [each for each in all_inputs(run) if each.folder not in named | described]
+        described |= {each.folder for each in needed}
+        lines += _lines_of(run, needed)
+    return lines
+
+
+def _lines_of(run: Run, needed: Sequence[Run]) -> Iterator[str]:
+    """The plan of one run; `needed` are its inputs that no earlier line has described."""
+    ready = [each for each in needed if is_ready(each)]
+    missing = [each for each in needed if each not in ready]
+    label, teacher = run.experiment.label, run.experiment.teacher
+    if ready:
+        yield f"{label} builds on {_names(ready)}: finished, used as they are."
+    if old := [each for each in ready if read_metrics(each.folder)["identity"] != identity_of(each)]:
+        yield f"Made by other code, encoders or extra battles than today's: {_names(old)}. `run` makes them anew."
+    if missing:
+        todo = ", ".join(f"{each.experiment.label} ({_duration(_seconds(each))})" for each in missing)
+        yield f"{label} needs, and this run makes first: {todo}."
+    if teacher:
+        yield f"{label} has {teacher} for a teacher: trained again inside the training battles of each fold."
+    if needed or teacher:
+        whole = [_seconds(each) for each in (*missing, run)]
+        if any(whole):
+            rest = "" if all(whole) else ", and what nobody has timed"
+            yield f"{label}: in all {_duration(sum(whole))}{rest}, on two cores."
 
 
 def _seconds(run: Run) -> float:

@@ -15,6 +15,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from pairrank.cli.console import say
+from pairrank.cli.messages import ignore, messages_to
 from pairrank.data.battles import Battles
 from pairrank.data.folder import DataFolder
 from pairrank.data.predictions import Predictions
@@ -25,6 +27,8 @@ from pairrank.runs.fold_models import FoldModels, load_fold_models
 from pairrank.runs.run import Run, all_inputs, start_run
 from pairrank.training.tracking import VARIABLE
 
+logger = logging.getLogger(__name__)
+
 PATIENCE = 5.0
 """Seconds within which a cluster answers at its address."""
 
@@ -33,8 +37,6 @@ RETRIES = 3
 
 TOLD = ("PAIRRANK_NO_CACHE", "PAIRRANK_CACHE", "PAIRRANK_CACHE_GB", VARIABLE)
 """Variables that workers on other machines must have as they are here."""
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,9 @@ class Work:
     """The folder that paths of an experiment are relative to."""
 
 
-def make_folds(runs: Sequence[Run], folds: Sequence[int] | None, cluster: Cluster, say: Say, count: Say) -> None:
+def make_folds(
+    runs: Sequence[Run], folds: Sequence[int] | None, cluster: Cluster, count: Callable[[str], None]
+) -> None:
     """Make the folds of these runs and of all they build on, as many at once as the cluster has room for.
 
     A run begins when its inputs are whole. Raises UserError where a fold fails, or loses its worker too often.
@@ -69,7 +73,7 @@ def make_folds(runs: Sequence[Run], folds: Sequence[int] | None, cluster: Cluste
         for folder, run in every.items()
     }
     ray, total = _started(), sum(map(len, wanted.values()))
-    needs = _needs(ray, cluster, total, say)
+    needs = _needs(ray, cluster, total)
     task = ray.remote(_make).options(max_retries=RETRIES, **needs)
     waiting, whole = dict(every), set[Path]()
     running: dict[Any, Path] = {}
@@ -86,15 +90,16 @@ def make_folds(runs: Sequence[Run], folds: Sequence[int] | None, cluster: Cluste
             for line in _result(ray, reference, f"a fold of {every[folder].experiment.label}"):
                 say(line)
         for folder in every.keys() - waiting.keys() - set(running.values()) - whole:
-            # Gathered by id into the run's own files.
-            cross_validate(every[folder], wanted[folder])
+            # Gathered by id into the run's own files; the workers have reported the folds.
+            with messages_to(ignore):
+                cross_validate(every[folder], wanted[folder])
             whole.add(folder)
 
 
-def scorer(folder: Path, cluster: Cluster, say: Say) -> Callable[[Iterable[Battles]], Iterator[Predictions]]:
+def scorer(folder: Path, cluster: Cluster) -> Callable[[Iterable[Battles]], Iterator[Predictions]]:
     """What predicts parts of battles with a run's models, in their order, on all the room that the cluster has."""
     ray = _started()
-    needs = _needs(ray, cluster, None, say)
+    needs = _needs(ray, cluster, None)
     room = _room(ray, needs)
     actor = ray.remote(_Scorer).options(max_restarts=RETRIES, max_task_retries=RETRIES, **needs)
     scorers = [actor.remote(folder.resolve()) for _ in range(room)]
@@ -128,10 +133,11 @@ class _Scorer:
 
 
 def _make(work: Work) -> list[str]:
-    """Make one fold on a worker; returns what it says."""
+    """Make one fold on a worker; return its messages, which the driver prints."""
     os.chdir(work.called_in)
     lines: list[str] = []
-    make_fold(start_run(work.experiment, work.data, work.run_folder.parent), work.fold, lines.append)
+    with messages_to(lines.append):
+        make_fold(start_run(work.experiment, work.data, work.run_folder.parent), work.fold, logger.info)
     return lines
 
 
@@ -168,7 +174,7 @@ def _knock(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), PATIENCE).close()
 
 
-def _needs(ray: Any, cluster: Cluster, pieces: int | None, say: Say) -> dict[str, float]:
+def _needs(ray: Any, cluster: Cluster, pieces: int | None) -> dict[str, float]:
     """What a piece of work is given: as asked, or a share of the CPUs, and a GPU if there is one.
 
     A piece runs on one machine, so it is given no more than the largest one has.

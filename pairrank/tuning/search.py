@@ -1,5 +1,6 @@
 """A search for a better setting: what it may see, where its study is, and which of its trials is the best."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -12,13 +13,14 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from pairrank.errors import UserError
-from pairrank.runs.cross_validation import Say
 from pairrank.runs.experiment import Experiment
 from pairrank.runs.identity import recipe_hash
 from pairrank.runs.run import Run, start_run, tuned_on
 from pairrank.tuning.sampling import ByPlace, Pruner, build_pruner
 from pairrank.tuning.space import Settings, Space, read_space
 from pairrank.tuning.storage import OWN, SETTINGS, finished, open_study
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -102,14 +104,14 @@ class Search:
         return study
 
     @contextmanager
-    def alone(self, say: Say) -> Iterator[None]:
+    def alone(self) -> Iterator[None]:
         """For the one worker at a time that makes what the others of this folder use."""
         self.folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.folder / ".lock")
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            say("Waiting for another worker, which makes what all of them need.")
+            logger.info("Waiting for another worker, which makes what all of them need.")
             lock.acquire()
         try:
             yield

@@ -1,5 +1,6 @@
 """What one setting is worth: its log loss, out of fold, on battles cut once for all trials of a study."""
 
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,11 +14,13 @@ from pairrank.data.predictions import Predictions
 from pairrank.errors import UserError
 from pairrank.evaluation.scoring import battle_losses
 from pairrank.models.base import model_class
-from pairrank.runs.cross_validation import Say, cross_validate, training_battles
+from pairrank.runs.cross_validation import cross_validate, training_battles
 from pairrank.runs.experiment import Experiment
 from pairrank.runs.folder import read_kept
 from pairrank.runs.run import Run
 from pairrank.training.monitor import Monitor, ReportLoss
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -29,14 +32,14 @@ class Cut:
     scored: Battles
 
 
-def cut_folds(run: Run, folds: Sequence[int], say: Say) -> tuple[Cut, ...]:
+def cut_folds(run: Run, folds: Sequence[int]) -> tuple[Cut, ...]:
     """The tuning folds of a run; what it builds on is made first, once for all trials."""
     there = sorted(set(run.member.tolist()))
     for each in run.inputs:
         # Asked even where it is whole: it is no one's run, and must be of today's code.
-        cross_validate(each, there, say)
+        cross_validate(each, there, logger.info)
     return tuple(
-        Cut(fold, training_battles(run, fold, say)[0], run.train.take(run.member == fold)) for fold in folds
+        Cut(fold, training_battles(run, fold, logger.info)[0], run.train.take(run.member == fold)) for fold in folds
     )
 
 

@@ -1,5 +1,6 @@
 """The winner of a search meets the old setting on the fold that neither has seen; only then is it written down."""
 
+import logging
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -21,12 +22,14 @@ from pairrank.errors import UserError
 from pairrank.evaluation.scoring import Difference, battle_losses, paired_difference
 from pairrank.files import write_json, write_text
 from pairrank.models.base import build, parameters_of
-from pairrank.runs.cross_validation import Say, cross_validate
+from pairrank.runs.cross_validation import cross_validate
 from pairrank.runs.experiment import Experiment, Split
 from pairrank.runs.run import Run
 from pairrank.tuning.search import Search, best_of, own_of, settings_of, with_nested_inputs
 from pairrank.tuning.space import changed
 from pairrank.tuning.storage import REASON, SETTINGS, finished, quiet_optuna, retried
+
+logger = logging.getLogger(__name__)
 
 FEWEST = 10
 """Complete trials below which nobody can say what mattered."""
@@ -51,7 +54,7 @@ class Verdict:
         return self.difference is not None and self.difference.low <= 0
 
 
-def judge(search: Search, study: Study, say: Say) -> Verdict:
+def judge(search: Search, study: Study) -> Verdict:
     """Train both settings on the tuning folds, score them on the untouched one; what is finished is used again.
 
     Raises UserError where no trial, or not the experiment's own setting, has a value.
@@ -66,21 +69,20 @@ def judge(search: Search, study: Study, say: Say) -> Verdict:
     if (best.value or 0.0) >= (own.value or 0.0):
         return Verdict(own, own, search.run.experiment, None, len(scored))
     tuned = tuned_experiment(search, best)
-    with search.alone(say):
+    with search.alone():
         ours, theirs = (
             losses_in(
                 replace(search.run, experiment=with_nested_inputs(each), folder=search.folder / name),
                 [search.untouched],
-                say,
             )
             for name, each in (("own", search.run.experiment), ("tuned", tuned))
         )
     return Verdict(best, own, tuned, paired_difference(theirs, ours, prompt_keys(scored)), len(scored))
 
 
-def losses_in(run: Run, folds: Sequence[int], say: Say) -> Proba:
+def losses_in(run: Run, folds: Sequence[int]) -> Proba:
     """(n,) losses of a run on the battles of these folds, out of fold; what is finished is used again."""
-    cross_validate(run, folds, say)
+    cross_validate(run, folds, logger.info)
     scored = run.battles.take(np.isin(run.member, folds))
     return battle_losses(read_predictions(run.folder / "oof.csv").align(scored.id).proba, scored.labels)
 

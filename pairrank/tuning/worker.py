@@ -1,6 +1,7 @@
 """Workers take trials from one study until it has enough: here or elsewhere, killed and restarted or not."""
 
 import json
+import logging
 import shutil
 import time
 from collections.abc import Sequence
@@ -15,7 +16,6 @@ from sqlalchemy.exc import SQLAlchemyError
 from pairrank.errors import UserError
 from pairrank.files import read_json, write_json
 from pairrank.memo import memo_scope
-from pairrank.runs.cross_validation import Say
 from pairrank.tuning.search import Search, best_of
 from pairrank.tuning.space import changed
 from pairrank.tuning.storage import (
@@ -38,8 +38,10 @@ from pairrank.tuning.storage import (
 )
 from pairrank.tuning.trials import Cut, cut_folds, evaluate, learns_in
 
+logger = logging.getLogger(__name__)
 
-def work(search: Search, deadline: float | None, say: Say) -> Study:
+
+def work(search: Search, deadline: float | None) -> Study:
     """Take trials until the study has enough or `deadline` (of `time.time`) is past; returns the study.
 
     A trial that fails says why and is none of the others' business. On Ctrl-C the trial goes back into the queue.
@@ -48,34 +50,36 @@ def work(search: Search, deadline: float | None, say: Say) -> Study:
     """
     study = search.open()
     if is_open(study, search.trials) or running(study):
-        with search.alone(say):
-            cuts = cut_folds(search.inside, search.folds, say)
+        with search.alone():
+            cuts = cut_folds(search.inside, search.folds)
         with memo_scope():
             try:
-                _take_trials(search, study, cuts, deadline, say)
+                _take_trials(search, study, cuts, deadline)
             except (optuna.exceptions.StorageInternalError, SQLAlchemyError) as error:
                 told = first_line(error)
                 raise UserError(f"the study's database was lost ({told}). The same command goes on.") from None
     return study
 
 
-def _take_trials(search: Search, study: Study, cuts: Sequence[Cut], deadline: float | None, say: Say) -> None:
+def _take_trials(search: Search, study: Study, cuts: Sequence[Cut], deadline: float | None) -> None:
     waiting = False
     while deadline is None or time.time() < deadline:
         revive(study)
         _refuse_hopeless(study)
         if is_open(study, search.trials):
-            _take_trial(search, study, cuts, say)
+            _take_trial(search, study, cuts)
         elif others := running(study):
             if not waiting:
-                say(f"All trials are taken; waiting for the last {len(others)}, which other workers are at.")
+                logger.info(
+                    f"All trials are taken; waiting for the last {len(others)}, which other workers are at."
+                )
             waiting = True
             time.sleep(min(HEARTBEAT, 5) / 5)
         else:
             return
 
 
-def _take_trial(search: Search, study: Study, cuts: Sequence[Cut], say: Say) -> None:
+def _take_trial(search: Search, study: Study, cuts: Sequence[Cut]) -> None:
     taken: list[int] = []
 
     def objective(trial: Trial) -> float:
@@ -102,10 +106,12 @@ def _take_trial(search: Search, study: Study, cuts: Sequence[Cut], say: Say) -> 
     except (optuna.exceptions.UpdateFinishedTrialError, ValueError):
         if not taken or not trial_of(study, taken[0]).state.is_finished():
             raise
-        say(f"Trial {taken[0]} had been given up, since this worker gave no sign of life; another goes on with it.")
+        logger.warning(
+            f"Trial {taken[0]} had been given up, since this worker gave no sign of life; another goes on with it."
+        )
         return
     if SURPLUS not in (trial := trial_of(study, taken[0])).user_attrs:
-        say(_told(search, study, trial))
+        logger.info(_told(search, study, trial))
         shutil.rmtree(_trial_folder(search, study, trial.number), ignore_errors=True)
 
 

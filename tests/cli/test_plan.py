@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pairrank.cli.plan import tell_plan
+from pairrank.cli.plan import plan_lines
 from pairrank.data.battles import object_array
 from pairrank.data.folder import DataFolder
 from pairrank.data.predictions import read_predictions
@@ -33,12 +33,11 @@ def write(name: str, text: str) -> None:
     Path("experiments", f"{name}.toml").write_text(text, encoding="utf-8")
 
 
-def plan(name: str) -> list[str]:
+def plan(name: str, nested: bool = False) -> list[str]:
     from pairrank.runs.experiment import load_experiment
 
-    lines: list[str] = []
-    tell_plan([start_run(load_experiment(name), DataFolder(Path("arena")), Path("runs/arena"))], lines.append)
-    return lines
+    experiment = load_experiment(name, nested=nested)
+    return plan_lines([start_run(experiment, DataFolder(Path("arena")), Path("runs/arena"))])
 
 
 def test_a_run_says_what_it_will_do_and_about_how_long_it_takes(experiments, call):
@@ -159,13 +158,8 @@ def test_every_missing_file_of_extra_battles_is_told_before_any_work(experiments
 
 
 def test_a_nested_run_is_told_to_take_longer(experiments, call):
-    from pairrank.runs.experiment import load_experiment
-
-    lines: list[str] = []
-    run = start_run(load_experiment("both", nested=True), DataFolder(Path("arena")), Path("runs/arena"))
-    tell_plan([run], lines.append)
     # 60 battles: 3 s for quick, four times that again inside the five folds, and what else there is.
-    assert lines[-1] == "both+nested=true: in all about 15 s, on two cores."
+    assert plan("both", nested=True)[-1] == "both+nested=true: in all about 15 s, on two cores."
 
 
 def test_battles_are_never_overwritten_by_predictions(experiments, call):

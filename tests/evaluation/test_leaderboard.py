@@ -285,29 +285,27 @@ def test_runs_are_entered_with_their_numbers(runs):
     assert entries_in(runs, tiny_battles(10)) == []
 
 
-def test_no_run_lends_its_numbers_to_anothers_predictions(runs):
+def test_no_run_lends_its_numbers_to_anothers_predictions(runs, caplog):
     """A table whose numbers come from another config's run."""
     metrics = runs / "prior+smoothing=50" / "metrics.json"
     sound = metrics.read_bytes()
     metrics.write_bytes((runs / "prior" / "metrics.json").read_bytes())
-    said = []
-    assert [e.label for e in entries_in(runs, BATTLES, said.append)] == ["prior"]
-    assert "belong to others" in said[0]
+    assert [e.label for e in entries_in(runs, BATTLES)] == ["prior"]
+    assert "belong to others" in caplog.messages[0]
     metrics.write_bytes(sound)
     (runs / "prior" / "oof.csv").write_bytes((runs / "prior+smoothing=50" / "oof.csv").read_bytes())
     assert [e.label for e in entries_in(runs, BATTLES)] == ["prior+smoothing=50"]
     metrics.write_text("{")
-    said.clear()
-    assert entries_in(runs, BATTLES, said.append) == []
-    assert len(said) == 2
+    caplog.clear()
+    assert entries_in(runs, BATTLES) == []
+    assert len(caplog.messages) == 2
 
 
-def test_a_run_on_other_battles_is_left_out_though_the_ids_are_the_same(runs):
+def test_a_run_on_other_battles_is_left_out_though_the_ids_are_the_same(runs, caplog):
     others = replace(BATTLES, winner=np.roll(BATTLES.labels, 1))
-    said = []
-    assert entries_in(runs, others, said.append) == []
-    assert all("other battles" in line for line in said)
-    assert len(said) == 2
+    assert entries_in(runs, others) == []
+    assert all("other battles" in line for line in caplog.messages)
+    assert len(caplog.messages) == 2
 
 
 def test_what_was_published_for_other_battles_is_refused(tmp_path):

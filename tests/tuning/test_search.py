@@ -12,6 +12,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from pairrank.cli.messages import messages_to
 from pairrank.data.predictions import Predictions
 from pairrank.errors import UserError
 from pairrank.files import write_json
@@ -47,7 +48,8 @@ main()
 
 def quietly(search, deadline=None):
     lines = []
-    return work(search, deadline, lines.append), lines
+    with messages_to(lines.append):
+        return work(search, deadline), lines
 
 
 def start_worker(*arguments, seconds=0.7):
@@ -285,7 +287,7 @@ def leave_behind(search, trial):
     """Finished folds of a trial, whose predictions are all alike."""
     place = search.folder / "trials" / "0"
     write_json(place / "trial.json", trial)
-    for cut in working.cut_folds(search.inside, search.folds, lambda _: None):
+    for cut in working.cut_folds(search.inside, search.folds):
         Predictions(cut.scored.id, np.full((len(cut.scored), 3), 1 / 3)).write(place / f"fold{cut.fold}.csv")
 
 

@@ -31,7 +31,7 @@ def silent(step, loss):
 
 
 def cuts_of(search):
-    return cut_folds(search.inside, search.folds, lambda _: None)
+    return cut_folds(search.inside, search.folds)
 
 
 @pytest.mark.parametrize("nested", ["false", "true"])

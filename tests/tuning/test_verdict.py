@@ -37,7 +37,7 @@ TUNE = ("tune", "small", "--data", "arena", "--trials", "6", "--pruner", "none")
 
 def searched(**changes):
     search = some_search(**({"pruner": "none"} | changes))
-    return search, work(search, None, lambda _: None)
+    return search, work(search, None)
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def lucky(monkeypatch):
 
 def test_both_settings_meet_on_the_fold_that_neither_has_seen(arena_here, lucky):
     search, study = searched()
-    verdict = judge(search, study, lambda _: None)
+    verdict = judge(search, study)
     assert (verdict.best.number, verdict.own.number) == (3, 0)
     battles, member = search.run.battles, search.run.member
     seen, scored = battles.take(member != 4), battles.take(member == 4)
@@ -66,7 +66,7 @@ def test_both_settings_meet_on_the_fold_that_neither_has_seen(arena_here, lucky)
 )
 def test_a_setting_falls_only_where_the_interval_lies_wholly_above_0(arena_here, lucky, low, high, holds):
     search, study = searched()
-    verdict = replace(judge(search, study, lambda _: None), difference=Difference((low + high) / 2, low, high))
+    verdict = replace(judge(search, study), difference=Difference((low + high) / 2, low, high))
     assert verdict.holds is holds
 
 
@@ -76,7 +76,7 @@ def test_inputs_of_the_verdict_have_not_seen_the_untouched_winners(arena_here, l
         'inputs = ["small", "prior"]\n[model]\nname = "pool"\n[search]\nweights = ["equal", "greedy", "fitted"]',
     )
     search, study = searched(name="both", trials=4)
-    judge(search, study, lambda _: None)
+    judge(search, study)
     hidden = set(search.run.battles.take(search.run.member == 4).id.tolist())
     for name in ("tuned", "own"):
         made = list((search.folder / name / "inner" / "fold4").glob("*/oof.csv"))
@@ -88,7 +88,7 @@ def test_inputs_of_the_verdict_have_not_seen_the_untouched_winners(arena_here, l
 def test_where_nothing_is_better_nothing_is_trained(arena_here, monkeypatch):
     monkeypatch.setattr(working, "evaluate", lambda *args: 1.0 + (args[2].name != "0"))
     search, study = searched()
-    verdict = judge(search, study, lambda _: None)
+    verdict = judge(search, study)
     assert verdict.difference is None
     assert not verdict.holds
     assert not (search.folder / "own").exists()
@@ -102,17 +102,17 @@ def test_without_a_value_of_the_own_setting_reasons_are_told(arena_here, monkeyp
     search = some_search()
     for _ in range(2):  # the second call need not try again to know
         with pytest.raises(UserError, match=r"own setting has failed.*too large for this machine"):
-            work(search, None, lambda _: None)
+            work(search, None)
     study = search.open()
     assert len(study.trials) == 1
     with pytest.raises(UserError, match=r"has no value(.|\n)*\n  - 1 times: UserError: too large"):
-        judge(search, study, lambda _: None)
+        judge(search, study)
 
 
 def test_the_tuned_file_is_an_experiment_that_says_how_it_was_found(arena_here, lucky):
     write_experiment("small", SMALL.replace("[search]", "[split]\nfolds = 4\n[search]"))
     search, study = searched(untouched=1, folds=(0, 2, 3))
-    verdict = judge(search, study, lambda _: None)
+    verdict = judge(search, study)
     file = write_tuned(search, study, verdict)
     assert file == Path("experiments/small-tuned.toml")
     text = file.read_text()
@@ -143,7 +143,7 @@ def test_inputs_teachers_and_nested_splits_survive(arena_here, lucky):
         "[search]\npenalty = {low = 1.0, high = 1000.0, log = true}\ngrowth.leaves = {low = 2, high = 9}\n",
     )
     search, study = searched(name="stack", trials=4)
-    file = write_tuned(search, study, judge(search, study, lambda _: None))
+    file = write_tuned(search, study, judge(search, study))
     again, own = load_experiment(str(file)), load_experiment("stack")
     for key in ("inputs", "nested", "submittable", "seconds", "salt", "folds"):
         assert getattr(again, key) == getattr(own, key), key
@@ -179,9 +179,7 @@ def test_a_tuned_setting_tuned_again_keeps_to_a_fold_that_neither_search_saw(are
 
 def test_the_record_holds_every_trial(arena_here, lucky):
     search, study = searched()
-    record = json.loads(
-        write_record(search, study, judge(search, study, lambda _: None), {"clip": 1.0}).read_text()
-    )
+    record = json.loads(write_record(search, study, judge(search, study), {"clip": 1.0}).read_text())
     assert [trial["log_loss"] for trial in record["trials"]] == [1.05, 1.1, 1.1, 1.01, 1.1, 1.1]
     assert record["trials"][record["best"]]["settings"] == dict(settings_of(study.trials[3]))
     assert record["untouched"]["fold"] == 4
@@ -251,7 +249,7 @@ def test_every_fold_has_the_setting_that_its_own_search_chose(arena_here, call):
 
 def test_other_choices_are_another_run(arena_here):
     run = some_search().run
-    study = work(some_search(pruner="none"), None, lambda _: None)
+    study = work(some_search(pruner="none"), None)
     one, two = (chosen_run(run, dict.fromkeys(range(5), study.trials[i]), Path("runs")) for i in (1, 2))
     from pairrank.runs.identity import identity_of
 

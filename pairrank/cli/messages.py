@@ -1,0 +1,48 @@
+"""The messages that pairrank's modules log become plain lines of the command line."""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+LOGGER = logging.getLogger("pairrank")
+"""The parent of every module's logger."""
+
+
+class LineHandler(logging.Handler):
+    """Passes the text of each message to a function, without level, time or name of the module."""
+
+    def __init__(self, show: Callable[[str], None]) -> None:
+        super().__init__()
+        self.show = show
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show one message. An error of `show`, such as a closed pipe, ends the command as in a `print`."""
+        self.show(record.getMessage())
+
+
+@contextmanager
+def messages_to(show: Callable[[str], None]) -> Iterator[None]:
+    """Pass all messages from level info upwards to `show` within this block, and to nothing else.
+
+    Blocks may be nested: the innermost receives the messages. The root logger, which belongs to the program that
+    imports pairrank, is never touched.
+    """
+    before = LOGGER.level, LOGGER.propagate, LOGGER.handlers
+    LOGGER.setLevel(logging.INFO)
+    LOGGER.propagate, LOGGER.handlers = False, [LineHandler(show)]
+    try:
+        yield
+    finally:
+        LOGGER.setLevel(before[0])
+        LOGGER.propagate, LOGGER.handlers = before[1:]
+
+
+def ignore(text: str) -> None:
+    """Show nothing: `messages_to(ignore)` silences a block."""
+
+
+def print_message(text: str) -> None:
+    """Print one message as the commands print theirs; rich is loaded with the first one."""
+    from pairrank.cli.console import say
+
+    say(text)
