@@ -1,73 +1,115 @@
-"""What a model is, and how one is found by name: adding an architecture is adding a file beside this one."""
+"""An architecture is one file in this folder: a dataclass that implements `Model` and is registered by name."""
 
 import dataclasses
 import importlib
 import json
 import pkgutil
-import typing
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Literal, Self, TypeVar, cast
 
 from pairrank.data.battles import Battles
 from pairrank.data.probabilities import Proba
 from pairrank.errors import UserError, unknown_name
 from pairrank.files import write_json
 from pairrank.nested import from_mapping
+from pairrank.training.monitor import Monitor
+
+Progress = Literal["", "epochs", "quarters of its rounds"]
+"""The unit of the steps after which a model's training reports a loss, in the plural; "" for a single step."""
+
+UseOfInputs = Literal["ignored", "read", "needed"]
+"""What a model does with the predictions of other experiments: ignore, use if present, or require them."""
 
 
-class Model(Protocol):
-    """A dataclass whose fields are its hyperparameters; what it learns is kept in attributes that end in `_`."""
+class Model(ABC):
+    """A dataclass whose fields are its hyperparameters; what it learns is kept in attributes that end in `_`.
+
+    The properties below say what a model can do. Each has a default, which a model overrides where it differs: with
+    a class attribute (`symmetric: ClassVar[bool] = True`), or with a property where it depends on hyperparameters.
+    """
+
+    model_name: ClassVar[str] = ""
+    """The registered name."""
 
     @property
     def symmetric(self) -> bool:
         """Whether predictions for swapped battles are the swapped predictions, to 1e-6 in float32."""
-        ...
+        return False
 
-    def fit(self, train: Battles, folder: Path | None = None) -> Self:
-        """Learn from battles with winners. What a long training must not lose is kept in `folder`."""
-        ...
+    @property
+    def learns(self) -> bool:
+        """Whether `fit` estimates anything from the winners of the training battles."""
+        return True
 
+    @property
+    def progress(self) -> Progress:
+        """The unit of training steps after which `fit` reports a loss to its `monitor`.
+
+        "epochs" also means that the model is fine-tuned, which several processes can share.
+        """
+        return ""
+
+    @property
+    def needs_names(self) -> bool:
+        """Whether predictions need the names of the answering models, which test battles lack."""
+        return False
+
+    @property
+    def inputs(self) -> UseOfInputs:
+        """What the model does with `battles.inputs`, the predictions of other experiments."""
+        return "ignored"
+
+    @abstractmethod
+    def fit(self, train: Battles, folder: Path | None = None, monitor: Monitor | None = None) -> Self:
+        """Learn from battles with winners.
+
+        A long training keeps its checkpoints in `folder`, so that it can resume. A model with `progress` reports
+        its loss to `monitor` after each step, and is the same when fitted without one. Others ignore `monitor`.
+        """
+
+    @abstractmethod
     def predict_proba(self, battles: Battles) -> Proba:
-        """(n, 3) probabilities of A, B, tie. Rows do not depend on each other."""
-        ...
+        """Return the (n, 3) probabilities of A, B and tie; no row depends on another."""
 
+    @abstractmethod
     def save(self, folder: Path) -> None:
-        """Write everything `load` needs; never a pickle."""
-        ...
+        """Write everything that `load` needs; never a pickle."""
 
+    @abstractmethod
     def load(self, folder: Path) -> Self:
-        """Take up what `save` wrote; the hyperparameters are set already."""
-        ...
+        """Read what `save` wrote into a model that was built with the same hyperparameters."""
 
+    @abstractmethod
     def report(self) -> dict[str, Any]:
-        """What the leaderboard should know besides scores: parameters, encoder, tokens kept."""
-        ...
+        """Return what the leaderboard shows besides scores: parameter count, encoder, tokens kept, warnings."""
 
 
 M = TypeVar("M", bound=type)
-_REGISTRY: dict[str, type] = {}
+_REGISTRY: dict[str, type[Model]] = {}
 
 
 def register(name: str) -> Callable[[M], M]:
-    """Make a dataclass known as the model `name`."""
+    """Return a class decorator that makes a `Model` available under `name`, the name of its file."""
 
     def add(cls: M) -> M:
-        cls.model_name = name  # type: ignore[attr-defined]
-        _REGISTRY[name] = cls
+        model = cast(type[Model], cls)
+        model.model_name = name
+        _REGISTRY[name] = model
         return cls
 
     return add
 
 
 def model_names() -> list[str]:
-    """The names of all models; a model's file is imported only when it is built."""
+    """Return the names of all models; the file of a model is imported only when the model is built."""
     package = importlib.import_module("pairrank.models")
     return sorted(m.name for m in pkgutil.iter_modules(package.__path__) if m.name != "base" and not m.ispkg)
 
 
-def model_class(name: str) -> type:
-    """The class of the model `name`, from the file of that name."""
+def model_class(name: str) -> type[Model]:
+    """Import the file of the model `name` and return its class; raises UserError for an unknown name."""
     if name not in model_names():
         raise UserError(unknown_name("model", name, model_names()))
     importlib.import_module(f"pairrank.models.{name}")
@@ -75,7 +117,7 @@ def model_class(name: str) -> type:
 
 
 def build(name: str, **parameters: Any) -> Model:
-    """An unfitted model; raises UserError for an unknown name or parameter, or a value of the wrong type."""
+    """Return an unfitted model; raises UserError for an unknown name or parameter, or a value of the wrong type."""
     model: Model = from_mapping(model_class(name), parameters, f"model {name!r}")
     return model
 
@@ -84,20 +126,18 @@ def save_model(model: Model, folder: Path) -> None:
     """Save a fitted model with its name and hyperparameters, so that `load_model` needs the folder alone."""
     folder.mkdir(parents=True, exist_ok=True)
     model.save(folder)
-    write_json(
-        folder / "model.json", {"model": typing.cast(Any, model).model_name, "parameters": parameters_of(model)}
-    )
+    write_json(folder / "model.json", {"model": model.model_name, "parameters": parameters_of(model)})
 
 
 def parameters_of(model: Model) -> dict[str, Any]:
-    """The hyperparameters of a model as plain values, nested dataclasses as dictionaries."""
-    fields = dataclasses.fields(typing.cast(Any, model))
+    """Return the hyperparameters of a model as plain values, nested dataclasses as dictionaries."""
+    fields = dataclasses.fields(cast(Any, model))
     values = {f.name: getattr(model, f.name) for f in fields if f.init}
     return {k: dataclasses.asdict(v) if dataclasses.is_dataclass(v) else v for k, v in values.items()}  # type: ignore[arg-type]
 
 
 def load_model(folder: str | Path) -> Model:
-    """The fitted model that `save_model` left in `folder`."""
+    """Return the fitted model that `save_model` wrote to `folder`; raises UserError if there is none."""
     file = Path(folder) / "model.json"
     if not file.is_file():
         raise UserError(f"{folder}: no saved model here (model.json is missing). Give the folder of a fold.")

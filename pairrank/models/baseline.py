@@ -20,7 +20,7 @@ from pairrank.encoders.shortcuts import quicken, read_first_token_only
 from pairrank.encoders.transformer import dropouts
 from pairrank.encoders.windows import Budget, Cells, Kept, Tokens, template_rows
 from pairrank.errors import UserError
-from pairrank.models.base import register
+from pairrank.models.base import Model, Progress, register
 from pairrank.training.fine_tuning import fine_tune_on, report_of
 from pairrank.training.monitor import Monitor
 from pairrank.training.recipe import Recipe
@@ -51,7 +51,7 @@ class _Logits(nn.Module):
 
 @register("baseline")
 @dataclass
-class Baseline:
+class Baseline(Model):
     """A pretrained encoder reads prompt and both answers in one window and is fine-tuned to name the winner."""
 
     encoder: list[str] = field(default_factory=lambda: ["distilbert/distilbert-base-uncased", "minilm"])
@@ -79,7 +79,7 @@ class Baseline:
     seed: int = 0
     """Of the new head, the order of the battles and the dropout."""
 
-    learns_in: ClassVar[str] = "epochs"
+    progress: ClassVar[Progress] = "epochs"
 
     @property
     def symmetric(self) -> bool:

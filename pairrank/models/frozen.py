@@ -23,9 +23,10 @@ from pairrank.encoders.windows import Budget
 from pairrank.errors import UserError, bounds_complaints
 from pairrank.files import atomic_path, write_json
 from pairrank.memo import memoise
-from pairrank.models.base import register
+from pairrank.models.base import Model, register
 from pairrank.models.heads.linear import Line, fit_line, margin_task, tie_task
 from pairrank.models.heads.neural import as_sides, build_head
+from pairrank.training.monitor import Monitor
 from pairrank.training.recipe import targets_of
 
 HEAD_FILE, LINE_FILE = "head.safetensors", "logistic.json"
@@ -51,7 +52,7 @@ class Vectors:
 
 @register("frozen")
 @dataclass
-class Frozen:
+class Frozen(Model):
     """Vectors of prompt, answers and pairs from a frozen encoder, and a head that compares them."""
 
     encoder: list[str] = field(default_factory=lambda: ["minilm"])
@@ -107,7 +108,7 @@ class Frozen:
         if wrong:
             raise UserError(" ".join(wrong))
 
-    def fit(self, train: Battles, folder: Path | None = None) -> Self:
+    def fit(self, train: Battles, folder: Path | None = None, monitor: Monitor | None = None) -> Self:
         """Encode what is not known yet, then learn the head."""
         if not len(train):
             raise UserError("no battles to learn from.")

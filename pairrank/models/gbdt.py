@@ -27,9 +27,10 @@ from pairrank.features.model_strengths import ModelStrengths, NameSource, fit_mo
 from pairrank.features.ratings import NO_NAMES
 from pairrank.files import atomic_path, write_json, write_text
 from pairrank.memo import memoise
-from pairrank.models.base import register
+from pairrank.models.base import Model, UseOfInputs, register
 from pairrank.models.heads.linear import Line, fit_line, margin_task, outcome_task, tie_task
 from pairrank.models.heads.trees import Growth, grow, leaf_count, scores
+from pairrank.training.monitor import Monitor
 
 Head = Literal["tie", "margin"]
 HEADS: tuple[Head, ...] = ("tie", "margin")
@@ -51,7 +52,7 @@ class Importance(NamedTuple):
 
 @register("gbdt")
 @dataclass
-class Gbdt:
+class Gbdt(Model):
     """A stack: margins and tie logits of the inputs, counted features, perhaps the models' identity.
 
     Trees learn in two heads, P(tie) from even columns and P(A | decided) from all columns in both orders; the
@@ -81,7 +82,7 @@ class Gbdt:
     seed: int = 0
     """The first of the seeds."""
 
-    inputs: ClassVar[Literal["read"]] = "read"
+    inputs: ClassVar[UseOfInputs] = "read"
     """They become columns beside the others."""
     symmetric: ClassVar[bool] = True
     """By construction: both orders are averaged."""
@@ -106,7 +107,7 @@ class Gbdt:
         """Whether it reads what test battles lack."""
         return self.identity == "true"
 
-    def fit(self, train: Battles, folder: Path | None = None) -> Self:
+    def fit(self, train: Battles, folder: Path | None = None, monitor: Monitor | None = None) -> Self:
         """Learn from the columns of training battles, each made without that battle's own result."""
         self.names_ = train.input_names
         self.lines_: list[Line] = []

@@ -12,12 +12,13 @@ from pairrank.data.probabilities import Proba
 from pairrank.errors import UserError
 from pairrank.features.ratings import NO_NAMES, PENALTY, Ratings, fit_ratings, load_ratings, names_of
 from pairrank.files import write_json
-from pairrank.models.base import register
+from pairrank.models.base import Model, register
+from pairrank.training.monitor import Monitor
 
 
 @register("identity")
 @dataclass
-class Identity:
+class Identity(Model):
     """Davidson's model of who answers, and no text: a diagnostic, since test battles lack names.
 
     An unknown model has the strength of the average; two of them tie as often as equals do.
@@ -35,7 +36,7 @@ class Identity:
         if self.penalty <= 0:
             raise UserError(f"penalty = {self.penalty}: expected above 0.")
 
-    def fit(self, train: Battles, folder: Path | None = None) -> Self:
+    def fit(self, train: Battles, folder: Path | None = None, monitor: Monitor | None = None) -> Self:
         """Learn strengths from the battles that name both models; without any, only how often there are ties."""
         self.ratings_: Ratings = fit_ratings(train, self.penalty)
         if not self.ratings_.models:

@@ -14,7 +14,7 @@ from pairrank.errors import UserError, bounds_complaints, unknown_name
 from pairrank.features.counting import GROUPS, Features, count_features
 from pairrank.features.sides import SIDES
 from pairrank.files import atomic_path
-from pairrank.models.base import register
+from pairrank.models.base import Model, register
 from pairrank.models.heads.kernels import (
     Kernel,
     Points,
@@ -27,6 +27,7 @@ from pairrank.models.heads.kernels import (
     mixed_odd,
 )
 from pairrank.models.heads.linear import tie_task
+from pairrank.training.monitor import Monitor
 
 HeadName = Literal["margin", "tie"]
 
@@ -49,7 +50,7 @@ class Head:
 
 @register("kernel")
 @dataclass
-class KernelLogistic:
+class KernelLogistic(Model):
     """Kernel logistic regression over counted features: a margin of odd kernels, a tie of even ones.
 
     It is the most probable function of a Gaussian process with logistic likelihood (Rasmussen & Williams 2006,
@@ -93,7 +94,7 @@ class KernelLogistic:
         if wrong:
             raise UserError(" ".join(wrong))
 
-    def fit(self, train: Battles, folder: Path | None = None) -> Self:
+    def fit(self, train: Battles, folder: Path | None = None, monitor: Monitor | None = None) -> Self:
         """Learn the margin from decided battles, in one order (an odd function knows the other), ties from all."""
         if not len(train):
             raise UserError("no battles to learn from.")

@@ -14,7 +14,8 @@ from pairrank.data.probabilities import FloatArray, Labels, Proba, normalise, so
 from pairrank.errors import UserError
 from pairrank.evaluation.scoring import battle_losses, standard_error
 from pairrank.files import write_json
-from pairrank.models.base import register
+from pairrank.models.base import Model, UseOfInputs, register
+from pairrank.training.monitor import Monitor
 
 SMALLEST = 1e-15
 """Probabilities are clipped here before their logarithm is taken."""
@@ -39,7 +40,7 @@ class Weighting:
 
 @register("pool")
 @dataclass
-class Pool:
+class Pool(Model):
     """The weighted geometric mean of the inputs (a log-linear pool); of one input, temperature scaling.
 
     Equal weights learn nothing. What is fitted is kept only where an inner cross-validation by prompt, inside the
@@ -59,7 +60,7 @@ class Pool:
     steps: int = 30
     """Of the forward selection."""
 
-    inputs: ClassVar[Literal["needed"]] = "needed"
+    inputs: ClassVar[UseOfInputs] = "needed"
     """There is nothing to pool without them."""
     symmetric: ClassVar[bool] = True
     """By construction, if the inputs are: every weight holds for A, B and tie alike."""
@@ -84,7 +85,7 @@ class Pool:
         """Whether anything is fitted at all."""
         return self.weights != "equal" or self.tie_offset
 
-    def fit(self, train: Battles, folder: Path | None = None) -> Self:
+    def fit(self, train: Battles, folder: Path | None = None, monitor: Monitor | None = None) -> Self:
         """Fit what the switches say, and keep it only if unseen training prompts agree."""
         told = _inputs_of(train)
         self.names_ = train.input_names

@@ -11,12 +11,13 @@ from pairrank.data.battles import Battles
 from pairrank.data.probabilities import Proba, normalise
 from pairrank.errors import UserError
 from pairrank.files import write_json
-from pairrank.models.base import register
+from pairrank.models.base import Model, register
+from pairrank.training.monitor import Monitor
 
 
 @register("prior")
 @dataclass
-class Prior:
+class Prior(Model):
     """The class frequencies of the training battles, for every battle alike."""
 
     smoothing: float = 1.0
@@ -29,7 +30,7 @@ class Prior:
     symmetric: ClassVar[bool] = False
     """A fold's winners are not exactly balanced, so a swap would show."""
 
-    def fit(self, train: Battles, folder: Path | None = None) -> Self:
+    def fit(self, train: Battles, folder: Path | None = None, monitor: Monitor | None = None) -> Self:
         """Count winners."""
         counts = np.bincount(train.labels, train.weights, minlength=3) + self.smoothing
         self.proba_: list[float] = normalise(counts[None, :])[0].tolist()

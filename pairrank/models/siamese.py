@@ -21,7 +21,7 @@ from pairrank.encoders.transformer import PoolingMode, TextEncoder
 from pairrank.encoders.windows import Kept
 from pairrank.errors import UserError
 from pairrank.files import atomic_path
-from pairrank.models.base import register
+from pairrank.models.base import Model, Progress, register
 from pairrank.models.heads.neural import as_sides, build_head
 from pairrank.training.fine_tuning import fine_tune_on, report_of
 from pairrank.training.monitor import Monitor
@@ -87,7 +87,7 @@ class _Siamese(nn.Module):
 
 @register("siamese")
 @dataclass
-class Siamese:
+class Siamese(Model):
     """Both sides go through one encoder; a difference head turns their vectors into margin and tie logit."""
 
     encoder: list[str] = field(default_factory=lambda: ["minilm"])
@@ -127,7 +127,7 @@ class Siamese:
     seed: int = 0
     """Of the head, the order of the battles and the dropout."""
 
-    learns_in: ClassVar[str] = "epochs"
+    progress: ClassVar[Progress] = "epochs"
 
     @property
     def symmetric(self) -> bool:

@@ -18,7 +18,8 @@ from pairrank.errors import UserError, bounds_complaints
 from pairrank.features.tfidf import Analyzer, Tfidf, fit_vectors, load_tfidf
 from pairrank.files import atomic_path
 from pairrank.memo import memoise
-from pairrank.models.base import register
+from pairrank.models.base import Model, register
+from pairrank.training.monitor import Monitor
 
 STATE_FILE = "sparse.safetensors"
 
@@ -62,7 +63,7 @@ class Head:
 
 @register("sparse")
 @dataclass
-class Sparse:
+class Sparse(Model):
     """Two penalised logistic models over TF-IDF vectors of words and of letters, raw or reduced.
 
     The winner is told by differences of the answers, a tie by their sum and gap and by the prompt's words.
@@ -115,7 +116,7 @@ class Sparse:
         left_out = {"word": "char_wb", "character": "word"}.get(self.blocks)
         return {name: (runs[0], runs[1]) for name, runs in ngrams.items() if name != left_out}
 
-    def fit(self, train: Battles, folder: Path | None = None) -> Self:
+    def fit(self, train: Battles, folder: Path | None = None, monitor: Monitor | None = None) -> Self:
         """Learn words from all training texts, then both heads; words need no winner, heads do."""
         if not len(train):
             raise UserError("no battles to learn from.")

@@ -15,7 +15,7 @@ from pairrank.evaluation.scoring import log_loss
 from pairrank.features.counting import GROUPS, Features, count_features
 from pairrank.features.sides import SIDES
 from pairrank.files import write_json, write_text
-from pairrank.models.base import register
+from pairrank.models.base import Model, Progress, register
 from pairrank.models.heads.linear import Line, Task, fit_line, margin_task, outcome_task, tie_task
 from pairrank.models.heads.trees import Growth, add_trees, grown, leaf_count, plant, scores
 from pairrank.training.monitor import Monitor
@@ -29,7 +29,7 @@ QUARTERS = 4
 
 @register("structure")
 @dataclass
-class Structure:
+class Structure(Model):
     """A logistic model and boosted trees over counted features, pooled with equal weights.
 
     Two heads: P(tie) from the even features of all battles, P(A wins | not a tie) from the odd ones of the decided
@@ -69,7 +69,7 @@ class Structure:
     threads: int = 1
     """Threads of LightGBM: the answer is the same with any number; more than the free cores are far slower."""
 
-    learns_in: ClassVar[str] = "quarters of its rounds"
+    progress: ClassVar[Progress] = "quarters of its rounds"
     """Not single rounds: a slow learner of many rounds is no worse for being behind a fast one after a hundred."""
     symmetric: ClassVar[bool] = True
     """By construction: margins are odd, tie logits even, and three classes are averaged over both orders."""

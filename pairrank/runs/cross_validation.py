@@ -184,7 +184,7 @@ def _train_fold(run: Run, fold: int, scored: Battles, start: dict[str, Any], say
     with shared(run, fold, model):
         told = fit_and_predict(run, fold, model, seen)
     report = told.report
-    if run.inputs and not run.experiment.nested and getattr(model, "learns", True):
+    if run.inputs and not run.experiment.nested and model.learns:
         report["warnings"] = [*report.get("warnings", []), NOT_NESTED]
     Predictions(scored.id, told.scored).write(folder / "oof.csv")
     if run.test is not None and told.test is not None:

@@ -213,12 +213,12 @@ def _refuse_contradictions(experiment: Experiment, place: str) -> None:
         wrong.append(f"inputs: {', '.join(sorted(map(str, twice)))} is named more than once.")
     if experiment.inputs and experiment.extra:
         wrong.append("inputs and extra: the inputs' out-of-fold predictions do not cover extra battles.")
-    if experiment.submittable and getattr(experiment.build(), "needs_names", False):
+    model = experiment.build()
+    if experiment.submittable and model.needs_names:
         wrong.append("the model reads names, which test battles lack: a diagnostic. Add submittable = false.")
-    reads = getattr(model_class(experiment.model), "inputs", None)
-    if experiment.inputs and reads is None:
+    if experiment.inputs and model.inputs == "ignored":
         wrong.append(f"inputs: the model {experiment.model!r} does not read what other experiments say.")
-    if reads == "needed" and not experiment.inputs:
+    if model.inputs == "needed" and not experiment.inputs:
         wrong.append(
             f'inputs: the model {experiment.model!r} has nothing else: inputs = ["structure"], for instance.'
         )

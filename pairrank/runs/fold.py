@@ -51,7 +51,7 @@ def shared(run: Run, fold: int, model: Model) -> AbstractContextManager[None]:
 
     Raises UserError for one within another experiment, which the others do not know.
     """
-    if getattr(model, "learns_in", "") != "epochs" or distributed.world_size() == 1:
+    if model.progress != "epochs" or distributed.world_size() == 1:
         return nullcontext()
     if isinstance(run.data, TrainingSubset):
         raise UserError(

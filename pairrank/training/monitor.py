@@ -11,7 +11,7 @@ ReportLoss = Callable[[int, float], None]
 
 @dataclass(frozen=True)
 class Monitor:
-    """Where a model with `learns_in` reports during `fit`; the fitted model is the same without a monitor."""
+    """Where a model with `progress` reports during `fit`; the fitted model is the same without a monitor."""
 
     battles: Battles
     """The battles to score. A model that holds out training prompts of its own scores those instead."""

@@ -13,7 +13,7 @@ from pairrank.data.battles import Battles
 from pairrank.data.predictions import Predictions
 from pairrank.errors import UserError
 from pairrank.evaluation.scoring import battle_losses
-from pairrank.models.base import model_class
+from pairrank.models.base import Progress
 from pairrank.runs.cross_validation import cross_validate, training_battles
 from pairrank.runs.experiment import Experiment
 from pairrank.runs.folder import read_kept
@@ -58,7 +58,7 @@ def evaluate(experiment: Experiment, cuts: Sequence[Cut], folder: Path, report: 
             kept = Predictions(cut.scored.id, _proba(experiment, cut, folder, report if i == 0 else None))
             kept.write(file)
         losses.append(battle_losses(kept.proba, cut.scored.labels))
-        if i == 0 and not learns_in(experiment):
+        if i == 0 and not progress_of(experiment):
             report(1, float(losses[0].mean()))
     value = float(np.concatenate(losses).mean())
     if not math.isfinite(value):
@@ -68,10 +68,10 @@ def evaluate(experiment: Experiment, cuts: Sequence[Cut], folder: Path, report: 
 
 def _proba(experiment: Experiment, cut: Cut, folder: Path, report: ReportLoss | None) -> Any:
     """(n, 3) what a model of this setting says of the scored battles."""
-    model: Any = experiment.build()
+    model = experiment.build()
     place = folder / f"fold{cut.fold}"
     place.mkdir(parents=True, exist_ok=True)
-    if report is not None and learns_in(experiment):
+    if report is not None and model.progress:
         model.fit(cut.seen, place, monitor=Monitor(cut.scored, report))
     else:
         model.fit(cut.seen, place)
@@ -81,7 +81,6 @@ def _proba(experiment: Experiment, cut: Cut, folder: Path, report: ReportLoss | 
     return proba
 
 
-def learns_in(experiment: Experiment) -> str:
-    """What a step of the experiment's model is, in the plural; "" for one that learns in one go."""
-    name: str = getattr(model_class(experiment.model), "learns_in", "")
-    return name
+def progress_of(experiment: Experiment) -> Progress:
+    """Return the unit of the steps after which the experiment's model reports a loss; "" for a single step."""
+    return experiment.build().progress

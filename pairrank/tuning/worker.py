@@ -36,7 +36,7 @@ from pairrank.tuning.storage import (
     sign_on,
     trial_of,
 )
-from pairrank.tuning.trials import Cut, cut_folds, evaluate, learns_in
+from pairrank.tuning.trials import Cut, cut_folds, evaluate, progress_of
 
 logger = logging.getLogger(__name__)
 
@@ -92,7 +92,7 @@ def _take_trial(search: Search, study: Study, cuts: Sequence[Cut]) -> None:
     try:
         with quiet_optuna():
             # A fine-tuned model that ended by an error hangs on that error until garbage is collected.
-            collect = learns_in(search.run.experiment) == "epochs"
+            collect = progress_of(search.run.experiment) == "epochs"
             study.optimize(objective, n_trials=1, catch=(Exception,), gc_after_trial=collect)
     except KeyboardInterrupt:
         if taken and trial_of(study, taken[0]).state == TrialState.FAIL:

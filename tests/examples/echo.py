@@ -6,19 +6,20 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from pairrank.data.battles import Battles
-from pairrank.models.base import register
+from pairrank.models.base import Model, UseOfInputs, register
+from pairrank.training.monitor import Monitor
 
 
 @register("echo")
 @dataclass
-class Echo:
+class Echo(Model):
     """A stack that adds nothing."""
 
     seed: int = 0
-    inputs: ClassVar[str] = "needed"
+    inputs: ClassVar[UseOfInputs] = "needed"
     symmetric: ClassVar[bool] = True
 
-    def fit(self, train: Battles, folder: Path | None = None) -> Self:
+    def fit(self, train: Battles, folder: Path | None = None, monitor: Monitor | None = None) -> Self:
         (folder / "told.json").write_text(json.dumps(dict(zip(train.id, train.inputs.tolist(), strict=True))))
         return self
 

@@ -8,12 +8,13 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from pairrank.data.battles import Battles
-from pairrank.models.base import register
+from pairrank.models.base import Model, register
+from pairrank.training.monitor import Monitor
 
 
 @register("memory")
 @dataclass
-class Memory:
+class Memory(Model):
     """A model that profits from every leak."""
 
     sureness: float = 0.9
@@ -21,7 +22,7 @@ class Memory:
     soft_targets: bool = False
     symmetric: ClassVar[bool] = False
 
-    def fit(self, train: Battles, folder: Path | None = None) -> Self:
+    def fit(self, train: Battles, folder: Path | None = None, monitor: Monitor | None = None) -> Self:
         # Kept beside the folds, where the test looks it up.
         with (folder.parent / "fits.txt").open("a") as file:
             file.write(json.dumps([folder.name, train.id.tolist()]) + "\n")

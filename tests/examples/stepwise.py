@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 from pairrank.models.memory import Memory
 
 from pairrank.data.battles import Battles
-from pairrank.models.base import register
+from pairrank.models.base import Progress, register
+from pairrank.training.monitor import Monitor
 
 
 @register("stepwise")
@@ -15,9 +16,9 @@ from pairrank.models.base import register
 class Stepwise(Memory):
     """A model whose trials can be pruned between its steps."""
 
-    learns_in: ClassVar[str] = "looks"
+    progress: ClassVar[Progress] = "epochs"
 
-    def fit(self, train: Battles, folder: Path | None = None, monitor: Any = None) -> Self:
+    def fit(self, train: Battles, folder: Path | None = None, monitor: Monitor | None = None) -> Self:
         if monitor is not None:
             for step in (1, 2, 3):
                 monitor.report(step, 2.0 - step / 10)
