@@ -34,8 +34,8 @@ def main() -> None:
     from pairrank.data.folder import find_data
     from pairrank.data.folds import assign_folds, hold_out
     from pairrank.data.predictions import Predictions
+    from pairrank.data.probabilities import softmax
     from pairrank.encoders.catalogue import find_encoder
-    from pairrank.encoders.inference import softmax
     from pairrank.models import baseline
     from pairrank.models.base import build
 

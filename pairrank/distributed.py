@@ -1,6 +1,6 @@
-"""Several processes of one run, as torchrun starts them: the first leads, the others help it train and predict.
+"""Several processes work on one run, as torchrun starts them: the first leads, the others are its helpers.
 
-What they tell each other is JSON and numbers, never a pickle.
+They exchange JSON and numbers, never pickled objects.
 """
 
 import json
@@ -10,42 +10,45 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:  # the command line asks which process it is before it loads anything
+if TYPE_CHECKING:  # the command line asks for its rank before it loads anything
     import numpy as np
     import numpy.typing as npt
 
 HELPER_TIMEOUT = timedelta(days=7)
-"""How long helpers wait for the first process, which may count features or boost trees for hours before it asks."""
+"""How long helpers wait for the first process, which may count features or boost trees for hours."""
 
 _in_collective = False
 
 
 def world_size() -> int:
-    """How many there are; 1 where torchrun has not started this."""
+    """Return the number of processes: 1 unless torchrun started this one."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def rank() -> int:
-    """Which one this is, from 0."""
+    """Return the number of this process, from 0."""
     return int(os.environ.get("RANK", "0"))
 
 
 def connect() -> None:
-    """Find the others; does nothing where there are none, or they are found already."""
+    """Connect to the other processes. Does nothing if there are none or they are connected already."""
     if world_size() == 1:
-        return  # without loading torch, which most experiments have no use for
+        return  # without loading torch, which most experiments do not need
     import torch
     from torch import distributed
 
     if not distributed.is_initialized():
-        # gloo carries what the processes say to each other, on a GPU too.
+        # gloo carries the messages on a GPU too.
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         distributed.init_process_group(backend, timeout=HELPER_TIMEOUT)
 
 
 @contextmanager
 def collective(task: Any) -> Iterator[None]:
-    """A block that all processes go through: the first says in JSON what it is about, the others `next_task` it."""
+    """Mark a block that all processes execute together.
+
+    On entry the first process sends `task`, any JSON value, to the helpers, which receive it from `next_task`.
+    """
     global _in_collective
     if world_size() > 1 and rank() == 0:
         _broadcast(task)
@@ -57,23 +60,23 @@ def collective(task: Any) -> Iterator[None]:
 
 
 def in_collective() -> bool:
-    """Whether all processes are in one block, and so may share its work."""
+    """Return whether all processes are executing one block, and can therefore share its work."""
     return _in_collective
 
 
 def next_task() -> Any:
-    """What the first process wants help with; None where there is no more."""
+    """Wait for the next task of the first process and return it; None if there are no more."""
     return _broadcast(None)
 
 
 def stop_helpers() -> None:
-    """Tell the others that there is no more."""
+    """Tell the helpers that there are no more tasks."""
     if world_size() > 1:
         _broadcast(None)
 
 
 def barrier() -> None:
-    """Until all processes of the block are here."""
+    """Wait until all processes of a collective block have reached this point."""
     if _in_collective:
         from torch import distributed
 
@@ -81,42 +84,47 @@ def barrier() -> None:
 
 
 def own_share(n: int) -> range:
-    """Which of n equal pieces of work this process does: all of them, outside a block."""
+    """Return which of n equal pieces of work this process does. Outside a collective block these are all."""
     return range(rank(), n, world_size()) if _in_collective else range(n)
 
 
 def gather_rows(
-    mine: "npt.NDArray[np.float64]", places: "npt.NDArray[np.int64]", n: int
+    rows: "npt.NDArray[np.float64]", places: "npt.NDArray[np.int64]", n: int
 ) -> "npt.NDArray[np.float64]":
-    """(n, k) rows of all processes, each of which knows those at its `places`; every row from one of them, once."""
+    """Return the (n, k) array that all processes computed together.
+
+    `rows` are those of this process and `places` their indices in the result. Every index from 0 to n - 1 must come
+    from exactly one process. A process without rows passes an array of any width.
+    """
     import numpy as np
 
     if not _in_collective:
-        whole = np.empty((n, mine.shape[1]))
-        whole[places] = mine
-        return whole
+        result = np.empty((n, rows.shape[1]))
+        result[places] = rows
+        return result
     import torch
     from torch import distributed
 
-    width = torch.tensor(mine.shape[1])
-    distributed.all_reduce(width, distributed.ReduceOp.MAX)  # a process without rows does not know it
-    summed = torch.zeros((n, int(width)), dtype=torch.float64)
-    if len(mine):
-        summed[torch.from_numpy(places)] = torch.from_numpy(mine)
-    # All others have 0 there, so the sum is exact.
-    distributed.all_reduce(summed)
-    return summed.numpy()
+    width = torch.tensor(rows.shape[1])
+    distributed.all_reduce(width, distributed.ReduceOp.MAX)  # a process without rows does not know the width
+    total = torch.zeros((n, int(width)), dtype=torch.float64)
+    if len(rows):
+        total[torch.from_numpy(places)] = torch.from_numpy(rows)
+    # Every other process has 0 at these places, so the sum is exact.
+    distributed.all_reduce(total)
+    return total.numpy()
 
 
 def _broadcast(message: Any) -> Any:
+    """Return the message of the first process, a JSON value, in every process."""
     import torch
     from torch import distributed
 
     text = json.dumps(message).encode()
     length = torch.tensor(len(text))
     distributed.broadcast(length, 0)
-    letters = (
-        torch.tensor(list(text), dtype=torch.uint8) if rank() == 0 else torch.empty(int(length), dtype=torch.uint8)
-    )
-    distributed.broadcast(letters, 0)
-    return json.loads(bytes(letters.tolist()))
+    content = torch.empty(int(length), dtype=torch.uint8)
+    if rank() == 0:
+        content = torch.tensor(list(text), dtype=torch.uint8)
+    distributed.broadcast(content, 0)
+    return json.loads(bytes(content.tolist()))

@@ -1,4 +1,4 @@
-"""Nothing half-written: a file is made beside its target and renamed when it is whole; nothing half-read either."""
+"""A file is renamed to its own name once it is complete, and a truncated file is never read in part."""
 
 import csv
 import functools
@@ -16,14 +16,17 @@ from typing import Any
 from pairrank.errors import UserError
 
 LARGEST_CELL = 2**31 - 1
-"""Characters: the csv module's own limit of 131,072 is less than one long conversation."""
+"""Longest cell of a CSV file in characters; the csv module's default of 131,072 is less than a long battle."""
 
 END = "\0end of file"
-"""A line of its own after the last one: a quote that never closes swallows it, which gives the quote away."""
+"""A line added after the last one. A quote that is never closed swallows it, which reveals the missing quote."""
 
 
 def cache_folder() -> Path:
-    """What pairrank can make again and keeps between runs: $PAIRRANK_CACHE, or pairrank in the user's cache."""
+    """Return the folder for files that are kept between runs and can be rebuilt.
+
+    It is $PAIRRANK_CACHE, or else the folder `pairrank` in the user's cache folder.
+    """
     given = os.environ.get("PAIRRANK_CACHE")
     base = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA")
     return Path(given) if given else (Path(base) if base else Path.home() / ".cache") / "pairrank"
@@ -31,10 +34,10 @@ def cache_folder() -> Path:
 
 @contextmanager
 def atomic_path(target: Path) -> Iterator[Path]:
-    """A path beside `target` to write to; it takes the target's place only if the block ends without an error.
+    """Yield a temporary path in the folder of `target`, and rename it to `target` if the block raises no error.
 
-    The temporary name keeps the target's suffix, since writers choose their format by it, and carries the
-    process number, so that two processes never write to the same place.
+    Missing folders are created. The temporary name keeps the suffix, because writers choose their format by it, and
+    contains the process number, so that two processes never write to the same file.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{os.getpid()}.{target.name}")
@@ -46,18 +49,21 @@ def atomic_path(target: Path) -> Iterator[Path]:
 
 
 def write_text(target: Path, text: str) -> None:
-    """Write UTF-8 text with the same line ends on every system."""
+    """Write UTF-8 text with its line ends unchanged on every system."""
     with atomic_path(target) as temporary:
         temporary.write_bytes(text.encode("utf-8"))
 
 
 def write_json(target: Path, value: Any) -> None:
-    """Write readable JSON; NaN is refused, because JSON has none."""
+    """Write indented JSON. Raises ValueError for NaN and infinity, which JSON does not have."""
     write_text(target, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """The content of a JSON file; None where there is none, or it is damaged and so to be made again."""
+    """Return the JSON object in a file, or None if the file is missing, damaged or holds no object.
+
+    The caller then writes the file again.
+    """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError, ValueError):
@@ -66,10 +72,10 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 def csv_rows(path: Path) -> Iterator[list[str]]:
-    """The rows of a .csv or .csv.gz file, header first, blank lines left out.
+    """Yield the rows of a .csv or .csv.gz file, header first, without blank lines.
 
-    Bytes that are not UTF-8 come out as lone surrogates. Raises UserError for a file that is empty or cut off:
-    inside a quoted cell, or in its compression.
+    Bytes that are not UTF-8 become lone surrogates. Raises UserError for an empty file, for a quote that is never
+    closed and for damaged compression.
     """
     csv.field_size_limit(LARGEST_CELL)
     opened: Any = gzip.open if path.name.lower().endswith(".gz") else open
@@ -85,14 +91,16 @@ def csv_rows(path: Path) -> Iterator[list[str]]:
     except (OSError, EOFError, zlib.error, csv.Error) as error:
         raise UserError(f"{path}: damaged file ({error}). Download or export it again.") from error
     if last != [END]:
-        what = f"a quote that opens in row {rows} never closes"
-        raise UserError(f"{path}: damaged file ({what}, row 0 being the header). Download or export it again.")
+        raise UserError(
+            f"{path}: damaged file (the quote opened in row {rows} is never closed; row 0 is the header). "
+            "Download or export it again."
+        )
     if not rows:
         raise UserError(f"{path}: the file is empty. Expected a header and one row per battle.")
 
 
 def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file's bytes, in hexadecimal; read once a process, unless the file changes."""
+    """Return the SHA-256 of a file's bytes in hexadecimal. A file is read again only if it has changed."""
     state = path.stat()
     return _sha256(path.resolve(), state.st_size, state.st_mtime_ns, state.st_ino)
 

@@ -1,4 +1,4 @@
-"""What many fits of one process have in common is made once: vectors, vocabularies, guesses."""
+"""Results that many fits of one process share, such as vectors and vocabularies, are computed once."""
 
 import sys
 from collections import OrderedDict
@@ -14,17 +14,17 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 SHARE = 0.25
-"""Of the machine's memory: results that are kept take no more, the longest unused dropped first."""
+"""Largest share of the machine's memory that kept results may take. The least recently used are dropped first."""
 
 _kept: OrderedDict[Hashable, tuple[Any, int]] | None = None
-"""Results, with the bytes each takes."""
+"""Results with their sizes in bytes, least recently used first; None outside `memo_scope`."""
 
 
 @contextmanager
 def memo_scope() -> Iterator[None]:
-    """Within this block, `memoise` functions keep what they made; after it, all of that is let go.
+    """Keep the results of `memoise` functions within this block, and release them after the outermost one.
 
-    Outside, nothing is kept: a single run asks for each result once, and would only hold on to its memory.
+    Outside, nothing is kept: a single run needs each result once and would only occupy memory.
     """
     global _kept
     before, _kept = _kept, OrderedDict() if _kept is None else _kept
@@ -35,13 +35,13 @@ def memo_scope() -> Iterator[None]:
 
 
 def memoise(function: Callable[P, T]) -> Callable[P, T]:
-    """A function of hashable arguments that gives the same object again within `memo_scope`.
+    """Decorate a function of hashable arguments to return the same object for equal arguments within `memo_scope`.
 
-    Battles are told apart by which object they are, not by what they hold: keep hold of them.
+    Two tables of battles are equal only if they are the same object, so callers must keep using one object.
     """
 
     @wraps(function)
-    def asked(*args: P.args, **kwargs: P.kwargs) -> T:
+    def memoised(*args: P.args, **kwargs: P.kwargs) -> T:
         if _kept is None:
             return function(*args, **kwargs)
         key = (function, args, tuple(sorted(kwargs.items())))
@@ -49,23 +49,23 @@ def memoise(function: Callable[P, T]) -> Callable[P, T]:
             _kept.move_to_end(key)
             known: T = _kept[key][0]
             return known
-        made = function(*args, **kwargs)
-        _kept[key] = made, bytes_of(made)
+        result = function(*args, **kwargs)
+        _kept[key] = result, bytes_of(result)
         while sum(size for _, size in _kept.values()) > most_bytes():
             _kept.popitem(last=False)
-        return made
+        return result
 
-    return asked
+    return memoised
 
 
 @cache
 def most_bytes() -> int:
-    """How much may be kept."""
+    """Return how many bytes of results may be kept."""
     return int(SHARE * psutil.virtual_memory().total)
 
 
 def bytes_of(value: Any) -> int:
-    """About what an object takes with all that it holds, each part counted once."""
+    """Return the approximate size of an object and everything it refers to, each object counted once."""
     seen: set[int] = set()
     waiting, total = [value], 0
     while waiting:

@@ -1,4 +1,4 @@
-"""Nested plain values, as TOML and JSON hold them, and dataclasses made from them."""
+"""Nested plain values, as TOML and JSON hold them, and the dataclasses that are built from them."""
 
 import dataclasses
 import math
@@ -11,29 +11,35 @@ import numpy as np
 from pairrank.errors import UserError, unknown_name
 
 
-def dotted_items(parameters: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
-    """Every value in nested parameters with its dotted key."""
-    for key, value in parameters.items():
+def dotted_items(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every value that is not a table, with its dotted key: `{"a": {"b": 1}}` yields `("a.b", 1)`."""
+    for key, value in values.items():
         if isinstance(value, Mapping):
-            yield from dotted_items(value, f"{before}{key}.")
+            yield from dotted_items(value, f"{prefix}{key}.")
         else:
-            yield before + key, value
+            yield prefix + key, value
 
 
-def set_dotted(parameters: dict[str, Any], key: str, value: Any, place: str = "") -> None:
-    """Put a value under `key` or `table.key`; tables on the way are copied, and those that are missing are made."""
+def set_dotted(values: dict[str, Any], key: str, value: Any, place: str = "") -> None:
+    """Set the value of a dotted key. Tables on the path are copied, and missing ones are created.
+
+    Raises UserError, beginning with `place`, if a part of the path holds a value that is not a table.
+    """
     *tables, last = key.split(".")
     for i, table in enumerate(tables):
-        inner = parameters.get(table, {})
+        inner = values.get(table, {})
         if not isinstance(inner, Mapping):
-            raise UserError(f"{place}: {'.'.join(tables[: i + 1])} is no table, but {inner!r}.")
-        parameters[table] = dict(inner)
-        parameters = parameters[table]
-    parameters[last] = value
+            raise UserError(f"{place}: {'.'.join(tables[: i + 1])} = {inner!r}: expected a table.")
+        values[table] = dict(inner)
+        values = values[table]
+    values[last] = value
 
 
 def json_ready(value: Any) -> Any:
-    """A model's report as JSON can hold it: numpy's numbers as Python's, NaN (a diverged loss) as null."""
+    """Return nested values in a form that JSON can hold.
+
+    numpy scalars become Python numbers, tuples become lists, and NaN and infinity (a diverged loss) become None.
+    """
     if isinstance(value, dict):
         return {key: json_ready(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -44,58 +50,81 @@ def json_ready(value: Any) -> Any:
 
 
 def from_mapping(cls: type, values: Mapping[str, Any], place: str) -> Any:
-    """A dataclass from plain values (as TOML gives them), nested ones included, every one checked."""
-    known = {f.name: f for f in dataclasses.fields(cls) if f.init}
+    """Return an instance of the dataclass `cls` with the given field values, all of which are checked.
+
+    A nested dataclass is given as a table, a tuple as a list, a list of one text as the text itself, and a float
+    perhaps as an int. Fields that are not given keep their defaults. Raises UserError, beginning with `place`, for
+    unknown names, for values of the wrong type and for what the dataclass itself refuses.
+    """
+    fields = {field.name: field for field in dataclasses.fields(cls) if field.init}
     hints = typing.get_type_hints(cls)
-    complaints, ready = [], {}
+    complaints, converted = [], {}
     for key, value in values.items():
-        if isinstance(value, str) and hints.get(key) == list[str]:
-            value = [value]  # one name is a list of one
-        if key not in known:
-            complaints.append(unknown_name("parameter", key, known))
-        elif dataclasses.is_dataclass(hints[key]) and isinstance(value, Mapping):
-            # What a table does not say is as the model has it, not as the table's class has it.
-            whole = _default_of(known[key]) | dict(value)
-            ready[key] = from_mapping(typing.cast(type, hints[key]), whole, f"{place}, {key}")
-        elif dataclasses.is_dataclass(hints[key]) and not isinstance(value, typing.cast(type, hints[key])):
-            complaints.append(f"{key} = {value!r}: expected a table.")
-        elif (wrong := _mismatch(value, hints[key])) is not None:
-            complaints.append(f"{key} = {value!r}: expected {wrong}.")
+        if key not in fields:
+            complaints.append(unknown_name("parameter", key, fields))
+        elif dataclasses.is_dataclass(hint := hints[key]) and isinstance(value, Mapping):
+            # Missing keys keep the defaults of this field, which may differ from those of the nested class.
+            table = _default_table(fields[key]) | dict(value)
+            converted[key] = from_mapping(typing.cast(type, hint), table, f"{place}, {key}")
         else:
-            ready[key] = _as_declared(value, hints[key])
+            value = [value] if hint == list[str] and isinstance(value, str) else value
+            if expected := _expected(value, hint):
+                complaints.append(f"{key} = {value!r}: expected {expected}.")
+            else:
+                converted[key] = _convert(value, hint)
     if complaints:
         raise UserError(f"{place}: " + " ".join(complaints))
     try:
-        return cls(**ready)
+        return cls(**converted)
     except UserError as error:
         raise UserError(f"{place}: {error}") from None
 
 
-def _default_of(nested: dataclasses.Field[Any]) -> dict[str, Any]:
-    """A nested dataclass that its model fills with other defaults than its own, as plain values."""
-    factory = nested.default_factory
+def _default_table(field: dataclasses.Field[Any]) -> dict[str, Any]:
+    """Return the default of a field that holds a dataclass as plain values; empty if it has no default factory."""
+    factory = field.default_factory
     return {} if factory is dataclasses.MISSING else dataclasses.asdict(factory())
 
 
-def _as_declared(value: Any, hint: Any) -> Any:
-    """A checked value in the type of its field: TOML and JSON know no tuples, and write 1 for 1.0."""
+def _convert(value: Any, hint: Any) -> Any:
+    """Return a checked value in the type of its field: TOML and JSON have no tuples, and may write 1 for 1.0."""
     if hint is float:
         return float(value)
     return tuple(value) if typing.get_origin(hint) is tuple else value
 
 
-def _mismatch(value: Any, hint: Any) -> str | None:
-    """What `hint` would accept, if it does not accept `value`; None if it does."""
+def _expected(value: Any, hint: Any) -> str | None:
+    """Return a description of the values that `hint` accepts, or None if it accepts `value`."""
     origin, options = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return None
     if origin is typing.Literal:
         return None if value in options else "one of " + ", ".join(map(repr, options))
     if origin in (list, tuple):
-        good = isinstance(value, list | tuple) and all(_mismatch(item, options[0]) is None for item in value)
-        return None if good else f"a list of {options[0].__name__}"
+        accepted = isinstance(value, list | tuple) and all(_expected(item, options[0]) is None for item in value)
+        return None if accepted else f"a list of {_name(options[0])}"
+    if origin is dict:
+        key_hint, item_hint = options
+        accepted = isinstance(value, Mapping) and all(
+            _expected(key, key_hint) is None and _expected(item, item_hint) is None for key, item in value.items()
+        )
+        return None if accepted else f"a table of {_name(item_hint)}"
     if isinstance(hint, type):
-        numeric = hint is float and isinstance(value, int) and not isinstance(value, bool)
-        exact = isinstance(value, hint) and (hint is bool or not isinstance(value, bool))
-        return None if numeric or exact else f"a value of type {hint.__name__}"
-    # A union: any member will do.
-    wrong = [_mismatch(value, option) for option in options]
-    return None if not options or None in wrong else " or ".join(filter(None, wrong))
+        return _expected_of_class(value, hint)
+    rejections = [_expected(value, option) for option in options]  # a union accepts what any member accepts
+    return None if None in rejections else " or ".join(filter(None, rejections))
+
+
+def _expected_of_class(value: Any, hint: type) -> str | None:
+    """`_expected` for a plain class. An int is a float too, but a bool is neither."""
+    if hint is type(None):
+        return None if value is None else "nothing"
+    if isinstance(value, hint) and (hint in (bool, object) or not isinstance(value, bool)):
+        return None
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return None
+    return "a table" if dataclasses.is_dataclass(hint) else f"a value of type {hint.__name__}"
+
+
+def _name(hint: Any) -> str:
+    return str(getattr(hint, "__name__", hint))

@@ -1,9 +1,9 @@
-"""Whether a person is watching: progress bars are shown on a terminal and nowhere else."""
+"""Progress bars are shown on a terminal only."""
 
 import os
 import sys
 
 
 def shows_progress() -> bool:
-    """True on a terminal, in the first of several processes."""
+    """Return whether standard error is a terminal and this is the first process of the run."""
     return sys.stderr.isatty() and os.environ.get("RANK", "0") == "0"

@@ -1,3 +1,5 @@
+"""Files are written completely or not at all, and CSV files are read completely or not at all."""
+
 import gzip
 import hashlib
 import json
@@ -6,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from pairrank.errors import UserError
-from pairrank.files import atomic_path, csv_rows, sha256_of, write_json, write_text
+from pairrank.files import atomic_path, csv_rows, read_json, sha256_of, write_json, write_text
 
 
-def test_an_error_while_writing_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path):
+def test_atomic_path_keeps_the_old_file_and_leaves_no_other_after_an_error(tmp_path: Path):
     target = tmp_path / "a.txt"
     target.write_text("old")
 
@@ -24,47 +26,55 @@ def test_an_error_while_writing_leaves_the_old_file_and_nothing_beside_it(tmp_pa
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_the_target_is_untouched_until_the_block_ends(tmp_path: Path):
+def test_atomic_path_replaces_the_target_when_the_block_ends(tmp_path: Path):
     target = tmp_path / "a.csv.gz"
     target.write_text("old")
     with atomic_path(target) as temporary:
         temporary.write_text("new")
         assert target.read_text() == "old"
-        assert temporary.parent == target.parent  # a rename is whole only within one file system
+        assert temporary.parent == target.parent  # a rename is atomic only within one file system
         assert temporary.name.endswith("a.csv.gz")
     assert target.read_text() == "new"
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_missing_folders_are_made(tmp_path: Path):
+def test_write_text_creates_missing_folders(tmp_path: Path):
     write_text(tmp_path / "a" / "b" / "c.txt", "x")
     assert (tmp_path / "a" / "b" / "c.txt").read_bytes() == b"x"
 
 
-def test_text_is_utf8_with_its_own_line_ends(tmp_path: Path):
+def test_write_text_writes_utf8_and_keeps_line_ends(tmp_path: Path):
     write_text(tmp_path / "a.txt", "é\n😀\r\n")
     assert (tmp_path / "a.txt").read_bytes() == b"\xc3\xa9\n\xf0\x9f\x98\x80\r\n"
 
 
-def test_json_comes_back_as_it_went(tmp_path: Path):
+def test_write_json_and_json_loads_are_inverse(tmp_path: Path):
     value = {"é": [1, 0.1, None, True], "nested": {"x": "\n"}}
     write_json(tmp_path / "a.json", value)
     assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == value
 
 
-def test_nan_is_refused_and_the_old_json_stays(tmp_path: Path):
+def test_write_json_refuses_nan_and_keeps_the_old_file(tmp_path: Path):
     write_json(tmp_path / "a.json", 1)
     with pytest.raises(ValueError, match="JSON compliant"):
         write_json(tmp_path / "a.json", float("nan"))
     assert (tmp_path / "a.json").read_text() == "1\n"
 
 
-def test_the_hash_of_a_file_is_that_of_its_bytes(tmp_path: Path):
+def test_sha256_of_is_the_hash_of_the_bytes(tmp_path: Path):
     data = bytes(range(256)) * 9000
     (tmp_path / "a.bin").write_bytes(data)
     assert sha256_of(tmp_path / "a.bin") == hashlib.sha256(data).hexdigest()
     (tmp_path / "b.bin").write_bytes(b"abc")  # the example of FIPS 180-2, appendix B.1
     assert sha256_of(tmp_path / "b.bin") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+@pytest.mark.parametrize("content", [None, b"", b'{"a": 1', b"[1]", b"\xff"])
+def test_read_json_returns_none_for_a_missing_or_damaged_file_and_for_what_is_no_object(tmp_path: Path, content):
+    if content is not None:
+        (tmp_path / "a.json").write_bytes(content)
+    assert read_json(tmp_path / "a.json") is None
+    assert read_json(tmp_path / "a.json" / "below-a-file.json") is None
 
 
 @pytest.mark.parametrize(
@@ -82,29 +92,29 @@ def test_the_hash_of_a_file_is_that_of_its_bytes(tmp_path: Path):
         (b'a,b\n"1" ,2\n', [["a", "b"], ["1 ", "2"]]),
     ],
 )
-def test_csv_rows_are_the_same_in_every_dialect(tmp_path: Path, data: bytes, rows: list[list[str]]):
+def test_csv_rows_reads_every_dialect_plain_and_compressed(tmp_path: Path, data: bytes, rows: list[list[str]]):
     (tmp_path / "a.csv").write_bytes(data)
     (tmp_path / "a.csv.gz").write_bytes(gzip.compress(data))
     assert list(csv_rows(tmp_path / "a.csv")) == rows
     assert list(csv_rows(tmp_path / "a.csv.gz")) == rows
 
 
-def test_a_cell_may_be_longer_than_the_csv_modules_own_limit(tmp_path: Path):
+def test_csv_rows_reads_cells_longer_than_the_default_limit_of_the_csv_module(tmp_path: Path):
     (tmp_path / "a.csv").write_text("a\n" + "x" * 300_000)
     assert len(list(csv_rows(tmp_path / "a.csv"))[1][0]) == 300_000
 
 
 @pytest.mark.parametrize("data", [b"", b"\n\n", b"\xef\xbb\xbf"])
-def test_an_empty_file_is_an_error_that_says_so(tmp_path: Path, data: bytes):
+def test_csv_rows_reports_an_empty_file(tmp_path: Path, data: bytes):
     (tmp_path / "a.csv").write_bytes(data)
     with pytest.raises(UserError, match=r"a\.csv: the file is empty\. Expected a header"):
         list(csv_rows(tmp_path / "a.csv"))
 
 
 @pytest.mark.parametrize("tail", ["", "\n", "\n2,x\n3,y\n"])
-def test_a_quote_that_never_closes_is_an_error_that_names_its_row(tmp_path: Path, tail: str):
+def test_csv_rows_names_the_row_of_a_quote_that_is_never_closed(tmp_path: Path, tail: str):
     (tmp_path / "a.csv").write_text('a,b\n0,w\n1,"x' + tail)
-    with pytest.raises(UserError, match=r"a\.csv: damaged file .*row 2 never closes.*export it again"):
+    with pytest.raises(UserError, match=r"a\.csv: damaged file .*row 2 is never closed.*export it again"):
         list(csv_rows(tmp_path / "a.csv"))
 
 
@@ -117,7 +127,7 @@ def test_a_quote_that_never_closes_is_an_error_that_names_its_row(tmp_path: Path
         lambda whole: b"a,b\n1,2\n",  # not compressed at all
     ],
 )
-def test_a_damaged_gz_is_an_error_that_names_the_file(tmp_path: Path, damage):
+def test_csv_rows_names_a_damaged_gz_file(tmp_path: Path, damage):
     numbers = "".join(f"{i},{i * i % 9973}\n" for i in range(2000))
     (tmp_path / "a.csv.gz").write_bytes(damage(gzip.compress(b"a,b\n" + numbers.encode())))
     with pytest.raises(UserError, match=r"a\.csv\.gz: damaged file"):

@@ -1,4 +1,4 @@
-"""Within `memo_scope` a thing is made once; outside it nothing is held on to."""
+"""Within `memo_scope` a result is computed once; outside it nothing is kept."""
 
 import gc
 import weakref
@@ -22,7 +22,7 @@ def make(*of, **more):
     return Made(*of, *more.items())
 
 
-def test_the_same_object_comes_back_for_the_same_arguments_only():
+def test_memoise_returns_the_same_object_for_equal_arguments_only():
     with memo_scope():
         assert make(1, "a") is make(1, "a")
         assert make(1, "a") is not make(1, "b")
@@ -30,14 +30,14 @@ def test_the_same_object_comes_back_for_the_same_arguments_only():
         assert make(1, b=2).of == (1, ("b", 2))
 
 
-def test_two_functions_do_not_share():
+def test_two_memoised_functions_do_not_share_results():
     other = memoise(lambda x: ("other", x))
     with memo_scope():
         assert other(1) == ("other", 1)
         assert make(1).of == (1,)
 
 
-def test_outside_nothing_is_kept():
+def test_nothing_is_kept_outside_memo_scope():
     assert make(1) is not make(1)
     with memo_scope():
         made = weakref.ref(make(1))
@@ -46,7 +46,7 @@ def test_outside_nothing_is_kept():
     assert made() is None
 
 
-def test_an_inner_block_lets_nothing_go():
+def test_an_inner_memo_scope_releases_nothing():
     with memo_scope():
         made = make(1)
         with memo_scope():
@@ -54,7 +54,7 @@ def test_an_inner_block_lets_nothing_go():
         assert make(1) is made
 
 
-def test_the_longest_unused_is_dropped_first(monkeypatch):
+def test_the_least_recently_used_result_is_dropped_first(monkeypatch):
     two = memo.bytes_of(make(1)) + memo.bytes_of(make(2))
     monkeypatch.setattr(memo, "most_bytes", lambda: two)
     with memo_scope():
@@ -65,14 +65,14 @@ def test_the_longest_unused_is_dropped_first(monkeypatch):
         assert make(2) is not second
 
 
-def test_what_is_larger_than_the_bound_is_made_and_not_kept(monkeypatch):
+def test_a_result_larger_than_the_bound_is_not_kept(monkeypatch):
     large = memoise(lambda n: np.zeros(n))
     monkeypatch.setattr(memo, "most_bytes", lambda: 10_000)
     with memo_scope():
         small = large(100)
         assert len(large(2_000)) == 2_000
         assert large(2_000) is not large(2_000)
-        # Room was made for it in vain; the next small one is kept again.
+        # The small result was dropped to make room; the next one is kept.
         assert large(100) is not small
         assert large(100) is large(100)
 
@@ -83,7 +83,7 @@ class Holder:
     names: dict[str, str]
 
 
-def test_bytes_are_those_of_arrays_texts_and_all_that_holds_them():
+def test_bytes_of_counts_arrays_texts_and_their_containers():
     matrix = csr_matrix(np.eye(1_000))
     assert memo.bytes_of(np.zeros((1_000, 50))) == 400_000
     parts = matrix.data.nbytes + matrix.indices.nbytes + matrix.indptr.nbytes
@@ -96,5 +96,5 @@ def test_bytes_are_those_of_arrays_texts_and_all_that_holds_them():
     assert 3_000 < memo.bytes_of(names) < 3_500
 
 
-def test_a_quarter_of_the_memory_may_be_taken():
+def test_most_bytes_is_a_quarter_of_the_memory():
     assert memo.most_bytes() == psutil.virtual_memory().total // 4

@@ -3,11 +3,10 @@
 import copy
 import dataclasses
 import json
-import re
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,10 +24,8 @@ from pairrank.models.base import (
     model_class,
     model_names,
     parameters_of,
-    register,
     save_model,
 )
-from pairrank.nested import from_mapping
 from tests.support.battles import arena_of_words, conversations
 from tests.support.encoders import WINDOW
 from tests.support.fine_tuning import FAST
@@ -302,27 +299,6 @@ def test_each_variant_changes_the_answer(make, train: Battles, unseen: Battles):
 # --- The registry
 
 
-@dataclass
-class Inner:
-    rate: float = 0.1
-    steps: int = 3
-
-
-@register("toy")
-@dataclass
-class Toy:
-    """A model of every kind of field."""
-
-    words: list[str] = field(default_factory=list)
-    pair: tuple[str, ...] = ()
-    kind: Literal["plain", "fancy"] = "plain"
-    share: float = 0.5
-    count: int = 1
-    deep: bool = False
-    limit: int | None = None
-    inner: Inner = field(default_factory=Inner)
-
-
 def complaint(call: Callable[[], object]) -> str:
     with pytest.raises(UserError) as caught:
         call()
@@ -342,49 +318,7 @@ def test_an_unknown_parameter_is_told_the_nearest_even_within_a_table():
     assert "model 'baseline': no parameter is called 'max_token'. Did you mean 'max_tokens'?" in message
 
 
-@pytest.mark.parametrize(
-    ("key", "value", "expected"),
-    [
-        ("words", 1, "a list of str"),
-        ("words", ["one", 2], "a list of str"),
-        ("pair", "one", "a list of str"),
-        ("kind", "fency", "one of 'plain', 'fancy'"),
-        ("share", "0.5", "a value of type float"),
-        ("share", True, "a value of type float"),
-        ("count", 1.0, "a value of type int"),
-        ("count", True, "a value of type int"),
-        ("deep", 1, "a value of type bool"),
-        ("limit", "1", "a value of type int or a value of type NoneType"),
-        ("inner", 3, "a table"),
-    ],
-)
-def test_a_value_of_the_wrong_type_is_named_with_what_was_expected(key, value, expected):
-    message = complaint(lambda: from_mapping(Toy, {key: value}, "model 'toy'"))
-    assert message == f"model 'toy': {key} = {value!r}: expected {expected}."
-
-
-def test_all_complaints_come_at_once():
-    message = complaint(lambda: from_mapping(Toy, {"shre": 1, "count": "x", "deep": 0}, "model 'toy'"))
-    assert re.search(r"'shre'.*count = 'x'.*deep = 0", message)
-
-
-def test_plain_values_become_those_of_the_fields():
-    toy = from_mapping(
-        Toy,
-        {"words": ["a"], "pair": ["b"], "share": 1, "limit": None, "inner": {"rate": 2}},
-        "model 'toy'",
-    )
-    assert toy == Toy(words=["a"], pair=("b",), share=1.0, inner=Inner(rate=2.0))
-    assert type(toy.share) is type(toy.inner.rate) is float
-    assert from_mapping(Toy, parameters_of(toy), "model 'toy'") == toy
-
-
-def test_a_table_changes_only_what_it_says():
-    @dataclass
-    class Own:
-        inner: Inner = field(default_factory=lambda: Inner(rate=9.0, steps=8))
-
-    assert from_mapping(Own, {"inner": {"steps": 1}}, "model 'own'") == Own(Inner(rate=9.0, steps=1))
+def test_a_table_changes_only_the_parameters_it_names():
     plain, changed = build("siamese"), build("siamese", training={"epochs": 7})
     assert changed == replace(plain, training=replace(plain.training, epochs=7))
 

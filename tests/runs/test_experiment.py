@@ -209,7 +209,7 @@ def test_set_changes_one_parameter(change, path, value):
         ("training.=3", "expected key=value"),
         ("name=prior", "Write another experiment file"),
         ("name.x=prior", "Write another experiment file"),
-        ("seed.x=3", "seed is no table, but 3|no parameter|expected"),
+        ("seed.x=3", "seed = 3: expected a table|no parameter|expected"),
         ("budget.x.y=3", "expected"),
         ("training.epoch=3", r"did you mean 'epochs'\?|Did you mean 'epochs'\?"),
         ("trainin.epochs=3", r"Did you mean 'training'\?"),
@@ -226,7 +226,7 @@ def test_a_wrong_set_is_named(change, message):
 
 def test_set_of_a_value_that_is_a_table_nowhere(here):
     file = write(here, '[model]\nname = "prior"\nsmoothing = 2')
-    with pytest.raises(UserError, match=r"--set smoothing\.x=3: smoothing is no table, but 2"):
+    with pytest.raises(UserError, match=r"--set smoothing\.x=3: smoothing = 2: expected a table"):
         load_experiment(file, ["smoothing.x=3"])
 
 
