@@ -16,28 +16,29 @@ from pairrank.report.judged_runs import Judged, Results, gap
 from pairrank.report.page import Block, Cards, Heading, Page, Section, Table, Text
 from pairrank.report.wording import configuration, ends, facts
 
-WORDS = Table(
-    ["word", "meaning"],
+COLUMNS = Table(
+    ["column", "meaning"],
     [
-        ["log loss", "the mean of -ln of the probability given to what happened; a third each costs 1.0986"],
+        ["log loss", "mean of -ln(probability of the observed outcome); equal probabilities give 1.0986"],
         [
             "Δ",
-            "the row's log loss less the reference's, on the battles that both have predicted; below 0 is better",
+            "log loss of the row minus that of the reference, on the battles that both predicted; below 0 is better",
         ],
+        [
+            "above floor",
+            "simulated battles only: log loss minus the floor, which is the log loss of the true probabilities",
+        ],
+        ["accuracy", "share of battles whose most probable outcome was observed"],
         [
             "ECE",
-            "expected calibration error: how far the most probable outcome's probability is from how often it came",
+            "expected calibration error: mean distance of confidence (largest probability) from accuracy",
         ],
-        ["swap gap", "how far a battle's prediction moves when A and B change places; 0 is symmetric"],
-        [
-            "flip rate",
-            "how often the most probable outcome is another one then; one that always says A flips always",
-        ],
-        ["kept P / A / B", "the share of the tokens of prompt, A and B that reached the model"],
-        ["lost a side", "training battles of which all of one answer was cut away"],
-        ["above floor", "log loss less that of the true probabilities, where battles are simulated"],
+        ["swap gap", "mean change of a prediction when A and B change places; 0 for a symmetric model"],
+        ["flip rate", "share of battles whose most probable outcome changes when A and B change places"],
+        ["tokens kept P / A / B", "share of the tokens of prompt, answer A and answer B that the model reads"],
+        ["battles without a side", "training battles of which one answer was cut away completely"],
     ],
-    "Words of the table",
+    "What the columns mean",
     folded=True,
 )
 MOST_COMPARED = 16
@@ -142,7 +143,7 @@ def _board(board: Leaderboard) -> list[Block]:
     blocks: list[Block] = [board_charts.leaderboard_plot(board)]
     if len(board.rows) > 1:
         blocks.append(board_charts.difference_plot(board))
-    blocks += [board_table(board), *map(Text, general), WORDS]
+    blocks += [board_table(board), *map(Text, general), COLUMNS]
     return [*blocks, Text("\n".join(single), f"Notes on single rows ({len(single)})")] if single else blocks
 
 

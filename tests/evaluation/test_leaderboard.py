@@ -148,7 +148,7 @@ def test_the_floor_is_the_score_of_the_true_probabilities():
     assert board.floor == pytest.approx(floor.mean())
     expected = (plain_losses(part.predictions) - floor[part.predictions.id]).mean()
     assert row_of(board, "part").above_floor == pytest.approx(expected)
-    assert f"true probabilities score {floor.mean():.4f}" in markdown(board)
+    assert f"log loss of their true probabilities is {floor.mean():.4f}" in markdown(board)
 
 
 def test_foreign_empty_unknown_and_doubled_entries_are_errors():
@@ -199,12 +199,12 @@ def test_json_and_markdown_say_the_same(tmp_path):
         "folds": "all 5",
         "swap gap": "0.0123",
         "flip rate": "6.2 %",
-        "kept P / A / B": "100 % / 50 % / 25 %",
-        "lost a side": "2",
+        "tokens kept P / A / B": "100 % / 50 % / 25 %",
+        "battles without a side": "2",
         "parameters": "1,234,567",
-        "training s": "61",
-        "battles/s": "12.3",
-        "peak MB": "1,000",
+        "training (s)": "61",
+        "prediction (battles/s)": "12.3",
+        "peak memory (MB)": "1,000",
         "seed": "3",
         "submittable": "yes",
     }
@@ -217,8 +217,8 @@ def test_json_and_markdown_say_the_same(tmp_path):
 def test_notes_name_the_traps_and_the_warnings():
     board = build_leaderboard("d", BATTLES, [entry("prior", warnings=["stuck at\nthe prior"])])
     text = "\n".join(notes(board))
-    assert "about one looks real by chance" in text
-    assert "not the seed" in text
+    assert "about one looks significant by chance" in text
+    assert "not the random seed" in text
     assert "prior: stuck at the prior" in text
 
 
@@ -370,7 +370,7 @@ def test_a_tuned_row_is_of_the_battles_that_no_search_has_seen():
     assert row.folds == "2 of 5 (number 1, 4)"
     text = markdown(board)
     assert "2 of 5 (number 1, 4), tuned on the others" in text
-    assert "tuned: its setting was searched on folds 0, 2, 3, and the row is of the other battles alone." in text
+    assert "tuned: its setting was tuned on folds 0, 2, 3; this row covers only the other battles." in text
     assert "whole: its setting" not in text
 
 
@@ -382,9 +382,7 @@ def test_a_tuned_entry_without_unseen_battles_has_no_row_and_is_told():
     board = build_leaderboard("tiny", BATTLES, [entry("whole"), partial], ["whole"])
     assert [row.label for row in board.rows] == ["whole"]
     assert board.unscored == ("tuned",)
-    assert "tuned: no row, since it has predicted only folds that the search for its setting has seen" in markdown(
-        board
-    )
+    assert "tuned: not in the table, because it has predicted only folds on which its setting" in markdown(board)
 
 
 def test_a_foreign_id_of_a_tuned_entry_is_complained_of_as_ever():

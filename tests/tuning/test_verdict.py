@@ -283,7 +283,7 @@ def test_tuned_experiments_run_compare_and_are_scored_where_nobody_looked(arena_
     ended = call("run", "small-tuned", "--data", "arena")
     assert ended.code == 0, ended.err
     assert (
-        "small-tuned: its setting was searched on folds 0, 1, 2, 3, and the row is of the other battles"
+        "small-tuned: its setting was tuned on folds 0, 1, 2, 3; this row covers only the other battles"
         in ended.out
     )
     run = start_run(load_experiment("small-tuned"), DataFolder(Path("arena")), Path("runs/arena"))
