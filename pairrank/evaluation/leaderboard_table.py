@@ -42,7 +42,7 @@ def markdown(leaderboard: Leaderboard) -> str:
 
 
 def notes(leaderboard: Leaderboard) -> list[str]:
-    """Return the lines below the table, an empty line between notes: general ones first, then those on single rows."""
+    """Return the lines below the table: general notes, then notes on single rows, with empty lines in between."""
     lines = [
         "± is the standard error and [ ] a 95 % interval, both from a bootstrap over prompts. A difference is "
         "paired: it uses the battles that both rows have predicted. The intervals cover the choice of battles, not "

@@ -22,7 +22,7 @@ COLUMNS = Table(
         ["log loss", "mean of -ln(probability of the observed outcome); equal probabilities give 1.0986"],
         [
             "Δ",
-            "log loss of the row minus that of the reference, on the battles that both predicted; below 0 is better",
+            "log loss minus that of the reference, on the battles that both predicted; below 0 is better",
         ],
         [
             "above floor",
