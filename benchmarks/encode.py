@@ -18,7 +18,7 @@ import torch
 
 from pairrank.data.folder import find_data
 from pairrank.encoders.catalogue import find_encoder
-from pairrank.encoders.cpu import prepare_processor
+from pairrank.encoders.cpu import prepare_cpu
 from pairrank.encoders.devices import choose_precision
 from pairrank.encoders.side_windows import side_texts
 from pairrank.encoders.transformer import TextEncoder
@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("--check", type=float, metavar="SHARE", help="fail if the encoder reaches less of the peak")
     options = parser.parse_args()
 
-    prepare_processor()
+    prepare_cpu()
     precision = choose_precision("auto")
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[precision]
     encoder = TextEncoder(find_encoder([options.encoder]).folder, "mean").eval()

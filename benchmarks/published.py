@@ -40,8 +40,8 @@ def main() -> None:
     from pairrank.models.base import build
 
     # What pairrank adds to an encoder is left out.
-    baseline.quicken = lambda model: None
-    baseline.read_first_token_only = lambda model, answer: False
+    baseline.apply_speedups = lambda model: None
+    baseline.compute_first_token_only = lambda model, answer: False
     torch.manual_seed(0)
     battles = find_data(options.data).train.take(slice(options.battles))
     member = assign_folds(battles, 5, "")

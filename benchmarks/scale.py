@@ -132,11 +132,11 @@ def measure_tokens() -> dict[str, Any]:
     import torch
 
     from pairrank.encoders.catalogue import find_encoder
-    from pairrank.encoders.cpu import prepare_processor
+    from pairrank.encoders.cpu import prepare_cpu
     from pairrank.encoders.devices import choose_precision
     from pairrank.encoders.transformer import TextEncoder
 
-    prepare_processor()
+    prepare_cpu()
     encoder = TextEncoder(find_encoder(["minilm"]).folder, "mean")
     config = encoder.transformer.model.config
     width, layers, vocabulary = config.hidden_size, config.num_hidden_layers, config.vocab_size

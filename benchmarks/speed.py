@@ -87,18 +87,18 @@ class Worker:
 
         from pairrank.data.folder import find_data
         from pairrank.encoders.catalogue import find_encoder
-        from pairrank.encoders.cpu import prepare_processor
+        from pairrank.encoders.cpu import prepare_cpu
         from pairrank.models import baseline
         from pairrank.models.base import build
         from pairrank.models.baseline import Baseline
-        from pairrank.training.recipe import Recipe, parameter_groups, targets_of
+        from pairrank.training.recipe import Recipe, make_targets, parameter_groups
 
         if setting.ready:
-            prepare_processor()
+            prepare_cpu()
         if not setting.quick:
-            baseline.quicken = lambda model: None
+            baseline.apply_speedups = lambda model: None
         if not setting.first_token:
-            baseline.read_first_token_only = lambda model, answer: False
+            baseline.compute_first_token_only = lambda model, answer: False
         torch.manual_seed(0)
         self.setting, self.torch = setting, torch
         taken = find_data(data).train.take(slice(battles))
@@ -107,7 +107,7 @@ class Worker:
         model._start_from(find_encoder(["minilm"]))
         classifier = model.module_.classifier
         self.tokens, _ = model._tokens(taken)
-        self.targets = torch.tensor(targets_of(taken), dtype=torch.float32)
+        self.targets = torch.tensor(make_targets(taken), dtype=torch.float32)
         self.module, self.collate = model.module_, model._collate
         recipe = Recipe(frozen_layers=setting.frozen_layers)
         groups = parameter_groups(self.module, recipe)
@@ -147,13 +147,13 @@ class Worker:
 
     def predict(self, share: int) -> float:
         """Seconds for a fourth of the battles: as `predict_proba` does it, or 16 at a time as they come."""
-        from pairrank.encoders.inference import outputs_of
+        from pairrank.encoders.inference import compute_outputs
 
         torch = self.torch
         rows = self.tokens[share::4]
         begun = time.perf_counter()
         if self.setting.tokens_at_once < 10**9:
-            outputs_of(self.module, rows, self.collate)
+            compute_outputs(self.module, rows, self.collate)
         else:
             self.module.eval()
             order = (

@@ -7,7 +7,7 @@ from pairrank.data.battles import Battles
 from pairrank.data.folder import find_data
 from pairrank.encoders.catalogue import PINNED, STATIC, WHEELS, find_encoder
 from pairrank.encoders.devices import device_name
-from pairrank.encoders.download import SPLIT
+from pairrank.encoders.download import SPLIT_WHEELS
 from pairrank.encoders.vector_cache import open_cache
 from pairrank.errors import UserError
 from pairrank.runs.provenance import commit, versions
@@ -19,7 +19,7 @@ def doctor(data: Path | None) -> None:
         say(f"{package:16}{version}")
     say(f"{'commit':16}{commit() or 'not a checkout'}")
     say(f"{'device':16}{device_name()}")
-    for name in (*WHEELS, *SPLIT, *PINNED):
+    for name in (*WHEELS, *SPLIT_WHEELS, *PINNED):
         try:
             found = find_encoder([name])
             say(f"{'encoder':16}{name}: {found.folder}, SHA-256 {found.sha256[:16]}…")

@@ -125,17 +125,18 @@ def _cut(one_text: bool, reading: dict[str, Any], battles: Battles, tokenizer: A
 
     options = dict(reading)
     window = options.pop("max_tokens")
-    _, kept = (template_rows if one_text else side_texts)(battles, tokenizer, window, **options)
-    return kept.cut
+    _, coverage = (template_rows if one_text else side_texts)(battles, tokenizer, window, **options)
+    return coverage.cut
 
 
 def _counted(battles: Battles, names: Sequence[str]) -> tuple[str, npt.NDArray[np.int64]]:
     """The first of these encoders that can be had, and (n, 3) tokens of prompt, A and B, special ones left out."""
-    from pairrank.encoders.windows import rounds_of
+    from pairrank.encoders.windows import iterate_rounds
 
     name, tokenizer = _tokenizer(names)
     counts = [
-        [sum(len(turn[part]) for turn in rounds) for part in range(3)] for rounds in rounds_of(battles, tokenizer)
+        [sum(len(turn[part]) for turn in rounds) for part in range(3)]
+        for rounds in iterate_rounds(battles, tokenizer)
     ]
     return name, np.array(counts, dtype=np.int64).reshape(-1, 3)
 

@@ -18,7 +18,7 @@ LONGEST = 1_024
 """Tokens up to which all scores of a text are held at once; beyond, the fused kernel, which holds a few of them."""
 
 
-def attention_by_products(
+def matmul_attention(
     module: nn.Module,
     query: torch.Tensor,
     key: torch.Tensor,
@@ -65,11 +65,11 @@ def attention_by_products(
     return mixed.view(batch, heads, length, width).transpose(1, 2), None
 
 
-AttentionInterface.register(NAME, attention_by_products)
+AttentionInterface.register(NAME, matmul_attention)
 AttentionMaskInterface.register(NAME, sdpa_mask)
 
 
-def attend_by_products(model: PreTrainedModel) -> None:
+def use_matmul_attention(model: PreTrainedModel) -> None:
     """Let `model` attend so, if it would take PyTorch's fused attention otherwise; others keep their own."""
     if model.config._attn_implementation == "sdpa":
         model.set_attn_implementation(NAME)

@@ -9,7 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from pairrank.encoders.download import SPLIT, damage, fetched
+from pairrank.encoders.download import SPLIT_WHEELS, encoder_folder, first_problem
 from pairrank.encoders.quiet import quiet_transformers
 from pairrank.errors import UserError
 from pairrank.files import sha256_of
@@ -57,7 +57,7 @@ WHEELS = {
 STATIC = {"minilm-static": "minilm"}
 """Encoders that are made from another on first use, and which: a vector a token, no layers."""
 
-CATALOGUE = (*WHEELS, *STATIC, *SPLIT)
+CATALOGUE = (*WHEELS, *STATIC, *SPLIT_WHEELS)
 """Every name that is no folder and no hub id."""
 
 
@@ -99,7 +99,7 @@ def _find(name: str) -> Encoder | str:
         return _from_wheel(name, WHEELS[name])
     if name in STATIC:
         return _made_static(name, STATIC[name])
-    if name in SPLIT:
+    if name in SPLIT_WHEELS:
         return _from_cache(name)
     if Path(name).is_dir():
         return _from_folder(name, Path(name))
@@ -137,9 +137,9 @@ def _made_static(name: str, source: str) -> Encoder | str:
 
 
 def _from_cache(name: str) -> Encoder | str:
-    if wrong := damage(name):
+    if wrong := first_problem(name):
         return f"{wrong}. Fetch it with: python -m pairrank.experiments fetch-encoder {name}"
-    return Encoder(name, fetched(name), SPLIT[name].sha256["model.safetensors"])
+    return Encoder(name, encoder_folder(name), SPLIT_WHEELS[name].sha256["model.safetensors"])
 
 
 def _from_folder(name: str, folder: Path) -> Encoder | str:

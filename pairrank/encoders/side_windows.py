@@ -8,14 +8,14 @@ import numpy as np
 from pairrank.data.battles import Battles
 from pairrank.encoders.windows import (
     Budget,
-    Kept,
     Round,
+    TokenCoverage,
     Tokens,
-    count_kept,
     cut_rounds,
     fair_shares,
-    rounds_of,
-    wrapper,
+    iterate_rounds,
+    measure_coverage,
+    special_token_wrapper,
 )
 from pairrank.errors import UserError
 
@@ -53,7 +53,7 @@ def side_texts(
     budget: Budget = "fair",
     share: Share = "side",
     most: int | None = None,
-) -> tuple[list[SideTexts], Kept]:
+) -> tuple[list[SideTexts], TokenCoverage]:
     """The texts of each battle, special tokens included, and how much of them was kept.
 
     A text has at most `window` tokens; with `share="battle"` the two sides together have two windows, and one of
@@ -61,14 +61,14 @@ def side_texts(
     """
     if budget == "right":
         raise UserError('budget = "right": only the published template is cut on the right. Take "fair".')
-    wrap, marks = wrapper(tokenizer, 2 if layout == "pair" else 1)
-    alone, marks_alone = wrapper(tokenizer, 1)
+    wrap, marks = special_token_wrapper(tokenizer, 2 if layout == "pair" else 1)
+    alone, marks_alone = special_token_wrapper(tokenizer, 1)
     room = window - marks
     if room < 2:
         raise UserError(f"a window of {window} tokens has no room for a text: it takes {marks + 2} or more.")
     rows = []
     kept, lengths = np.zeros((len(battles), 3), dtype=int), np.zeros((len(battles), 3), dtype=int)
-    for i, rounds in enumerate(rounds_of(battles, tokenizer)):
+    for i, rounds in enumerate(iterate_rounds(battles, tokenizer)):
         lengths[i] = [sum(len(turn[part]) for turn in rounds) for part in range(3)]
         sides: list[list[Round]] = [
             [(turn[0], turn[side]) if layout == "pair" else (turn[side],) for turn in rounds] for side in (1, 2)
@@ -88,7 +88,7 @@ def side_texts(
             kept[i, 0] = min(len(side[0]) for side in cut)
         kept[i, 1:] = [len(side[-1]) for side in cut]
         rows.append(SideTexts(wrap(*cut[0]), wrap(*cut[1]), prompt, _log_lengths(lengths[i, 1:])))
-    return rows, count_kept(kept, lengths)
+    return rows, measure_coverage(kept, lengths)
 
 
 def _log_lengths(tokens: Any) -> tuple[float, float]:

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from pairrank.encoders.inference import Batch
 from pairrank.encoders.quiet import quiet_transformers
-from pairrank.encoders.windows import Tokens, wrapper
+from pairrank.encoders.windows import Tokens, special_token_wrapper
 from pairrank.files import cache_folder, read_json, sha256_of, write_json
 from pairrank.progress import shows_progress
 
@@ -85,7 +85,7 @@ def build(source: Path, folder: Path) -> None:
 @torch.inference_mode()
 def _vocabulary_vectors(model: torch.nn.Module, tokenizer: Any) -> Vectors:
     """(vocabulary, width): the mean over the tokens when each stands alone between the special tokens."""
-    wrap, _ = wrapper(tokenizer)
+    wrap, _ = special_token_wrapper(tokenizer)
     rows = [wrap(np.array([token], dtype=np.int32)) for token in range(len(tokenizer))]
     parts = []
     starts = range(0, len(rows), TOKENS)

@@ -11,7 +11,7 @@ from torch import nn
 from pairrank.encoders.catalogue import position_limit
 from pairrank.encoders.inference import Batch, pad
 from pairrank.encoders.quiet import quiet_transformers
-from pairrank.encoders.shortcuts import quicken, read_first_token_only
+from pairrank.encoders.speedups import apply_speedups, compute_first_token_only
 from pairrank.encoders.static import is_static
 from pairrank.encoders.windows import Tokens
 from pairrank.errors import UserError
@@ -55,7 +55,7 @@ class TextEncoder(nn.Module):
                 self.transformer = Transformer(
                     str(folder),
                     model_kwargs={"use_safetensors": True, "dtype": torch.float32, **safely},
-                    config_kwargs=safely | dropouts(known, attention_dropout, hidden_dropout),
+                    config_kwargs=safely | dropout_settings(known, attention_dropout, hidden_dropout),
                     processor_kwargs=dict(safely),
                 )
         except (OSError, ValueError, SafetensorError) as error:
@@ -63,14 +63,14 @@ class TextEncoder(nn.Module):
             raise UserError(f"{folder}: cannot be opened as a text encoder ({what}).") from error
         if getattr(self.transformer.model, "pooler", None) is not None:
             self.transformer.model.pooler = None  # its output is not used, so its weights would never learn
-        quicken(self.transformer.model)
+        apply_speedups(self.transformer.model)
         self.width: int = self.transformer.get_embedding_dimension()
         self.pooling: nn.Module = (
             AttentionPooling(self.width) if pooling == "attention" else Pooling(self.width, pooling)
         )
         self.positions = position_limit(self.transformer)
         if pooling == "cls":
-            read_first_token_only(self.transformer.model, self)
+            compute_first_token_only(self.transformer.model, self)
 
     @property
     def tokenizer(self) -> Any:
@@ -88,7 +88,7 @@ class TextEncoder(nn.Module):
         return pad(rows, self.tokenizer.pad_token_id)
 
 
-def dropouts(config: Any, attention: float, hidden: float) -> dict[str, float]:
+def dropout_settings(config: Any, attention: float, hidden: float) -> dict[str, float]:
     """The dropout settings under the names that this encoder's configuration has for them."""
     named = {"attention_dropout": attention, "attention_probs_dropout_prob": attention}
     named |= dict.fromkeys(("hidden_dropout", "hidden_dropout_prob", "dropout"), hidden)

@@ -117,7 +117,7 @@ class VectorCache:
             return otherwise
 
 
-def key_of(*parts: Any) -> bytes:
+def cache_key(*parts: Any) -> bytes:
     """32 bytes that stand for everything a vector depends on."""
     return hashlib.sha256(repr(parts).encode("utf-8", "surrogatepass")).digest()
 

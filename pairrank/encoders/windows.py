@@ -25,17 +25,17 @@ BLOCK = 1_000
 
 
 @dataclass(frozen=True)
-class Kept:
-    """How much of each text the model saw."""
+class TokenCoverage:
+    """How many tokens of n battles reached the model, and how many did not fit its window."""
 
-    tokens: dict[str, int]
-    """Tokens that reached the model, of prompt, response_a and response_b."""
-    of: dict[str, int]
-    """Tokens there were."""
+    kept: dict[str, int]
+    """Tokens that reached the model, summed over the battles, under "prompt", "response_a" and "response_b"."""
+    total: dict[str, int]
+    """Tokens before anything was cut, under the same names."""
     lost_a_side: int
-    """Battles of which all of one answer was cut away; the target is none."""
+    """Battles that lost all tokens of one answer; the fair budgets aim at 0."""
     cut: npt.NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, dtype=np.bool_), compare=False)
-    """(n,) battles of which anything was cut away."""
+    """(n,) whether a battle lost any token."""
 
 
 def fair_shares(lengths: Sequence[int], total: int, weights: Sequence[int] = WEIGHTS) -> tuple[int, ...]:
@@ -123,7 +123,7 @@ def tokenise_turns(texts: Sequence[tuple[Turns, ...]], tokenizer: Any) -> list[l
     ]
 
 
-def rounds_of(battles: Battles, tokenizer: Any, cells: Cells = "turns") -> Iterator[list[Round]]:
+def iterate_rounds(battles: Battles, tokenizer: Any, cells: Cells = "turns") -> Iterator[list[Round]]:
     """`tokenise` in blocks, because the uncut tokens of 57,477 battles would take gigabytes."""
     for start in range(0, len(battles), BLOCK):
         yield from tokenise(battles.take(slice(start, start + BLOCK)), tokenizer, cells)
@@ -141,7 +141,7 @@ def encode(tokenizer: Any, texts: list[str]) -> list[list[int]]:
 
 def template_rows(
     battles: Battles, tokenizer: Any, window: int, budget: Budget = "fair", cells: Cells = "turns"
-) -> tuple[list[Tokens], Kept]:
+) -> tuple[list[Tokens], TokenCoverage]:
     """One row of tokens a battle: `Prompt: … Response A: … Response B: …` between the tokenizer's special tokens.
 
     Under the budget "right" the text is cut where the window ends, as the published notebook does it, and
@@ -154,9 +154,9 @@ def template_rows(
     if room < 3:
         least = window - room + 3
         raise UserError(f"a window of {window} tokens has no room for prompt, A and B: it takes {least} or more.")
-    wrap, _ = wrapper(tokenizer)
+    wrap, _ = special_token_wrapper(tokenizer)
     rows, kept, lengths = [], np.zeros((len(battles), 3), dtype=int), np.zeros((len(battles), 3), dtype=int)
-    for i, conversation in enumerate(rounds_of(battles, tokenizer, cells)):
+    for i, conversation in enumerate(iterate_rounds(battles, tokenizer, cells)):
         lengths[i] = [sum(len(turn[part]) for turn in conversation) for part in range(3)]
         if budget == "right":
             parts = tuple(np.concatenate(parts) for parts in zip(*conversation, strict=True))
@@ -170,21 +170,21 @@ def template_rows(
             kept[i] = [len(part) for part in parts]
         row = np.concatenate([piece for pair in zip(heads, parts, strict=True) for piece in pair])
         rows.append(wrap(row[:space]))
-    return rows, count_kept(kept, lengths)
+    return rows, measure_coverage(kept, lengths)
 
 
-def count_kept(kept: npt.NDArray[Any], lengths: npt.NDArray[Any]) -> Kept:
-    """Totals of (n, 3) kept tokens and of (n, 3) tokens there were."""
+def measure_coverage(kept: npt.NDArray[Any], lengths: npt.NDArray[Any]) -> TokenCoverage:
+    """Sum (n, 3) kept tokens and (n, 3) tokens before cutting over the battles; columns are prompt, A and B."""
     lost = ((kept[:, 1:] == 0) & (lengths[:, 1:] > 0)).any(axis=1)
-    return Kept(
-        tokens=dict(zip(TEXTS, kept.sum(axis=0).tolist(), strict=True)),
-        of=dict(zip(TEXTS, lengths.sum(axis=0).tolist(), strict=True)),
+    return TokenCoverage(
+        kept=dict(zip(TEXTS, kept.sum(axis=0).tolist(), strict=True)),
+        total=dict(zip(TEXTS, lengths.sum(axis=0).tolist(), strict=True)),
         lost_a_side=int(lost.sum()),
         cut=np.asarray((kept < lengths).any(axis=1)),
     )
 
 
-def wrapper(tokenizer: Any, parts: int = 1) -> tuple[Callable[..., Tokens], int]:
+def special_token_wrapper(tokenizer: Any, parts: int = 1) -> tuple[Callable[..., Tokens], int]:
     """A function that puts the tokenizer's special tokens around and between one or two texts, and their number."""
     # Markers that stand for the texts show which special tokens come before, between and after them.
     [marker] = encode(tokenizer, ["a"])

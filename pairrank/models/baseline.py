@@ -14,14 +14,14 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTok
 from pairrank.data.battles import Battles
 from pairrank.data.probabilities import Proba, average_orders, softmax
 from pairrank.encoders.catalogue import Encoder, find_encoder, position_limit
-from pairrank.encoders.inference import Batch, outputs_of, pad
+from pairrank.encoders.inference import Batch, compute_outputs, pad
 from pairrank.encoders.quiet import quiet_transformers
-from pairrank.encoders.shortcuts import quicken, read_first_token_only
-from pairrank.encoders.transformer import dropouts
-from pairrank.encoders.windows import Budget, Cells, Kept, Tokens, template_rows
+from pairrank.encoders.speedups import apply_speedups, compute_first_token_only
+from pairrank.encoders.transformer import dropout_settings
+from pairrank.encoders.windows import Budget, Cells, TokenCoverage, Tokens, template_rows
 from pairrank.errors import UserError
 from pairrank.models.base import Model, Progress, register
-from pairrank.training.fine_tuning import fine_tune_on, report_of
+from pairrank.training.fine_tuning import fine_tune_battles, training_report
 from pairrank.training.monitor import Monitor
 from pairrank.training.recipe import Recipe
 
@@ -93,7 +93,7 @@ class Baseline(Model):
         """
         self.encoder_ = find_encoder(self.encoder)
         self._start_from(self.encoder_)
-        self.history_ = fine_tune_on(
+        self.history_ = fine_tune_battles(
             self.module_,
             train,
             lambda battles: self._tokens(battles)[0],
@@ -111,7 +111,7 @@ class Baseline(Model):
         """(n, 3) probabilities of A, B, tie."""
         if not len(battles):
             return np.empty((0, 3))
-        tokens, self.kept_ = self._tokens(battles)
+        tokens, self.coverage_ = self._tokens(battles)
         straight = self._predict(tokens)
         if not self.both_sides:
             return straight
@@ -130,7 +130,7 @@ class Baseline(Model):
 
     def report(self) -> dict[str, Any]:
         """Size, encoder, tokens kept, history and warnings."""
-        return report_of(self)
+        return training_report(self)
 
     def _start_from(self, encoder: Encoder) -> None:
         """Put a new three-class head, drawn from the seed, on the pretrained encoder."""
@@ -153,7 +153,7 @@ class Baseline(Model):
         if getattr(config, "classifier_dropout", "") is None:
             # BERT's head takes the encoder's where it has none of its own; it costs nothing, and stays.
             config.classifier_dropout = config.hidden_dropout_prob
-        for name, share in dropouts(config, self.attention_dropout, self.hidden_dropout).items():
+        for name, share in dropout_settings(config, self.attention_dropout, self.hidden_dropout).items():
             setattr(config, name, share)
         with quiet_transformers():
             self.tokenizer_: Any = AutoTokenizer.from_pretrained(folder, **safely)
@@ -161,14 +161,14 @@ class Baseline(Model):
                 folder, config=config, use_safetensors=True, dtype=torch.float32, **safely
             )
         self.module_ = _Logits(classifier)
-        quicken(classifier)
-        read_first_token_only(classifier, self.module_)
+        apply_speedups(classifier)
+        compute_first_token_only(classifier, self.module_)
 
-    def _tokens(self, battles: Battles) -> tuple[list[Tokens], Kept]:
+    def _tokens(self, battles: Battles) -> tuple[list[Tokens], TokenCoverage]:
         return template_rows(battles, self.tokenizer_, self.max_tokens, self.budget, self.cells)
 
     def _predict(self, tokens: list[Tokens]) -> Proba:
-        return softmax(outputs_of(self.module_, tokens, self._collate, self.training.precision))
+        return softmax(compute_outputs(self.module_, tokens, self._collate, self.training.precision))
 
     def _collate(self, rows: Sequence[Tokens]) -> Batch:
         """Token ids and attention mask (B, T), padded to the longest row or to the whole window."""

@@ -27,7 +27,7 @@ from pairrank.models.base import Model, register
 from pairrank.models.heads.linear import Line, fit_line, margin_task, tie_task
 from pairrank.models.heads.neural import as_sides, build_head
 from pairrank.training.monitor import Monitor
-from pairrank.training.recipe import targets_of
+from pairrank.training.recipe import make_targets
 
 HEAD_FILE, LINE_FILE = "head.safetensors", "logistic.json"
 CLIP = 4.0
@@ -182,8 +182,8 @@ class Frozen(Model):
         vectors = self._vectors(train)
         self._build(vectors.a.shape[1])
         sides = self._sides(vectors)
-        targets = torch.from_numpy(targets_of(train, self.soft_targets)).float()
-        chosen = torch.from_numpy(targets_of(train)).float()
+        targets = torch.from_numpy(make_targets(train, self.soft_targets)).float()
+        chosen = torch.from_numpy(make_targets(train)).float()
         learned, watched = ([side[rows] for side in sides] for rows in (~held, held))
         optimizer = torch.optim.AdamW(
             self.module_.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay

@@ -14,16 +14,16 @@ from pairrank.data.battles import Battles
 from pairrank.data.probabilities import Proba, average_orders, softmax
 from pairrank.encoders.catalogue import find_encoder
 from pairrank.encoders.devices import device, tokens_at_once
-from pairrank.encoders.inference import Batch, cut_by_tokens, outputs_of
+from pairrank.encoders.inference import Batch, compute_outputs, cut_by_tokens
 from pairrank.encoders.quiet import quiet_transformers
 from pairrank.encoders.side_windows import Layout, Share, SideTexts, side_texts
 from pairrank.encoders.transformer import PoolingMode, TextEncoder
-from pairrank.encoders.windows import Kept
+from pairrank.encoders.windows import TokenCoverage
 from pairrank.errors import UserError
 from pairrank.files import atomic_path
 from pairrank.models.base import Model, Progress, register
 from pairrank.models.heads.neural import as_sides, build_head
-from pairrank.training.fine_tuning import fine_tune_on, report_of
+from pairrank.training.fine_tuning import fine_tune_battles, training_report
 from pairrank.training.monitor import Monitor
 from pairrank.training.recipe import Recipe
 
@@ -141,7 +141,7 @@ class Siamese(Model):
         """
         self.encoder_ = find_encoder(self.encoder)
         self._open(self.encoder_.folder)
-        self.history_ = fine_tune_on(
+        self.history_ = fine_tune_battles(
             self.module_,
             train,
             lambda battles: self._texts(battles)[0],
@@ -158,10 +158,10 @@ class Siamese(Model):
         """(n, 3) probabilities of A, B, tie. Each distinct text is encoded once, in an order of its own."""
         if not len(battles):
             return np.empty((0, 3))
-        rows, self.kept_ = self._texts(battles)
+        rows, self.coverage_ = self._texts(battles)
         encoder, recipe = self.module_.encoder, self.training
         texts = [text for row in rows for text in (row.a, row.b, row.prompt) if len(text)]
-        vectors = outputs_of(encoder, texts, encoder.collate, recipe.precision)
+        vectors = compute_outputs(encoder, texts, encoder.collate, recipe.precision)
         a, b, *prompt = torch.from_numpy(vectors).float().view(len(rows), -1, encoder.width).unbind(1)
         lengths = torch.tensor([row.lengths for row in rows])
         straight = self._compare(a, b, prompt, lengths)
@@ -191,7 +191,7 @@ class Siamese(Model):
 
     def report(self) -> dict[str, Any]:
         """Size, encoder, tokens kept, history and warnings."""
-        return report_of(self)
+        return training_report(self)
 
     def _open(self, folder: Path) -> None:
         """The encoder in `folder` with a new head."""
@@ -205,7 +205,7 @@ class Siamese(Model):
         head = build_head(self.head, width, shared, self.hidden, self.head_dropout, self.seed)
         self.module_ = _Siamese(encoder, head)
 
-    def _texts(self, battles: Battles) -> tuple[list[SideTexts], Kept]:
+    def _texts(self, battles: Battles) -> tuple[list[SideTexts], TokenCoverage]:
         encoder = self.module_.encoder
         return side_texts(
             battles, encoder.tokenizer, self.max_tokens, self.layout, self.budget, self.share, encoder.positions

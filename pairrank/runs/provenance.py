@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from pairrank.encoders.cpu import give_back_memory
+from pairrank.encoders.cpu import release_memory
 
 PACKAGES = ("numpy", "scikit-learn", "lightgbm", "torch", "transformers", "sentence-transformers", "accelerate")
 
@@ -57,7 +57,7 @@ def code_hash(module: str) -> str:
 
 def restart_peak_memory() -> None:
     """Forget earlier peaks where the system can (Linux): a fold does not report those of its forerunners."""
-    give_back_memory()
+    release_memory()
     try:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     except OSError:

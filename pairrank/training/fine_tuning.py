@@ -19,16 +19,16 @@ from pairrank import distributed
 from pairrank.data.battles import Battles, concatenate
 from pairrank.data.folds import hold_out
 from pairrank.data.probabilities import Proba, softmax
-from pairrank.encoders.cpu import prepare_processor
+from pairrank.encoders.cpu import prepare_cpu
 from pairrank.encoders.devices import choose_precision, device_name, tokens_at_once
-from pairrank.encoders.inference import Batch, Collate, Row, cut_by_tokens, outputs_of
+from pairrank.encoders.inference import Batch, Collate, Row, compute_outputs, cut_by_tokens
 from pairrank.encoders.quiet import quiet_transformers
 from pairrank.errors import UserError
 from pairrank.evaluation.history import history_rows
 from pairrank.evaluation.scoring import log_loss
 from pairrank.progress import shows_progress
 from pairrank.training.monitor import Monitor, ReportLoss
-from pairrank.training.recipe import Recipe, parameter_groups, targets_of
+from pairrank.training.recipe import Recipe, make_targets, parameter_groups
 from pairrank.training.tracking import PROJECT, run_name, tracker
 from pairrank.training.trainer import (
     BattleTrainer,
@@ -58,7 +58,7 @@ class Rows:
 
 
 @dataclass
-class History:
+class TrainingHistory:
     """What a training left to look at."""
 
     rows: list[dict[str, float | None]] = field(default_factory=list)
@@ -67,7 +67,7 @@ class History:
     """What a reader of the result must know, such as a training that never left the prior."""
 
 
-def fine_tune_on(
+def fine_tune_battles(
     module: nn.Module,
     train: Battles,
     read: Callable[[Battles], Sequence[Row]],
@@ -78,7 +78,7 @@ def fine_tune_on(
     soft_targets: bool = False,
     swap_augmentation: bool = False,
     monitor: Monitor | None = None,
-) -> History:
+) -> TrainingHistory:
     """`fine_tune` on battles, some of whose prompts are held out for validation; `read` makes a row of each.
 
     Checkpoints go to `folder`; without one, nothing is left of an interrupted training.
@@ -91,9 +91,9 @@ def fine_tune_on(
     with TemporaryDirectory() as scratch:
         return fine_tune(
             module,
-            Rows(read(learned), targets_of(learned, soft_targets, recipe.label_smoothing)),
+            Rows(read(learned), make_targets(learned, soft_targets, recipe.label_smoothing)),
             # Watched against what people chose, whatever is learned from.
-            Rows(read(watched), targets_of(watched)) if len(watched) else None,
+            Rows(read(watched), make_targets(watched)) if len(watched) else None,
             collate,
             recipe,
             (folder or Path(scratch)) / "checkpoints",
@@ -102,7 +102,7 @@ def fine_tune_on(
         )
 
 
-def report_of(model: Any) -> dict[str, Any]:
+def training_report(model: Any) -> dict[str, Any]:
     """What a fine-tuned model tells of itself, as far as it knows: a loaded one has no encoder and no history."""
     many = distributed.world_size()
     report: dict[str, Any] = {
@@ -111,9 +111,9 @@ def report_of(model: Any) -> dict[str, Any]:
     }
     if hasattr(model, "encoder_"):
         report["encoder"] = {"name": model.encoder_.name, "sha256": model.encoder_.sha256}
-    if hasattr(model, "kept_"):
-        report["tokens"] = {"kept": model.kept_.tokens, "of": model.kept_.of}
-        report["lost_a_side"] = model.kept_.lost_a_side
+    if hasattr(model, "coverage_"):
+        report["tokens"] = {"kept": model.coverage_.kept, "of": model.coverage_.total}
+        report["lost_a_side"] = model.coverage_.lost_a_side
     if hasattr(model, "history_"):
         report |= {"history": model.history_.rows, "warnings": model.history_.warnings}
     return report
@@ -128,7 +128,7 @@ def fine_tune(
     folder: Path,
     seed: int = 0,
     report: ReportLoss | None = None,
-) -> History:
+) -> TrainingHistory:
     """Train `module`, whose `forward(**batch)` returns logits (B, 3), in place.
 
     Its `pretrained` is the encoder in it, whose layers may learn slower or not at all.
@@ -151,7 +151,7 @@ def fine_tune(
             f"batch_size = {recipe.batch_size}: cannot be shared evenly by {many} processes. "
             f"Start fewer, or --set training.batch_size={math.ceil(recipe.batch_size / many) * many}"
         )
-    prepare_processor()
+    prepare_cpu()
     precision = choose_precision(recipe.precision)
     watched = validation is not None and len(validation) > 0
     arguments = TrainingArguments(
@@ -194,7 +194,7 @@ def fine_tune(
     def scores() -> dict[str, float]:
         """Loss, accuracy and log loss of the battles that are watched."""
         assert validation is not None  # noqa: S101  # or nothing is watched
-        logits = outputs_of(module, validation.tokens, collate, recipe.precision)
+        logits = compute_outputs(module, validation.tokens, collate, recipe.precision)
         return _scores(logits, validation.targets)
 
     callbacks: list[TrainerCallback] = [MarkComplete()]
@@ -227,7 +227,7 @@ def fine_tune(
             arguments.num_train_epochs = round(state["epoch"])
     with quiet_transformers():
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-    history = History(history_rows(trainer.state.log_history))
+    history = TrainingHistory(history_rows(trainer.state.log_history))
     if watched and validation is not None:
         history.warnings = _stuck(history, train.targets, validation.targets)
     return history
@@ -259,7 +259,7 @@ def _last_complete(folder: Path) -> Path | None:
     return checkpoints[-1] if checkpoints else None
 
 
-def _stuck(history: History, train: Proba, validation: Proba) -> list[str]:
+def _stuck(history: TrainingHistory, train: Proba, validation: Proba) -> list[str]:
     """Say so if the best epoch is no better than the training battles' outcome frequencies: a common failure."""
     losses = [row["Log Loss"] for row in history.rows if row["Log Loss"] is not None]
     prior = log_loss(np.tile(train.sum(axis=0), (len(validation), 1)), validation.argmax(axis=1))

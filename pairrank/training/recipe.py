@@ -71,7 +71,7 @@ class Recipe:
             raise UserError(" ".join(wrong))
 
 
-def targets_of(battles: Battles, soft: bool = False, label_smoothing: float = 0.0) -> npt.NDArray[np.float64]:
+def make_targets(battles: Battles, soft: bool = False, label_smoothing: float = 0.0) -> npt.NDArray[np.float64]:
     """(n, 3) targets: the winner's row is one-hot, or `battles.soft` where `soft` asks for it.
 
     A row sums to the battle's weight: the cross-entropy is linear in its target, so that weights the loss.

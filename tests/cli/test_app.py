@@ -491,12 +491,12 @@ def test_simulate_never_overwrites_real_battles(call, here, name):
 
 
 def test_doctor_tells_how_large_the_cache_is_and_no_cache_skips_it(call, here, monkeypatch):
-    from pairrank.encoders.vector_cache import key_of, open_cache
+    from pairrank.encoders.vector_cache import cache_key, open_cache
 
     monkeypatch.setenv("PAIRRANK_CACHE", str(here / "cache"))
     monkeypatch.delenv("PAIRRANK_NO_CACHE", raising=False)
     assert "0 vectors, 0 MB" in call("doctor", "--data", "data").out
-    open_cache().put({key_of(i): np.zeros(1_000, np.float32) for i in range(1_000)})
+    open_cache().put({cache_key(i): np.zeros(1_000, np.float32) for i in range(1_000)})
     assert re.search(r"vectors\.sqlite: 1,000 vectors, [45] MB", call("doctor", "--data", "data").out)
     # Set by the command for its own process, and taken back here with everything else of the environment.
     monkeypatch.setenv("PAIRRANK_NO_CACHE", "")

@@ -155,8 +155,8 @@ def test_a_battle_is_called_cut_where_its_model_keeps_less_of_it_alone(tiny_bert
     options = {key: value for key, value in model.items() if key not in ("name", "max_tokens")}
     read = template_rows if model["name"] == "baseline" else side_texts
     for i in range(40):
-        _, kept = read(battles.take(slice(i, i + 1)), tokenizer, model["max_tokens"], **options)
-        assert cut[i] == (sum(kept.tokens.values()) < sum(kept.of.values())), i
+        _, coverage = read(battles.take(slice(i, i + 1)), tokenizer, model["max_tokens"], **options)
+        assert cut[i] == (sum(coverage.kept.values()) < sum(coverage.total.values())), i
 
 
 def test_a_run_without_an_encoder_or_whose_encoder_is_gone_has_no_window(tiny_bert, monkeypatch):

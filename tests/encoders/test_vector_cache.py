@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 
 from pairrank.encoders import vector_cache
-from pairrank.encoders.vector_cache import VectorCache, key_of, open_cache
+from pairrank.encoders.vector_cache import VectorCache, cache_key, open_cache
 from pairrank.errors import UserError
 
 
 def vectors(*numbers: int, width: int = 8) -> dict[bytes, np.ndarray]:
-    return {key_of(n): np.full(width, n, dtype=np.float32) for n in numbers}
+    return {cache_key(n): np.full(width, n, dtype=np.float32) for n in numbers}
 
 
 def held(cache: VectorCache, *numbers: int) -> set[int]:
-    return {int(vector[0]) for vector in cache.get([key_of(n) for n in numbers]).values()}
+    return {int(vector[0]) for vector in cache.get([cache_key(n) for n in numbers]).values()}
 
 
 @pytest.fixture
@@ -27,9 +27,9 @@ def cache(tmp_path: Path) -> VectorCache:
 
 
 def test_what_is_put_is_got_bit_for_bit(cache: VectorCache):
-    kept = {key_of(i): np.random.default_rng(i).normal(size=33).astype(np.float32) for i in range(1_234)}
+    kept = {cache_key(i): np.random.default_rng(i).normal(size=33).astype(np.float32) for i in range(1_234)}
     cache.put(kept)
-    found = VectorCache(cache.file).get([*kept, key_of("never put")])
+    found = VectorCache(cache.file).get([*kept, cache_key("never put")])
     assert found.keys() == kept.keys()
     assert all(np.array_equal(found[key], kept[key]) and found[key].dtype == np.float32 for key in kept)
     assert cache.size()[0] == 1_234
@@ -38,26 +38,26 @@ def test_what_is_put_is_got_bit_for_bit(cache: VectorCache):
 def test_an_empty_cache_holds_nothing_and_is_not_made_by_asking_its_size(cache: VectorCache):
     assert cache.size() == (0, 0)
     assert not cache.file.exists()
-    assert cache.get([key_of(1)]) == {}
+    assert cache.get([cache_key(1)]) == {}
 
 
 def test_the_last_of_two_vectors_counts(cache: VectorCache):
-    cache.put({key_of(1): np.zeros(3, np.float32)})
-    cache.put({key_of(1): np.ones(3, np.float32)})
-    assert cache.get([key_of(1)])[key_of(1)].tolist() == [1, 1, 1]
+    cache.put({cache_key(1): np.zeros(3, np.float32)})
+    cache.put({cache_key(1): np.ones(3, np.float32)})
+    assert cache.get([cache_key(1)])[cache_key(1)].tolist() == [1, 1, 1]
 
 
 def test_keys_tell_everything_apart():
     parts = [("a", "b"), ("ab",), ("a", ("b",)), (("a", "b"),), ("a", "b", None), ("\ud800",), ("\\ud800",)]
-    assert len({key_of(*part) for part in parts}) == len(parts)
-    assert key_of("a", 1) == key_of("a", 1)
+    assert len({cache_key(*part) for part in parts}) == len(parts)
+    assert cache_key("a", 1) == cache_key("a", 1)
 
 
 @pytest.mark.parametrize("column", ["vector", "checksum"])
 def test_a_damaged_entry_is_as_if_it_were_not_there_and_can_be_replaced(cache: VectorCache, column: str):
     cache.put(vectors(1, 2))
     with sqlite3.connect(cache.file) as database:
-        database.execute(f"UPDATE vectors SET {column} = zeroblob(length({column})) WHERE key = ?", [key_of(1)])  # noqa: S608
+        database.execute(f"UPDATE vectors SET {column} = zeroblob(length({column})) WHERE key = ?", [cache_key(1)])  # noqa: S608
     assert held(cache, 1, 2) == {2}
     cache.put(vectors(1))
     assert held(cache, 1, 2) == {1, 2}
@@ -67,15 +67,15 @@ def test_a_damaged_entry_is_as_if_it_were_not_there_and_can_be_replaced(cache: V
 def test_an_entry_that_is_no_vector_at_all_is_not_there(cache: VectorCache, damage: str):
     cache.put(vectors(1, 2))
     with sqlite3.connect(cache.file) as database:
-        database.execute(f"UPDATE vectors SET vector = {damage} WHERE key = ?", [key_of(1)])  # noqa: S608
+        database.execute(f"UPDATE vectors SET vector = {damage} WHERE key = ?", [cache_key(1)])  # noqa: S608
     assert held(cache, 1, 2) == {2}
 
 
 def test_a_vector_under_anothers_key_is_not_believed(cache: VectorCache):
     cache.put(vectors(1, 2))
     with sqlite3.connect(cache.file) as database:
-        database.execute("DELETE FROM vectors WHERE key = ?", [key_of(1)])
-        database.execute("UPDATE vectors SET key = ? WHERE key = ?", [key_of(1), key_of(2)])
+        database.execute("DELETE FROM vectors WHERE key = ?", [cache_key(1)])
+        database.execute("UPDATE vectors SET key = ? WHERE key = ?", [cache_key(1), cache_key(2)])
     assert held(cache, 1, 2) == set()
 
 
@@ -92,7 +92,7 @@ def test_a_cache_that_cannot_be_written_is_no_error(tmp_path: Path):
     (tmp_path / "file").write_text("in the way")
     cache = VectorCache(tmp_path / "file" / "vectors.sqlite")
     cache.put(vectors(1))
-    assert cache.get([key_of(1)]) == {}
+    assert cache.get([cache_key(1)]) == {}
 
 
 def test_a_cache_that_another_process_holds_is_no_error(cache: VectorCache, monkeypatch):
@@ -100,7 +100,7 @@ def test_a_cache_that_another_process_holds_is_no_error(cache: VectorCache, monk
     monkeypatch.setattr(vector_cache, "WAIT_SECONDS", 0.1)
     other = sqlite3.connect(cache.file)
     other.execute("BEGIN EXCLUSIVE")
-    assert cache.get([key_of(1)]) == {}
+    assert cache.get([cache_key(1)]) == {}
     cache.put(vectors(2))
     other.rollback()
     other.close()
@@ -131,7 +131,7 @@ def test_a_full_cache_drops_what_was_not_used_the_longest(tmp_path: Path, monkey
 def test_one_vector_larger_than_the_whole_cache_ends(tmp_path: Path):
     cache = VectorCache(tmp_path / "v.sqlite", most_bytes=20_000)
     cache.put(vectors(1, width=100_000))
-    assert cache.get([key_of(1)]) == {}
+    assert cache.get([cache_key(1)]) == {}
 
 
 def _fill(file: Path, start: int) -> None:
@@ -154,7 +154,7 @@ def test_several_processes_lose_nothing_of_each_other(cache: VectorCache):
 def _fill_for_ever(file: Path) -> None:
     i = 0
     while True:
-        VectorCache(file).put({key_of(i, n): np.full(500, i, np.float32) for n in range(50)})
+        VectorCache(file).put({cache_key(i, n): np.full(500, i, np.float32) for n in range(50)})
         i += 1
 
 
@@ -170,7 +170,7 @@ def test_a_process_killed_while_it_writes_leaves_whole_batches(cache: VectorCach
     count, _ = cache.size()
     assert count >= 100
     assert count % 50 == 0
-    assert len(cache.get([key_of(i, n) for i in range(count // 50) for n in range(50)])) == count
+    assert len(cache.get([cache_key(i, n) for i in range(count // 50) for n in range(50)])) == count
 
 
 def test_the_users_cache_is_where_and_as_large_as_the_environment_says(tmp_path: Path, monkeypatch):

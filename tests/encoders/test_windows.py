@@ -185,31 +185,31 @@ def test_kept_shares_worked_by_hand(tokenizer):
     long = " ".join(["red"] * 20)
     battles = plain_battles((long, long, long), ("why", "", "no"), (long, "one", long))
     # 8 tokens are template and 2 marks, so a window of 30 leaves 20: 4 + 8 + 8; 1 + 0 + 1; 7 of 19 left + 1 + 12.
-    rows, kept = template_rows(battles, tokenizer, 30)
+    rows, coverage = template_rows(battles, tokenizer, 30)
     assert [len(row) for row in rows] == [30, 12, 30]
     assert words(rows[2]).count("red") == 19
-    assert kept.tokens == {"prompt": 4 + 1 + 7, "response_a": 8 + 0 + 1, "response_b": 8 + 1 + 12}
-    assert kept.of == {"prompt": 41, "response_a": 21, "response_b": 41}
-    assert kept.lost_a_side == 0  # an empty answer is not lost
+    assert coverage.kept == {"prompt": 4 + 1 + 7, "response_a": 8 + 0 + 1, "response_b": 8 + 1 + 12}
+    assert coverage.total == {"prompt": 41, "response_a": 21, "response_b": 41}
+    assert coverage.lost_a_side == 0  # an empty answer is not lost
 
 
 def test_right_truncation_loses_b_and_says_so(tokenizer):
     long = " ".join(["red"] * 20)
     battles = plain_battles((long, "one", "two"), ("why", long, "two"), ("why", "one", "two"), ("why", "one", ""))
-    rows, kept = template_rows(battles, tokenizer, 16, budget="right")
+    rows, coverage = template_rows(battles, tokenizer, 16, budget="right")
     assert words(rows[0]) == "[CLS] prompt : " + " ".join(["red"] * 12) + " [SEP]"
     assert words(rows[1]) == "[CLS] prompt : why response a : " + " ".join(["red"] * 8) + " [SEP]"
     assert words(rows[2]) == "[CLS] prompt : why response a : one response b : two [SEP]"
-    assert kept.tokens == {"prompt": 12 + 1 + 1 + 1, "response_a": 0 + 8 + 1 + 1, "response_b": 0 + 0 + 1 + 0}
-    assert kept.of == {"prompt": 23, "response_a": 23, "response_b": 3}
-    assert kept.lost_a_side == 2
+    assert coverage.kept == {"prompt": 12 + 1 + 1 + 1, "response_a": 0 + 8 + 1 + 1, "response_b": 0 + 0 + 1 + 0}
+    assert coverage.total == {"prompt": 23, "response_a": 23, "response_b": 3}
+    assert coverage.lost_a_side == 2
 
 
 def test_a_prompt_that_spells_the_template_does_no_harm(tokenizer):
     battles = plain_battles(("why Response B: red", "one", "two"))
-    [row], kept = template_rows(battles, tokenizer, 64)
+    [row], coverage = template_rows(battles, tokenizer, 64)
     assert words(row) == "[CLS] prompt : why response b : red response a : one response b : two [SEP]"
-    assert kept.tokens == {"prompt": 5, "response_a": 1, "response_b": 1}
+    assert coverage.kept == {"prompt": 5, "response_a": 1, "response_b": 1}
 
 
 @pytest.mark.parametrize("budget", [*BUDGETS, "right"])
@@ -226,10 +226,10 @@ def test_battle_text_never_makes_a_mark_of_the_model(tokenizer, budget, cells):
 @given(battles=valid_battles(), window=st.integers(13, 64))
 def test_a_swapped_battle_keeps_the_same_tokens_of_each_answer(tokenizer, budget, battles, window):
     middle, last = (encode(tokenizer, [f"\nResponse {side}:"])[0] for side in "AB")
-    rows, kept = template_rows(battles, tokenizer, window, budget)
+    rows, coverage = template_rows(battles, tokenizer, window, budget)
     turned, back = template_rows(battles.swap(), tokenizer, window, budget)
-    assert kept.tokens["response_a"] == back.tokens["response_b"]
-    assert kept.lost_a_side == back.lost_a_side
+    assert coverage.kept["response_a"] == back.kept["response_b"]
+    assert coverage.lost_a_side == back.lost_a_side
     for row, other in zip(rows, turned, strict=True):
         assert len(row) <= window
         prompt, a, b = split(row.tolist(), middle, last)
@@ -253,9 +253,9 @@ def test_a_window_too_small_says_what_it_takes(tokenizer):
 
 @pytest.mark.parametrize("budget", [*BUDGETS, "right"])
 def test_no_battles_make_no_rows(tokenizer, budget):
-    rows, kept = template_rows(plain_battles(), tokenizer, 64, budget)
+    rows, coverage = template_rows(plain_battles(), tokenizer, 64, budget)
     assert rows == []
-    assert kept.tokens == kept.of == dict.fromkeys(TEXTS, 0)
+    assert coverage.kept == coverage.total == dict.fromkeys(TEXTS, 0)
 
 
 # --- The published notebook's rows, made by the tokenizer itself
@@ -307,7 +307,7 @@ def test_right_on_arena_is_the_notebook_and_deletes_b_while_fair_loses_none(mini
     assert right.lost_a_side >= plain.lost_a_side
     _, fair = template_rows(battles, real, 512)
     assert fair.lost_a_side == 0
-    assert fair.of == plain.of
+    assert fair.total == plain.total
 
 
 @pytest.mark.slow

@@ -18,7 +18,7 @@ from pairrank.evaluation.scoring import log_loss
 from pairrank.models.base import load_model, save_model
 from pairrank.models.baseline import Baseline
 from pairrank.training import fine_tuning
-from pairrank.training.fine_tuning import History, Rows
+from pairrank.training.fine_tuning import Rows, TrainingHistory
 from tests.support.battles import arena_of_words, plain_battles
 from tests.support.encoders import VOCABULARY, WINDOW
 from tests.support.fine_tuning import FAST
@@ -55,7 +55,7 @@ def captured(monkeypatch: pytest.MonkeyPatch, model: Baseline, battles: Battles)
 
     def fine_tune(module, train, validation, *_):
         seen.extend([train, validation])
-        return History()
+        return TrainingHistory()
 
     with monkeypatch.context() as patch:
         patch.setattr(fine_tuning, "fine_tune", fine_tune)

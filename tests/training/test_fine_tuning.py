@@ -18,8 +18,8 @@ from pairrank.errors import UserError
 from pairrank.evaluation.history import HISTORY, history_rows, read_history, write_history
 from pairrank.nested import from_mapping
 from pairrank.training import fine_tuning
-from pairrank.training.fine_tuning import History, Rows, fine_tune
-from pairrank.training.recipe import Recipe, targets_of
+from pairrank.training.fine_tuning import Rows, TrainingHistory, fine_tune
+from pairrank.training.recipe import Recipe, make_targets
 from pairrank.training.trainer import MarkComplete, Order
 from tests.support.fine_tuning import Bag, collate, some_rows
 
@@ -46,7 +46,7 @@ def same_weights(left: nn.Module, right: nn.Module) -> bool:
     return all(torch.equal(a, b) for a, b in zip(left.parameters(), right.parameters(), strict=True))
 
 
-def measured(history: History) -> list[tuple]:
+def measured(history: TrainingHistory) -> list[tuple]:
     return [tuple(row[name] for name in MEASURED) for row in history.rows]
 
 
@@ -55,19 +55,19 @@ def measured(history: History) -> list[tuple]:
 
 def test_a_winner_is_one_hot_and_smoothing_spreads_its_share_over_all_three(battles: Battles):
     battles = battles.take(np.array([0, 2, 3]))  # A, B, tie
-    assert targets_of(battles).tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
+    assert make_targets(battles).tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
     # 0.3 of each target is spread: 0.7 + 0.1 and 0.1.
-    assert targets_of(battles, label_smoothing=0.3) == pytest.approx(np.eye(3) * 0.7 + 0.1)
+    assert make_targets(battles, label_smoothing=0.3) == pytest.approx(np.eye(3) * 0.7 + 0.1)
 
 
 def test_soft_targets_are_learned_only_where_asked_for_and_carried(battles: Battles):
-    assert targets_of(battles)[0].tolist() == [1, 0, 0]
-    assert targets_of(battles, soft=True)[0].tolist() == [0.7, 0.1, 0.2]
-    assert targets_of(battles, soft=True, label_smoothing=0.3)[0] == pytest.approx([0.59, 0.17, 0.24])
-    assert targets_of(replace(battles, soft=None), soft=True)[0].tolist() == [1, 0, 0]
-    assert targets_of(replace(battles, winner=None), soft=True)[0].tolist() == [0.7, 0.1, 0.2]
+    assert make_targets(battles)[0].tolist() == [1, 0, 0]
+    assert make_targets(battles, soft=True)[0].tolist() == [0.7, 0.1, 0.2]
+    assert make_targets(battles, soft=True, label_smoothing=0.3)[0] == pytest.approx([0.59, 0.17, 0.24])
+    assert make_targets(replace(battles, soft=None), soft=True)[0].tolist() == [1, 0, 0]
+    assert make_targets(replace(battles, winner=None), soft=True)[0].tolist() == [0.7, 0.1, 0.2]
     with pytest.raises(UserError, match="carry no winners"):
-        targets_of(replace(battles, winner=None))
+        make_targets(replace(battles, winner=None))
 
 
 # --- Recipe
@@ -205,7 +205,7 @@ def test_a_step_follows_the_mean_cross_entropy_of_soft_targets(tmp_path: Path):
     module = Bag()
     log_proba = torch.log_softmax(module(**collate(rows.tokens)), dim=1)
     (-(torch.tensor(rows.targets).float() * log_proba).sum(1).mean()).backward()
-    recipe = replace(RECIPE, epochs=1, batch_size=8, label_smoothing=0.9)  # applied by `targets_of`, not here
+    recipe = replace(RECIPE, epochs=1, batch_size=8, label_smoothing=0.9)  # applied by `make_targets`, not here
     seen, _ = first_step(tmp_path, recipe, rows)
     torch.testing.assert_close(seen, [p.grad for p in module.parameters()], atol=1e-7, rtol=1e-5)
 
@@ -430,7 +430,7 @@ LONG = replace(RECIPE, epochs=4, learning_rate=0.05, group_by_length=True)
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, History]:
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, TrainingHistory]:
     return train(tmp_path_factory.mktemp("whole"), LONG, some_rows(9, seed=1), dropout=0.5)
 
 

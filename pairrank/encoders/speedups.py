@@ -7,15 +7,15 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from pairrank.encoders.attention import FIRST_TOKEN, attend_by_products
+from pairrank.encoders.attention import FIRST_TOKEN, use_matmul_attention
 
 PROBE = 6
 """Tokens of the text that tells whether a short cut changes an encoder's answer."""
 
 
-def quicken(model: PreTrainedModel) -> None:
+def apply_speedups(model: PreTrainedModel) -> None:
     """Attention by matrix products, and, in half precision, half of the memory traffic between the layers."""
-    attend_by_products(model)
+    use_matmul_attention(model)
     embeddings = getattr(model.base_model, "embeddings", None)
     if isinstance(embeddings, nn.Module):
         embeddings.register_forward_hook(_in_half_precision)
@@ -29,7 +29,7 @@ def _in_half_precision(module: nn.Module, given: Any, embedded: Any) -> Any:
     return embedded.to(torch.get_autocast_dtype("cpu")) if mixed else embedded
 
 
-def read_first_token_only(model: PreTrainedModel, answer: Callable[..., torch.Tensor]) -> bool:
+def compute_first_token_only(model: PreTrainedModel, answer: Callable[..., torch.Tensor]) -> bool:
     """Spare the last layer's tokens that nobody reads, where `answer(input_ids, attention_mask)` reads the first.
 
     In an encoder of BERT's kind, what follows the last attention goes on token by token. So all tokens but the

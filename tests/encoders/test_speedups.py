@@ -16,10 +16,10 @@ from transformers import (
     RobertaForSequenceClassification,
 )
 
-from pairrank.encoders.attention import FIRST_TOKEN, NAME, attention_by_products
+from pairrank.encoders.attention import FIRST_TOKEN, NAME, matmul_attention
 from pairrank.encoders.catalogue import find_encoder
-from pairrank.encoders.cpu import prepare_processor, usable_cores
-from pairrank.encoders.shortcuts import quicken, read_first_token_only
+from pairrank.encoders.cpu import prepare_cpu, usable_cores
+from pairrank.encoders.speedups import apply_speedups, compute_first_token_only
 from pairrank.encoders.transformer import TextEncoder
 from pairrank.models.base import build
 from tests.support.battles import arena_of_words
@@ -63,7 +63,7 @@ def test_attention_by_products_is_attention_and_so_are_its_gradients(mask: torch
     if mask is not None and kind == "additive":
         given = torch.where(mask, 0.0, torch.finfo(torch.float32).min)
     heads = some_heads()
-    mixed, weights = attention_by_products(Whole(), *heads, given, scaling=8**-0.5)
+    mixed, weights = matmul_attention(Whole(), *heads, given, scaling=8**-0.5)
     assert weights is None
     expected = by_hand(*heads, mask)
     assert mixed.dtype == torch.bfloat16
@@ -78,11 +78,11 @@ def test_attention_by_products_is_attention_and_so_are_its_gradients(mask: torch
 def test_padding_is_not_attended_to_at_all():
     q, k, v = some_heads()
     mask = padding((4, 4, 4), 9)
-    before, _ = attention_by_products(Whole(), q, k, v, mask, scaling=0.3)
+    before, _ = matmul_attention(Whole(), q, k, v, mask, scaling=0.3)
     with torch.no_grad():
         k[:, :, 4:] = 50
         v[:, :, 4:] = 1e4
-    after, _ = attention_by_products(Whole(), q, k, v, mask, scaling=0.3)
+    after, _ = matmul_attention(Whole(), q, k, v, mask, scaling=0.3)
     assert torch.equal(before, after)
 
 
@@ -90,22 +90,22 @@ def test_padding_is_not_attended_to_at_all():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_where_products_do_not_pay_the_fused_kernel_gives_the_same(length: int, dtype: torch.dtype):
     heads = some_heads(length, dtype)
-    mixed, _ = attention_by_products(Whole(), *heads, None, scaling=8**-0.5)
+    mixed, _ = matmul_attention(Whole(), *heads, None, scaling=8**-0.5)
     assert (mixed.double() - by_hand(*heads, None)).abs().max() < (1e-5 if dtype == torch.float32 else 0.03)
 
 
 def test_an_attention_that_may_not_look_ahead_does_not():
     heads, decoder = some_heads(), Whole()
     decoder.is_causal = True
-    mixed, _ = attention_by_products(decoder, *heads, None, scaling=8**-0.5)
+    mixed, _ = matmul_attention(decoder, *heads, None, scaling=8**-0.5)
     before = torch.ones(9, 9, dtype=torch.bool).tril()
     assert (mixed.double() - by_hand(*heads, before)).abs().max() < 0.03
 
 
 def test_dropout_of_attention_is_still_drawn():
     heads = some_heads()
-    kept, _ = attention_by_products(Whole(), *heads, None, scaling=1.0, dropout=0.5)
-    whole, _ = attention_by_products(Whole(), *heads, None, scaling=1.0)
+    kept, _ = matmul_attention(Whole(), *heads, None, scaling=1.0, dropout=0.5)
+    whole, _ = matmul_attention(Whole(), *heads, None, scaling=1.0)
     assert (kept - whole).abs().max() > 0.1
 
 
@@ -124,7 +124,7 @@ def tokens(n: int = 5) -> dict[str, torch.Tensor]:
 def test_a_quick_encoder_says_the_same_in_fp32_and_in_bf16(kind: str, tmp_path: Path):
     folder = write_encoder(tmp_path, kind)
     plain, quick = (AutoModel.from_pretrained(folder).eval() for _ in range(2))
-    quicken(quick)
+    apply_speedups(quick)
     assert quick.config._attn_implementation == NAME
     inside = tokens()["attention_mask"].bool()
     with torch.no_grad():
@@ -144,7 +144,7 @@ def test_what_only_the_first_token_reads_is_spared_and_nothing_else_changes(kind
     short = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=3).eval()
     short.load_state_dict(plain.state_dict())
     short.train()
-    assert read_first_token_only(short, lambda **batch: short(**batch).logits)
+    assert compute_first_token_only(short, lambda **batch: short(**batch).logits)
     assert short.training  # as it was
     short.eval()
     rows = []
@@ -163,9 +163,9 @@ def test_what_only_the_first_token_reads_is_spared_and_nothing_else_changes(kind
 def test_by_products_the_others_do_not_even_attend():
     module = Whole()
     heads = some_heads()
-    whole, _ = attention_by_products(module, *heads, padding((9, 4, 2), 9), scaling=0.4)
+    whole, _ = matmul_attention(module, *heads, padding((9, 4, 2), 9), scaling=0.4)
     setattr(module, FIRST_TOKEN, True)
-    first, _ = attention_by_products(module, *heads, padding((9, 4, 2), 9), scaling=0.4)
+    first, _ = matmul_attention(module, *heads, padding((9, 4, 2), 9), scaling=0.4)
     assert torch.equal(first[:, 0], whole[:, 0])
     assert not first[:, 1:].any()
 
@@ -174,14 +174,14 @@ def test_roberta_is_spared_too_and_what_is_built_otherwise_is_left_alone(tmp_pat
     size = {"vocab_size": 99, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 24}
     size |= {"num_hidden_layers": 2, "pad_token_id": 0}
     roberta = RobertaForSequenceClassification(RobertaConfig(**size, num_labels=3, max_position_embeddings=30))
-    assert read_first_token_only(roberta, lambda **batch: roberta(**batch).logits)
+    assert compute_first_token_only(roberta, lambda **batch: roberta(**batch).logits)
     # Pre-norm: what is dropped before attention is missed. Mean over tokens: all of them are read.
     modern = ModernBertModel(
         ModernBertConfig(**size, bos_token_id=1, eos_token_id=2, cls_token_id=1, sep_token_id=2)
     )
-    assert not read_first_token_only(modern, lambda **batch: modern(**batch).last_hidden_state[:, 0])
+    assert not compute_first_token_only(modern, lambda **batch: modern(**batch).last_hidden_state[:, 0])
     bert = AutoModel.from_pretrained(write_encoder(tmp_path))
-    assert not read_first_token_only(bert, lambda **batch: bert(**batch).last_hidden_state.mean(1))
+    assert not compute_first_token_only(bert, lambda **batch: bert(**batch).last_hidden_state.mean(1))
     made = bert.eval()(**tokens()).last_hidden_state
     assert made.shape == (5, 11, 32)
     assert not any(hasattr(part, FIRST_TOKEN) for part in bert.modules())
@@ -235,9 +235,9 @@ def test_the_processor_is_made_ready_once_and_with_no_more_threads_than_cores(mo
     asked = []
     monkeypatch.setattr(torch, "set_num_threads", asked.append)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    prepare_processor.cache_clear()
-    prepare_processor()
-    prepare_processor()
+    prepare_cpu.cache_clear()
+    prepare_cpu()
+    prepare_cpu()
     assert len(asked) == 1
     assert 1 <= asked[0] <= usable_cores()
     # The smallest numbers are still there: other models in this process count with them.
@@ -246,7 +246,7 @@ def test_the_processor_is_made_ready_once_and_with_no_more_threads_than_cores(mo
 
 def test_memory_that_was_given_back_is_not_paid_for_again():
     resource = pytest.importorskip("resource")
-    prepare_processor()
+    prepare_cpu()
 
     def faults_of_a_large_block() -> int:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
