@@ -1,4 +1,4 @@
-"""A battle is a prompt, two answers and, perhaps, whom people preferred."""
+"""A battle is a prompt, two answers to it and, in training data, the preference of a voter."""
 
 import hashlib
 import json
@@ -10,37 +10,38 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from pairrank.data.probabilities import SWAP
+from pairrank.data.probabilities import SWAP, FloatArray, Labels, Proba
 from pairrank.errors import UserError
 
 TEXTS = ("prompt", "response_a", "response_b")
 MODELS = ("model_a", "model_b")
 WINNERS = ("winner_model_a", "winner_model_b", "winner_tie")
-"""Kaggle's label columns, in the order of every probability array."""
+"""The competition's label columns, in the order of the columns of every probability array."""
 
-NO_COLUMNS = ("input_names", "repairs")
-"""Fields of `Battles` that say something of the whole table."""
+TABLE_FIELDS = ("input_names", "repairs")
+"""Fields of `Battles` that describe the whole table and have no row per battle."""
 
 Objects = npt.NDArray[np.object_]
+"""A one-dimensional array of Python objects."""
 
 
 class Winner(IntEnum):
-    """Whom the voter preferred: the class index of every label and the column of every probability array."""
+    """The answer the voter preferred: the value of every label and the index of a probability array's column."""
 
     A = 0
     """The first answer."""
     B = 1
     """The second answer."""
     TIE = 2
-    """Neither: votes for "tie" and for "both bad" alike."""
+    """Neither answer: both "tie" and "both bad" in the voter's form."""
 
 
 @dataclass(frozen=True, eq=False)
 class Battles:
-    """A table of n battles. Every field that ends in `_a` has a twin that ends in `_b`."""
+    """A table of n battles. Every field whose name ends in `_a` has a counterpart whose name ends in `_b`."""
 
     id: Objects
-    """(n,) battle ids as text, without white space around them, each once."""
+    """(n,) battle ids as text, stripped of white space. Each id occurs once."""
     prompt: Objects
     """(n,) tuples of turns, oldest first."""
     response_a: Objects
@@ -48,36 +49,36 @@ class Battles:
     response_b: Objects
     """(n,) tuples of turns; turn i answers turn i of the prompt."""
     model_a: Objects | None = None
-    """(n,) names, "" where unknown. Present in training data only: no input of a submittable model."""
+    """(n,) model names, "" where unknown. Test files have none, so a submittable model cannot use them as input."""
     model_b: Objects | None = None
-    """(n,) names, "" where unknown. Present in training data only: no input of a submittable model."""
-    winner: npt.NDArray[np.int64] | None = None
+    """(n,) model names of the other side, as in `model_a`."""
+    winner: Labels | None = None
     """(n,) `Winner` values; None for battles to predict."""
-    soft: npt.NDArray[np.float64] | None = None
-    """(n, 3) probabilities to learn from instead of the winner (a teacher's, or shares of several votes)."""
-    weight: npt.NDArray[np.float64] | None = None
-    """(n,) how much each battle counts in training, above 0; None counts all alike."""
-    inputs: npt.NDArray[np.float64] | None = None
-    """(n, k, 3) what k other experiments say of these battles, in models that never saw their prompts."""
+    soft: Proba | None = None
+    """(n, 3) probabilities to learn from instead of the winner: a teacher's, or the shares of several votes."""
+    weight: FloatArray | None = None
+    """(n,) weights of the battles in training, all above 0; None if all are 1."""
+    inputs: FloatArray | None = None
+    """(n, k, 3) predictions of k other experiments, by models that were not trained on these battles' prompts."""
     input_names: tuple[str, ...] = ()
-    """k names of those experiments."""
+    """Names of those k experiments."""
     repairs: tuple[str, ...] = field(default=(), compare=False)
-    """What had to be mended to read these battles, one line each."""
+    """Repairs that were necessary to read these battles, one line each."""
 
     def __len__(self) -> int:
         return len(self.id)
 
     def __repr__(self) -> str:
         columns = [name for name, value in self._columns().items() if value is not None]
-        return f"Battles({len(self):,} of them: {', '.join(columns)})"
+        return f"Battles({len(self):,} rows: {', '.join(columns)})"
 
     def take(self, rows: npt.NDArray[Any] | slice) -> Self:
-        """The battles at `rows`: indices, a mask or a slice."""
+        """Return the battles at `rows`, which are indices, a mask or a slice. `repairs` are not kept."""
         taken: dict[str, Any] = {name: None if v is None else v[rows] for name, v in self._columns().items()}
         return replace(self, repairs=(), **taken)
 
     def swap(self) -> Self:
-        """The same battles with A and B in each other's place: a rename, so winners A and B change too."""
+        """Return the same battles with sides A and B exchanged, in the texts, names, winners and probabilities."""
         return replace(
             self,
             response_a=self.response_b,
@@ -90,19 +91,25 @@ class Battles:
         )
 
     @property
-    def labels(self) -> npt.NDArray[np.int64]:
-        """(n,) winners; raises UserError where the battles carry none."""
+    def labels(self) -> Labels:
+        """(n,) winners. Raises UserError if the battles have none."""
         if self.winner is None:
-            raise UserError("these battles carry no winners: nothing can be learned from or scored on them.")
+            raise UserError(
+                "these battles have no winners, which training and scoring need. Use a file with the columns "
+                f"{', '.join(WINNERS)}."
+            )
         return self.winner
 
     @property
-    def weights(self) -> npt.NDArray[np.float64]:
-        """(n,) how much each battle counts in training: 1 where nothing else was said."""
+    def weights(self) -> FloatArray:
+        """(n,) weights of the battles in training; 1 if none are given."""
         return np.ones(len(self)) if self.weight is None else self.weight
 
     def content_hash(self) -> str:
-        """16 hexadecimal digits that change with any id, text, model name or label, and with their order."""
+        """Return 16 hexadecimal digits that identify the content and order of these battles.
+
+        Every column counts: ids, texts, model names, labels, weights and inputs. `repairs` do not.
+        """
         digest = hashlib.sha256()
         for name, column in self._columns().items():
             if column is not None:
@@ -112,12 +119,12 @@ class Battles:
         return digest.hexdigest()[:16]
 
     def _columns(self) -> dict[str, npt.NDArray[Any] | None]:
-        """What has a row for each battle."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in NO_COLUMNS}
+        """Return the fields that have a row per battle."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in TABLE_FIELDS}
 
 
 def concatenate(parts: list[Battles]) -> Battles:
-    """One table of all parts; a column that any part lacks is dropped."""
+    """Return one table of all parts, in order. A column that is missing from any part is dropped."""
     tables = [part._columns() for part in parts]
     columns: dict[str, Any] = {}
     for name in tables[0]:
@@ -129,7 +136,7 @@ def concatenate(parts: list[Battles]) -> Battles:
 
 
 def object_array(values: Sequence[Any]) -> Objects:
-    """A one-dimensional object array, also of tuples (which numpy would stack)."""
+    """Return a one-dimensional object array, also of tuples, which numpy would otherwise stack."""
     array = np.empty(len(values), dtype=object)
     array[:] = values
     return array

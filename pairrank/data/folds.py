@@ -1,4 +1,4 @@
-"""A battle's fold is a hash of its prompt: the same in any file, order, subset or machine, so no prompt leaks."""
+"""A battle's fold is a hash of its prompt, so it is the same in any file, order and subset, and no prompt leaks."""
 
 import hashlib
 import unicodedata
@@ -11,47 +11,50 @@ from pairrank.data.battles import Battles
 from pairrank.data.turns import repair_text
 
 Folds = npt.NDArray[np.int64]
+"""(n,) fold numbers from 0."""
 
 
 def prompt_key(battle_prompt: tuple[str, ...]) -> str:
-    """What makes two prompts the same: the first turn, NFKC, white space collapsed, casefolded."""
+    """Return the key that equal prompts share: the first turn in NFKC, casefolded, with white space collapsed."""
     text = unicodedata.normalize("NFKC", repair_text(next(iter(battle_prompt), "")))
     return " ".join(text.split()).casefold()
 
 
 def prompt_keys(battles: Battles) -> list[str]:
-    """One key a battle, in order."""
+    """Return the n prompt keys of n battles, in their order."""
     return [prompt_key(prompt) for prompt in battles.prompt]
 
 
 def fold_of(key: str, k: int = 5, salt: str = "") -> int:
-    """The first 8 bytes (big-endian) of SHA-256 over salt, a zero byte and key, modulo k.
+    """Return the fold of a prompt key, from 0 to k - 1.
 
-    Salt "" makes the scored folds. Every inner split takes another salt: the same hash under another modulus
-    is not independent of them.
+    It is the first 8 bytes (big-endian) of SHA-256 over the salt, a zero byte and the key, modulo k. Salt "" makes
+    the scored folds. Every inner split needs another salt, because the same hash modulo another number is not
+    independent of the scored folds.
     """
     digest = hashlib.sha256(f"{salt}\0{key}".encode()).digest()
     return int.from_bytes(digest[:8], "big") % k
 
 
 def assign_folds(battles: Battles, k: int = 5, salt: str = "") -> Folds:
-    """(n,) folds from 0 to k - 1."""
+    """Return the (n,) folds of n battles, from 0 to k - 1."""
     return np.array([fold_of(key, k, salt) for key in prompt_keys(battles)], dtype=np.int64)
 
 
 def name_folds(folds: Iterable[int]) -> str:
-    """Folds in a sentence: "fold 4", "folds 0, 1, 2, 3"."""
+    """Return fold numbers as words for a message: "fold 4" or "folds 0, 1, 2, 3"."""
     numbers = sorted(folds)
     return f"fold{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}"
 
 
 def hold_out(battles: Battles, share: float, salt: str) -> npt.NDArray[np.bool_]:
-    """(n,) True for about `share` of the battles, whole prompts at a time: an inner validation set.
+    """Return an (n,) mask of about `share` of the battles as an inner validation set.
 
-    Raises ValueError for salt "": its thousandths decide the scored folds too, so both would hold the same prompts.
+    All battles of a prompt are on the same side of the split. Raises ValueError for salt "", whose split depends on
+    the same hash as the scored folds.
     """
     if not salt:
-        raise ValueError('salt "" makes the scored folds: an inner split needs another')
-    thousandths = np.array([fold_of(key, 1000, salt) for key in prompt_keys(battles)])
+        raise ValueError('salt "" makes the scored folds; an inner split needs another salt')
+    thousandths = assign_folds(battles, 1000, salt)
     held: npt.NDArray[np.bool_] = thousandths < round(share * 1000)
     return held

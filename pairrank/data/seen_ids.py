@@ -1,4 +1,4 @@
-"""Which names of a long stream stood before, in 8 bytes a name."""
+"""The ids of a long stream that occurred before are recognised, at 8 bytes per id."""
 
 import hashlib
 from collections.abc import Sequence
@@ -8,18 +8,18 @@ import numpy.typing as npt
 
 
 class SeenIds:
-    """Names that have passed, by 64 bits of their hash, in sorted runs, each at least twice as long as the next.
+    """A set of ids that keeps 64 bits of the hash of each id: 8 MB per million ids.
 
-    A million take 8 MB. That any two of n different names are taken for the same has the probability n² / 2⁶⁵: 3 in
-    100 million for a million names.
+    The hashes are in sorted runs, each at least twice as long as the next. The probability that any two of n
+    different ids are taken for the same is n² / 2⁶⁵, or 3 in 100 million for a million ids.
     """
 
     def __init__(self) -> None:
         self._runs: list[npt.NDArray[np.uint64]] = []
 
-    def mark(self, names: Sequence[str]) -> npt.NDArray[np.bool_]:
-        """(n,) which of these names have passed before, in an earlier call or earlier in this one; all have now."""
-        encoded = [name.encode("utf-8", "surrogatepass") for name in names]
+    def mark(self, ids: Sequence[str]) -> npt.NDArray[np.bool_]:
+        """Add n ids; return an (n,) mask of those that occurred before, in an earlier call or earlier in this one."""
+        encoded = [name.encode("utf-8", "surrogatepass") for name in ids]
         digests = b"".join(hashlib.blake2b(name, digest_size=8).digest() for name in encoded)
         keys = np.frombuffer(digests, dtype=np.uint64)
         repeated = np.ones(len(keys), dtype=bool)

@@ -1,21 +1,23 @@
-"""A conversation is a tuple of turns, kept in a file as a JSON list that may hold nulls and half characters."""
+"""A conversation is a tuple of turns; a file holds it as a JSON list, in which nulls and lone surrogates occur."""
 
 import json
 import re
 from typing import Any
 
 Turns = tuple[str, ...]
+"""The turns of one side of a conversation, oldest first."""
 
 SURROGATE = re.compile("[\ud800-\udfff]")
 
 DECODER = json.JSONDecoder(strict=False)
-"""Takes a raw line break inside a text for what it is."""
+"""Accepts unescaped line breaks inside a text."""
 
 
 def repair_text(text: str) -> str:
-    """Text that every tokenizer and UTF-8 writer accepts: lone surrogates become U+FFFD, pairs their character.
+    """Return a text that every tokenizer and UTF-8 writer accepts.
 
-    About 1 % of the competition's rows hold half of an emoji, which crashes both.
+    Lone surrogates become U+FFFD, and surrogate pairs become the character they encode. About 1 % of the
+    competition's rows contain half of an emoji, which crashes tokenizers and writers.
     """
     if text.isascii() or not SURROGATE.search(text):
         return text
@@ -23,10 +25,11 @@ def repair_text(text: str) -> str:
 
 
 def parse_turns(cell: Any) -> tuple[Turns, str]:
-    """The turns of one cell, and what was wrong with it ("" when nothing was).
+    """Return the turns of one cell and a complaint about it, which is "" for a valid cell.
 
-    A null turn is an empty one, which real data has; an empty list is one empty turn. A cell that is not a
-    JSON list of texts is taken as a single turn as it stands. Lists (from parquet files) are taken as they are.
+    A valid cell is a JSON list, or a Python list from a .parquet file, of texts and nulls. A null, which the
+    competition's files contain, becomes an empty turn, and an empty list becomes one empty turn. Any other cell
+    becomes a single turn with its text unchanged.
     """
     if cell is None or (isinstance(cell, float) and cell != cell) or (isinstance(cell, str) and not cell.strip()):
         return ("",), "is empty, expected a JSON list of turns"
@@ -34,32 +37,32 @@ def parse_turns(cell: Any) -> tuple[Turns, str]:
         return _turns_of(cell, str(cell))
     try:
         return _turns_of(DECODER.decode(cell), cell)
-    except (ValueError, RecursionError):  # recursion: a list nested a thousand deep
+    except (ValueError, RecursionError):  # RecursionError: a list nested a thousand levels deep
         return (repair_text(cell),), f"is not JSON: {_excerpt(cell)}, expected a JSON list of turns"
 
 
 def join_turns(turns: Turns) -> str:
-    r"""The cell of these turns, character for character as the competition writes it: no spaces, `\/`, `\uXXXX`."""
+    r"""Return the cell of these turns exactly as the competition writes it: no spaces, `\/`, `\uXXXX` escapes."""
     return json.dumps(list(turns), separators=(",", ":")).replace("/", "\\/")
 
 
 def _turns_of(value: Any, cell: str) -> tuple[Turns, str]:
-    """The turns of a decoded cell, and what was wrong with it."""
+    """Return the turns of a decoded cell and a complaint about it, as `parse_turns` does."""
     if not isinstance(value, list | tuple):
         text = value if isinstance(value, str) else "" if value is None else cell
-        return (repair_text(text),), f"is no list: {_excerpt(cell)}, expected a JSON list of turns"
+        return (repair_text(text),), f"is not a list: {_excerpt(cell)}, expected a JSON list of turns"
     odd = [turn for turn in value if turn is not None and not isinstance(turn, str)]
-    what = f"holds {_excerpt(str(odd[0]))}, expected text or null in every turn" if odd else ""
+    what = f"contains {_excerpt(str(odd[0]))}, expected text or null in every turn" if odd else ""
     return tuple(repair_text(_text_of(turn)) for turn in value) or ("",), what
 
 
 def _text_of(turn: Any) -> str:
-    """A turn as text: null is nothing, and what is neither text nor null is spelled as JSON."""
+    """Return a turn as text: "" for null, and JSON for anything that is neither text nor null."""
     if isinstance(turn, str):
         return turn
     return "" if turn is None else json.dumps(turn, ensure_ascii=False, default=str)
 
 
 def _excerpt(text: str) -> str:
-    """The beginning of an untrusted text, fit for one line of a message."""
+    """Return the beginning of an untrusted text, escaped, for one line of a message."""
     return repr(text if len(text) <= 40 else text[:40] + "…")

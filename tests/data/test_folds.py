@@ -25,12 +25,12 @@ def of_prompts(prompts: list[str]) -> Battles:
 
 
 @given(st.text(), st.integers(1, 1000), st.text())
-def test_a_fold_is_the_first_8_bytes_of_sha256_over_salt_zero_key(key: str, k: int, salt: str):
+def test_fold_of_is_the_first_8_bytes_of_sha256_over_salt_zero_byte_and_key(key: str, k: int, salt: str):
     digest = hashlib.sha256(salt.encode("utf-8") + b"\0" + key.encode("utf-8")).hexdigest()
     assert fold_of(key, k, salt) == int(digest[:16], 16) % k
 
 
-def test_a_known_prompt_is_in_its_known_fold():
+def test_assign_folds_of_a_worked_example():
     """The keys are "hi"; what sha256sum prints begins with
 
     printf '\\0hi': e6908025cd50ce38, modulo 5 = 1 · printf 's\\0hi': d2d9c78aebbc629b, modulo 7 = 1
@@ -58,19 +58,19 @@ def test_a_known_prompt_is_in_its_known_fold():
         ("\ud83d\ude00", "😀"),
     ],
 )
-def test_prompts_that_look_the_same_have_one_key(prompt: str, key: str):
+def test_prompt_key_is_equal_for_prompts_that_look_the_same(prompt: str, key: str):
     assert prompt_key((prompt,)) == key
 
 
 @given(st.text())
-def test_a_key_is_nfkc_then_white_space_collapsed_then_casefolded(text: str):
+def test_prompt_key_is_nfkc_with_white_space_collapsed_and_casefolded(text: str):
     expected = ""
     for c in unicodedata.normalize("NFKC", text):
         expected += " " if c.isspace() and not expected.endswith(" ") else "" if c.isspace() else c
     assert prompt_key((text,)) == expected.strip(" ").casefold()
 
 
-def test_only_the_first_turn_counts():
+def test_prompt_key_depends_on_the_first_turn_only():
     assert prompt_key(("a", "b")) == prompt_key(("a",)) != prompt_key(("b", "a"))
 
 
@@ -78,9 +78,7 @@ def test_only_the_first_turn_counts():
 
 
 @given(valid_battles(least=1), st.randoms(), st.integers(2, 9), st.text(max_size=3))
-def test_a_battle_is_in_the_same_fold_in_any_order_and_subset(
-    battles: Battles, rand: random.Random, k: int, salt: str
-):
+def test_assign_folds_is_the_same_in_any_order_and_subset(battles: Battles, rand: random.Random, k: int, salt: str):
     folds = dict(zip(battles.id, assign_folds(battles, k, salt), strict=True))
     rows = rand.sample(range(len(battles)), rand.randint(1, len(battles)))
     some = battles.take(np.array(rows))
@@ -88,12 +86,12 @@ def test_a_battle_is_in_the_same_fold_in_any_order_and_subset(
 
 
 @given(valid_battles())
-def test_a_battle_and_its_swapped_copy_are_in_the_same_fold(battles: Battles):
+def test_swapped_battles_are_in_the_same_folds(battles: Battles):
     assert np.array_equal(assign_folds(battles), assign_folds(battles.swap()))
     assert np.array_equal(hold_out(battles, 0.5, "s"), hold_out(battles.swap(), 0.5, "s"))
 
 
-def test_repeated_prompts_share_fold_and_hold_out_whatever_their_answers():
+def test_equal_prompts_are_on_the_same_side_of_every_split():
     prompts = [f"Question {i}" for i in range(300)]
     battles = of_prompts([*prompts, *(f" {text.upper()}\n" for text in prompts)])
     battles = replace(battles, response_a=object_array([(str(i),) for i in range(600)]))
@@ -102,7 +100,7 @@ def test_repeated_prompts_share_fold_and_hold_out_whatever_their_answers():
         assert len(set(split.tolist())) > 1
 
 
-def test_no_battles_have_no_folds():
+def test_splits_of_no_battles_are_empty():
     battles = of_prompts([])
     assert assign_folds(battles).shape == (0,)
     assert hold_out(battles, 0.1, "s").shape == (0,)
@@ -113,7 +111,7 @@ def test_no_battles_have_no_folds():
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.25, 0.5, 1.0])
-def test_about_the_asked_share_of_prompts_is_held_out(share: float):
+def test_hold_out_takes_about_the_given_share_of_prompts(share: float):
     """The share of 4,000 prompts has a standard error of sqrt(s (1 - s) / 4000) <= .008; four are allowed."""
     held = hold_out(of_prompts([f"prompt {i}" for i in range(4000)]), share, "inner")
     assert held.dtype == bool
@@ -132,12 +130,12 @@ def test_salted_splits_are_independent_of_the_scored_folds_and_of_each_other():
             assert chi2_contingency(table).pvalue > 0.001
 
 
-def test_a_hold_out_without_a_salt_is_refused_because_it_is_not_independent():
+def test_hold_out_refuses_the_salt_of_the_scored_folds():
     with pytest.raises(ValueError, match="another"):
         hold_out(of_prompts(["a"]), 0.2, "")
 
 
-def test_the_real_battles_fall_into_folds_of_known_sizes(arena: Path):
+def test_folds_of_the_real_battles_have_known_sizes(arena: Path):
     battles = read_battles(arena / "train.csv")
     assert np.bincount(assign_folds(battles)).tolist() == [313, 307, 359, 293, 315]
     # ../shared/data/README.md: 1,567 distinct first turns.

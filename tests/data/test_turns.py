@@ -33,7 +33,7 @@ from tests.support.strategies import CELL
         ([], ("",)),
     ],
 )
-def test_sound_cells_become_their_turns_without_complaint(cell: object, turns: tuple[str, ...]):
+def test_parse_turns_of_valid_cells_has_no_complaint(cell: object, turns: tuple[str, ...]):
     assert parse_turns(cell) == (turns, "")
 
 
@@ -51,19 +51,19 @@ def test_sound_cells_become_their_turns_without_complaint(cell: object, turns: t
         ("half \ud83d", ("half \ufffd",), "is not JSON"),
         ("[" * 100_000, ("[" * 100_000,), "is not JSON"),
         ("[" + "9" * 5000 + "]", ("[" + "9" * 5000 + "]",), "is not JSON"),
-        ('"a"', ("a",), "is no list"),
-        ("null", ("",), "is no list: 'null'"),
-        ("5", ("5",), "is no list: '5'"),
-        ("NaN", ("NaN",), "is no list: 'NaN'"),
-        ('{"a": "b"}', ('{"a": "b"}',), "is no list"),
-        (5, ("5",), "is no list: '5'"),
-        ('["a", 5]', ("a", "5"), "holds '5', expected text or null in every turn"),
-        ("[true, NaN]", ("true", "NaN"), "holds 'True'"),
-        ('[["é"], {"b": null}]', ('["é"]', '{"b": null}'), "holds"),
-        ([b"raw"], ("\"b'raw'\"",), "holds"),
+        ('"a"', ("a",), "is not a list"),
+        ("null", ("",), "is not a list: 'null'"),
+        ("5", ("5",), "is not a list: '5'"),
+        ("NaN", ("NaN",), "is not a list: 'NaN'"),
+        ('{"a": "b"}', ('{"a": "b"}',), "is not a list"),
+        (5, ("5",), "is not a list: '5'"),
+        ('["a", 5]', ("a", "5"), "contains '5', expected text or null in every turn"),
+        ("[true, NaN]", ("true", "NaN"), "contains 'True'"),
+        ('[["é"], {"b": null}]', ('["é"]', '{"b": null}'), "contains"),
+        ([b"raw"], ("\"b'raw'\"",), "contains"),
     ],
 )
-def test_damaged_cells_keep_their_text_and_are_reported(cell: object, turns: tuple[str, ...], what: str):
+def test_parse_turns_of_damaged_cells_keeps_the_text(cell: object, turns: tuple[str, ...], what: str):
     found, complaint = parse_turns(cell)
     assert found == turns
     assert complaint.startswith(what)
@@ -71,7 +71,7 @@ def test_damaged_cells_keep_their_text_and_are_reported(cell: object, turns: tup
     assert len(complaint) < 150
 
 
-def test_a_list_is_parsed_or_repaired_at_any_depth_of_nesting():
+def test_parse_turns_accepts_any_depth_of_nesting():
     # Where the decoder still copes, the encoder may not: depths on both sides of the recursion limit are tried.
     def parse_all() -> None:
         for depth in range(2, 1200, 7):
@@ -95,7 +95,7 @@ def _catch(function, failed: list[BaseException]) -> None:
 
 
 @given(st.lists(st.text(), min_size=1, max_size=4))
-def test_turns_survive_the_way_to_a_cell_and_back_but_for_lone_surrogates(turns: list[str]):
+def test_parse_turns_inverts_join_turns_except_for_lone_surrogates(turns: list[str]):
     cell = join_turns(tuple(turns))
     assert cell.isascii()
     assert json.loads(cell) == turns
@@ -103,7 +103,7 @@ def test_turns_survive_the_way_to_a_cell_and_back_but_for_lone_surrogates(turns:
 
 
 @given(CELL | st.text(st.characters()) | st.none() | st.floats() | st.lists(st.none() | st.text(st.characters())))
-def test_every_cell_gives_at_least_one_turn_of_text_that_utf8_can_hold(cell: object):
+def test_parse_turns_of_any_cell_returns_at_least_one_turn_in_valid_utf8(cell: object):
     turns, complaint = parse_turns(cell)
     assert turns
     for turn in turns:
@@ -113,7 +113,7 @@ def test_every_cell_gives_at_least_one_turn_of_text_that_utf8_can_hold(cell: obj
 
 
 @given(st.text(st.characters() | st.characters(categories=["Cs"])))
-def test_repair_replaces_lone_surrogates_and_nothing_else(text: str):
+def test_repair_text_replaces_lone_surrogates_only(text: str):
     """A pair is a high one (D800 to DBFF) before a low one (DC00 to DFFF): 0x10000 + 1024 * high + low."""
 
     def join(pair: re.Match[str]) -> str:
@@ -124,6 +124,6 @@ def test_repair_replaces_lone_surrogates_and_nothing_else(text: str):
     assert repair_text(text) == "".join("\ufffd" if "\ud800" <= c <= "\udfff" else c for c in joined)
 
 
-def test_plain_text_is_returned_as_it_is():
+def test_repair_text_returns_plain_text_unchanged():
     text = "é" * 10
     assert repair_text(text) is text

@@ -244,7 +244,7 @@ def test_budget_and_cells_reach_what_is_learned(tiny_bert: Path, monkeypatch, bu
 
 
 def test_battles_without_winners_cannot_be_learned(tiny_bert: Path):
-    with pytest.raises(UserError, match="carry no winners"):
+    with pytest.raises(UserError, match="have no winners"):
         make(tiny_bert).fit(replace(arena_of_words(4), winner=None))
 
 

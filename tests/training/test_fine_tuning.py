@@ -66,7 +66,7 @@ def test_soft_targets_are_learned_only_where_asked_for_and_carried(battles: Batt
     assert make_targets(battles, soft=True, label_smoothing=0.3)[0] == pytest.approx([0.59, 0.17, 0.24])
     assert make_targets(replace(battles, soft=None), soft=True)[0].tolist() == [1, 0, 0]
     assert make_targets(replace(battles, winner=None), soft=True)[0].tolist() == [0.7, 0.1, 0.2]
-    with pytest.raises(UserError, match="carry no winners"):
+    with pytest.raises(UserError, match="have no winners"):
         make_targets(replace(battles, winner=None))
 
 
