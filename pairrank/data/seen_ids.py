@@ -18,7 +18,7 @@ class SeenIds:
         self._runs: list[npt.NDArray[np.uint64]] = []
 
     def mark(self, ids: Sequence[str]) -> npt.NDArray[np.bool_]:
-        """Add n ids; return an (n,) mask of those that occurred before, in an earlier call or earlier in this one."""
+        """Add n ids and return the (n,) mask of those that occurred before, in this call or an earlier one."""
         encoded = [name.encode("utf-8", "surrogatepass") for name in ids]
         digests = b"".join(hashlib.blake2b(name, digest_size=8).digest() for name in encoded)
         keys = np.frombuffer(digests, dtype=np.uint64)
