@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -21,12 +20,12 @@ from pairrank.tuning import worker as working
 from pairrank.tuning.search import best_of, own_of, settings_of
 from pairrank.tuning.storage import finished, is_open, place_of, retried, revive, running
 from pairrank.tuning.worker import work
+from tests.support.command_line import run_python, start_python
 from tests.support.studies import SMALL, some_search, write_experiment
 
 # Trials are asked for by hand here, where `study.optimize` would give signs of life for them.
 pytestmark = pytest.mark.filterwarnings("ignore:Heartbeat of storage")
 
-ROOT = Path(__file__).parents[2]
 
 WORKER = """
 import os, signal, sys, time
@@ -34,16 +33,17 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background
 from pathlib import Path
 from pairrank.tuning import storage, worker
 storage.HEARTBEAT, storage.GRACE = 1, 3
-plain = worker.evaluate
-def slow(*args):
+evaluate = worker.evaluate
+def evaluate_when_allowed(*args):
     Path(f"at-work-{os.getpid()}").touch()
-    time.sleep(SECONDS)
-    return plain(*args)
-worker.evaluate = slow
+    while not Path("go-on").exists():
+        time.sleep(0.02)
+    return evaluate(*args)
+worker.evaluate = evaluate_when_allowed
 from pairrank.cli.app import main
 main()
 """
-"""The command line in a process of its own, with trials long enough to be killed in, and a short patience."""
+"""The command line in a process of its own, whose trials wait for a file; dead workers are given up after 3 s."""
 
 
 def quietly(search, deadline=None):
@@ -52,17 +52,8 @@ def quietly(search, deadline=None):
         return work(search, deadline), lines
 
 
-def start_worker(*arguments, seconds=0.7):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", WORKER.replace("SECONDS", str(seconds)), *map(str, arguments)]
-    return subprocess.Popen(
-        command,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
+def start_worker(*arguments):
+    return start_python("-c", WORKER, *arguments)
 
 
 def wait_until_at_work(worker, patience=60):
@@ -308,24 +299,25 @@ def test_what_a_deleted_study_left_is_of_no_use_to_the_next(arena_here):
 
 def test_two_workers_one_killed_in_the_middle_and_started_again(arena_here):
     """The study ends with the asked number of finished trials, none lost, none doubled."""
-    command = ["tune", "small", "--data", "arena", "--runs", "runs", "--trials", "12", "--pruner", "none"]
+    command = ["tune", "small", "--data", "arena", "--runs", "runs", "--trials", "8", "--pruner", "none"]
     doomed, steady = start_worker(*command), start_worker(*command)
     wait_until_at_work(doomed)
     wait_until_at_work(steady)
     os.kill(doomed.pid, signal.SIGKILL)
     doomed.communicate()
     study = some_search().open()
-    # The other worker may be about to sign its own.
     (cut_off,) = [t for t in running(study) if t.user_attrs.get("worker", [0, "", 0])[2] == doomed.pid]
     again = start_worker(*command)
+    wait_until_at_work(again)
+    Path("go-on").touch()
     for worker in (steady, again):
         code, out = ended(worker)
         assert code == 0, out
-        assert "12 of 12 trials" in out
+        assert "8 of 8 trials" in out
     done = finished(study)
-    assert len(done) == 12
+    assert len(done) == 8
     assert {trial.state for trial in done} == {TrialState.COMPLETE}
-    assert len(set(settings(study))) == 12  # none doubled
+    assert len(set(settings(study))) == 8  # none doubled
     assert retried(study) == 1
     assert study.trials[cut_off.number].state == TrialState.FAIL
     successor = [trial for trial in done if trial.system_attrs.get("failed_trial") == cut_off.number]
@@ -339,7 +331,7 @@ def test_two_workers_one_killed_in_the_middle_and_started_again(arena_here):
 
 def test_ctrl_c_puts_the_trial_back_and_says_how_to_go_on(arena_here):
     command = ["tune", "small", "--data", "arena", "--runs", "runs", "--trials", "5", "--pruner", "none"]
-    worker = start_worker(*command, seconds=30)
+    worker = start_worker(*command)
     wait_until_at_work(worker)
     os.killpg(worker.pid, signal.SIGINT)
     code, out = ended(worker)
@@ -354,18 +346,11 @@ def test_ctrl_c_puts_the_trial_back_and_says_how_to_go_on(arena_here):
 
 
 def test_several_processes_of_one_command_share_a_study(arena_here):
-    command = ["tune", "small", "--data", "arena", "--runs", "runs", "--trials", "8", "--jobs", "2"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [sys.executable, "-m", "pairrank.experiments", *command],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=100,
-    )
+    command = ["tune", "small", "--data", "arena", "--runs", "runs", "--trials", "4", "--jobs", "2"]
+    done = run_python("-m", "pairrank.experiments", *command)
     assert done.returncode == 0, done.stderr
     study = some_search().open()
-    assert len(finished(study)) == 8
+    assert len(finished(study)) == 4
     assert not running(study)
 
 
@@ -536,58 +521,44 @@ def test_a_database_that_cannot_be_had_is_one_message(arena_here, url, message):
     assert len(str(caught.value).splitlines()) == 1
 
 
+def at_one_moment(code, count):
+    """What each of several processes prints after READY, where all wait for each other."""
+    wait = "import sys; print('ready', flush=True); sys.stdin.readline()"
+    workers = [start_python("-W", "ignore", "-c", code.replace("READY", wait)) for _ in range(count)]
+    for worker in workers:
+        assert worker.stdout.readline() == "ready\n", worker.stdout.read()
+    for worker in workers:
+        worker.stdin.write("\n")
+        worker.stdin.flush()
+    done = [ended(worker) for worker in workers]
+    assert [code for code, _ in done] == [0] * count, done
+    return [out.split() for _, out in done]
+
+
 def test_workers_that_make_the_database_at_one_moment_all_get_it(arena_here):
     """Optuna's own making of tables is a race that only the first of them wins."""
     code = (
-        "from pairrank.tuning.storage import open_study\nimport sys, time\n"
-        "time.sleep(max(0, float(sys.argv[1]) - time.time()))\n"
+        "from pairrank.tuning.storage import open_study\nREADY\n"
         "print(open_study('sqlite:///new.db', 's', {'battles': 'x'}, {'a': 1}).study_name)"
     )
-    at = str(time.time() + 6)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    workers = [
-        subprocess.Popen(
-            [sys.executable, "-c", code, at],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for _ in range(4)
-    ]
-    assert [ended(worker) for worker in workers] == [(0, "s\n")] * 4
+    assert at_one_moment(code, count=4) == [["s"]] * 4
     study = optuna.load_study(study_name="s", storage="sqlite:///new.db")
     assert [(trial.state.name, trial.user_attrs) for trial in study.trials] == [("WAITING", {"own": True})]
 
 
 CROWD = """
-import sys, time
 from pairrank.tuning import storage
 from pairrank.tuning.storage import open_study, quiet_optuna, revive
 study = open_study("sqlite:///crowd.db", "s", {"battles": "x"}, {"a": 1.0})
-time.sleep(max(0, float(sys.argv[1]) - time.time()))
+READY
 with quiet_optuna():
     ACT
 """
 
 
-def crowd(act, count=3):
-    """What each of several processes prints that do the same at one moment."""
-    code, at = CROWD.replace("ACT", act), str(time.time() + 8)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    workers = [
-        subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-c", code, at],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for _ in range(count)
-    ]
-    done = [ended(worker) for worker in workers]
-    assert [code for code, _ in done] == [0] * count, done
-    return [out.split() for _, out in done]
+def crowd(act):
+    """What each of three workers of one study prints that do the same at one moment."""
+    return at_one_moment(CROWD.replace("ACT", act), count=3)
 
 
 def test_no_queued_trial_is_taken_by_two(arena_here):
