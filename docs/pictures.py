@@ -17,8 +17,8 @@ from pairrank.data.folder import find_data
 from pairrank.evaluation.entries import entries_in
 from pairrank.evaluation.leaderboard import build_leaderboard
 from pairrank.evaluation.survey import survey_of
-from pairrank.report.board_charts import leaderboard_plot
 from pairrank.report.judged_runs import Results, judge
+from pairrank.report.leaderboard_charts import leaderboard_plot
 from pairrank.report.results import results_page
 
 ROOT = Path(__file__).parents[1]

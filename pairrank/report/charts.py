@@ -1,4 +1,4 @@
-"""A chart is a figure with a caption that says what to see, and an alternative for those who cannot see it."""
+"""A chart is a matplotlib figure with a caption and an alternative text, drawn as inline SVG or into a file."""
 
 import functools
 import io
@@ -22,18 +22,18 @@ from pairrank.files import atomic_path
 from pairrank.report.wording import one_line
 
 INK, PAPER, FAINT = "#1b1f24", "#ffffff", "#c9ced6"
-"""Text and axes, background, grid: the page's style sheet has other ones for a dark screen."""
+"""Colours of text and axes, background, and grid; the page's style sheet replaces them on a dark screen."""
 BLUE, RED, GREY, GREEN, YELLOW, PURPLE = "#0072b2", "#d55e00", "#7d8590", "#009e73", "#e69f00", "#cc79a7"
-"""Colours that colour-blind people tell apart (Okabe and Ito 2008), and a grey."""
+"""The palette of Okabe and Ito (2008), which colour-blind people can distinguish, and a grey."""
 OUTCOMES = {"A wins": BLUE, "B wins": RED, "tie": GREY}
 ON_LIGHT, ON_DARK = "#000001", "#fffffe"
-"""Text on a coloured cell, which stays as it is on a dark screen."""
+"""Colours of text on a coloured cell; they differ from `INK` and `PAPER`, so the style sheet leaves them alone."""
 CYCLE = (BLUE, RED, GREEN, PURPLE, YELLOW, GREY, INK)
 MARKERS = "osD^vPX"
-"""Beside the colours, so that no line is told by its colour alone."""
+"""One marker per colour of `CYCLE`, so that lines differ by more than their colour."""
 
 WIDTH = 4.4
-"""Inches: what a phone shows without making the text too small to read."""
+"""Width of a figure in inches, at which its text is readable on a phone."""
 
 STYLE: dict[Any, Any] = {
     "axes.edgecolor": INK,
@@ -62,7 +62,7 @@ STYLE: dict[Any, Any] = {
 
 SVG = "http://www.w3.org/2000/svg"
 LINK = "{http://www.w3.org/1999/xlink}href"
-# CSS shorthand, as matplotlib writes it: weight and style, size, family.
+# The CSS shorthand that matplotlib writes: weight and style, size, family.
 FONT = re.compile(r"(?P<before>[\w ]*?)(?P<size>[\d.]+)px (?P<family>.+)")
 
 P = ParamSpec("P")
@@ -70,26 +70,26 @@ P = ParamSpec("P")
 
 @dataclass(frozen=True)
 class Chart:
-    """A figure that can stand in a page, a notebook or a file."""
+    """A figure to be shown in a page, a notebook or a file."""
 
     kind: ClassVar[str] = "chart"
     name: str
-    """Unique in its page: letters, digits and dashes."""
+    """Unique within a page; letters, digits and dashes."""
     figure: Figure
     caption: str
-    """What to see in it."""
+    """What to see in the figure."""
     alt: str
-    """What it shows, for a reader who does not see it."""
+    """What the figure shows, for readers who cannot see it."""
 
     def svg(self) -> str:
-        """The figure as inline SVG that needs no style sheet, so that a strict security policy lets it pass."""
+        """Return the figure as inline SVG without styles, which a strict content security policy allows."""
         text = io.StringIO()
         with mpl.rc_context(STYLE | {"svg.hashsalt": self.name}), _any_glyph():
             self.figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
         return inline(text.getvalue(), self.name, self.alt)
 
     def save(self, path: str | Path) -> None:
-        """Write it as .png, .svg or .pdf."""
+        """Write the figure as .png, .svg or .pdf, according to the suffix of `path`."""
         with mpl.rc_context(STYLE), _any_glyph(), atomic_path(Path(path)) as temporary:
             self.figure.savefig(temporary, dpi=150)
 
@@ -98,13 +98,13 @@ class Chart:
 
 
 def styled(draw: Callable[P, Chart]) -> Callable[P, Chart]:
-    """The function with pairrank's style in force while it draws; the user's own is left alone."""
+    """Decorate a drawing function: apply pairrank's style while it draws, and leave the user's style unchanged."""
 
     @functools.wraps(draw)
     def drawn(*args: P.args, **kwargs: P.kwargs) -> Chart:
         with mpl.rc_context(STYLE), _any_glyph():
             chart = draw(*args, **kwargs)
-            # Laid out once: each further drawing would move things by a hair.
+            # Laid out once, because every further layout would move elements slightly.
             chart.figure.draw_without_rendering()
             chart.figure.set_layout_engine("none")
             return chart
@@ -114,47 +114,57 @@ def styled(draw: Callable[P, Chart]) -> Callable[P, Chart]:
 
 @contextmanager
 def _any_glyph() -> Iterator[None]:
-    """A name in a script that the font lacks is measured with a placeholder; a browser has the letters."""
+    """Silence warnings about glyphs that the font lacks; matplotlib measures a placeholder for them."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*[Gg]lyph")
         yield
 
 
 def new_axes(height: float, rows: int = 1, **options: Any) -> tuple[Figure, Sequence[Axes]]:
-    """A figure as wide as a phone's screen, `height` inches high, with `rows` axes, one below the other."""
+    """Return a figure of `WIDTH` x `height` inches and its `rows` axes, one below the other."""
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
     return figure, figure.subplots(rows, 1, squeeze=False, **options)[:, 0].tolist()
 
 
 def label(name: str, longest: int = 34) -> str:
-    """An untrusted name as a label: printable, of one line, no formula, not too long."""
+    """Return an untrusted name as a label: printable, on one line, not a formula, at most `longest` characters."""
     plain = one_line(name)
     plain = plain if len(plain) <= longest else plain[: longest - 1] + "…"
-    # Two dollars would make a formula, and a leading underscore hides a label from matplotlib's legends.
+    # Matplotlib reads text between dollars as a formula, and legends omit labels with a leading underscore.
     return (" " * plain.startswith("_") + plain).replace("$", r"\$")
 
 
 def heat_map(
     axes: Axes, values: npt.NDArray[np.float64], names: Sequence[str], cells: Sequence[str], size: float = 6
 ) -> None:
-    """Draw a square of shares in coloured cells that also say their number, rows and columns named alike."""
+    """Draw a square matrix of shares as coloured cells with texts; rows and columns have the same names.
+
+    `cells` are the texts, row by row; a cell whose value is NaN is left empty.
+    """
     mesh = axes.pcolormesh(np.ma.masked_invalid(values), cmap="cividis", vmin=0, vmax=1, edgecolors="face")
     count = len(names)
-    for at, (value, cell) in enumerate(zip(values.ravel(), cells, strict=True)):
+    for i, (value, cell) in enumerate(zip(values.ravel(), cells, strict=True)):
         if not np.isnan(value):
             red, green, blue, _ = mesh.cmap(float(value))
             light = 0.299 * red + 0.587 * green + 0.114 * blue > 0.5
-            where = at % count + 0.5, at // count + 0.5
-            axes.text(*where, cell, ha="center", va="center", fontsize=size, color=ON_LIGHT if light else ON_DARK)
-    turned: dict[str, Any] = {"rotation": 60, "ha": "right"} if max(map(len, names), default=0) > 3 else {}
-    axes.set_xticks(np.arange(count) + 0.5, names, fontsize=7, **turned)
+            axes.text(
+                i % count + 0.5,
+                i // count + 0.5,
+                cell,
+                ha="center",
+                va="center",
+                fontsize=size,
+                color=ON_LIGHT if light else ON_DARK,
+            )
+    rotation: dict[str, Any] = {"rotation": 60, "ha": "right"} if max(map(len, names), default=0) > 3 else {}
+    axes.set_xticks(np.arange(count) + 0.5, names, fontsize=7, **rotation)
     axes.set_yticks(np.arange(count) + 0.5, names, fontsize=7)
     axes.invert_yaxis()
     axes.grid(visible=False)
 
 
 def inline(svg: str, name: str, alt: str) -> str:
-    """Matplotlib's SVG with every style turned into attributes, its ids unique to `name`, and numbers shortened."""
+    """Return matplotlib's SVG with styles turned into attributes, ids prefixed by `name`, and numbers rounded."""
     root = ElementTree.fromstring(svg[svg.index("<svg") :])  # noqa: S314  # matplotlib wrote it just now
     used = set(re.findall(r"(?:url\(|href=\")#([\w-]+)", svg))
     for parent in list(root.iter()):
@@ -174,14 +184,14 @@ def inline(svg: str, name: str, alt: str) -> str:
         element.text, element.tail = _stripped(element.text), _stripped(element.tail)
     for key in ("width", "height", "version"):
         root.attrib.pop(key, None)
-    # Matplotlib says so in a style sheet, which would hold for the whole page.
+    # Matplotlib sets the line style in a style sheet, which would apply to the whole page.
     root.attrib |= {"role": "img", "aria-label": alt, "stroke-linejoin": "round", "stroke-linecap": "butt"}
     root.attrib["xmlns"] = SVG
     return ElementTree.tostring(root, encoding="unicode")
 
 
 def _attributes(style: str) -> dict[str, str]:
-    """The declarations of a style attribute as attributes of their own; SVG knows each of those that are used."""
+    """Return the declarations of a style attribute as presentation attributes, which SVG has for all of them."""
     declared = dict(part.split(":", 1) for part in style.split(";") if ":" in part)
     found = {key.strip(): value.strip() for key, value in declared.items()}
     if "font" in found and (font := FONT.fullmatch(found.pop("font"))):
@@ -192,7 +202,7 @@ def _attributes(style: str) -> dict[str, str]:
 
 
 def _short(key: str, value: str, name: str) -> str:
-    """An attribute with its numbers to two decimals, which is a hundredth of a point, and its ids made unique."""
+    """Return the value of an attribute with ids prefixed by `name` and numbers rounded to 0.01 points."""
     if key == "id":
         return f"{name}-{value}"
     value = re.sub(r"url\(#([\w-]+)\)", rf"url(#{name}-\1)", value)

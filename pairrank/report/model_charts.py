@@ -1,4 +1,4 @@
-"""Runs as pictures: how they learned, how well they know what they know, where they err, how far they agree."""
+"""Charts of runs: learning curves, calibration, errors, slices, and agreement between runs."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,14 +11,18 @@ from pairrank.evaluation.slices import SliceScore
 from pairrank.report.charts import BLUE, CYCLE, GREEN, GREY, INK, MARKERS, Chart, heat_map, label, new_axes, styled
 from pairrank.report.judged_runs import Judged, gap
 
-LARGE = 50
-"""Battles of a slice that a caption may single out."""
+LARGE_SLICE = 50
+"""Battles that a slice must have to be named in a caption."""
 SHORT = ("A", "B", "tie")
+"""Names of the outcomes in a confusion matrix."""
 
 
 @styled
 def learning_curves(run: str, name: str, history: Sequence[Mapping[str, Any]]) -> Chart:
-    """Training and validation loss, accuracy and log loss against steps, a line a fold."""
+    """Draw training and validation loss, accuracy and log loss against steps, one line per fold.
+
+    `history` has the rows of history.csv; the name of the chart begins with `name`.
+    """
     figure, [loss, metric] = new_axes(4.6, rows=2)
     folds = sorted({row["Fold"] for row in history})
     for fold in folds:
@@ -35,146 +39,159 @@ def learning_curves(run: str, name: str, history: Sequence[Mapping[str, Any]]) -
             once = column.lower() if fold == folds[0] else None
             axes.plot(steps, values, style, color=colour, marker=marker, markersize=4, linewidth=1, label=once)
     loss.set(xlabel="step (optimiser updates)", ylabel="loss (nats)")
-    metric.set(xlabel="step (optimiser updates)", ylabel="nats, or share right")
+    metric.set(xlabel="step (optimiser updates)", ylabel="nats, or share correct")
     for axes in (loss, metric):
         axes.legend(ncols=2)
-    held = [row for row in history if _known(row["Log Loss"])]
-    best = min(held, key=lambda row: row["Log Loss"]) if held else None
-    told = "no training prompts were held out"
-    if best:
-        place = f"step {best['Step']:.0f} of fold {best['Fold']:.0f}"
-        told = f"the best held-out log loss was {best['Log Loss']:.4f}, at {place}"
+    best = _best_step(history)
     return Chart(
         f"{name}-curves",
         figure,
-        f"{run}: training and validation loss, then accuracy and log loss on held-out training prompts, a marker a "
-        f"fold; {told}. A validation loss that rises while the training loss falls is learning by heart.",
-        f"Learning curves of {run}: {told}.",
+        f"{run}: training and validation loss (top), accuracy and log loss on held-out training prompts (bottom); "
+        f"one marker per fold; {best}. If the validation loss rises while the training loss falls, the model "
+        "overfits.",
+        f"Learning curves of {run}: {best}.",
     )
-
-
-def _known(value: float | None) -> bool:
-    """Whether a step was measured, and had not diverged."""
-    return value is not None and bool(np.isfinite(value))
 
 
 @styled
 def reliability_plot(name: str, judged: Sequence[Judged], title: str) -> Chart:
-    """Said probabilities against how often they came true, of one or several runs."""
+    """Draw observed shares against predicted probabilities, for one or several runs."""
     figure, [axes, below] = new_axes(5.0, rows=2, sharex=True, height_ratios=(3, 1))
     axes.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle=":")
-    told = []
     end = 0.0
     for run, colour, marker in zip(judged, CYCLE, MARKERS, strict=False):
         bins = reliability(run.proba, run.winner)
-        said, came = [b.predicted for b in bins], [b.observed for b in bins]
-        axes.plot(said, came, color=colour, marker=marker, markersize=5, linewidth=1.2, label=label(run.label))
+        predicted, observed, counts = zip(*((b.predicted, b.observed, b.count) for b in bins), strict=True)
+        axes.plot(
+            predicted, observed, color=colour, marker=marker, markersize=5, linewidth=1.2, label=label(run.label)
+        )
         if len(judged) == 1:
-            counts = np.array([b.count for b in bins])
-            low, high = wilson(np.array(came) * counts, counts)
-            axes.vlines(said, low, high, color=colour, linewidth=1)
-        below.plot(said, [b.count for b in bins], color=colour, marker=marker, markersize=4, linewidth=1)
-        told.append(f"{run.label} {gap(run):.3f}")
-        end = max(end, *said, *came)
-    axes.set(ylabel="share that came true", xlim=(0, end + 0.05), ylim=(0, end + 0.05))
+            low, high = wilson(np.array(observed) * np.array(counts), counts)
+            axes.vlines(predicted, low, high, color=colour, linewidth=1)
+        below.plot(predicted, counts, color=colour, marker=marker, markersize=4, linewidth=1)
+        end = max(end, *predicted, *observed)
+    axes.set(ylabel="observed share", xlim=(0, end + 0.05), ylim=(0, end + 0.05))
     axes.legend()
-    below.set(xlabel="said probability of an outcome", ylabel="outcomes a bin", ylim=(0, None))
+    below.set(xlabel="predicted probability of an outcome", ylabel="outcomes per bin", ylim=(0, None))
+    gaps = ", ".join(f"{run.label} {gap(run):.3f}" for run in judged[: len(CYCLE)])
     return Chart(
         f"{name}-reliability",
         figure,
-        f"{title}. Each point is a bin of outcomes given about the same probability (their number below). On the "
-        "dotted line, what was given 30 % came true 30 % of the time; flatter than it is over-confident, steeper "
-        f"is under-confident. Mean distance from it, over all outcomes: {', '.join(told)}."
-        + (" Bars are Wilson's 95 % intervals." if len(judged) == 1 else ""),
-        f"Reliability diagram; mean distance from the diagonal: {', '.join(told)}.",
+        f"{title}. Each point is a bin of outcomes with about the same predicted probability (their number is "
+        "below). On the dotted line, outcomes with a predicted probability of 30 % were observed 30 % of the "
+        "time. A curve flatter than the line is over-confident, a steeper one under-confident. Mean distance "
+        "from the line, over "
+        f"all outcomes: {gaps}." + (" Bars are Wilson's 95 % intervals." if len(judged) == 1 else ""),
+        f"Reliability diagram; mean distance from the diagonal: {gaps}.",
     )
 
 
 @styled
 def confusion_plot(name: str, run: Judged) -> Chart:
-    """What was most probable against what came."""
+    """Draw the most probable outcome against the observed one."""
     table = confusion(run.proba, run.winner)
     share = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
     figure, [axes] = new_axes(3.4)
     cells = [f"{count:,}\n{part:.0%}" for count, part in zip(table.ravel(), share.ravel(), strict=True)]
     heat_map(axes, share, SHORT, cells, size=8)
-    axes.set(xlabel="most probable outcome, as predicted", ylabel="outcome of the vote")
-    right = int(np.trace(table))
-    told = f"{right:,} of {int(table.sum()):,} right ({right / table.sum():.1%})"
-    said, came = int(table[:, 2].sum()), int(table[2].sum())
-    ties = f"a tie was the most probable outcome of {said:,} battles, and the vote of {came:,}"
+    axes.set(xlabel="most probable outcome (predicted)", ylabel="outcome of the vote (observed)")
+    correct = int(np.trace(table))
+    accuracy = f"{correct:,} of {int(table.sum()):,} correct ({correct / table.sum():.1%})"
+    predicted, observed = int(table[:, 2].sum()), int(table[2].sum())
+    ties = f"a tie was the most probable outcome of {predicted:,} battles and the observed outcome of {observed:,}"
     return Chart(
         f"{name}-confusion",
         figure,
         f"{run.label}: battles by vote (row) and most probable outcome (column), with the share of the row: "
-        f"{told}; {ties}.",
-        f"Confusion matrix of {run.label}: {told}; {ties}.",
+        f"{accuracy}; {ties}.",
+        f"Confusion matrix of {run.label}: {accuracy}; {ties}.",
     )
 
 
 @styled
 def slice_plot(name: str, run: str, scores: Sequence[SliceScore], overall: float) -> Chart:
-    """Log loss on each slice with its interval."""
+    """Draw the log loss on each slice with its interval; `overall` is the log loss on all battles."""
     ranked = scores[::-1]
     figure, [axes] = new_axes(1.0 + 0.185 * len(ranked))
-    places = range(len(ranked))
     kinds = list(dict.fromkeys(score.kind for score in scores))
-    for place, score in zip(places, ranked, strict=True):
+    for place, score in enumerate(ranked):
         mean = score.log_loss
         colour = CYCLE[kinds.index(score.kind) % 2]
-        reach = mean.high - mean.mean if np.isfinite(mean.high) else 0.0  # of one prompt nothing is known
-        axes.errorbar(mean.mean, place, xerr=reach, fmt="o", color=colour, markersize=4, linewidth=1.2)
+        half = mean.high - mean.mean if np.isfinite(mean.high) else 0.0  # one prompt has no interval
+        axes.errorbar(mean.mean, place, xerr=half, fmt="o", color=colour, markersize=4, linewidth=1.2)
     axes.axvline(overall, color=INK, linestyle="--", linewidth=0.8)
     names = [f"{score.kind}: {label(score.name, 30)} ({score.log_loss.battles:,})" for score in ranked]
-    axes.set_yticks(places, names, fontsize=7)
+    axes.set_yticks(range(len(ranked)), names, fontsize=7)
     axes.set(xlabel="log loss (nats)", ylabel="slice (battles)", ylim=(-0.7, len(ranked) - 0.3))
-    enough = min(LARGE, max(score.log_loss.battles for score in scores))
-    large = [score for score in scores if score.log_loss.battles >= enough]
-    hard, easy = (pick(large, key=lambda s: s.log_loss.mean) for pick in (max, min))
-    told = (
-        f"hardest is {hard.kind}: {hard.name} ({hard.log_loss.mean:.3f}), "
-        f"easiest {easy.kind}: {easy.name} ({easy.log_loss.mean:.3f})"
-    )
+    extremes = _extreme_slices(scores)
     return Chart(
         f"{name}-slices",
         figure,
-        f"{run}: log loss on battles that are alike in one way, with 95 % intervals over prompts and the number of "
-        "battles; dashed, all of them. Colours alternate between kinds of slices. Of those with "
-        f"{enough} battles or more, {told}. A slice may be hard because voters disagree there, and of twenty "
-        "slices one stands out by chance.",
-        f"Dot plot of {len(scores)} slices of {run}; {told}.",
+        f"{run}: log loss on slices, which are battles with one property in common, with 95 % intervals over "
+        "prompts and the number of battles. The dashed line is the log loss on all battles; colours alternate "
+        f"between kinds of slices. {extremes}. A slice may be hard because voters disagree there. Of twenty "
+        "slices, about one stands out by chance.",
+        f"Dot plot of {len(scores)} slices of {run}. {extremes}.",
     )
 
 
 @styled
 def agreement_map(judged: Sequence[Judged]) -> Chart:
-    """How often two runs hold the same outcome for the most probable."""
+    """Draw how often two runs have the same most probable outcome."""
     names = [label(run.label, 22) for run in judged]
     shares = np.array([[agreement(a, b) for b in judged] for a in judged])
     figure, [axes] = new_axes(1.6 + 0.25 * len(judged))
     heat_map(axes, shares, names, [f"{100 * share:.0f}" for share in shares.ravel()])
     axes.set(xlabel="experiment", ylabel="same outcome, % of battles")
     pairs = [(shares[i, j], i, j) for i in range(len(judged)) for j in range(i) if not np.isnan(shares[i, j])]
-    told = "only one experiment"
+    summary = "no two experiments have predicted the same battles"
     if pairs:
         (low, i, j), (high, k, m) = min(pairs), max(pairs)
-        told = (
-            f"most alike are {judged[k].label} and {judged[m].label} ({high:.0%}), "
-            f"least {judged[i].label} and {judged[j].label} ({low:.0%})"
+        summary = (
+            f"{judged[k].label} and {judged[m].label} agree most ({high:.0%}), "
+            f"{judged[i].label} and {judged[j].label} least ({low:.0%})"
         )
     return Chart(
         "agreement",
         figure,
-        "On how many of the battles that both predicted two experiments hold the same outcome for the most "
-        f"probable: {told}. What disagrees and is about as good is worth pooling.",
-        f"Heat map of agreement between {len(judged)} experiments: {told}.",
+        "Share of battles for which two experiments have the same most probable outcome, of the battles that both "
+        f"have predicted: {summary}. Experiments that are about equally good and disagree are worth pooling.",
+        f"Heat map of agreement between {len(judged)} experiments: {summary}.",
     )
 
 
 def agreement(a: Judged, b: Judged) -> float:
-    """The share of the battles both predicted on which their most probable outcome is the same; NaN for none."""
+    """Return the share of their common battles with the same most probable outcome; NaN without common battles."""
     first, second = a.shared_with(b)
     if not len(first):
         return float("nan")
     same: npt.NDArray[np.bool_] = first.argmax(axis=1) == second.argmax(axis=1)
     return float(same.mean())
+
+
+def _known(value: float | None) -> bool:
+    """Return whether a value was measured and is finite."""
+    return value is not None and bool(np.isfinite(value))
+
+
+def _best_step(history: Sequence[Mapping[str, Any]]) -> str:
+    """Return a clause that names the step with the lowest held-out log loss."""
+    measured = [row for row in history if _known(row["Log Loss"])]
+    if not measured:
+        return "no training prompts were held out"
+    best = min(measured, key=lambda row: row["Log Loss"])
+    return (
+        f"the lowest held-out log loss was {best['Log Loss']:.4f}, at step {best['Step']:.0f} of fold "
+        f"{best['Fold']:.0f}"
+    )
+
+
+def _extreme_slices(scores: Sequence[SliceScore]) -> str:
+    """Return a sentence, without its full stop, that names the slices with the highest and the lowest loss."""
+    enough = min(LARGE_SLICE, max(score.log_loss.battles for score in scores))
+    large = [score for score in scores if score.log_loss.battles >= enough]
+    hard, easy = (choose(large, key=lambda score: score.log_loss.mean) for choose in (max, min))
+    return (
+        f"Of the slices with at least {enough} battles, the hardest is {hard.kind}: {hard.name} "
+        f"({hard.log_loss.mean:.3f}) and the easiest {easy.kind}: {easy.name} ({easy.log_loss.mean:.3f})"
+    )

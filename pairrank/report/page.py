@@ -1,4 +1,4 @@
-"""One HTML file that needs nothing else: no network, no server, no script or style but its own, by hash."""
+"""A self-contained HTML page, whose security policy allows no network and only its own script and style."""
 
 import base64
 import hashlib
@@ -21,27 +21,27 @@ from pairrank.report.wording import one_line
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 WARNING = (
-    "This page shows what people and chatbots wrote to each other. Some of it may be offensive, wrong or personal: "
-    "think before you pass it on."
+    "This page shows messages that people and chatbots wrote. Some may be offensive, wrong or personal: consider "
+    "this before you share the page."
 )
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of plain text under named columns; the first cell of a row names it."""
+    """A table of plain text; the first cell of a row is its name."""
 
     kind: ClassVar[str] = "table"
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
     caption: str
-    """What to see in it."""
+    """What to see in the table."""
     folded: bool = False
-    """Show the caption alone until it is opened."""
+    """Whether only the caption is shown until a reader opens the table."""
 
 
 @dataclass(frozen=True)
 class Text:
-    """A paragraph; or, with a title, a folded passage as it stands, such as a configuration."""
+    """A paragraph; or, with a title, a folded passage of preformatted text, such as a configuration."""
 
     kind: ClassVar[str] = "text"
     text: str
@@ -49,13 +49,13 @@ class Text:
 
     @property
     def preformatted(self) -> bool:
-        """Whether line breaks count."""
+        """Whether line breaks are kept."""
         return bool(self.title)
 
 
 @dataclass(frozen=True)
 class Heading:
-    """What the following blocks of a section are of."""
+    """A heading within a section, for the blocks that follow."""
 
     kind: ClassVar[str] = "heading"
     text: str
@@ -74,7 +74,7 @@ class BattlePrediction:
 
 @dataclass(frozen=True)
 class Turn:
-    """One turn of a conversation, perhaps shortened."""
+    """One turn of a conversation, possibly shortened."""
 
     prompt: str
     a: str
@@ -83,28 +83,28 @@ class Turn:
 
 @dataclass(frozen=True)
 class Card:
-    """A battle to be read."""
+    """A battle for a person to read."""
 
     id: str
     outcome: str
-    """"A wins", "B wins", "tie", or "?" where nobody has voted."""
+    """"A wins", "B wins", "tie", or "?" if there is no vote."""
     excerpt: str
-    """The beginning of its prompt, in one line."""
+    """The beginning of the prompt, on one line."""
     turns: tuple[Turn, ...]
     cut: str
-    """What was left out, in words; "" where nothing was."""
+    """A sentence about what is not shown; "" if everything is."""
     model_a: str
     model_b: str
     facets: Mapping[str, Sequence[str]]
-    """Name of a filter -> the values this battle goes by."""
+    """Name of a filter -> the values by which this battle is found."""
     reasons: tuple[str, ...] = ()
-    """Why it is shown."""
+    """Why the battle is shown."""
     predictions: tuple[BattlePrediction, ...] = ()
 
 
 @dataclass(frozen=True)
 class Cards:
-    """Battles that can be searched and filtered."""
+    """Battles with a form to search and filter them."""
 
     kind: ClassVar[str] = "cards"
     name: str
@@ -112,7 +112,7 @@ class Cards:
 
     @property
     def filters(self) -> dict[str, list[str]]:
-        """Name of a filter -> its values, those of more than one alone."""
+        """Name of a filter -> its sorted values; filters with a single value are left out."""
         found: dict[str, dict[str, None]] = {}
         for card in self.cards:
             for name, values in card.facets.items():
@@ -125,20 +125,20 @@ Block = Chart | Table | Text | Heading | Cards
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a page."""
+    """A part of a page with a title of its own."""
 
     title: str
     blocks: Sequence[Block]
 
     @property
     def slug(self) -> str:
-        """Its title as part of an address."""
+        """The title as part of a URL."""
         return re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-") or "section"
 
 
 @dataclass(frozen=True)
 class Page:
-    """A page to be read in any browser."""
+    """A page for any browser."""
 
     title: str
     subtitle: str
@@ -147,24 +147,24 @@ class Page:
 
     @property
     def anchors(self) -> list[str]:
-        """What an address calls each section: no two alike, though an experiment may be called like a part."""
+        """The ids of the sections, made unique: an experiment may have the name of another section."""
         slugs = [section.slug for section in self.sections]
         return [slug if slugs.index(slug) == i else f"{slug}-{i}" for i, slug in enumerate(slugs)]
 
     @property
     def blocks(self) -> list[Block]:
-        """Everything on it."""
+        """All blocks of all sections."""
         return [block for section in self.sections for block in section.blocks]
 
     @property
     def shows_battles(self) -> bool:
-        """Whether its reader must be warned."""
+        """Whether the page shows battles, so that `WARNING` is needed."""
         return any(isinstance(block, Cards) for block in self.blocks)
 
     def html(self) -> str:
-        """The whole file."""
+        """Return the page as HTML."""
         style, script = _asset("style.css"), _asset("script.js")
-        # Nothing may be fetched and nothing sent; of styles and scripts these two alone are taken.
+        # The page may fetch and send nothing, and this style and this script are the only ones allowed.
         policy = (
             f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}'; "
             "base-uri 'none'; form-action 'none'"
@@ -173,12 +173,12 @@ class Page:
         return template.render(page=self, style=style, script=script, policy=policy, warning=WARNING).lstrip()
 
     def write(self, path: Path) -> None:
-        """Write it whole or not at all."""
+        """Write the page atomically."""
         write_text(path, self.html())
 
 
 def grouped(blocks: Sequence[Block]) -> Iterable[tuple[str, list[Block]]]:
-    """Neighbours of one kind together: charts stand side by side where there is room."""
+    """Group adjacent blocks of one kind, so that charts can be placed side by side."""
     return [(kind, list(some)) for kind, some in groupby(blocks, key=lambda block: block.kind)]
 
 
@@ -198,7 +198,7 @@ def _environment() -> Environment:
 
 
 def _without_controls(value: Any) -> Any:
-    """Text without control characters but line breaks and tabs, which a file of text need not hold."""
+    """Replace control characters in text, except line breaks and tabs: they could hide text from search."""
     if isinstance(value, Markup) or not isinstance(value, str):
         return value
     return CONTROL.sub("�", value)
@@ -210,5 +210,5 @@ def _asset(name: str) -> str:
 
 
 def _digest(text: str) -> str:
-    """As a security policy names a script or a style."""
+    """Return the hash by which a content security policy allows a script or a style."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

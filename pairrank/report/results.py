@@ -10,7 +10,7 @@ from pairrank.evaluation.leaderboard import Leaderboard, Row
 from pairrank.evaluation.leaderboard_table import columns, notes
 from pairrank.evaluation.scoring import Mean
 from pairrank.evaluation.slices import Bias, SliceScore
-from pairrank.report import board_charts, model_charts
+from pairrank.report import leaderboard_charts, model_charts
 from pairrank.report.cards import card, predictions_for, worst_and_disputed
 from pairrank.report.judged_runs import Judged, Results, gap
 from pairrank.report.page import Block, Cards, Heading, Page, Section, Table, Text
@@ -140,9 +140,9 @@ def _board(board: Leaderboard) -> list[Block]:
     labels = [row.label for row in board.rows] + list(board.unscored)
     for line in filter(None, notes(board)):
         (single if any(line.startswith(f"{name}: ") for name in labels) else general).append(line)
-    blocks: list[Block] = [board_charts.leaderboard_plot(board)]
+    blocks: list[Block] = [leaderboard_charts.leaderboard_plot(board)]
     if len(board.rows) > 1:
-        blocks.append(board_charts.difference_plot(board))
+        blocks.append(leaderboard_charts.difference_plot(board))
     blocks += [board_table(board), *map(Text, general), COLUMNS]
     return [*blocks, Text("\n".join(single), f"Notes on single rows ({len(single)})")] if single else blocks
 
@@ -151,7 +151,7 @@ def _costs(board: Leaderboard) -> list[Block]:
     charts: list[Block] = []
     for cost in ("training_seconds", "parameters"):
         if any(getattr(row, cost) for row in board.rows):
-            charts.append(board_charts.cost_plot(board, cost))
+            charts.append(leaderboard_charts.cost_plot(board, cost))
     return charts or [Text("No entry tells what it cost.")]
 
 

@@ -11,7 +11,7 @@ from pairrank.evaluation.scoring import reliability, wilson
 from pairrank.evaluation.slices import slices_of
 from pairrank.evaluation.survey import survey_of
 from pairrank.features.ratings import fit_ratings
-from pairrank.report import board_charts, data_charts, model_charts
+from pairrank.report import data_charts, leaderboard_charts, model_charts
 from pairrank.report.charts import SVG, Chart, inline, label, new_axes, styled
 from pairrank.report.judged_runs import Results
 from tests.support.pages import HISTORY_ROWS, NAME, hostile_battles, made_up_entries, made_up_results
@@ -35,10 +35,10 @@ def charts(results: Results) -> dict[str, Chart]:
         data_charts.model_strengths(fit_ratings(survey.without_text())),
         data_charts.pair_heat_map(survey),
         data_charts.length_effect(survey),
-        board_charts.leaderboard_plot(results.board),
-        board_charts.cost_plot(results.board, "training_seconds"),
-        board_charts.cost_plot(results.board, "parameters"),
-        board_charts.difference_plot(results.board),
+        leaderboard_charts.leaderboard_plot(results.board),
+        leaderboard_charts.cost_plot(results.board, "training_seconds"),
+        leaderboard_charts.cost_plot(results.board, "parameters"),
+        leaderboard_charts.difference_plot(results.board),
         model_charts.learning_curves("one", "run0", HISTORY_ROWS),
         model_charts.reliability_plot("run0", [one], "one"),
         model_charts.confusion_plot("run0", one),
@@ -102,7 +102,7 @@ def test_a_font_in_shorthand_is_told_by_attributes_too():
 
 
 def test_the_same_chart_is_the_same_svg(results: Results):
-    first, second = (board_charts.leaderboard_plot(results.board).svg() for _ in range(2))
+    first, second = (leaderboard_charts.leaderboard_plot(results.board).svg() for _ in range(2))
     assert first == second
 
 
@@ -147,12 +147,12 @@ def ends_of(axes, container: int = 0) -> list[tuple[float, float]]:
 
 def test_whiskers_are_the_intervals_that_the_captions_name(results: Results):
     board = results.board
-    axes = board_charts.leaderboard_plot(board).figure.axes[0]
+    axes = leaderboard_charts.leaderboard_plot(board).figure.axes[0]
     whole = [row for row in board.rows[::-1] if row.battles == board.battles]
     expected = [(r.log_loss - 1.96 * r.standard_error, r.log_loss + 1.96 * r.standard_error) for r in whole]
     assert np.array(ends_of(axes)) == pytest.approx(np.array(expected))
     one = next(run for run in results.judged if run.label == "one")
-    axes = board_charts.difference_plot(board).figure.axes[0]
+    axes = leaderboard_charts.difference_plot(board).figure.axes[0]
     names = [text.get_text() for text in axes.get_yticklabels()]
     told = {label(row.label): row.differences["prior"] for row in board.rows if row.differences["prior"]}
     assert set(names) == set(told)
@@ -242,7 +242,7 @@ def test_win_rates_in_the_heat_map_count_a_tie_as_half():
 def test_the_pareto_front_is_what_nothing_cheaper_beats(results: Results):
     rows = [row for row in results.board.rows if row.parameters]
     assert len(rows) == 4
-    front = board_charts.pareto(rows, "parameters")
+    front = leaderboard_charts.pareto(rows, "parameters")
     for row in rows:
         beaten = any(
             (other.parameters <= row.parameters and other.log_loss < row.log_loss)
@@ -257,10 +257,10 @@ def test_a_diagnostic_is_on_no_front():
     entries = made_up_entries(battles)
     board = build_leaderboard("hostile", battles, entries)
     best = board.rows[0].label
-    assert best in board_charts.cost_plot(board, "parameters").alt
+    assert best in leaderboard_charts.cost_plot(board, "parameters").alt
     next(e for e in entries if e.label == best).metrics["experiment"]["submittable"] = False
     board = build_leaderboard("hostile", battles, entries)
-    assert best not in board_charts.cost_plot(board, "parameters").alt
+    assert best not in leaderboard_charts.cost_plot(board, "parameters").alt
 
 
 def test_agreement_is_on_battles_that_both_have_predicted(results: Results):
