@@ -430,7 +430,7 @@ def test_predict_tells_of_repeated_ids(call, remembered):
     assert ended.code == 0
     # A prediction file has one row per id, as every command that reads it demands: the first row of an id counts.
     assert [row[0] for row in rows_of("out.csv")[1:]] == ["1", "2", "3"]
-    assert "Repaired: id 1: stands again in row 3" in ended.err
+    assert "Repaired: id 1: repeated in row 3" in ended.err
 
 
 def test_predict_leaves_the_old_file_if_it_fails_on_the_way(call, remembered):

@@ -155,7 +155,7 @@ def test_a_battle_that_stands_in_both_files_counts_twice(tmp_path: Path):
 def test_an_id_that_stands_twice_in_one_file_is_told(tmp_path: Path):
     twice = tiny_battles(4)
     twice.id[3] = twice.id[0]
-    assert "stands again" in complaint(lambda: source(tmp_path, twice).battles)
+    assert "repeated in row" in complaint(lambda: source(tmp_path, twice).battles)
 
 
 def test_two_sources_of_one_name_are_refused(tmp_path: Path):

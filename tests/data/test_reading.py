@@ -36,7 +36,7 @@ def changed(rows: list[list[str]], row: int, **cells: str) -> list[list[str]]:
 
 @SHARED_FOLDER
 @given(battles=valid_battles(least=1))
-def test_battles_survive_the_way_to_a_file_and_back(tmp_path: Path, battles: Battles):
+def test_read_battles_inverts_write_battles(tmp_path: Path, battles: Battles):
     write_battles(battles, tmp_path / "train.csv")
     back = read_battles(tmp_path / "train.csv")
     # A file has no place for soft labels; everything else comes back.
@@ -45,13 +45,13 @@ def test_battles_survive_the_way_to_a_file_and_back(tmp_path: Path, battles: Bat
 
 
 @pytest.mark.parametrize("name", ["a\rb", "a\nb", "a\r\nb", 'a"b', "a,b", '"', "\0", "NA"])
-def test_ids_and_names_come_back_whatever_they_hold(tmp_path: Path, battles: Battles, name: str):
+def test_ids_and_names_of_any_text_are_read_back(tmp_path: Path, battles: Battles, name: str):
     one = replace(battles.take(slice(0, 1)), id=object_array([name]), model_a=object_array([name]), soft=None)
     write_battles(one, tmp_path / "train.csv")
     assert read_battles(tmp_path / "train.csv").content_hash() == one.content_hash()
 
 
-def test_a_written_file_is_what_the_standard_library_reads(tmp_path: Path, battles: Battles):
+def test_the_standard_library_reads_what_write_battles_writes(tmp_path: Path, battles: Battles):
     write_battles(battles, tmp_path / "train.csv")
     with (tmp_path / "train.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -79,7 +79,7 @@ def test_a_written_file_is_what_the_standard_library_reads(tmp_path: Path, battl
     ],
     ids=["plain", "bom", "windows", "no last line end", "blank lines"],
 )
-def test_every_dialect_of_csv_holds_the_same_battles(tmp_path: Path, battles: Battles, encode: Any):
+def test_every_dialect_of_csv_gives_the_same_battles(tmp_path: Path, battles: Battles, encode: Any):
     write_battles(battles, tmp_path / "train.csv")
     expected = read_battles(tmp_path / "train.csv").content_hash()
     data = encode((tmp_path / "train.csv").read_text(encoding="utf-8"))
@@ -100,7 +100,7 @@ def test_every_dialect_of_csv_holds_the_same_battles(tmp_path: Path, battles: Ba
     ids=["json", "lists", "bytes"],
 )
 @pytest.mark.parametrize("winners", [([1, 0], [0, 0], [0, 1]), ([1.0, 0.0], [0.0, 0.0], [0.0, 1.0])])
-def test_parquet_holds_the_same_battles_whatever_its_types(tmp_path: Path, ids: Any, cells: Any, winners: Any):
+def test_parquet_gives_the_same_battles_for_any_column_types(tmp_path: Path, ids: Any, cells: Any, winners: Any):
     columns = {
         "id": ids,
         "extra": [1, 2],
@@ -116,7 +116,7 @@ def test_parquet_holds_the_same_battles_whatever_its_types(tmp_path: Path, ids: 
     assert battles.model_a is None
 
 
-def test_nulls_in_parquet_are_mended_like_empty_cells(tmp_path: Path):
+def test_nulls_in_parquet_are_repaired_like_empty_cells(tmp_path: Path):
     text = pa.array([None, '["x"]'], pa.string())
     columns = {"id": pa.array([None, 3.0]), "prompt": text, "response_a": text, "response_b": text}
     parquet.write_table(pa.table(columns), tmp_path / "test.parquet")
@@ -126,14 +126,14 @@ def test_nulls_in_parquet_are_mended_like_empty_cells(tmp_path: Path):
     assert len(battles.repairs) == 4
 
 
-def test_odd_things_in_parquet_lists_become_text(tmp_path: Path):
+def test_values_in_parquet_lists_that_are_not_text_become_text(tmp_path: Path):
     cells = pa.array([[["a"], ["b", "é"]]], pa.list_(pa.list_(pa.string())))
     columns = {"id": ["1"], "prompt": cells, "response_a": cells, "response_b": cells}
     parquet.write_table(pa.table(columns), tmp_path / "test.parquet")
     assert read_battles(tmp_path / "test.parquet", "repair").prompt.tolist() == [('["a"]', '["b", "é"]')]
 
 
-def test_a_parquet_file_keeps_its_id_even_where_pandas_made_it_the_index(tmp_path: Path):
+def test_the_id_of_a_parquet_file_may_be_the_index_of_pandas(tmp_path: Path):
     import pandas as pd
 
     frame = pd.DataFrame({"id": pd.array([1, 2], dtype="Int64"), **{name: ['["x"]'] * 2 for name in TEXTS}})
@@ -141,7 +141,7 @@ def test_a_parquet_file_keeps_its_id_even_where_pandas_made_it_the_index(tmp_pat
     assert read_battles(tmp_path / "test.parquet").id.tolist() == ["1", "2"]
 
 
-def test_columns_are_read_by_name_in_any_order(tmp_path: Path):
+def test_columns_are_found_by_name_in_any_order(tmp_path: Path):
     rows = training_rows()
     expected = read_battles(write_rows(tmp_path / "train.csv", rows)).content_hash()
     turned = [[*reversed(row), "extra"] for row in rows]
@@ -156,7 +156,7 @@ def test_test_files_have_no_models_and_no_winners(tmp_path: Path):
 
 
 @pytest.mark.parametrize("cells", ["1", "1.0", "True", " true "])
-def test_winners_may_be_numbers_or_truths(tmp_path: Path, cells: str):
+def test_winners_may_be_numbers_or_booleans(tmp_path: Path, cells: str):
     zero = {"1": "0", "1.0": "0.0", "True": "False", " true ": "false"}[cells]
     rows = [
         [{"1": cells, "0": zero}.get(c, c) if i > 5 else c for i, c in enumerate(row)] for row in training_rows()
@@ -170,7 +170,7 @@ def test_winners_may_be_numbers_or_truths(tmp_path: Path, cells: str):
 @pytest.mark.parametrize(
     "winners", ["0 0 0", "1 1 0", "1 1 1", "1 0 ", "  ", "1 x 0", "0.5 0.5 0", "1 nan 0", "-1 1 1"]
 )
-def test_anything_but_one_winner_is_a_complaint_about_the_row(tmp_path: Path, winners: str):
+def test_a_row_without_exactly_one_winner_is_a_complaint(tmp_path: Path, winners: str):
     cells = dict(zip(WINNERS, winners.split(" "), strict=True))
     text = message(write_rows(tmp_path / "train.csv", changed(training_rows(), 2, **cells)))
     assert "1 complaint\n" in text
@@ -179,7 +179,7 @@ def test_anything_but_one_winner_is_a_complaint_about_the_row(tmp_path: Path, wi
     )
 
 
-def test_all_complaints_of_a_file_come_in_one_error_with_file_ids_and_remedy(tmp_path: Path):
+def test_all_complaints_are_reported_in_one_error_with_file_ids_and_remedy(tmp_path: Path):
     rows = training_rows(9)
     changed(rows, 1, prompt="not json")
     changed(rows, 2, response_a='["x", "y"]')
@@ -193,14 +193,14 @@ def test_all_complaints_of_a_file_come_in_one_error_with_file_ids_and_remedy(tmp
     for part in [
         "train.csv: 8 complaints",
         "id 1: prompt is not JSON: 'not json', expected a JSON list of turns",
-        "id 2: unequal turns (1 in prompt, 2 in response_a, 1 in response_b), expected as many answers as prompts",
+        "id 2: unequal turns (1 in prompt, 2 in response_a, 1 in response_b), expected one answer per prompt turn",
         "id 3: response_b is empty, expected a JSON list of turns",
         "id 4: winner columns are 1, 1, 0, expected a single 1",
-        "id 6: stands again in row 6, expected once",
+        "id 6: repeated in row 6, expected once",
         "row 7: no id, expected one",
-        "id 8: prompt holds '5', expected text or null",
+        "id 8: prompt contains '5', expected text or null",
         "row 9: 10 cells, expected 9",
-        "Mend or remove these rows",
+        "Correct or remove these rows",
     ]:
         assert part in text
     assert len(text.splitlines()) == 1 + 8 + 1
@@ -227,15 +227,15 @@ def test_missing_columns_are_named_together_with_those_found(tmp_path: Path):
     )
 
 
-def test_a_column_that_stands_there_twice_is_a_complaint(tmp_path: Path):
+def test_a_column_that_occurs_twice_is_a_complaint(tmp_path: Path):
     rows = [[*row, row[3]] for row in training_rows()]
-    assert "column 'prompt' stands there more than once" in message(write_rows(tmp_path / "train.csv", rows))
+    assert "column 'prompt' occurs more than once" in message(write_rows(tmp_path / "train.csv", rows))
 
 
 def test_a_latin1_byte_is_a_complaint_in_training_and_a_repair_in_prediction(tmp_path: Path):
     path = write_rows(tmp_path / "train.csv", changed(training_rows(), 2, prompt='["café"]'))
     path.write_bytes(path.read_bytes().decode("utf-8").encode("latin-1"))
-    assert "id 2: prompt holds bytes that are not UTF-8" in message(path)
+    assert "id 2: prompt contains bytes that are not UTF-8" in message(path)
     battles = read_battles(path, damage="repair")
     assert battles.prompt.tolist() == [("prompt 1",), ("caf\ufffd",), ("prompt 3",)]
     assert len(battles.repairs) == 1
@@ -249,7 +249,7 @@ def test_a_latin1_byte_is_a_complaint_in_training_and_a_repair_in_prediction(tmp
         ("train.csv", b"\x89PNG\r\n\x1a\n", "missing column 'id'"),
         ("train.csv", b"id;prompt;response_a;response_b\n", "missing column 'id'"),
         ("train.csv", b"id,prompt,response_b\n1,[],[]\n", "missing column 'response_a'"),
-        ("train.csv", b'id,prompt,response_a,response_b\n1,[],[],"[]\n2,[],[],[]\n', "row 1 never closes"),
+        ("train.csv", b'id,prompt,response_a,response_b\n1,[],[],"[]\n2,[],[],[]\n', "row 1 is never closed"),
         (
             "train.csv.gz",
             gzip.compress(b"id,prompt,response_a,response_b\n1,[],[],[]\n" * 9, mtime=0)[:-9],
@@ -260,7 +260,7 @@ def test_a_latin1_byte_is_a_complaint_in_training_and_a_repair_in_prediction(tmp
         ("train.json", b"{}", r"Expected one of \.csv, \.csv\.gz, \.parquet"),
     ],
 )
-def test_what_cannot_be_read_at_all_is_one_error_that_names_the_file(
+def test_an_unreadable_file_is_an_error_that_names_it(
     tmp_path: Path, name: str, data: bytes, what: str, damage: Any
 ):
     (tmp_path / name).write_bytes(data)
@@ -270,7 +270,7 @@ def test_what_cannot_be_read_at_all_is_one_error_that_names_the_file(
 
 
 @pytest.mark.parametrize("damage", ["raise", "repair"])
-def test_a_file_that_is_not_there_or_is_a_folder_is_an_error(tmp_path: Path, damage: Any):
+def test_a_missing_file_or_a_folder_is_an_error(tmp_path: Path, damage: Any):
     for path in (tmp_path / "train.csv", tmp_path):
         with pytest.raises(UserError, match="no such file"):
             read_battles(path, damage)
@@ -292,7 +292,7 @@ def test_a_header_alone_is_an_error_in_training_and_no_rows_in_prediction(tmp_pa
 
 @SHARED_FOLDER
 @given(rows=ragged_rows())
-def test_prediction_keeps_every_row_but_repeated_ids_and_mends_it(tmp_path: Path, rows: list[list[str]]):
+def test_repair_keeps_every_row_except_repeated_ids(tmp_path: Path, rows: list[list[str]]):
     battles = read_battles(write_rows(tmp_path / "test.csv", rows), damage="repair")
     expected = [row[0].strip() or f"row-{i}" for i, row in enumerate(rows[1:], 1)]
     assert battles.id.tolist() == list(dict.fromkeys(expected))
@@ -300,13 +300,11 @@ def test_prediction_keeps_every_row_but_repeated_ids_and_mends_it(tmp_path: Path
         assert len(prompt) == len(a) == len(b) >= 1
         assert all(isinstance(turn, str) and turn.encode() is not None for turn in (*prompt, *a, *b))
     repeated = [name for i, name in enumerate(expected) if name in expected[:i]]
-    assert [line.split(":")[0] for line in battles.repairs if "stands again" in line] == [
-        f"id {n}" for n in repeated
-    ]
+    assert [line.split(":")[0] for line in battles.repairs if "repeated" in line] == [f"id {n}" for n in repeated]
     assert sum("no id" in line for line in battles.repairs) == sum(not row[0].strip() for row in rows[1:])
 
 
-def test_every_complaint_of_training_is_a_repair_of_prediction(tmp_path: Path):
+def test_every_complaint_with_raise_is_a_repair_with_repair(tmp_path: Path):
     rows = changed(changed(training_rows(), 1, prompt="x"), 2, response_a="[]", response_b='["a", "b"]')
     path = write_rows(tmp_path / "test.csv", rows)
     battles = read_battles(path, damage="repair")
@@ -316,14 +314,14 @@ def test_every_complaint_of_training_is_a_repair_of_prediction(tmp_path: Path):
     assert battles.labels.tolist() == [0, 1, 2]
 
 
-def test_sound_files_are_read_alike_in_training_and_prediction_without_repairs(tmp_path: Path, battles: Battles):
+def test_valid_files_are_read_alike_with_raise_and_repair(tmp_path: Path, battles: Battles):
     write_battles(battles, tmp_path / "train.csv")
     repaired = read_battles(tmp_path / "train.csv", damage="repair")
     assert repaired.repairs == ()
     assert repaired.content_hash() == read_battles(tmp_path / "train.csv").content_hash()
 
 
-def test_the_first_of_rows_with_one_id_counts_and_the_order_stays(tmp_path: Path):
+def test_only_the_first_row_of_an_id_is_used_and_the_order_is_kept(tmp_path: Path):
     rows = changed(changed(training_rows(5), 3, id="1"), 5, id="1")
     battles = read_battles(write_rows(tmp_path / "test.csv", rows), damage="repair")
     assert battles.id.tolist() == ["1", "2", "4"]
@@ -339,7 +337,7 @@ def test_an_unknown_winner_is_never_invented(tmp_path: Path):
     assert len(battles.repairs) == 1
 
 
-def test_short_and_long_rows_are_mended(tmp_path: Path):
+def test_short_and_long_rows_are_repaired(tmp_path: Path):
     (tmp_path / "test.csv").write_text(
         'id,prompt,response_a,response_b\n1,["p"]\n2,["p"],["a"],["b"],x\n3,[],[],[]\n'
     )
@@ -365,7 +363,7 @@ def test_rows_with_one_cell_more_than_the_header_do_not_shift(tmp_path: Path):
 
 @SHARED_FOLDER
 @given(rows=ragged_rows())
-def test_a_stream_holds_the_same_rows_and_repairs_as_the_whole(tmp_path: Path, rows: list[list[str]]):
+def test_stream_battles_gives_the_rows_and_repairs_of_the_whole_file(tmp_path: Path, rows: list[list[str]]):
     path = write_rows(tmp_path / "test.csv", rows)
     whole = read_battles(path, damage="repair")
     for size in (1, 2, 100):
@@ -377,7 +375,7 @@ def test_a_stream_holds_the_same_rows_and_repairs_as_the_whole(tmp_path: Path, r
         assert sorted(joined.repairs) == sorted(whole.repairs)
 
 
-def test_a_parquet_file_streams_in_parts_and_none_is_empty(tmp_path: Path):
+def test_stream_battles_of_a_parquet_file_has_no_empty_part(tmp_path: Path):
     columns = {"id": list(range(25)), **{name: [f'["{i}"]' for i in range(25)] for name in TEXTS}}
     parquet.write_table(pa.table(columns), tmp_path / "test.parquet")
     parts = list(stream_battles(tmp_path / "test.parquet", rows=10))
@@ -385,7 +383,7 @@ def test_a_parquet_file_streams_in_parts_and_none_is_empty(tmp_path: Path):
     assert concatenate(parts).content_hash() == read_battles(tmp_path / "test.parquet").content_hash()
 
 
-def test_a_stream_needs_no_more_memory_for_a_longer_file(tmp_path: Path):
+def test_stream_battles_needs_no_more_memory_for_a_longer_file(tmp_path: Path):
     def peak(n: int) -> int:
         cell = '["' + "x" * 2000 + '"]'
         path = write_rows(tmp_path / "t.csv", [["id", *TEXTS], *([str(i), cell, cell, cell] for i in range(n))])
@@ -401,7 +399,7 @@ def test_a_stream_needs_no_more_memory_for_a_longer_file(tmp_path: Path):
     assert large - small < 500_000
 
 
-def test_real_battles_are_read_without_a_complaint(arena: Path):
+def test_the_real_battles_have_no_complaints(arena: Path):
     train = read_battles(arena / "train.csv")
     assert len(train) == 1587
     assert train.repairs == ()
