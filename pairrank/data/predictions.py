@@ -57,8 +57,8 @@ class Predictions:
         found += [f"row {row}: no id, expected one" for row, name in enumerate(self.id, 1) if not name]
         if self.proba.shape != (shape := (len(self.id), len(WINNERS))):
             return [*found, f"{self.proba.shape} probabilities for {len(self.id)} ids, expected {shape}"]
-        finite = np.isfinite(self.proba).all(axis=1)
-        outside = finite & ((self.proba < 0) | (self.proba > 1)).any(axis=1)
+        finite = np.asarray(np.isfinite(self.proba).all(axis=1))
+        outside = np.asarray(finite & ((self.proba < 0) | (self.proba > 1)).any(axis=1))
         sums = np.where(finite[:, None], self.proba, 0).sum(axis=1)
         unequal = finite & ~outside & (np.abs(sums - 1) > SUM_TOLERANCE)
         for row in np.flatnonzero(~finite | outside | unequal):
