@@ -21,7 +21,8 @@ from pairrank.encoders.transformer import dropout_settings
 from pairrank.encoders.windows import Budget, Cells, TokenCoverage, Tokens, template_rows
 from pairrank.errors import UserError
 from pairrank.models.base import Model, Progress, register
-from pairrank.training.fine_tuning import fine_tune_battles, training_report
+from pairrank.training.fine_tuning import fine_tune_battles
+from pairrank.training.history import training_report
 from pairrank.training.monitor import Monitor
 from pairrank.training.recipe import Recipe
 

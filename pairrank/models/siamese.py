@@ -23,7 +23,8 @@ from pairrank.errors import UserError
 from pairrank.files import atomic_path
 from pairrank.models.base import Model, Progress, register
 from pairrank.models.heads.neural import as_sides, build_head
-from pairrank.training.fine_tuning import fine_tune_battles, training_report
+from pairrank.training.fine_tuning import fine_tune_battles
+from pairrank.training.history import training_report
 from pairrank.training.monitor import Monitor
 from pairrank.training.recipe import Recipe
 

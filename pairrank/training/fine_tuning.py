@@ -1,15 +1,14 @@
-"""Fine-tuning: the Trainer of transformers does the loop; this adds what battles need and nothing else."""
+"""Fine-tuning: the Trainer of transformers runs the loop; this module adds only what battles need."""
 
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 from transformers import Trainer, TrainerCallback, TrainingArguments
@@ -18,37 +17,38 @@ from transformers.trainer_callback import PrinterCallback
 from pairrank import distributed
 from pairrank.data.battles import Battles, concatenate
 from pairrank.data.folds import hold_out
-from pairrank.data.probabilities import Proba, softmax
+from pairrank.data.probabilities import FloatArray, softmax
 from pairrank.encoders.cpu import prepare_cpu
-from pairrank.encoders.devices import choose_precision, device_name, tokens_at_once
+from pairrank.encoders.devices import choose_precision, tokens_at_once
 from pairrank.encoders.inference import Batch, Collate, Row, compute_outputs, cut_by_tokens
 from pairrank.encoders.quiet import quiet_transformers
 from pairrank.errors import UserError
 from pairrank.evaluation.history import history_rows
 from pairrank.evaluation.scoring import log_loss
 from pairrank.progress import shows_progress
+from pairrank.training.history import TrainingHistory, warn_if_stuck
 from pairrank.training.monitor import Monitor, ReportLoss
 from pairrank.training.recipe import Recipe, make_targets, parameter_groups
 from pairrank.training.tracking import PROJECT, run_name, tracker
 from pairrank.training.trainer import (
     BattleTrainer,
+    EpochSampler,
     MarkComplete,
-    Order,
+    ModuleWithLoss,
     ReportEvaluation,
     StopEarly,
-    WithLoss,
-    is_past_its_best,
+    should_stop,
 )
 
 
 @dataclass
 class Rows:
-    """Battles as a model reads them; a data set in the Trainer's sense."""
+    """Tokenised battles with their targets; a data set for the Trainer."""
 
     tokens: Sequence[Row]
-    """n rows, as the model's collate takes them."""
-    targets: npt.NDArray[np.float64]
-    """(n, 3) targets of the cross-entropy; a row sums to the weight of its battle."""
+    """n rows, in the form that the model's collate function takes."""
+    targets: FloatArray
+    """(n, 3) targets of the cross-entropy for A, B, tie; a row sums to the weight of its battle."""
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -57,20 +57,10 @@ class Rows:
         return {"input_ids": self.tokens[row], "labels": self.targets[row]}
 
 
-@dataclass
-class TrainingHistory:
-    """What a training left to look at."""
-
-    rows: list[dict[str, float | None]] = field(default_factory=list)
-    """One per epoch, under the names of `curves.HISTORY`."""
-    warnings: list[str] = field(default_factory=list)
-    """What a reader of the result must know, such as a training that never left the prior."""
-
-
 def fine_tune_battles(
     module: nn.Module,
     train: Battles,
-    read: Callable[[Battles], Sequence[Row]],
+    tokenise: Callable[[Battles], Sequence[Row]],
     collate: Collate,
     recipe: Recipe,
     folder: Path | None,
@@ -79,44 +69,29 @@ def fine_tune_battles(
     swap_augmentation: bool = False,
     monitor: Monitor | None = None,
 ) -> TrainingHistory:
-    """`fine_tune` on battles, some of whose prompts are held out for validation; `read` makes a row of each.
+    """Call `fine_tune` on battles and hold out a share of their prompts (`recipe.hold_out`) for validation.
 
-    Checkpoints go to `folder`; without one, nothing is left of an interrupted training.
+    `tokenise` returns one row per battle. Checkpoints go to `folder`. Without a folder they are temporary, and an
+    interrupted training starts from the beginning. `soft_targets` and `swap_augmentation` apply only to the battles
+    that are learned from: validation uses the winners and the original order.
     """
-    held = hold_out(train, recipe.hold_out, salt="watch")
-    # Extra battles of less weight are related to those to be predicted, not like them: they choose no epoch.
-    watched, learned = train.take(held & (train.weights == train.weights.max(initial=0))), train.take(~held)
+    held_out = hold_out(train, recipe.hold_out, salt="watch")
+    # Extra battles of lower weight differ from the battles to be predicted: they take no part in validation.
+    validation = train.take(held_out & (train.weights == train.weights.max(initial=0)))
+    learned = train.take(~held_out)
     if swap_augmentation:
         learned = concatenate([learned, learned.swap()])
     with TemporaryDirectory() as scratch:
         return fine_tune(
             module,
-            Rows(read(learned), make_targets(learned, soft_targets, recipe.label_smoothing)),
-            # Watched against what people chose, whatever is learned from.
-            Rows(read(watched), make_targets(watched)) if len(watched) else None,
+            Rows(tokenise(learned), make_targets(learned, soft_targets, recipe.label_smoothing)),
+            Rows(tokenise(validation), make_targets(validation)) if len(validation) else None,
             collate,
             recipe,
             (folder or Path(scratch)) / "checkpoints",
             seed,
             monitor.report if monitor is not None else None,
         )
-
-
-def training_report(model: Any) -> dict[str, Any]:
-    """What a fine-tuned model tells of itself, as far as it knows: a loaded one has no encoder and no history."""
-    many = distributed.world_size()
-    report: dict[str, Any] = {
-        "parameters": sum(p.numel() for p in model.module_.parameters()),
-        "device": device_name(model.training.precision) + (f", {many} processes" if many > 1 else ""),
-    }
-    if hasattr(model, "encoder_"):
-        report["encoder"] = {"name": model.encoder_.name, "sha256": model.encoder_.sha256}
-    if hasattr(model, "coverage_"):
-        report["tokens"] = {"kept": model.coverage_.kept, "of": model.coverage_.total}
-        report["lost_a_side"] = model.coverage_.lost_a_side
-    if hasattr(model, "history_"):
-        report |= {"history": model.history_.rows, "warnings": model.history_.warnings}
-    return report
 
 
 def fine_tune(
@@ -129,36 +104,64 @@ def fine_tune(
     seed: int = 0,
     report: ReportLoss | None = None,
 ) -> TrainingHistory:
-    """Train `module`, whose `forward(**batch)` returns logits (B, 3), in place.
+    """Train `module` in place; its `forward(**batch)` returns logits (B, 3) for A, B, tie.
 
-    Its `pretrained` is the encoder in it, whose layers may learn slower or not at all.
+    `module.pretrained` is the encoder, whose layers may learn at a lower rate or not at all. `validation` must hold
+    training prompts: the scored fold takes no part in choosing an epoch. `report` receives the log loss on
+    `validation` after each epoch.
 
-    Checkpoints are written to `folder` once an epoch, for the caller to remove; a call that finds a complete one
-    goes on from it and ends with the same weights as one that was never interrupted. `validation` must be training
-    prompts: the scored fold has no part in choosing an epoch. After each epoch `report` receives its log loss.
-    Raises UserError if there is nothing to learn from, or the logits cease to be numbers.
+    A checkpoint is written to `folder` after each epoch; the caller deletes them. A call that finds a complete
+    checkpoint resumes from it and ends with the same weights as an uninterrupted training.
+
+    Raises UserError if `train` is empty, if the processes of a run cannot share this training or its batches, for
+    fp16 without a GPU, and if the logits become infinite or NaN.
     """
+    _refuse_impossible(train, recipe)
+    prepare_cpu()
+    if validation is not None and not len(validation):
+        validation = None
+    arguments = _training_arguments(recipe, folder, seed, validation is not None)
+    checkpoint = _latest_checkpoint(folder)
+    if checkpoint is not None and recipe.patience:
+        # A run that was killed after it had stopped early must not train for another epoch.
+        state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+        if should_stop(state["log_history"], recipe.patience):
+            arguments.num_train_epochs = round(state["epoch"])
+    trainer = _make_trainer(module, train, validation, collate, recipe, arguments, report)
+    with quiet_transformers():
+        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    history = TrainingHistory(history_rows(trainer.state.log_history))
+    if validation is not None:
+        history.warnings = warn_if_stuck(history, train.targets, validation.targets)
+    return history
+
+
+def _refuse_impossible(train: Rows, recipe: Recipe) -> None:
+    """Raise UserError if there are no battles to learn from, or if the processes cannot share the training."""
     if not len(train):
         raise UserError("no battles to learn from. Give more of them, or a smaller hold_out.")
-    if distributed.world_size() > 1 and not distributed.in_collective():
+    processes = distributed.world_size()
+    if processes > 1 and not distributed.in_collective():
         raise UserError(
             "this fine-tuning is a step within another experiment, which several processes cannot share. "
             "Run it without torchrun."
         )
-    many = distributed.world_size()
-    if recipe.batch_size % many:
+    if recipe.batch_size % processes:
+        divisible = math.ceil(recipe.batch_size / processes) * processes
         raise UserError(
-            f"batch_size = {recipe.batch_size}: cannot be shared evenly by {many} processes. "
-            f"Start fewer, or --set training.batch_size={math.ceil(recipe.batch_size / many) * many}"
+            f"batch_size = {recipe.batch_size}: {processes} processes cannot share a batch evenly. "
+            f"Start fewer processes, or set training.batch_size={divisible} with --set."
         )
-    prepare_cpu()
+
+
+def _training_arguments(recipe: Recipe, folder: Path, seed: int, validated: bool) -> TrainingArguments:
+    """Return the recipe in the Trainer's terms; `validated` says whether there are validation battles."""
     precision = choose_precision(recipe.precision)
-    watched = validation is not None and len(validation) > 0
     arguments = TrainingArguments(
         output_dir=str(folder),
         learning_rate=recipe.learning_rate,
         num_train_epochs=recipe.epochs,
-        per_device_train_batch_size=recipe.batch_size // many,
+        per_device_train_batch_size=recipe.batch_size // distributed.world_size(),
         ddp_find_unused_parameters=False,
         gradient_accumulation_steps=recipe.accumulation,
         activation_checkpointing=recipe.activation_checkpointing,
@@ -169,11 +172,11 @@ def fine_tune(
         use_cpu=not torch.cuda.is_available(),
         remove_unused_columns=False,
         label_names=["labels"],
-        eval_strategy="epoch" if watched else "no",
+        eval_strategy="epoch" if validated else "no",
         save_strategy="epoch",
         save_total_limit=2,
         logging_strategy="epoch",
-        load_best_model_at_end=watched and recipe.keep_best,
+        load_best_model_at_end=validated and recipe.keep_best,
         metric_for_best_model="log_loss",
         greater_is_better=False,
         report_to=tracker() or "none",
@@ -183,67 +186,69 @@ def fine_tune(
         disable_tqdm=not shows_progress(),
         dataloader_pin_memory=torch.cuda.is_available(),
     )
+    # Without torchrun one GPU is used: torch would split each batch over all GPUs it finds.
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+    return arguments
 
-    def to_parts(rows: list[dict[str, Any]]) -> list[Batch]:
-        """A step's battles in parts of like length."""
-        parts = cut_by_tokens(
-            [len(row["input_ids"]) for row in rows], recipe.tokens_at_once or tokens_at_once(learning=True)
-        )
+
+def _make_trainer(
+    module: nn.Module,
+    train: Rows,
+    validation: Rows | None,
+    collate: Collate,
+    recipe: Recipe,
+    arguments: TrainingArguments,
+    report: ReportLoss | None,
+) -> BattleTrainer:
+    """Return the Trainer of these battles, with its callbacks and an optimizer of the recipe's parameter groups."""
+
+    def split_batch(rows: list[dict[str, Any]]) -> list[Batch]:
+        """Split the battles of a step into parts of similar length."""
+        lengths = [len(row["input_ids"]) for row in rows]
+        parts = cut_by_tokens(lengths, recipe.tokens_at_once or tokens_at_once(learning=True))
         return [_batch([rows[i] for i in part], collate) for part in parts]
 
-    def scores() -> dict[str, float]:
-        """Loss, accuracy and log loss of the battles that are watched."""
-        assert validation is not None  # noqa: S101  # or nothing is watched
+    def score_validation() -> dict[str, float]:
+        assert validation is not None  # noqa: S101  # the Trainer evaluates only if there are validation battles
         logits = compute_outputs(module, validation.tokens, collate, recipe.precision)
         return _scores(logits, validation.targets)
 
     callbacks: list[TrainerCallback] = [MarkComplete()]
-    if watched and recipe.patience:
+    if validation is not None and recipe.patience:
         callbacks.append(StopEarly(recipe.patience))
-    if watched and report is not None:
+    if validation is not None and report is not None:
         callbacks.append(ReportEvaluation(report))
-    wrapped = WithLoss(module)
     optimizer, settings = Trainer.get_optimizer_cls_and_kwargs(arguments)
-    # Without torchrun one GPU is used: torch would cut each batch in slices for all there are.
-    arguments._n_gpu = min(arguments.n_gpu, 1)
-    step = recipe.batch_size * recipe.accumulation
+    grouped = recipe.batch_size * recipe.accumulation if recipe.group_by_length else 0
     trainer = BattleTrainer(
-        scores,
-        Order([*map(len, train.tokens)], step if recipe.group_by_length else 0, seed),
-        model=wrapped,
+        score_validation,
+        EpochSampler([*map(len, train.tokens)], grouped, arguments.seed),
+        model=ModuleWithLoss(module),
         args=arguments,
         train_dataset=train,
-        eval_dataset=validation if watched else None,
-        data_collator=to_parts,
+        eval_dataset=validation,
+        data_collator=split_batch,
         callbacks=callbacks,
         optimizer_cls_and_kwargs=(optimizer, settings | {"params": parameter_groups(module, recipe)}),
     )
     trainer.remove_callback(PrinterCallback)
-    checkpoint = _last_complete(folder)
-    if checkpoint is not None and recipe.patience:
-        # The run was killed after it had decided to stop: another epoch would be one too many.
-        state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
-        if is_past_its_best(state["log_history"], recipe.patience):
-            arguments.num_train_epochs = round(state["epoch"])
-    with quiet_transformers():
-        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-    history = TrainingHistory(history_rows(trainer.state.log_history))
-    if watched and validation is not None:
-        history.warnings = _stuck(history, train.targets, validation.targets)
-    return history
+    return trainer
 
 
 def _batch(rows: Sequence[dict[str, Any]], collate: Collate) -> Batch:
-    """Rows of a data set as the module with its loss takes them."""
+    """Collate rows of a data set and add their targets (B, 3), as ModuleWithLoss takes them."""
     labels = torch.tensor(np.stack([row["labels"] for row in rows]), dtype=torch.float32)
     return collate([row["input_ids"] for row in rows]) | {"labels": labels}
 
 
-def _scores(logits: Proba, targets: Proba) -> dict[str, float]:
-    """Mean cross-entropy, accuracy and log loss; the targets' largest entry is taken as the winner."""
+def _scores(logits: FloatArray, targets: FloatArray) -> dict[str, float]:
+    """Return mean cross-entropy, accuracy and log loss; the winner is the largest entry of a row of targets.
+
+    Raises UserError if a logit is infinite or NaN.
+    """
     if not np.isfinite(logits).all():
         raise UserError(
-            "training diverged: the logits of held-out battles are infinite or no numbers. "
+            "training diverged: logits of held-out battles are infinite or NaN. "
             "Try a smaller learning_rate, more warmup, or another precision."
         )
     winner, proba = targets.argmax(axis=1), softmax(logits)
@@ -252,20 +257,8 @@ def _scores(logits: Proba, targets: Proba) -> dict[str, float]:
     return {"loss": float(loss), "accuracy": accuracy, "log_loss": log_loss(proba, winner)}
 
 
-def _last_complete(folder: Path) -> Path | None:
-    """The newest checkpoint that was written whole."""
+def _latest_checkpoint(folder: Path) -> Path | None:
+    """Return the newest checkpoint that was written completely, or None."""
     marked = folder.glob("checkpoint-*/complete")
     checkpoints = sorted((marker.parent for marker in marked), key=lambda c: int(c.name.split("-")[1]))
     return checkpoints[-1] if checkpoints else None
-
-
-def _stuck(history: TrainingHistory, train: Proba, validation: Proba) -> list[str]:
-    """Say so if the best epoch is no better than the training battles' outcome frequencies: a common failure."""
-    losses = [row["Log Loss"] for row in history.rows if row["Log Loss"] is not None]
-    prior = log_loss(np.tile(train.sum(axis=0), (len(validation), 1)), validation.argmax(axis=1))
-    if not losses or min(losses) < prior:
-        return []
-    return [
-        f"stuck at the prior: best held-out log loss {min(losses):.4f}, outcome frequencies alone {prior:.4f}. "
-        "Try more epochs, another learning rate or more battles."
-    ]

@@ -1,4 +1,8 @@
-"""The Trainer of transformers, as battles need it: steps in parts, one order for all, watched as models predict."""
+"""The Trainer of transformers, with three changes for battles.
+
+A step goes through the model in parts of similar length, all processes read the battles in one order, and
+validation scores are computed by the code that also makes predictions.
+"""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,10 +23,10 @@ from pairrank.encoders.inference import Batch, cut_by_tokens
 from pairrank.training.monitor import ReportLoss
 
 
-class WithLoss(nn.Module):
-    """A module that returns logits (B, 3), made to return the dictionary that the Trainer needs."""
+class ModuleWithLoss(nn.Module):
+    """Wrap a module that returns logits (B, 3) and return the dictionary that the Trainer needs."""
 
-    # Otherwise the Trainer takes **batch for a loss that divides by the accumulation steps itself.
+    # By default the Trainer assumes that a forward with ** arguments divides its loss for accumulation itself.
     accepts_loss_kwargs = False
 
     def __init__(self, module: nn.Module) -> None:
@@ -30,27 +34,27 @@ class WithLoss(nn.Module):
         self.module = module
 
     def forward(self, labels: torch.Tensor, **batch: torch.Tensor) -> Batch:
-        """Loss and logits, from targets (B, 3)."""
+        """Return the mean cross-entropy and the logits (B, 3); `labels` are targets (B, 3)."""
         logits = self.module(**batch).float()
         return {"loss": nn.functional.cross_entropy(logits, labels), "logits": logits}
 
     def activation_checkpointing_enable(self, **options: Any) -> None:
-        """Asked by the Trainer."""
+        """Pass the Trainer's request on to the wrapped module."""
         self.module.activation_checkpointing_enable(**options)  # type: ignore[operator]
 
 
-class Order(torch.utils.data.Sampler[int]):
-    """Rows in an order that seed and epoch alone decide: the same in every process, and after an interruption."""
+class EpochSampler(torch.utils.data.Sampler[int]):
+    """An order of the rows that depends on seed and epoch only: the same in every process and after a restart."""
 
     def __init__(self, lengths: Sequence[int], grouped: int, seed: int) -> None:
-        """Batches of `grouped` rows are of like length; 0 leaves all to chance."""
+        """Put rows of similar length into batches of `grouped` rows; 0 shuffles regardless of length."""
         self.lengths, self.grouped, self.seed, self.epoch = lengths, grouped, seed, 0
 
     def __len__(self) -> int:
         return len(self.lengths)
 
     def set_epoch(self, epoch: int) -> None:
-        """Told by accelerate before each epoch."""
+        """Set the epoch; accelerate calls this before each one."""
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[int]:
@@ -63,17 +67,25 @@ class Order(torch.utils.data.Sampler[int]):
 
 
 class BattleTrainer(Trainer):
-    """The Trainer, whose steps go through the model in parts, and which watches as models predict."""
+    """The Trainer with steps in parts, a given order of the rows and a given validation function.
 
-    def __init__(self, watch: Callable[[], dict[str, float]], order: Order, **options: Any) -> None:
+    The data collator returns a list of batches, the parts of one step. `score_validation` returns the scores of
+    `eval_dataset` by name.
+    """
+
+    def __init__(
+        self, score_validation: Callable[[], dict[str, float]], sampler: EpochSampler, **options: Any
+    ) -> None:
         super().__init__(**options)
-        self._watch, self._order, self._share = watch, order, 1.0
+        self._score_validation, self._sampler = score_validation, sampler
+        self._share = 1.0
+        """Share of the step's battles that are in the current part."""
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> Order:
-        return self._order
+    def _get_train_sampler(self, train_dataset: Any = None) -> EpochSampler:
+        return self._sampler
 
     def training_step(self, model: nn.Module, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
-        """The gradient of a step's battles, summed over its parts; several processes meet at the last one."""
+        """Add up the gradients of the parts of a step; several processes exchange them after the last part."""
         battles = sum(len(part["labels"]) for part in inputs)
         loss = torch.zeros((), device=self.args.device)
         for i, part in enumerate(inputs):
@@ -84,57 +96,61 @@ class BattleTrainer(Trainer):
         return loss
 
     def compute_loss(self, model: nn.Module, inputs: Any, *_: Any, **__: Any) -> Any:
-        """The mean loss of a part, times its share of the step's battles: so that each of them counts alike."""
+        """Weight the mean loss of a part by its share of the step's battles: all battles count equally."""
         loss: Any = super().compute_loss(model, inputs)
         return loss * self._share
 
     def evaluate(
         self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
     ) -> dict[str, float]:
-        """Log the scores of the battles that are watched, and tell the callbacks."""
-        begun = time.time()
-        scores = self._watch()
-        watched: Any = self.eval_dataset
-        steps = len(cut_by_tokens([*map(len, watched.tokens)], tokens_at_once()))
+        """Log the scores of the validation battles and call the callbacks."""
+        started = time.time()
+        scores = self._score_validation()
+        validation: Any = self.eval_dataset
+        steps = len(cut_by_tokens([*map(len, validation.tokens)], tokens_at_once()))
         metrics = {f"eval_{name}": value for name, value in scores.items()}
-        metrics |= speed_metrics("eval", begun, num_samples=len(watched), num_steps=steps)  # type: ignore[no-untyped-call]
+        metrics |= speed_metrics("eval", started, num_samples=len(validation), num_steps=steps)  # type: ignore[no-untyped-call]
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
 
 class MarkComplete(TrainerCallback):
-    """Marks each checkpoint when all of it is written; an unmarked one was cut off and is ignored."""
+    """Mark each checkpoint once it is written completely; `fine_tune` ignores one without the mark."""
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """After each epoch."""
-        distributed.barrier()  # each writes its own random state
+        """Write the mark after each epoch."""
+        distributed.barrier()  # each process writes its own random state
         (Path(args.output_dir) / f"checkpoint-{state.global_step}" / "complete").touch()
 
 
 @dataclass
 class StopEarly(TrainerCallback):
-    """Stops when the log says so. It keeps no count of its own, which a resumed training would not have."""
+    """Stop after `patience` epochs without a better log loss.
+
+    The decision is made from the Trainer's log: a counter of its own would be lost when a training is resumed.
+    """
 
     patience: int
+    """Epochs, 1 or more."""
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """After each epoch."""
-        control.should_training_stop |= is_past_its_best(state.log_history, self.patience)
+        """Ask the Trainer to stop if the best epoch is too long ago."""
+        control.should_training_stop |= should_stop(state.log_history, self.patience)
 
 
 @dataclass
 class ReportEvaluation(TrainerCallback):
-    """Reports the held-out log loss of every epoch."""
+    """Report the held-out log loss of every epoch."""
 
     report: ReportLoss
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """After each epoch."""
+        """Report the epoch, from 1, and its log loss."""
         self.report(round(state.epoch), state.log_history[-1]["eval_log_loss"])
 
 
-def is_past_its_best(log: list[dict[str, Any]], patience: int) -> bool:
-    """Whether the best of the held-out log losses lies `patience` epochs back."""
+def should_stop(log: list[dict[str, Any]], patience: int) -> bool:
+    """Return whether the best held-out log loss in the Trainer's log is at least `patience` epochs old."""
     losses = [entry["eval_log_loss"] for entry in log if "eval_log_loss" in entry]
     return bool(losses) and len(losses) - 1 - losses.index(min(losses)) >= patience
