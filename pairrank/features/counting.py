@@ -38,14 +38,23 @@ class Features:
         return replace(self, odd=-self.odd)
 
 
+def group_complaints(groups: Sequence[str], *, needs_sides: bool = False) -> list[str]:
+    """Return a complaint for each unknown group, and one if `needs_sides` and no group measures the answers."""
+    complaints = [unknown_name("group of features", group, GROUPS) for group in groups if group not in GROUPS]
+    if needs_sides and not set(groups) & set(SIDES):
+        listed = ", ".join(SIDES)
+        complaints.append(f"groups = {list(groups)}: they cannot tell A from B. Add one of {listed}.")
+    return complaints
+
+
 def count_features(battles: Battles, groups: Sequence[str] | None = None) -> Features:
     """The features of `groups` (None: of every group); raises UserError for an unknown group.
 
     A battle is measured by itself: nothing here is learned, and no model's name or winner is looked at.
     """
     chosen = GROUPS if groups is None else tuple(groups)
-    if wrong := [unknown_name("group of features", name, GROUPS) for name in chosen if name not in GROUPS]:
-        raise UserError(" ".join(wrong))
+    if complaints := group_complaints(chosen):
+        raise UserError(" ".join(complaints))
     # An empty battle tells the names, so that a table without rows has its columns too.
     empty = _measures((("",),) * 3, chosen)
     side_names, even_names = tuple(empty[0]), tuple(empty[2])

@@ -3,9 +3,10 @@
 import dataclasses
 import importlib
 import json
+import logging
 import pkgutil
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, TypeVar, cast
 
@@ -13,8 +14,10 @@ from pairrank.data.battles import Battles
 from pairrank.data.probabilities import Proba
 from pairrank.errors import UserError, unknown_name
 from pairrank.files import write_json
-from pairrank.nested import from_mapping
+from pairrank.nested import dotted_items, from_mapping, set_dotted
 from pairrank.training.monitor import Monitor
+
+logger = logging.getLogger(__name__)
 
 Progress = Literal["", "epochs", "quarters of its rounds"]
 """The unit of the steps after which a model's training reports a loss, in the plural; "" for a single step."""
@@ -32,6 +35,9 @@ class Model(ABC):
 
     model_name: ClassVar[str] = ""
     """The registered name."""
+
+    renamed: ClassVar[Mapping[str, str]] = {}
+    """Former names of hyperparameters with their present dotted names; files that use the former ones are read."""
 
     @property
     def symmetric(self) -> bool:
@@ -116,6 +122,36 @@ def model_class(name: str) -> type[Model]:
     return _REGISTRY[name]
 
 
+def current_name(model: str, key: str) -> str:
+    """Return the present dotted name of a hyperparameter of `model` that may be given by a former name."""
+    for former, present in model_class(model).renamed.items():
+        if key == former or key.startswith(f"{former}."):
+            return present + key.removeprefix(former)
+    return key
+
+
+def with_current_names(model: str, table: Mapping[str, Any], place: str) -> dict[str, Any]:
+    """Return a table by hyperparameter (values, or ranges to search) with present names in place of former ones.
+
+    Each former name is logged. Raises UserError if a hyperparameter is given by both of its names.
+    """
+    current: dict[str, Any] = {}
+    changed = {key: name for key in table if (name := current_name(model, key)) != key}
+    for key, value in table.items():
+        if isinstance(value, Mapping) and isinstance(value.get("when"), Mapping):
+            value = {**value, "when": {current_name(model, name): wanted for name, wanted in value["when"].items()}}
+        if key in changed:
+            set_dotted(current, changed[key], value, key)
+        else:
+            current[key] = value
+    if changed:
+        listed = ", ".join(f"{former} is now {present}" for former, present in changed.items())
+        if len(list(dotted_items(current))) < len(list(dotted_items(table))):
+            raise UserError(f"{listed}, and both names are used. Keep the present name alone.")
+        logger.warning("%s: %s. The former name is still read; use the present one in new files.", place, listed)
+    return current
+
+
 def build(name: str, **parameters: Any) -> Model:
     """Return an unfitted model; raises UserError for an unknown name or parameter, or a value of the wrong type."""
     model: Model = from_mapping(model_class(name), parameters, f"model {name!r}")
@@ -141,5 +177,6 @@ def load_model(folder: str | Path) -> Model:
     file = Path(folder) / "model.json"
     if not file.is_file():
         raise UserError(f"{folder}: no saved model here (model.json is missing). Give the folder of a fold.")
-    kept = json.loads(file.read_text(encoding="utf-8"))
-    return build(kept["model"], **kept["parameters"]).load(Path(folder))
+    saved = json.loads(file.read_text(encoding="utf-8"))
+    parameters = with_current_names(saved["model"], saved["parameters"], str(file))
+    return build(saved["model"], **parameters).load(Path(folder))

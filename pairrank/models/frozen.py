@@ -24,7 +24,7 @@ from pairrank.errors import UserError, bounds_complaints
 from pairrank.files import atomic_path, write_json
 from pairrank.memo import memoise
 from pairrank.models.base import Model, register
-from pairrank.models.heads.linear import Line, fit_line, margin_task, tie_task
+from pairrank.models.heads.linear import LinearHead, fit_linear_head, margin_task, tie_task
 from pairrank.models.heads.neural import as_sides, build_head
 from pairrank.training.monitor import Monitor
 from pairrank.training.recipe import make_targets
@@ -128,7 +128,7 @@ class Frozen(Model):
             with torch.inference_mode():
                 return softmax(self.module_.eval()(*self._sides(vectors)).double().numpy())
         odd, even, _, _ = self._parts(vectors)
-        tie, margin = (self.lines_[head].scores(x)[:, 0] for head, x in (("tie", even), ("margin", odd)))
+        tie, margin = (self.linear_[head].logits(x)[:, 0] for head, x in (("tie", even), ("margin", odd)))
         return from_logs(log_outcomes(tie, margin))
 
     def save(self, folder: Path) -> None:
@@ -138,7 +138,7 @@ class Frozen(Model):
             with atomic_path(folder / HEAD_FILE) as temporary:
                 save_file(self.module_.state_dict(), temporary)
         else:
-            write_json(folder / LINE_FILE, {head: asdict(line) for head, line in self.lines_.items()})
+            write_json(folder / LINE_FILE, {head: asdict(line) for head, line in self.linear_.items()})
 
     def load(self, folder: Path) -> Self:
         """Read what `save` wrote; raises UserError if the encoder is another today."""
@@ -156,7 +156,7 @@ class Frozen(Model):
             self.module_.load_state_dict(learned)
         else:
             lines = json.loads((folder / LINE_FILE).read_text(encoding="utf-8"))
-            self.lines_ = {head: Line(**line) for head, line in lines.items()}
+            self.linear_ = {head: LinearHead(**line) for head, line in lines.items()}
         return self
 
     def report(self) -> dict[str, Any]:
@@ -164,15 +164,15 @@ class Frozen(Model):
         if self.head == "difference":
             size = sum(p.numel() for p in self.module_.parameters())
         else:
-            size = sum(line.size for line in self.lines_.values())
+            size = sum(line.size for line in self.linear_.values())
         encoder = {"name": self.encoder_.name, "sha256": self.encoder_.sha256}
         return {"parameters": size, "encoder": encoder, "device": device_name(self.precision)}
 
     def _fit_logistic(self, train: Battles) -> None:
         odd, even, odd_widths, even_widths = self._parts(self._vectors(train))
-        margin = fit_line(margin_task(odd, -odd, train), self.penalty, CLIP, odd=True, widths=odd_widths)
-        tie = fit_line(tie_task(even, train), self.penalty, CLIP, odd=False, widths=even_widths)
-        self.lines_ = {"tie": tie, "margin": margin}
+        margin = fit_linear_head(margin_task(odd, -odd, train), self.penalty, CLIP, odd=True, widths=odd_widths)
+        tie = fit_linear_head(tie_task(even, train), self.penalty, CLIP, odd=False, widths=even_widths)
+        self.linear_ = {"tie": tie, "margin": margin}
 
     def _fit_difference(self, train: Battles) -> None:
         """AdamW on all battles at once; of all steps, the one that held-out prompts liked best."""

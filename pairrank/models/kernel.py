@@ -10,19 +10,17 @@ from sklearn.linear_model import LogisticRegression
 
 from pairrank.data.battles import Battles, Winner
 from pairrank.data.probabilities import FloatArray, Labels, Proba, from_logs, log_outcomes
-from pairrank.errors import UserError, bounds_complaints, unknown_name
-from pairrank.features.counting import GROUPS, Features, count_features
-from pairrank.features.sides import SIDES
+from pairrank.errors import UserError, bounds_complaints
+from pairrank.features.counting import GROUPS, Features, count_features, group_complaints
+from pairrank.features.scaling import Scaling, fit_scaling
 from pairrank.files import atomic_path
 from pairrank.models.base import Model, register
 from pairrank.models.heads.kernels import (
     Kernel,
     Points,
-    Scaling,
     choose_landmarks,
     compared,
     feature_map,
-    fit_scaling,
     mixed,
     mixed_odd,
 )
@@ -78,10 +76,6 @@ class KernelLogistic(Model):
     """By construction: margins are odd, tie logits even."""
 
     def __post_init__(self) -> None:
-        wrong = [unknown_name("group of features", group, GROUPS) for group in self.groups if group not in GROUPS]
-        if not set(self.groups) & set(SIDES):
-            listed = ", ".join(SIDES)
-            wrong.append(f"groups = {list(self.groups)}: they cannot tell A from B. Add one of {listed}.")
         bounds = {
             "penalty": (self.penalty > 0, "above 0"),
             "rbf": (0 <= self.rbf <= 1, "a share from 0 to 1"),
@@ -90,9 +84,9 @@ class KernelLogistic(Model):
             "landmarks": (self.landmarks >= 1, "1 or more"),
             "seed": (self.seed >= 0, "0 or more"),
         }
-        wrong += bounds_complaints(self, bounds)
-        if wrong:
-            raise UserError(" ".join(wrong))
+        complaints = group_complaints(self.groups, needs_sides=True) + bounds_complaints(self, bounds)
+        if complaints:
+            raise UserError(" ".join(complaints))
 
     def fit(self, train: Battles, folder: Path | None = None, monitor: Monitor | None = None) -> Self:
         """Learn the margin from decided battles, in one order (an odd function knows the other), ties from all."""

@@ -1,6 +1,7 @@
 """An experiment is a short TOML file that says only what differs from the defaults; here it is resolved."""
 
 import hashlib
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -12,10 +13,12 @@ import tomli_w
 from pairrank.data.extra import Extra
 from pairrank.data.folds import name_folds
 from pairrank.errors import UserError, unknown_name
-from pairrank.models.base import Model, build, model_class, parameters_of
+from pairrank.models.base import Model, build, current_name, model_class, parameters_of, with_current_names
 from pairrank.nested import from_mapping
 from pairrank.runs.experiment_files import KEYS, experiment_files, read_table
 from pairrank.runs.overrides import override, parse_change, refuse_infinite
+
+logger = logging.getLogger(__name__)
 
 RUN_FILE = "experiment.toml"
 """The resolved experiment in a run's folder: run again, it keeps the run's name."""
@@ -146,9 +149,15 @@ def load_experiment(
     model = given.pop("name")
     # By key, so that the last of two values for one key counts, as it does in the label.
     changes = dict(map(parse_change, overrides))
+    place = f"{path}{''.join(f' --set {key}={text}' for key, text in changes.items())}"
+    try:
+        given = with_current_names(model, given, f"{path}, [model]")
+        search = with_current_names(model, table.get("search", {}), f"{path}, [search]")
+        changes = _with_current_keys(model, changes)
+    except UserError as error:
+        raise UserError(f"{place}: {error}") from None
     for key, text in changes.items():
         override(given, key, text)
-    place = f"{path}{''.join(f' --set {key}={text}' for key, text in changes.items())}"
     try:
         refuse_infinite(given)
         parameters = parameters_of(from_mapping(model_class(model), given, f"model {model!r}"))
@@ -177,7 +186,7 @@ def load_experiment(
         extra=sources,
         teacher=table.get("teacher", ""),
         seconds=float(table.get("seconds", 0)),
-        search=table.get("search", {}),
+        search=search,
         tuned_on=tuple(table.get("tuned_on", [])),
         overrides=tuple(f"{key}={text}" for key, text in changes.items()),
         **whole,
@@ -186,6 +195,17 @@ def load_experiment(
     if experiment.tuned_on:
         _refuse_other_cut(experiment, split, place)
     return experiment
+
+
+def _with_current_keys(model: str, changes: Mapping[str, str]) -> dict[str, str]:
+    """Return changes of the command line with present names in place of former ones, each of which is logged."""
+    current = {}
+    for key, text in changes.items():
+        name = current_name(model, key)
+        if name != key:
+            logger.warning("--set %s: %s is now %s. The former name is still read.", f"{key}={text}", key, name)
+        current[name] = text
+    return current
 
 
 def _source(value: Any) -> Extra:

@@ -34,9 +34,9 @@ QUICK_TREES = {"learning_rate": 0.1, "min_leaf": 2, "row_share": 1.0}
 SMALL: dict[str, dict[str, Any]] = {
     "baseline": {"training": dataclasses.asdict(FAST), "max_tokens": WINDOW},
     "frozen": {"max_tokens": WINDOW, "steps": 20, "hidden": 8},
-    "gbdt": {"rounds": 20, "patience": 5, "seeds": 2, "growth": QUICK_TREES},
+    "gbdt": {"rounds": 20, "patience": 5, "seeds": 2, "trees": QUICK_TREES},
     "siamese": {"training": dataclasses.asdict(replace(FAST, head_rate=2.0)), "max_tokens": WINDOW, "hidden": 8},
-    "structure": {"rounds": 10, "tie_rounds": 10, "seeds": 2, "min_leaf": 2, "row_share": 1.0},
+    "structure": {"rounds": 10, "tie_rounds": 10, "seeds": 2, "trees": {"min_leaf": 2, "row_share": 1.0}},
 }
 """Parameters that make a model quick; a model without any here is tested with its defaults."""
 

@@ -24,11 +24,11 @@ from pairrank.features.counting import GROUPS, count_features
 from pairrank.models import gbdt as module
 from pairrank.models.base import build, load_model, save_model
 from pairrank.models.gbdt import Gbdt
-from pairrank.models.heads.trees import Growth
+from pairrank.models.heads.trees import TreeParameters
 from tests.support.battles import plain_battles
 
-QUICK = Growth(learning_rate=0.2, min_leaf=5, column_share=1.0)
-FAST: dict[str, Any] = {"rounds": 60, "patience": 10, "seeds": 2, "growth": QUICK}
+QUICK = TreeParameters(learning_rate=0.2, min_leaf=5, column_share=1.0)
+FAST: dict[str, Any] = {"rounds": 60, "patience": 10, "seeds": 2, "trees": QUICK}
 LEARNERS = ["lightgbm", "multinomial"]
 
 
@@ -150,13 +150,13 @@ def test_a_battle_of_equals_is_won_by_neither(fitted: Gbdt, fresh: Battles):
 # --- Stopping
 
 
-def spied_growths(
+def spied_fits(
     monkeypatch: pytest.MonkeyPatch, train: Battles, **more: Any
 ) -> list[tuple[set[str], set[str], Any]]:
-    """(prompts learned from, prompts watched, arguments) of every booster that a fit grows."""
-    grown: list[tuple[set[str], set[str], Any]] = []
-    grow = module.grow
-    # Even columns, which are the same in both orders, tell the battle.
+    """Return (prompts learned from, prompts held out, arguments) of every booster that `fit` makes."""
+    fits: list[tuple[set[str], set[str], Any]] = []
+    fit_booster = module.fit_booster
+    # Even columns, which are the same in both orders, identify the battle.
     model = Gbdt(groups=(), **(FAST | more))
     model.names_ = train.input_names
     even = model._columns(train, None).even
@@ -164,34 +164,36 @@ def spied_growths(
     # What `complete` may add is no battle.
     found = lambda task: {key_of[row[-even.shape[1] :].tobytes()] for row in task.x}  # noqa: E731
 
-    def spied(task: Any, growth: Growth, rounds: int, seed: int, **options: Any) -> Any:
-        watch = options.get("watch")
-        booster = grow(task, growth, rounds, seed, **options)
-        watched = set() if watch is None else found(watch)
-        grown.append((found(task), watched, {"rounds": rounds, "seed": seed, "booster": booster, "watch": watch}))
+    def spied(task: Any, parameters: TreeParameters, rounds: int, seed: int, **options: Any) -> Any:
+        validation = options.get("validation")
+        booster = fit_booster(task, parameters, rounds, seed, **options)
+        held = set() if validation is None else found(validation)
+        fits.append(
+            (found(task), held, {"rounds": rounds, "seed": seed, "booster": booster, "validation": validation})
+        )
         return booster
 
-    monkeypatch.setattr(module, "grow", spied)
+    monkeypatch.setattr(module, "fit_booster", spied)
     model.fit(train)
-    return grown
+    return fits
 
 
 def test_stopping_is_told_by_prompts_that_are_not_learned(monkeypatch: pytest.MonkeyPatch, train: Battles):
-    grown = spied_growths(monkeypatch, train)
+    fits = spied_fits(monkeypatch, train)
     prompts = {prompt_key(prompt) for prompt in train.prompt}
-    watching, final = [g for g in grown if g[1]], [g for g in grown if not g[1]]
-    assert len(watching) == len(final) == 4  # two heads, two seeds
-    for learned, watched, _ in watching:
-        assert not learned & watched
-        assert learned | watched <= prompts
-        assert 0.05 < len(watched) / len(prompts) < 0.4
+    stopped, final = [g for g in fits if g[1]], [g for g in fits if not g[1]]
+    assert len(stopped) == len(final) == 4  # two heads, two seeds
+    for learned, held, _ in stopped:
+        assert not learned & held
+        assert learned | held <= prompts
+        assert 0.05 < len(held) / len(prompts) < 0.4
     # A tie's head is told of every battle, so of every prompt.
-    assert watching[0][0] | watching[0][1] == prompts
-    assert len({frozenset(watched) for _, watched, _ in watching[:2]}) == 1
+    assert stopped[0][0] | stopped[0][1] == prompts
+    assert len({frozenset(held) for _, held, _ in stopped[:2]}) == 1
     # Then all of them are learned, with as many trees as the held-out ones wanted in the mean.
     assert final[0][0] == prompts
     for head in (0, 1):
-        best = [each["booster"].best_iteration for _, _, each in watching[2 * head : 2 * head + 2]]
+        best = [each["booster"].best_iteration for _, _, each in stopped[2 * head : 2 * head + 2]]
         assert {each["rounds"] for _, _, each in final[2 * head : 2 * head + 2]} == {round(sum(best) / 2)}
     assert [each["seed"] for _, _, each in final] == [0, 1, 0, 1]
 
@@ -200,17 +202,17 @@ def test_battles_of_less_weight_do_not_tell_when_to_stop_nor_are_their_held_out_
     monkeypatch: pytest.MonkeyPatch, train: Battles
 ):
     light = np.arange(len(train)) % 3 == 1
-    grown = spied_growths(monkeypatch, replace(train, weight=np.where(light, 0.2, 1.0)))
-    for learned, watched, each in grown:
-        assert not learned & watched
-        if each["watch"] is not None:
-            assert set(each["watch"].weight) == {1.0}
+    fits = spied_fits(monkeypatch, replace(train, weight=np.where(light, 0.2, 1.0)))
+    for learned, held, each in fits:
+        assert not learned & held
+        if each["validation"] is not None:
+            assert set(each["validation"].weight) == {1.0}
 
 
 def test_without_a_hold_out_every_round_is_taken(monkeypatch: pytest.MonkeyPatch, train: Battles):
-    grown = spied_growths(monkeypatch, train, hold_out=0.0, rounds=7)
-    assert not any(watched for _, watched, _ in grown)
-    assert {each["rounds"] for _, _, each in grown} == {7}
+    fits = spied_fits(monkeypatch, train, hold_out=0.0, rounds=7)
+    assert not any(held for _, held, _ in fits)
+    assert {each["rounds"] for _, _, each in fits} == {7}
 
 
 def test_noise_is_stopped_early(train: Battles):
@@ -237,14 +239,14 @@ def test_an_input_that_knows_matters_most_and_one_that_does_not_hardly(learner: 
 
 def test_permutation_importances_are_those_of_prompts_held_out(monkeypatch: pytest.MonkeyPatch, train: Battles):
     asked: list[Battles] = []
-    permuted = Gbdt._permuted
+    loss_increases = Gbdt._loss_increases
 
     def spied(self: Gbdt, columns: Any, held: Battles) -> dict[str, float]:
         asked.append(held)
-        return permuted(self, columns, held)
+        return loss_increases(self, columns, held)
 
-    monkeypatch.setattr(Gbdt, "_permuted", spied)
-    learned = [learned for learned, watched, _ in spied_growths(monkeypatch, train) if watched]
+    monkeypatch.setattr(Gbdt, "_loss_increases", spied)
+    learned = [learned for learned, held, _ in spied_fits(monkeypatch, train) if held]
     [held] = asked
     assert len(held)
     assert not {prompt_key(prompt) for prompt in held.prompt} & set.union(*learned)
@@ -306,9 +308,9 @@ def test_battles_with_other_inputs_than_were_learned_are_refused(fitted: Gbdt, f
         )
 
 
-def test_a_stack_of_nothing_is_refused(train: Battles):
+def test_a_stack_without_columns_is_refused(train: Battles):
     alone = replace(train, inputs=None, input_names=())
-    assert "nothing to tell A from B by" in complaint(lambda: Gbdt(groups=()).fit(alone))
+    assert "no column distinguishes A from B" in complaint(lambda: Gbdt(groups=()).fit(alone))
 
 
 @pytest.mark.parametrize(
@@ -336,9 +338,9 @@ def test_a_group_that_is_mistyped_is_told_the_nearest():
     assert "style" not in Gbdt().groups
 
 
-def test_growth_is_a_table_of_its_own():
-    assert build("gbdt", growth={"leaves": 6}) == Gbdt(growth=Growth(leaves=6))
-    assert "growth: leaves = 1: expected 2 or more" in complaint(lambda: build("gbdt", growth={"leaves": 1}))
+def test_tree_parameters_are_a_table_of_their_own():
+    assert build("gbdt", trees={"leaves": 6}) == Gbdt(trees=TreeParameters(leaves=6))
+    assert "trees: leaves = 1: expected 2 or more" in complaint(lambda: build("gbdt", trees={"leaves": 1}))
 
 
 def test_saved_and_loaded_it_answers_the_same_to_the_last_bit(fitted: Gbdt, fresh: Battles, tmp_path: Path):

@@ -16,6 +16,7 @@ from pairrank.data.battles import Battles, concatenate, object_array
 from pairrank.errors import UserError
 from pairrank.evaluation.scoring import log_loss
 from pairrank.features.counting import count_features
+from pairrank.features.scaling import fit_scaling
 from pairrank.models.base import build, load_model, save_model
 from pairrank.models.heads import kernels
 from pairrank.models.heads.kernels import (
@@ -23,7 +24,6 @@ from pairrank.models.heads.kernels import (
     choose_landmarks,
     compared,
     feature_map,
-    fit_scaling,
     mixed,
     mixed_odd,
 )

@@ -17,11 +17,13 @@ from pairrank.errors import UserError
 from pairrank.evaluation.scoring import log_loss
 from pairrank.features.counting import GROUPS, count_features
 from pairrank.models.base import build, load_model, save_model
+from pairrank.models.heads.trees import TreeParameters
 from pairrank.models.prior import Prior
 from pairrank.models.structure import Structure
 from pairrank.training.monitor import Monitor
 
-FAST: dict[str, Any] = {"rounds": 40, "tie_rounds": 30, "learning_rate": 0.1, "seeds": 2, "min_leaf": 5}
+TREES = TreeParameters(learning_rate=0.1, min_leaf=5)
+FAST: dict[str, Any] = {"rounds": 40, "tie_rounds": 30, "seeds": 2, "trees": TREES}
 SETTINGS = [
     pytest.param({"learner": learner, "decompose": decompose}, id=f"{learner}-{'two' if decompose else 'one'}")
     for learner in ("both", "logistic", "lightgbm")
@@ -135,7 +137,10 @@ def test_a_row_does_not_depend_on_its_neighbours_nor_an_answer_on_the_hour(train
 
 
 def test_the_number_of_threads_does_not_matter(train: Battles, fresh: Battles) -> None:
-    one, two = (Structure(learner="lightgbm", rounds=3, tie_rounds=2, seeds=1, threads=n) for n in (1, 2))
+    one, two = (
+        Structure(learner="lightgbm", rounds=3, tie_rounds=2, seeds=1, trees=TreeParameters(threads=n))
+        for n in (1, 2)
+    )
     np.testing.assert_array_equal(two.fit(train).predict_proba(fresh), one.fit(train).predict_proba(fresh))
 
 
@@ -177,7 +182,7 @@ def test_the_logistic_heads_are_scikit_learns(train: Battles, fresh: Battles) ->
 def test_the_trees_are_lightgbms_averaged_over_both_orders_and_seeds(train: Battles, fresh: Battles) -> None:
     model = Structure(**FAST, learner="lightgbm", groups=("length", "similarity")).fit(train)
     g = count_features(fresh, model.groups)
-    boosters = [lgb.Booster(model_str=b.model_to_string()) for b in model.trees_["margin"]]
+    boosters = [lgb.Booster(model_str=b.model_to_string()) for b in model.boosters_["margin"]]
     odds = []
     for booster in boosters:
         for sign in (1, -1):
@@ -239,28 +244,35 @@ def test_the_saved_logistic_model_is_readable(train: Battles, tmp_path: Path) ->
 
 @pytest.mark.parametrize(
     "setting",
-    [{"rounds": 0}, {"leaves": 1}, {"penalty": 0.0}, {"column_share": 2.0}, {"row_share": 0.0}, {"clip": -1.0}],
+    [
+        {"rounds": 0},
+        {"trees": {"leaves": 1}},
+        {"penalty": 0.0},
+        {"trees": {"column_share": 2.0}},
+        {"trees": {"row_share": 0.0}},
+        {"clip": -1.0},
+    ],
 )
-def test_senseless_settings_are_refused_before_any_work(setting):
+def test_hyperparameters_out_of_bounds_are_refused_before_any_work(setting):
     with pytest.raises(UserError, match=next(iter(setting))):
-        Structure(**setting)
+        build("structure", **setting)
 
 
-# --- Watched
+# --- Monitored
 
 
 @pytest.mark.parametrize("settings", SETTINGS)
 def test_fit_reports_every_quarter_to_its_monitor_and_learns_the_same(settings, tmp_path: Path):
     train, judged, reported = simulated(), simulated(90, seed=1), []
-    alone = build("structure", **FAST, **settings).fit(train)
-    watched = build("structure", **FAST, **settings)
-    watched.fit(train, monitor=Monitor(judged, lambda *step: reported.append(step)))
-    assert np.array_equal(alone.predict_proba(judged), watched.predict_proba(judged))
+    alone = Structure(**FAST, **settings).fit(train)
+    monitored = Structure(**FAST, **settings)
+    monitored.fit(train, monitor=Monitor(judged, lambda *step: reported.append(step)))
+    assert np.array_equal(alone.predict_proba(judged), monitored.predict_proba(judged))
     assert [step for step, _ in reported] == ([4] if settings["learner"] == "logistic" else [1, 2, 3, 4])
     assert reported[-1][1] == pytest.approx(log_loss(alone.predict_proba(judged), judged.labels), abs=1e-12)
     if settings["learner"] == "lightgbm":
         # After the first quarter it is the model of a quarter of the rounds.
-        young = build("structure", **(FAST | {"rounds": 10, "tie_rounds": 7}), **settings).fit(train)
+        young = Structure(**(FAST | {"rounds": 10, "tie_rounds": 7}), **settings).fit(train)
         assert reported[0][1] == pytest.approx(log_loss(young.predict_proba(judged), judged.labels), abs=1e-12)
 
 
@@ -270,4 +282,4 @@ def test_an_exception_in_the_monitor_ends_the_fit():
             raise StopIteration
 
     with pytest.raises(StopIteration):
-        build("structure", **FAST).fit(simulated(), monitor=Monitor(simulated(30, seed=1), enough))
+        Structure(**FAST).fit(simulated(), monitor=Monitor(simulated(30, seed=1), enough))

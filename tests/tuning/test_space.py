@@ -84,8 +84,11 @@ def test_the_models_that_the_readme_names_have_search_tables():
         ),
         ("rounds = {low = 100, high = 500, step = 0}", "step = 0: expected above 0"),
         ("rounds = {low = 100, high = 500, step = 100, log = true}", "not together with log = true"),
-        ("leaves = {low = 1, high = 8}", "leaves = 1: model 'structure': leaves = 1: expected 2 or more"),
-        ("column_share = {low = 0.1, high = 1.5}", "column_share = 1.5: expected a share above 0, at most 1"),
+        (
+            "trees.leaves = {low = 1, high = 8}",
+            "trees.leaves = 1: model 'structure', trees: leaves = 1: expected 2 or more",
+        ),
+        ("trees.column_share = {low = 0.1, high = 1.5}", "column_share = 1.5: expected a share above 0, at most 1"),
         ("learner = {low = 1, high = 2}", "its value is 'both', which is no number: expected a list of choices"),
         ("decompose = {low = 0, high = 1}", "its value is True, which is no number"),
         ('learner = ["both"]', "expected a list of two or more"),

@@ -140,14 +140,14 @@ def test_inputs_teachers_and_nested_splits_survive(arena_here, lucky):
         "stack",
         'submittable = false\ninputs = ["small"]\nseconds = 7\n[model]\nname = "gbdt"\nlearner = "multinomial"\n'
         'groups = ["length"]\nidentity = "true"\n[split]\nnested = true\n'
-        "[search]\npenalty = {low = 1.0, high = 1000.0, log = true}\ngrowth.leaves = {low = 2, high = 9}\n",
+        "[search]\npenalty = {low = 1.0, high = 1000.0, log = true}\ntrees.leaves = {low = 2, high = 9}\n",
     )
     search, study = searched(name="stack", trials=4)
     file = write_tuned(search, study, judge(search, study))
     again, own = load_experiment(str(file)), load_experiment("stack")
     for key in ("inputs", "nested", "submittable", "seconds", "salt", "folds"):
         assert getattr(again, key) == getattr(own, key), key
-    assert again.parameters["growth"]["leaves"] == settings_of(best_of(study))["growth.leaves"]
+    assert again.parameters["trees"]["leaves"] == settings_of(best_of(study))["trees.leaves"]
 
 
 def test_a_file_that_is_somebody_elses_is_never_overwritten(arena_here):
@@ -363,8 +363,8 @@ def test_mistakes_are_told_before_any_work(arena_here, call):
 
 
 def test_a_changed_parameter_holds_for_the_whole_search(arena_here, call):
-    assert call(*TUNE, "--set", "threads=2").code == 0
-    home = Path("runs/arena/small+threads=2+tuning")
+    assert call(*TUNE, "--set", "trees.threads=2").code == 0
+    home = Path("runs/arena/small+trees.threads=2+tuning")
     assert (home / "study.db").is_file()
     assert len(finished(_study(home))) == 6
 

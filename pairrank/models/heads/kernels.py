@@ -1,7 +1,6 @@
 """How alike two battles are, as numbers that may be weighed: kernels, and the columns they stand for."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -13,34 +12,6 @@ ROWS = 2048
 """Rows compared at once: bounds the memory of any number of battles."""
 SMALLEST = 1e-10
 """Directions whose share of the largest eigenvalue is less than this are rounding errors."""
-
-
-@dataclass(frozen=True)
-class Scaling:
-    """What puts p features on one scale."""
-
-    centre: FloatArray
-    """(p) subtracted; 0 for an odd feature, whose sign must survive."""
-    scale: FloatArray
-    """(p) divided by."""
-    clip: float
-    """The largest absolute value after that."""
-
-    def __call__(self, x: FloatArray) -> FloatArray:
-        """(n, p) features on one scale."""
-        scaled: FloatArray = np.clip((x - self.centre) / self.scale, -self.clip, self.clip)
-        return scaled
-
-
-def fit_scaling(x: FloatArray, weight: FloatArray, clip: float, odd: bool) -> Scaling:
-    """Mean (0 for odd features) and spread of (n, p) features, each row counted with its weight (n)."""
-    if not len(x):
-        return Scaling(np.zeros(x.shape[1]), np.ones(x.shape[1]), clip)
-    centre = np.zeros(x.shape[1]) if odd else np.average(x, axis=0, weights=weight)
-    scale = np.sqrt(np.average((x - centre) ** 2, axis=0, weights=weight))
-    # A constant feature says nothing; dividing by its rounding error would make it say something.
-    scale[scale < 1e-9] = 1.0
-    return Scaling(centre, scale, clip)
 
 
 class Points(NamedTuple):

@@ -1,4 +1,4 @@
-"""Boosted trees for one head, grown until held-out prompts stop gaining from them."""
+"""Boosted trees of LightGBM that predict one target, with a fixed number of rounds or stopped by held-out rows."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,23 +12,23 @@ from pairrank.models.heads.linear import Task
 
 
 @dataclass(frozen=True)
-class Growth:
-    """How LightGBM grows trees. The defaults are those of few battles and weak columns."""
+class TreeParameters:
+    """Hyperparameters of LightGBM. The defaults suit a few thousand battles and weak features."""
 
     learning_rate: float = 0.02
-    """The share of each tree's answer that is kept."""
+    """Factor on the output of each tree; a smaller one needs more rounds."""
     leaves: int = 4
-    """Leaves of a tree."""
+    """Leaves per tree."""
     min_leaf: int = 40
-    """Fewest battles in a leaf."""
+    """Minimum number of battles per leaf."""
     leaf_penalty: float = 10.0
-    """L2 penalty on a leaf's value."""
+    """L2 penalty on the values of the leaves."""
     column_share: float = 0.3
-    """The share of columns that each tree sees."""
+    """Share of the features that each tree may use."""
     row_share: float = 0.6
-    """The share of battles that each tree sees."""
+    """Share of the battles that each tree is fitted to."""
     threads: int = 1
-    """Threads of LightGBM: the answer is the same with any number; more than the free cores are far slower."""
+    """Threads of LightGBM. The result is the same for any number; more threads than free cores are far slower."""
 
     def __post_init__(self) -> None:
         bounds = {
@@ -40,80 +40,86 @@ class Growth:
             "row_share": (0 < self.row_share <= 1, "a share above 0, at most 1"),
             "threads": (self.threads >= 1, "1 or more"),
         }
-        wrong = bounds_complaints(self, bounds)
-        if wrong:
-            raise UserError(" ".join(wrong))
+        complaints = bounds_complaints(self, bounds)
+        if complaints:
+            raise UserError(" ".join(complaints))
 
 
-def grow(
+def fit_booster(
     task: Task,
-    growth: Growth,
+    parameters: TreeParameters,
     rounds: int,
     seed: int,
     classes: int = 2,
-    watch: Task | None = None,
+    validation: Task | None = None,
     patience: int = 50,
 ) -> lgb.Booster:
-    """A booster of `rounds` trees; with `watch`, of as many as held-out rows gained from, `patience` more tried."""
-    if watch is None:
-        booster = plant(task, growth, seed, classes)
-        add_trees(booster, rounds)
-        return grown(booster)
-    data = lgb.Dataset(task.x, task.target, weight=task.weight)
-    held = lgb.Dataset(watch.x, watch.target, weight=watch.weight, reference=data)
-    stop = lgb.early_stopping(patience, verbose=False)
-    return lgb.train(_settings(growth, seed, classes), data, rounds, valid_sets=[held], callbacks=[stop])
+    """Fit a booster of `rounds` trees, or at most so many with early stopping on `validation`.
 
-
-def plant(task: Task, growth: Growth, seed: int, classes: int = 2) -> lgb.Booster:
-    """A booster without trees, which `add_trees` grows: at once or in several steps, the trees are the same.
-
-    Classes are given as numbers, so the columns of three classes are A, B, tie whichever of them occur.
+    Early stopping ends after `patience` rounds without a lower loss on `validation`; `best_iteration` of the result
+    is then the number of trees with the lowest loss, which is also what predictions use.
     """
-    settings = _settings(growth, seed, classes)
-    # Told to the data set too: how values are binned is settled there.
+    if validation is None:
+        booster = new_booster(task, parameters, seed, classes)
+        add_trees(booster, rounds)
+        return detach(booster)
+    data = lgb.Dataset(task.x, task.target, weight=task.weight)
+    held_out = lgb.Dataset(validation.x, validation.target, weight=validation.weight, reference=data)
+    stop = lgb.early_stopping(patience, verbose=False)
+    settings = _lightgbm_settings(parameters, seed, classes)
+    return lgb.train(settings, data, rounds, valid_sets=[held_out], callbacks=[stop])
+
+
+def new_booster(task: Task, parameters: TreeParameters, seed: int, classes: int = 2) -> lgb.Booster:
+    """Return a booster without trees; `add_trees` gives the same trees in one step or in several.
+
+    `classes` fixes the number of outputs, so that three outcomes have their columns in the order A, B, tie even
+    where one of them does not occur.
+    """
+    settings = _lightgbm_settings(parameters, seed, classes)
+    # The data set needs the settings as well: it decides how values are binned.
     return lgb.Booster(settings, lgb.Dataset(task.x, task.target, weight=task.weight, params=settings))
 
 
-def add_trees(booster: lgb.Booster, count: int) -> None:
-    """Let a planted booster grow by so many trees."""
-    for _ in range(count):
+def add_trees(booster: lgb.Booster, rounds: int) -> None:
+    """Train a booster of `new_booster` for so many more rounds."""
+    for _ in range(rounds):
         booster.update()
 
 
-def grown(booster: lgb.Booster) -> lgb.Booster:
-    """The trees alone, without the rows they were grown on."""
+def detach(booster: lgb.Booster) -> lgb.Booster:
+    """Return the trees alone, without the training rows."""
     return lgb.Booster(model_str=booster.model_to_string())
 
 
-def _settings(growth: Growth, seed: int, classes: int) -> dict[str, Any]:
-    """LightGBM's own names for all that."""
+def _lightgbm_settings(parameters: TreeParameters, seed: int, classes: int) -> dict[str, Any]:
+    """Return the parameters under LightGBM's names."""
     return {
         "objective": "multiclass" if classes > 2 else "binary",
         "num_class": classes if classes > 2 else 1,
-        "learning_rate": growth.learning_rate,
-        "num_leaves": growth.leaves,
-        "min_data_in_leaf": growth.min_leaf,
-        "lambda_l2": growth.leaf_penalty,
-        "feature_fraction": growth.column_share,
-        "bagging_fraction": growth.row_share,
+        "learning_rate": parameters.learning_rate,
+        "num_leaves": parameters.leaves,
+        "min_data_in_leaf": parameters.min_leaf,
+        "lambda_l2": parameters.leaf_penalty,
+        "feature_fraction": parameters.column_share,
+        "bagging_fraction": parameters.row_share,
         "bagging_freq": 1,
         "max_bin": 63,
         "deterministic": True,
         "force_col_wise": True,
-        "num_threads": growth.threads,
+        "num_threads": parameters.threads,
         "verbose": -1,
         "seed": seed,
     }
 
 
-def scores(boosters: list[lgb.Booster], x: FloatArray, threads: int = 1) -> FloatArray:
-    """(n, k) logits, the mean over boosters; k is 1 for two classes."""
+def booster_logits(boosters: list[lgb.Booster], x: FloatArray, threads: int = 1) -> FloatArray:
+    """Return (n, k) logits, the mean over the boosters; k is 1 for two classes."""
     raw = [np.asarray(booster.predict(x, raw_score=True, num_threads=threads)) for booster in boosters]
     mean: FloatArray = np.mean(raw, axis=0).reshape(len(x), -1)
     return mean
 
 
 def leaf_count(boosters: list[lgb.Booster]) -> int:
-    """How many numbers were fitted."""
+    """Return how many leaf values the boosters have, which is their number of fitted parameters."""
     return sum(tree["num_leaves"] for booster in boosters for tree in booster.dump_model()["tree_info"])
