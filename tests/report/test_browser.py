@@ -1,4 +1,4 @@
-"""The pages in a real browser: no error, no request, nothing runs that a battle brought, everything can be used."""
+"""The pages in a real browser: no errors or requests, no code from battles runs, and all controls work."""
 
 import json
 import shutil
@@ -49,7 +49,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def page(name: str, folder: Path) -> Path:
-    """The page of this name, made once as its user would make it."""
+    """Return the page of this name, made once, by the command that a user would call."""
     out, data = folder / f"{name}.html", name.split("-")[0]
     if out.exists():
         return out
@@ -68,7 +68,7 @@ def page(name: str, folder: Path) -> Path:
 
 
 def hostile_page(name: str, folder: Path) -> Page:
-    """A page of battles that attack it."""
+    """Return a page of battles that contain attacks."""
     if "report" in name:
         return results_page(made_up_results())
     train = folder / "hostile.csv"
@@ -84,8 +84,8 @@ def _runs(folder: Path, source: Path) -> Path:
 
 
 def show(browser: Any, path: Path, width: int, dark: bool = False) -> None:
-    """Open a page, as a phone or a desk shows it, with fresh logs."""
-    browser.get("about:blank")  # whatever was there goes on asking for things
+    """Open a page in a window of this width, with empty logs."""
+    browser.get("about:blank")  # stops the requests of the previous page
     for kind in ("browser", "performance"):
         browser.get_log(kind)
     size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
@@ -96,7 +96,7 @@ def show(browser: Any, path: Path, width: int, dark: bool = False) -> None:
 
 
 def requests(browser: Any) -> list[str]:
-    """Every address that was asked for since the logs were last read."""
+    """Return every URL that was requested since the logs were last read."""
     events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
     return [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
 
@@ -112,7 +112,7 @@ def test_a_page_opens_without_error_request_or_overflow(browser: Any, folder: Pa
             if opened:
                 browser.execute_script("document.querySelectorAll('details').forEach(d => { d.open = true })")
             assert browser.execute_script("return document.documentElement.scrollWidth") <= width
-            # What is wider than the screen scrolls in a box of its own, and nothing else is cut off.
+            # Only boxes that scroll may be wider than the screen.
             wide = browser.execute_script(
                 "return [...document.querySelectorAll('h1,h2,h3,p,figure,summary,form,figcaption')]"
                 ".filter(e => e.getBoundingClientRect().right > innerWidth + 1).map(e => e.outerHTML.slice(0, 90))"
@@ -122,15 +122,17 @@ def test_a_page_opens_without_error_request_or_overflow(browser: Any, folder: Pa
         assert requests(browser) == [path.as_uri()]
 
 
-def test_a_planted_request_would_be_seen(browser: Any, folder: Path, tmp_path: Path):
-    """The check above can fail: a page without the policy, with an image beside it."""
+def test_requests_and_errors_of_a_page_without_a_policy_are_seen(
+    browser: Any, folder: Path, tmp_path: Path
+):
+    """The test above can fail: this page has no policy, requests an image and has a script error."""
     (tmp_path / "page.html").write_text("<img src='other.png'><script>missing()</script>")
     show(browser, tmp_path / "page.html", DESKTOP)
     assert len(requests(browser)) == 2
     assert any("missing is not defined" in entry["message"] for entry in browser.get_log("browser"))
 
 
-def test_the_policy_stops_what_a_battle_might_bring(browser: Any, folder: Path):
+def test_the_security_policy_blocks_injected_scripts_images_and_requests(browser: Any, folder: Path):
     show(browser, page("hostile-report", folder), DESKTOP)
     browser.execute_script(
         "const s = document.createElement('script'); s.textContent = 'window.hacked = 3'; document.body.append(s);"
@@ -156,7 +158,7 @@ def test_battles_are_searched_and_filtered(browser: Any, folder: Path, name: str
     show(browser, page(name, folder), DESKTOP)
     form = browser.find_element(By.CSS_SELECTOR, "form[data-cards]")
     cards = browser.find_elements(By.CSS_SELECTOR, ".battle")
-    # What a search should find is known from the battles themselves, not from the page.
+    # The expected results are computed from the battles, not from the page.
     [made] = [block for block in hostile_page(name, folder).blocks if isinstance(block, Cards)]
     texts = [
         "\n".join(
@@ -194,7 +196,7 @@ def test_battles_are_searched_and_filtered(browser: Any, folder: Path, name: str
     assert opened == len(shown())
 
 
-def test_everything_is_reached_with_the_keyboard(browser: Any, folder: Path):
+def test_all_controls_are_reached_with_the_keyboard(browser: Any, folder: Path):
     from selenium.webdriver.common.action_chains import ActionChains
     from selenium.webdriver.common.keys import Keys
 
@@ -208,7 +210,7 @@ def test_everything_is_reached_with_the_keyboard(browser: Any, folder: Path):
     assert {"A", "DIV.wide", "SUMMARY", "INPUT", "SELECT", "BUTTON"} <= set(reached)
 
 
-def test_on_paper_every_battle_is_open(browser: Any, folder: Path):
+def test_printing_opens_every_folded_part(browser: Any, folder: Path):
     show(browser, page("hostile-data", folder), DESKTOP)
     browser.execute_script("dispatchEvent(new Event('beforeprint'))")
     closed = browser.execute_script("return document.querySelectorAll('details:not([open])').length")

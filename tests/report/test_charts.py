@@ -48,8 +48,8 @@ def charts(results: Results) -> dict[str, Chart]:
     return {chart.name: chart for chart in drawn}
 
 
-def test_every_chart_says_what_to_see_and_what_it_measures(charts: dict[str, Chart]):
-    assert len(charts) == 17  # so each has a name of its own
+def test_every_chart_has_a_caption_an_alternative_text_and_axis_labels(charts: dict[str, Chart]):
+    assert len(charts) == 17  # names are unique
     for chart in charts.values():
         assert len(chart.caption) > 40
         assert len(chart.alt) > 20
@@ -61,7 +61,7 @@ def test_every_chart_says_what_to_see_and_what_it_measures(charts: dict[str, Cha
             )
 
 
-def test_no_label_leaves_the_picture(charts: dict[str, Chart]):
+def test_axis_labels_lie_within_the_figure(charts: dict[str, Chart]):
     for chart in charts.values():
         width, height = chart.figure.canvas.get_width_height()
         for axes in chart.figure.axes:
@@ -71,7 +71,7 @@ def test_no_label_leaves_the_picture(charts: dict[str, Chart]):
                 assert inside or not text.get_text(), (chart.name, text.get_text())
 
 
-def test_inline_svg_needs_no_style_and_its_ids_are_its_own(charts: dict[str, Chart]):
+def test_inline_svg_has_no_style_and_its_ids_are_unique(charts: dict[str, Chart]):
     seen: set[str] = set()
     for chart in charts.values():
         root = ElementTree.fromstring(chart.svg())
@@ -91,8 +91,8 @@ def test_inline_svg_needs_no_style_and_its_ids_are_its_own(charts: dict[str, Cha
                     assert value[1:] in ids
 
 
-def test_a_font_in_shorthand_is_told_by_attributes_too():
-    """As some versions of matplotlib write it."""
+def test_inline_turns_a_font_shorthand_into_attributes():
+    """Some versions of matplotlib write it."""
     svg = (
         f'<svg xmlns="{SVG}"><text style="font: bold 8.5px \'DejaVu Sans\', sans-serif; fill: #fff">x</text></svg>'
     )
@@ -101,21 +101,21 @@ def test_a_font_in_shorthand_is_told_by_attributes_too():
     assert text.attrib == wanted
 
 
-def test_the_same_chart_is_the_same_svg(results: Results):
+def test_drawing_a_chart_again_gives_the_same_svg(results: Results):
     first, second = (leaderboard_charts.leaderboard_plot(results.board).svg() for _ in range(2))
     assert first == second
 
 
-def test_an_untrusted_name_is_text_in_a_picture(charts: dict[str, Chart]):
+def test_an_untrusted_name_is_text_in_a_chart(charts: dict[str, Chart]):
     texts = "".join(ElementTree.fromstring(charts["strengths"].svg()).itertext())
     assert "a$b$ <b>|`� evil" in texts
     assert "\u202e" not in texts
     assert label(NAME).startswith(r"a\$b\$ <b>")
     assert label("x" * 50) == "x" * 33 + "…"
-    assert label("_hidden") == " _hidden"  # a legend leaves out what begins with an underscore
+    assert label("_hidden") == " _hidden"  # legends omit labels with a leading underscore
 
 
-def test_a_name_in_a_script_that_the_font_lacks_is_no_warning():
+def test_a_glyph_that_the_font_lacks_raises_no_warning():
     @styled
     def draw() -> Chart:
         figure, [axes] = new_axes(2)
@@ -125,13 +125,13 @@ def test_a_name_in_a_script_that_the_font_lacks_is_no_warning():
     assert "模型 🦙" in draw().svg()
 
 
-def test_the_users_own_style_is_left_alone():
+def test_drawing_leaves_the_users_matplotlib_style_unchanged():
     before = dict(mpl.rcParams)
     data_charts.label_counts(survey_of(simulate(5)[0])).svg()
     assert dict(mpl.rcParams) == before
 
 
-def test_a_chart_stands_in_a_notebook_and_in_a_file(charts: dict[str, Chart], tmp_path):
+def test_a_chart_is_shown_in_a_notebook_and_saved_to_a_file(charts: dict[str, Chart], tmp_path):
     html = charts["labels"]._repr_html_()
     assert html.startswith("<figure><svg")
     assert charts["labels"].caption in html
@@ -140,12 +140,12 @@ def test_a_chart_stands_in_a_notebook_and_in_a_file(charts: dict[str, Chart], tm
 
 
 def ends_of(axes, container: int = 0) -> list[tuple[float, float]]:
-    """What the horizontal error bars of a chart span."""
+    """Return the ends of the horizontal error bars of a chart."""
     [bars] = axes.containers[container][2]
     return [(segment[0][0], segment[1][0]) for segment in bars.get_segments()]
 
 
-def test_whiskers_are_the_intervals_that_the_captions_name(results: Results):
+def test_error_bars_are_the_intervals_that_the_captions_name(results: Results):
     board = results.board
     axes = leaderboard_charts.leaderboard_plot(board).figure.axes[0]
     whole = [row for row in board.rows[::-1] if row.battles == board.battles]
@@ -154,15 +154,15 @@ def test_whiskers_are_the_intervals_that_the_captions_name(results: Results):
     one = next(run for run in results.judged if run.label == "one")
     axes = leaderboard_charts.difference_plot(board).figure.axes[0]
     names = [text.get_text() for text in axes.get_yticklabels()]
-    told = {label(row.label): row.differences["prior"] for row in board.rows if row.differences["prior"]}
-    assert set(names) == set(told)
+    expected = {label(row.label): row.differences["prior"] for row in board.rows if row.differences["prior"]}
+    assert set(names) == set(expected)
     for name, ends in zip(names, ends_of(axes), strict=True):
-        assert ends == pytest.approx((told[name].low, told[name].high))
+        assert ends == pytest.approx((expected[name].low, expected[name].high))
     scores = results.slices(one)
     axes = model_charts.slice_plot("r", "one", scores, one.log_loss).figure.axes[0]
     drawn = [ends_of(axes, i)[0] for i in range(len(scores))]
-    told = [(s.log_loss.low, s.log_loss.high) for s in scores[::-1] if np.isfinite(s.log_loss.low)]
-    assert np.array([ends for ends in drawn if ends[0] < ends[1]]) == pytest.approx(np.array(told))
+    intervals = [(s.log_loss.low, s.log_loss.high) for s in scores[::-1] if np.isfinite(s.log_loss.low)]
+    assert np.array([ends for ends in drawn if ends[0] < ends[1]]) == pytest.approx(np.array(intervals))
     ratings = fit_ratings(results.survey.without_text())
     axes = data_charts.model_strengths(ratings).figure.axes[0]
     names = [text.get_text().rsplit(" (", 1)[0] for text in axes.get_yticklabels()]
@@ -172,7 +172,7 @@ def test_whiskers_are_the_intervals_that_the_captions_name(results: Results):
         assert (low, high) == pytest.approx((middle - reach, middle + reach))
 
 
-def test_what_length_does_is_counted_as_anyone_would(results: Results):
+def test_length_effect_counts_what_plain_python_counts(results: Results):
     survey = results.survey
     chart = data_charts.length_effect(survey)
     won = decided = 0
@@ -192,7 +192,7 @@ def test_what_length_does_is_counted_as_anyone_would(results: Results):
     assert [end[1] for end in bars.get_segments()[0]] == pytest.approx([float(low), float(high)])
 
 
-def test_histograms_turns_and_bins_hold_what_was_counted(results: Results):
+def test_histograms_turns_and_bins_equal_plain_counts(results: Results):
     chars = results.survey.chars
     for axes, values in zip(data_charts.length_histograms(chars, "characters").figure.axes, chars.T, strict=True):
         end = np.quantile(values, 0.95)
@@ -209,7 +209,7 @@ def test_histograms_turns_and_bins_hold_what_was_counted(results: Results):
     assert above.get_lines()[1].get_xydata().tolist() == [[b.predicted, b.observed] for b in bins]
 
 
-def test_bars_and_cells_are_what_was_counted(results: Results):
+def test_bars_and_confusion_cells_equal_plain_counts(results: Results):
     survey = results.survey
     bars = data_charts.label_counts(survey).figure.axes[0].patches
     assert [bar.get_height() for bar in bars] == [int((survey.winner == i).sum()) for i in range(3)]
@@ -223,7 +223,7 @@ def test_bars_and_cells_are_what_was_counted(results: Results):
     assert [int(cell.replace(",", "")) for cell in cells] == expected
 
 
-def test_win_rates_in_the_heat_map_count_a_tie_as_half():
+def test_win_rates_in_the_heat_map_count_a_tie_as_half_a_win():
     battles, _ = simulate(400)
     survey = survey_of(battles)
     axes = data_charts.pair_heat_map(survey).figure.axes[0]
@@ -239,7 +239,7 @@ def test_win_rates_in_the_heat_map_count_a_tie_as_half():
         assert shown == round(100 * points.mean()) or abs(shown - 100 * points.mean()) <= 0.5
 
 
-def test_the_pareto_front_is_what_nothing_cheaper_beats(results: Results):
+def test_pareto_keeps_the_rows_that_no_cheaper_row_beats(results: Results):
     rows = [row for row in results.board.rows if row.parameters]
     assert len(rows) == 4
     front = leaderboard_charts.pareto(rows, "parameters")
@@ -252,7 +252,7 @@ def test_the_pareto_front_is_what_nothing_cheaper_beats(results: Results):
         assert (row in front) == (not beaten)
 
 
-def test_a_diagnostic_is_on_no_front():
+def test_a_diagnostic_is_not_on_the_pareto_front():
     battles = hostile_battles()
     entries = made_up_entries(battles)
     board = build_leaderboard("hostile", battles, entries)
@@ -263,7 +263,7 @@ def test_a_diagnostic_is_on_no_front():
     assert best not in leaderboard_charts.cost_plot(board, "parameters").alt
 
 
-def test_agreement_is_on_battles_that_both_have_predicted(results: Results):
+def test_agreement_is_over_battles_that_both_runs_predicted(results: Results):
     runs = {run.label: run for run in results.judged}
     stranger, two = runs["x$y$ <i>"], runs["two"]
     assert model_charts.agreement(two, two) == 1.0
@@ -273,7 +273,7 @@ def test_agreement_is_on_battles_that_both_have_predicted(results: Results):
     )
 
 
-def test_charts_of_nearly_nothing_are_drawn():
+def test_charts_of_a_single_battle_are_drawn():
     battles = hostile_battles(24).take(slice(1))
     survey = survey_of(battles)
     for chart in (

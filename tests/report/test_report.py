@@ -62,16 +62,18 @@ def test_no_text_of_a_battle_becomes_markup(hostile: dict[str, Page], kind: str)
     assert len(scripts) == 1
     assert not [tag for tag, _ in page.tags if tag in ("img", "i", "b", "iframe", "object", "link", "base")]
     assert not [name for _, attrs in page.tags for name in attrs if name.startswith("on")]
-    # It shows as what it is.
+    # It is shown as text.
     assert ATTACK.replace("\x1b", "�") in page.text
     assert one_line(NAME) in page.text
-    # Control characters, which would hide a page from search, and turns of direction in names are marked.
+    # Control characters, and characters in names that change the writing direction, are replaced.
     assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", html)
     assert NAME not in page.text
 
 
 @pytest.mark.parametrize("kind", ["explore", "report"])
-def test_the_policy_forbids_the_network_and_names_what_it_allows_by_hash(hostile: dict[str, Page], kind: str):
+def test_the_security_policy_allows_only_its_own_script_and_style(
+    hostile: dict[str, Page], kind: str
+):
     html = hostile[kind].html()
     page = Reader(html)
     [policy] = [a["content"] for tag, a in page.tags if a.get("http-equiv") == "Content-Security-Policy"]
@@ -82,7 +84,7 @@ def test_the_policy_forbids_the_network_and_names_what_it_allows_by_hash(hostile
         [content] = re.findall(rf"<{tag}>(.*?)</{tag}>", html, re.DOTALL)
         digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
         assert rules[rule] == f"'sha256-{digest}'"
-    # Nothing that a policy would have to forbid: no style attribute, nothing fetched.
+    # The page has nothing that the policy would have to forbid: no style attribute, nothing to fetch.
     assert not [attrs for _, attrs in page.tags if "style" in attrs or "src" in attrs]
     links = [attrs["href"] for _, attrs in page.tags if attrs.get("href")]
     assert links
@@ -90,7 +92,7 @@ def test_the_policy_forbids_the_network_and_names_what_it_allows_by_hash(hostile
 
 
 @pytest.mark.parametrize("kind", ["explore", "report"])
-def test_a_page_is_whole(hostile: dict[str, Page], kind: str):
+def test_a_page_has_unique_ids_alternative_texts_and_a_warning_on_top(hostile: dict[str, Page], kind: str):
     page = hostile[kind]
     html = page.html()
     read = Reader(html)
@@ -101,7 +103,7 @@ def test_a_page_is_whole(hostile: dict[str, Page], kind: str):
     assert [attrs["aria-label"] for attrs in images] == [chart.alt for chart in charts]
     for chart in charts:
         assert chart.caption in read.text
-    # Battles are shown, so the first thing that is read is a warning.
+    # The page shows battles, so the warning comes before the title.
     body = html.index("<header>")
     assert html.index(WARNING.split(":")[0], body) < html.index("<h1>")
     targets = [attrs["id"] for _, attrs in read.tags if "id" in attrs]
@@ -110,26 +112,26 @@ def test_a_page_is_whole(hostile: dict[str, Page], kind: str):
     assert "\x00" not in html
 
 
-def test_an_experiment_may_be_called_like_a_part_of_the_page():
+def test_sections_with_equal_titles_have_different_anchors():
     sections = [Section(title, []) for title in ("Cost", "cost", "模型", "模型 2", "")]
     assert Page("t", "s", sections, "f").anchors == ["cost", "cost-1", "section", "2", "section-4"]
 
 
-def test_a_page_without_battles_does_not_warn(hostile: dict[str, Page]):
+def test_a_page_without_battles_has_no_warning(hostile: dict[str, Page]):
     assert WARNING not in Page("t", "s", [], "f").html()
     assert hostile["report"].shows_battles
 
 
-def test_the_same_battles_make_the_same_page(hostile: dict[str, Page]):
+def test_the_same_battles_give_the_same_page(hostile: dict[str, Page]):
     first = hostile["report"].html()
     assert first.startswith("<!doctype html>")
     assert first == hostile["report"].html() == results_page(made_up_results()).html()
 
 
-# What the report says
+# The report page
 
 
-def test_the_report_has_all_parts_of_each_run(hostile: dict[str, Page]):
+def test_the_report_has_all_charts_and_tables_of_each_run(hostile: dict[str, Page]):
     names = {block.name for block in hostile["report"].blocks if isinstance(block, Chart)}
     assert {"leaderboard-plot", "cost-training-seconds", "cost-parameters", "agreement"} <= names
     for i in range(4):
@@ -141,14 +143,14 @@ def test_the_report_has_all_parts_of_each_run(hostile: dict[str, Page]):
     assert "<b>a warning</b>" in text
 
 
-def test_a_pool_is_calibrated_beside_its_inputs():
+def test_the_reliability_diagram_of_a_pool_shows_its_inputs():
     page = results_page(made_up_results(named=["pool"]))
     [chart] = [b for b in page.blocks if isinstance(b, Chart) and b.name == "run0-reliability"]
     lines = [text.get_text() for text in chart.figure.axes[0].get_legend().get_texts()]
     assert sorted(lines) == ["one", "pool", "two"]
 
 
-def test_a_run_is_known_by_what_made_it():
+def test_provenance_shows_commit_data_inputs_and_configuration():
     page = results_page(made_up_results(named=["one"]))
     tables = {block.caption: dict(block.rows) for block in page.blocks if getattr(block, "columns", 0) == FACTS}
     assert tables["one"]["commit"] == "abc"
@@ -158,7 +160,7 @@ def test_a_run_is_known_by_what_made_it():
     assert 'name = "structure"' in configuration
 
 
-def test_every_fine_tuned_run_shows_how_it_learned_though_it_is_not_among_the_best():
+def test_every_fine_tuned_run_has_learning_curves_even_if_it_is_not_shown_itself():
     page = results_page(made_up_results(named=["prior"]))
     [training] = [section for section in page.sections if section.title == "Training"]
     [table] = [block for block in training.blocks if isinstance(block, Table)]
@@ -167,7 +169,7 @@ def test_every_fine_tuned_run_shows_how_it_learned_though_it_is_not_among_the_be
     assert table.rows[2][3:6] == ["", "", ""]  # not measured
 
 
-def test_a_training_that_diverged_is_shown():
+def test_learning_curves_of_a_diverged_training_are_drawn():
     results = made_up_results()
     one = next(run for run in results.judged if run.label == "one")
     one.metrics["history"] = [row | {"Log Loss": float("nan"), "Runtime": float("inf")} for row in HISTORY_ROWS]
@@ -177,7 +179,7 @@ def test_a_training_that_diverged_is_shown():
     assert "nan" not in "".join(cell for b in page.blocks if isinstance(b, Table) for row in b.rows for cell in row)
 
 
-def test_the_largest_mistake_comes_first_and_mistakes_are_found_by_run():
+def test_cards_are_sorted_by_loss_and_can_be_filtered_by_run():
     page = results_page(made_up_results())
     [cards] = [block for block in page.blocks if isinstance(block, Cards)]
     largest = [max(each.loss for each in shown.predictions) for shown in cards.cards]
@@ -191,14 +193,14 @@ def test_the_largest_mistake_comes_first_and_mistakes_are_found_by_run():
             assert any(run in rest for run in shown.facets["Run"])
 
 
-def test_what_says_the_same_of_all_battles_is_not_looked_at_unless_named():
+def test_constant_runs_are_shown_only_if_named():
     results = made_up_results()
     assert {run.label for run in results.judged if run.is_constant} == {"prior"}
     assert [run.label for run in results.shown] == [run.label for run in results.judged if run.label != "prior"]
     assert [run.label for run in made_up_results(named=["prior"]).shown] == ["prior"]
 
 
-def test_battles_to_read_are_drawn_from_all_and_not_the_first(tmp_path: Path):
+def test_explore_shows_a_sample_of_all_battles(tmp_path: Path):
     write_battles(tiny_battles(400), tmp_path / "train.csv")
     page = explore_page("d", survey_file(tmp_path / "train.csv"), None, "none")
     [cards] = [block for block in page.blocks if isinstance(block, Cards)]
@@ -209,7 +211,7 @@ def test_battles_to_read_are_drawn_from_all_and_not_the_first(tmp_path: Path):
     assert sum(i < 1100 for i in ids) < 14
 
 
-def test_pooling_is_told_in_numbers_too():
+def test_the_table_of_pooling_compares_the_pool_with_its_inputs():
     results = made_up_results(named=["pool"])
     [table] = [b for b in results_page(results).blocks if isinstance(b, Table) and "pooling" in b.columns]
     losses = {run.label: f"{run.log_loss:.4f}" for run in results.judged}
@@ -220,7 +222,7 @@ def test_pooling_is_told_in_numbers_too():
     ]
 
 
-def test_the_windows_of_a_run_make_a_slice():
+def test_battles_cut_to_a_window_are_a_slice():
     rows = np.arange(240) < 30
     results = made_up_results(named=["one"], windows={"one": ("512 tokens", rows)})
     one = results.shown[0]
@@ -229,7 +231,7 @@ def test_the_windows_of_a_run_make_a_slice():
     assert scores["cut to 512 tokens"].log_loss.mean == pytest.approx(one.losses[:30].mean())
 
 
-def test_the_worst_battles_and_the_most_disputed_are_chosen():
+def test_worst_and_disputed_chooses_the_largest_losses_and_distances():
     results = made_up_results()
     runs = {run.label: run for run in results.judged}
     one, two = runs["one"], runs["two"]
@@ -245,7 +247,7 @@ def test_the_worst_battles_and_the_most_disputed_are_chosen():
     assert disputed == set(np.argsort(-distance)[:5].tolist())
 
 
-def test_what_a_run_did_not_predict_it_does_not_say():
+def test_predictions_for_leaves_out_runs_without_a_prediction():
     results = made_up_results()
     labels = [each.label for each in predictions_for(results.judged, 1)]
     assert "x$y$ <i>" not in labels
@@ -255,7 +257,7 @@ def test_what_a_run_did_not_predict_it_does_not_say():
     assert shown.loss == pytest.approx(-np.log(shown.proba[int(one.winner[2])]))
 
 
-def test_a_long_conversation_is_cut_and_says_so():
+def test_the_card_of_a_long_conversation_says_what_is_not_shown():
     battles = tiny_battles(1)
     long = Battles(
         battles.id,
@@ -271,7 +273,7 @@ def test_a_long_conversation_is_cut_and_says_so():
     assert shown.outcome == "?"
 
 
-def test_of_a_tuned_run_only_the_battles_that_no_search_has_seen_are_judged():
+def test_judge_leaves_out_the_folds_on_which_a_run_was_tuned():
     battles = hostile_battles()
     entry = entry_of("tuned", battles, 1.0, 7, tuned_on=[0, 1, 2, 3])
     run = judge(entry, battles)
@@ -281,18 +283,18 @@ def test_of_a_tuned_run_only_the_battles_that_no_search_has_seen_are_judged():
     assert run.winner.tolist() == battles.labels[untouched].tolist()
 
 
-def test_filters_offer_what_there_is():
+def test_filters_have_the_values_of_the_cards():
     results = made_up_results()
     cards = Cards("c", [card(results.battles, results.survey, row) for row in range(40)])
     assert cards.filters["Outcome"] == ["A wins", "B wins", "tie"]
     assert "Shown for" not in cards.filters
-    assert "Language" not in Cards("c", cards.cards[12:14]).filters  # one value alone is no choice
+    assert "Language" not in Cards("c", cards.cards[12:14]).filters  # a filter with a single value is left out
 
 
-# What the page about the data says
+# The page about the data
 
 
-def test_damage_and_suspicion_are_listed_with_ids(tmp_path: Path):
+def test_explore_lists_damaged_and_unusual_battles_with_their_ids(tmp_path: Path):
     rows = training_rows(6)
     rows[2][-3:] = ["0", "0", "0"]
     rows[4][4] = rows[4][5]
@@ -310,26 +312,26 @@ def test_damage_and_suspicion_are_listed_with_ids(tmp_path: Path):
     assert found["the same model on both sides"] == "6"
 
 
-def test_repeated_prompts_are_counted_within_and_across_files(tmp_path: Path):
+def test_explore_counts_repeated_prompts_within_and_across_files(tmp_path: Path):
     write_folder(tmp_path, n=20, tests=0)
     write_battles(tiny_battles(4, labelled=False), tmp_path / "test.csv")  # two prompts of the training file
     page = explore_page("d", survey_file(tmp_path / "train.csv"), survey_file(tmp_path / "test.csv"), "none")
     texts = [block.text for block in page.blocks if isinstance(block, Text)]
-    assert not any("test.csv: " in text and "flatters" in text for text in texts)
+    assert not any("test.csv: " in text and "folds keep them together" in text for text in texts)
     assert any(text.startswith("train.csv: 20 of 20 battles share their prompt") for text in texts)
-    assert any(text.startswith("4 training battles have a prompt that is in test.csv too") for text in texts)
+    assert any(text.startswith("4 training battles have a prompt that is in test.csv") for text in texts)
 
 
-def test_a_test_file_alone_is_a_page_too(tmp_path: Path):
+def test_explore_works_with_a_test_file_only(tmp_path: Path):
     write_battles(tiny_battles(6, labelled=False), tmp_path / "test.csv")
     html = explore_page("d", None, survey_file(tmp_path / "test.csv"), "no tokens <here>").html()
-    assert "These battles carry no winner." in html
+    assert "These battles have no winner." in html
     assert "no tokens &lt;here&gt;" in html
     with pytest.raises(ValueError, match="neither"):
         explore_page("d", None, None, "")
 
 
-def test_pages_of_the_real_battles_are_small_and_rest_on_all_of_them(arena: Path):
+def test_the_page_of_the_real_battles_is_small_and_covers_all_of_them(arena: Path):
     file = survey_file(arena / "train.csv")
     html = explore_page("arena", file, survey_file(arena / "test.csv"), "none").html()
     assert len(html.encode()) < 5e6
