@@ -238,7 +238,7 @@ def test_a_diagnostic_and_simulated_battles_are_called_so(call):
     assert call("simulate", "arena", "--train", "60", "--test", "5").code == 0
     assert call("run", "identity", "--data", "arena").code == 0
     text = Path("runs/arena/identity/model-card.md").read_text(encoding="utf-8")
-    assert "**A diagnostic.**" in text
+    assert "**This is a diagnostic.**" in text
     assert "**simulated**" in text
     assert json.loads(Path("runs/arena/identity/metrics.json").read_text(encoding="utf-8"))["label"] == "identity"
 

@@ -122,9 +122,7 @@ def test_a_page_opens_without_error_request_or_overflow(browser: Any, folder: Pa
         assert requests(browser) == [path.as_uri()]
 
 
-def test_requests_and_errors_of_a_page_without_a_policy_are_seen(
-    browser: Any, folder: Path, tmp_path: Path
-):
+def test_requests_and_errors_of_a_page_without_a_policy_are_seen(browser: Any, folder: Path, tmp_path: Path):
     """The test above can fail: this page has no policy, requests an image and has a script error."""
     (tmp_path / "page.html").write_text("<img src='other.png'><script>missing()</script>")
     show(browser, tmp_path / "page.html", DESKTOP)

@@ -71,9 +71,7 @@ def test_no_text_of_a_battle_becomes_markup(hostile: dict[str, Page], kind: str)
 
 
 @pytest.mark.parametrize("kind", ["explore", "report"])
-def test_the_security_policy_allows_only_its_own_script_and_style(
-    hostile: dict[str, Page], kind: str
-):
+def test_the_security_policy_allows_only_its_own_script_and_style(hostile: dict[str, Page], kind: str):
     html = hostile[kind].html()
     page = Reader(html)
     [policy] = [a["content"] for tag, a in page.tags if a.get("http-equiv") == "Content-Security-Policy"]
