@@ -7,6 +7,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # A console that is made on import would keep the width that a test runner sets for its own workers.
 os.environ.pop("COLUMNS", None)
 
+import gc
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,6 +25,17 @@ from tests.support.command_line import Ended
 from tests.support.examples import example, forget_model
 
 ARENA = Path(__file__).parents[2] / "shared" / "data" / "arena"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def little_garbage() -> None:
+    """Keep what is imported out of garbage collection: each training collects garbage, and would search it all."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_sessionfinish() -> None:
+    gc.unfreeze()  # Hypothesis looks for what refers to an object
 
 
 # --- Battles

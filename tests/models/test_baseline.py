@@ -1,4 +1,3 @@
-import gc
 import json
 import shutil
 from dataclasses import replace
@@ -22,15 +21,6 @@ from pairrank.training.fine_tuning import Rows, TrainingHistory
 from tests.support.battles import arena_of_words, plain_battles
 from tests.support.encoders import VOCABULARY, WINDOW
 from tests.support.fine_tuning import FAST
-
-
-@pytest.fixture(autouse=True, scope="module")
-def little_garbage():
-    """Accelerate collects garbage after every training: what the imports left need not be looked at each time."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.fixture(scope="module")

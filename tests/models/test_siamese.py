@@ -1,4 +1,3 @@
-import gc
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,15 +35,6 @@ OPTIONS = st.fixed_dictionaries(
         "max_tokens": st.sampled_from([12, 32]),
     }
 )
-
-
-@pytest.fixture(autouse=True, scope="module")
-def little_garbage():
-    """Accelerate collects garbage after every training: what the imports left need not be looked at each time."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 def make(encoder: Path, **options) -> Siamese:

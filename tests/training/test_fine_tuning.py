@@ -1,5 +1,4 @@
 import csv
-import gc
 import json
 from dataclasses import replace
 from itertools import chain
@@ -26,15 +25,6 @@ from tests.support.fine_tuning import Bag, collate, some_rows
 RECIPE = Recipe(learning_rate=0.01, epochs=3, batch_size=4, hold_out=0.0, precision="fp32")
 MEASURED = ("Step", "Training Loss", "Validation Loss", "Accuracy", "Log Loss")
 """The columns of a history that do not depend on the clock."""
-
-
-@pytest.fixture(autouse=True, scope="module")
-def little_garbage():
-    """Accelerate collects garbage after every training: what the imports left need not be looked at each time."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 def train(folder: Path, recipe: Recipe = RECIPE, validation: Rows | None = None, dropout: float = 0.0, n: int = 16):
