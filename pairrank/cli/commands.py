@@ -9,6 +9,7 @@ from pathlib import Path
 from pairrank import distributed
 from pairrank.cli.console import say, show_board, show_count, show_repairs, show_table
 from pairrank.cli.entries import choose_references, gather, run_folder
+from pairrank.cli.listing import grouped_experiments
 from pairrank.cli.locations import find_source, home_of
 from pairrank.cli.messages import ignore, messages_to
 from pairrank.cli.plan import in_order, plan_lines
@@ -28,7 +29,7 @@ from pairrank.report.judged_runs import Results, judge
 from pairrank.report.model_card import write_model_card
 from pairrank.runs.cross_validation import cross_validate, help_the_first
 from pairrank.runs.experiment import RUN_FILE, load_experiment
-from pairrank.runs.experiment_files import experiment_files, read_about
+from pairrank.runs.experiment_files import experiment_files
 from pairrank.runs.fold_models import load_fold_models, refuse_stale
 from pairrank.runs.folder import CURVES, current_folds, read_kept
 from pairrank.runs.run import Run, all_inputs, start_run
@@ -109,9 +110,9 @@ def show_list(data: Path | None, runs: Path | None) -> None:
     """One line an experiment, and one a run."""
     source = find_source(data)
     home = home_of(runs, source)
-    show_table(
-        "Experiments", ["experiment", "what it is"], [[*_described(*each)] for each in experiment_files().items()]
-    )
+    for heading, experiments in grouped_experiments(experiment_files()).items():
+        show_table(heading, ["experiment", "what it is"], experiments)
+    say("Every parameter of an experiment: describe NAME")
     done = []
     for file in sorted(home.glob("[!.]*/metrics.json")):
         try:
@@ -233,14 +234,6 @@ def simulate(folder: Path, train: int, test: int, seed: int) -> None:
             raise UserError(f"{real[0]}: is not simulated, and would be overwritten. Give another folder.")
     write_arena(folder, train, test, seed)
     say(f"Written: {folder}, {train:,} battles to train on and {test:,} to predict. Run them with --data {folder}")
-
-
-def _described(name: str, path: Path) -> tuple[str, str]:
-    """An experiment and what it is; one unreadable file does not hide the others."""
-    try:
-        return name, read_about(path)
-    except UserError as error:
-        return name, f"cannot be read: {error}"
 
 
 def _refuse_missing_extra(started: Sequence[Run]) -> None:

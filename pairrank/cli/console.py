@@ -86,5 +86,10 @@ def show_board(board: Leaderboard) -> None:
         say(line)
 
 
+def text_width() -> int:
+    """Characters per line of running text: at most 80, which is read with ease, and fits any file."""
+    return min(80, _width())
+
+
 def _width() -> int:
     return console.width if console.is_terminal or "COLUMNS" in os.environ else WIDE

@@ -43,7 +43,7 @@ THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 @dataclass(frozen=True)
-class Request:
+class TuneRequest:
     """What the command line asks for, in plain values that another process can be given."""
 
     name: str
@@ -82,7 +82,7 @@ class Request:
         return shlex.join(["tune", self.name, "--trials", str(self.trials), *words])
 
 
-def tune(request: Request) -> None:
+def tune(request: TuneRequest) -> None:
     """Check everything, search, judge, write; Ctrl-C leaves a study that goes on."""
     run, searches = plan(request)
     if not request.nested:
@@ -106,7 +106,7 @@ def tune(request: Request) -> None:
         raise SystemExit(130) from None
 
 
-def plan(request: Request) -> tuple[Run, list[Search]]:
+def plan(request: TuneRequest) -> tuple[Run, list[Search]]:
     """The run to be tuned, and a search for each untouched fold; raises UserError for what cannot be."""
     if request.nested and (request.untouched is not None or request.folds):
         raise UserError("--nested keeps every fold out in turn: --untouched and --fold are for a single search.")
@@ -143,7 +143,7 @@ def plan(request: Request) -> tuple[Run, list[Search]]:
     return run, searches
 
 
-def _searched(request: Request, search: Search, deadline: float | None) -> Study:
+def _searched(request: TuneRequest, search: Search, deadline: float | None) -> Study:
     """The study with its trials, taken by this process or by several."""
     say(f"{search.run.experiment.label}: fold {search.untouched} is kept out of the search.")
     say(f"Study {search.name!r} in {search.url if not search.storage else 'the given storage'}")
@@ -153,7 +153,7 @@ def _searched(request: Request, search: Search, deadline: float | None) -> Study
     return work(search, deadline)
 
 
-def _work_together(request: Request, untouched: int, deadline: float | None) -> None:
+def _work_together(request: TuneRequest, untouched: int, deadline: float | None) -> None:
     """Several processes on this machine, which share its cores."""
     share = str(max(1, (os.cpu_count() or 1) // request.jobs))
     before = {name: os.environ.get(name) for name in THREADS}
@@ -181,7 +181,7 @@ def _work_together(request: Request, untouched: int, deadline: float | None) -> 
         say(f"{len(died)} of {len(workers)} workers ended early (exit code {', '.join(map(str, died))}).")
 
 
-def _worker(request: Request, untouched: int, deadline: float | None) -> None:
+def _worker(request: TuneRequest, untouched: int, deadline: float | None) -> None:
     """One of several processes: trials only."""
     with messages_to(say):
         try:

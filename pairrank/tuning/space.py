@@ -4,14 +4,15 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
-
-from optuna.trial import Trial
+from typing import TYPE_CHECKING, Any
 
 from pairrank.errors import UserError, combined_error, unknown_name
 from pairrank.models.base import model_class, parameters_of
 from pairrank.nested import dotted_items, from_mapping, set_dotted
 from pairrank.runs.experiment import Experiment
+
+if TYPE_CHECKING:  # `describe` reads search tables without loading Optuna
+    from optuna.trial import Trial
 
 Settings = dict[str, Any]
 """Values by dotted key, as `--set` takes them: {"training.learning_rate": 3e-5}."""
@@ -49,7 +50,7 @@ class Dimension:
         """Whether the parameters decided so far ask for this one."""
         return all(values.get(key) in wanted for key, wanted in self.when.items())
 
-    def suggest(self, trial: Trial) -> Any:
+    def suggest(self, trial: "Trial") -> Any:
         """A value, chosen by the trial."""
         if self.choices:
             named = {_name(choice): choice for choice in self.choices}
@@ -74,7 +75,7 @@ class Space:
 
     dimensions: tuple[Dimension, ...]
 
-    def suggest(self, trial: Trial) -> Settings:
+    def suggest(self, trial: "Trial") -> Settings:
         """A setting, chosen by the trial; a parameter that is not asked for keeps the experiment's value."""
         return self._decide(lambda dimension: dimension.suggest(trial))
 
@@ -123,7 +124,7 @@ def read_space(experiment: Experiment) -> Space:
     own = dict(dotted_items(experiment.parameters))
     complaints: list[str] = []
     found: list[Dimension] = []
-    for key, entry in _entries(experiment.search):
+    for key, entry in search_entries(experiment.search):
         if key not in own:
             complaints.append(unknown_name("parameter", key, own))
             continue
@@ -141,11 +142,14 @@ def read_space(experiment: Experiment) -> Space:
     return Space(tuple(found))
 
 
-def _entries(table: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
-    """Every entry of [search] with its dotted key; a table without any word of an entry holds others."""
+def search_entries(table: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the dotted key and the entry of every parameter in a table [search].
+
+    A table that holds none of the keys of an entry is a nested one, such as [search.training].
+    """
     for key, value in table.items():
         if isinstance(value, Mapping) and value and not ENTRY & value.keys():
-            yield from _entries(value, f"{before}{key}.")
+            yield from search_entries(value, f"{before}{key}.")
         else:
             yield before + key, value
 

@@ -29,6 +29,7 @@ ROOT = Path(__file__).parents[2]
 COMMANDS = [
     "run",
     "list",
+    "describe",
     "compare",
     "explore",
     "report",
@@ -664,7 +665,7 @@ def test_ctrl_c_says_how_to_go_on(here):
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert "goes on from its finished folds and epochs" in err
+    assert "resumes from the finished folds and epochs" in err
     assert "Traceback" not in err
 
 
