@@ -6,8 +6,6 @@ import typing
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import numpy as np
-
 from pairrank.errors import UserError, unknown_name
 
 
@@ -40,6 +38,8 @@ def json_ready(value: Any) -> Any:
 
     numpy scalars become Python numbers, tuples become lists, and NaN and infinity (a diverged loss) become None.
     """
+    import numpy as np  # late, because `pairrank --help` reads this module and must answer at once
+
     if isinstance(value, dict):
         return {key: json_ready(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
