@@ -1,4 +1,4 @@
-"""Extra battles are learned from and never scored: other files, less what scored or test prompts forbid."""
+"""Extra battles from other files are trained on and never scored, except those with a scored or a test prompt."""
 
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pairrank.data.battles import Battles, concatenate, object_array
+from pairrank.data.battles import WINNERS, Battles, concatenate, object_array
 from pairrank.data.folder import table_in
 from pairrank.data.folds import prompt_keys
 from pairrank.data.reading import SUFFIXES, read_battles
@@ -17,88 +17,95 @@ from pairrank.errors import UserError
 
 @dataclass(frozen=True)
 class Extra:
-    """Battles of another source that training may use."""
+    """A source of battles that training may use in addition to the data."""
 
     path: str
-    """A battle file with winners, or a folder with a train file."""
+    """A battle file with winners, or a folder that contains train.csv (or .csv.gz, .parquet)."""
     weight: float = 1.0
-    """How much one of them counts beside a battle of the data itself; at 1 it also tells when to stop."""
+    """Weight of each battle of this source in training; battles of the data itself have weight 1.
+
+    Battles of the highest weight also decide when training stops early.
+    """
 
     def __post_init__(self) -> None:
         if not 0 < self.weight <= 1:
-            raise UserError(f"extra {self.path!r}: weight = {self.weight}: expected a share above 0, at most 1.")
+            raise UserError(f"extra {self.path!r}: weight = {self.weight}: expected above 0 and at most 1.")
 
     @property
     def name(self) -> str:
-        """What the log and the run's name call it: the file's name, or its folder's where it is called train."""
+        """The name in logs and labels: that of the file, or of its folder if the file is called train."""
         file = Path(self.path)
         stem = next((file.name.removesuffix(end) for end in SUFFIXES if file.name.endswith(end)), file.name)
         return file.resolve().parent.name if stem == "train" else stem
 
     @cached_property
     def battles(self) -> Battles:
-        """The battles of this source, their ids told from all others; raises UserError if it has none."""
+        """The battles, with the source's name before their ids. Raises UserError if there are none with winners."""
         path = Path(self.path)
         file = table_in(path, "train") if path.is_dir() else path
         if file is None or not file.is_file():
             raise UserError(
-                f"extra {self.path!r}: no battles there. Expected a battle file (.csv, .csv.gz, .parquet), or a "
-                "folder with train.csv; paths are those of the folder you are in. Dataset/README.md tells more."
+                f"extra {self.path!r}: no battles there. Expected a file ({', '.join(SUFFIXES)}) or a folder "
+                "with train.csv. Check the path, relative to the current folder; Dataset/README.md lists sources."
             )
         battles = read_battles(file)
         if battles.winner is None:
-            raise UserError(f"{file}: no winners in it, so nothing can be learned from it.")
+            raise UserError(f"{file}: no winners in it. Training needs the columns {', '.join(WINNERS)}.")
         ids = object_array([f"{self.name}/{name}" for name in battles.id])
         return replace(battles, id=ids, weight=np.full(len(battles), self.weight))
 
 
 @dataclass(frozen=True)
 class ExtraUsage:
-    """What became of one source in one fold."""
+    """How many battles of one source were used in one fold. The field names are keys of fold.json."""
 
     name: str
+    """`Extra.name`."""
     weight: float
+    """`Extra.weight`."""
     read: int
+    """Number of battles of the source."""
     in_test: int
-    """Dropped: their prompt is in the test file."""
+    """Number of battles left out because their prompt is in the test file."""
     in_fold: int
-    """Left out: their prompt is in the scored fold."""
+    """Number of other battles left out because their prompt is in the scored fold."""
 
     @property
     def used(self) -> int:
-        """How many are learned from."""
+        """Number of battles that are trained on."""
         return self.read - self.in_test - self.in_fold
 
     def __str__(self) -> str:
         return (
-            f"{self.used:,} of {self.read:,} extra battles from {self.name} at weight {self.weight:g}; dropped "
-            f"for a prompt of the test file {self.in_test:,}, of the scored fold {self.in_fold:,}"
+            f"{self.used:,} of {self.read:,} extra battles from {self.name} at weight {self.weight:g}; left out: "
+            f"{self.in_test:,} with a prompt of the test file, {self.in_fold:,} with a prompt of the scored fold"
         )
 
 
 def add_extra(
     train: Battles, extra: Sequence[Extra], test_keys: AbstractSet[str], scored_keys: AbstractSet[str]
 ) -> tuple[Battles, list[ExtraUsage]]:
-    """The training battles and what each source may add to them, with weights; and what became of each source.
+    """Return the training battles followed by the allowed ones of each source, and the usage of each source.
 
-    A row whose prompt (`prompt_keys`) is in the test file or the scored fold is never learned from. Raises
-    UserError where two sources have one name, by which their ids and their log lines are told apart.
+    Battles whose prompt key is in `test_keys` or `scored_keys` are left out. Columns that `train` lacks are dropped,
+    and missing ones are filled: names with "", soft targets with the winners. Raises UserError if two sources have
+    the same name, because their ids and log lines could not be distinguished.
     """
     names = [source.name for source in extra]
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise UserError(f"extra: more than one source is called {', '.join(twice)}. Rename, or name it once.")
-    parts, drawn = [replace(train, weight=train.weights)], []
+        raise UserError(f"extra: more than one source is called {', '.join(twice)}. Rename it, or give it once.")
+    parts, usage = [replace(train, weight=train.weights)], []
     for source in extra:
         keys = prompt_keys(source.battles)
         in_test = np.array([key in test_keys for key in keys])
         in_fold = ~in_test & np.array([key in scored_keys for key in keys])
         parts.append(_like(source.battles.take(~(in_test | in_fold)), train))
-        drawn.append(ExtraUsage(source.name, source.weight, len(keys), int(in_test.sum()), int(in_fold.sum())))
-    return concatenate(parts) if extra else train, drawn
+        usage.append(ExtraUsage(source.name, source.weight, len(keys), int(in_test.sum()), int(in_fold.sum())))
+    return concatenate(parts) if extra else train, usage
 
 
 def _like(rows: Battles, train: Battles) -> Battles:
-    """The rows with the columns of the training battles: unknown names are empty, soft targets the winners."""
+    """Return rows with the columns of the training battles, filled as `add_extra` says."""
     unnamed = object_array([""] * len(rows))
     return replace(
         rows,

@@ -1,4 +1,4 @@
-"""Which battles an experiment runs on: the user's, those of any folder, or the sample that comes with pairrank."""
+"""An experiment runs on the battles of a folder: a given one, the user's Dataset, or the sample of pairrank."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,101 +12,109 @@ from pairrank.errors import UserError
 
 SOURCE = Path(__file__).parents[1]
 SHIPPED = SOURCE / "shipped"
+"""Where an installed wheel has the folders that belong to pairrank."""
 
 
-def shipped(part: str, beside_source: str) -> Path:
-    """A folder that comes with pairrank: inside an installed wheel, or beside the source of an editable install."""
-    inside = SHIPPED / part
-    return inside if inside.is_dir() else SOURCE.parent / beside_source
+def shipped(part: str, in_repository: str) -> Path:
+    """Return a folder that belongs to pairrank, from the installed wheel or else from the repository.
+
+    `part` is its name in the wheel, `in_repository` its path in a checkout, which an editable install uses.
+    """
+    installed = SHIPPED / part
+    return installed if installed.is_dir() else SOURCE.parent / in_repository
 
 
 class Data(Protocol):
-    """Battles that an experiment runs on."""
+    """The battles that an experiment runs on."""
 
     @property
     def path(self) -> Path:
-        """Where they come from, for messages."""
+        """Where the battles come from, for messages."""
         ...
 
     @property
     def name(self) -> str:
-        """What tables and folders call them."""
+        """Name of the data in tables and in the paths of runs."""
         ...
 
     @property
     def train(self) -> Battles:
-        """The battles with winners."""
+        """The training battles, which have winners."""
         ...
 
     @property
     def test(self) -> Battles | None:
-        """The battles to predict, where there are any."""
+        """The battles to predict; None if there are none."""
         ...
 
     @property
     def excluded_prompts(self) -> frozenset[str]:
-        """Prompt keys, besides those of the test battles, that nothing may be learned from."""
+        """Prompt keys, in addition to those of the test battles, that no training battle may have."""
         ...
 
 
 @dataclass(frozen=True)
 class TrainingSubset:
-    """The training battles of one fold of some data, as data of their own: for what is remade inside a fold."""
+    """The training battles of one fold, as data for the experiments that are repeated inside the fold."""
 
     path: Path
     name: str
     train: Battles
     excluded_prompts: frozenset[str]
-    """Prompt keys of the scored fold and of the test battles: no extra battle may bring them back."""
+    """Prompt keys of the scored fold and of the test battles, which no extra battle may have."""
     test: None = None
 
 
 @dataclass(frozen=True)
 class DataFolder:
-    """A folder with train.csv and, perhaps, test.csv (or .csv.gz, .parquet)."""
+    """A folder with train.csv and possibly test.csv (or .csv.gz, .parquet)."""
 
     path: Path
     is_sample: bool = False
+    """Whether this is the sample that belongs to pairrank."""
     excluded_prompts: frozenset[str] = frozenset()
-    """Nothing is hidden of whole data."""
+    """Empty: only the test battles exclude prompts of complete data."""
 
     @property
     def name(self) -> str:
-        """What tables and folders call this data."""
+        """Name of the folder."""
         return self.path.resolve().name
 
     @cached_property
     def train(self) -> Battles:
-        """The battles with winners; raises UserError with every complaint about the file."""
+        """The training battles. Raises UserError with every complaint about the file, or if it has no winners."""
         file = table_in(self.path, "train")
         if file is None:
             raise UserError(
-                f"{self.path}: no train.csv in it (nor .csv.gz, .parquet). Expected Kaggle's files; "
-                "see Dataset/README.md, or leave --data away to use the sample."
+                f"{self.path}: no train.csv in it (nor .csv.gz, .parquet). Expected the competition's files. "
+                "See Dataset/README.md, or omit --data to use the sample."
             )
         battles = read_battles(file)
         if battles.winner is None:
-            raise UserError(f"{file}: no winners in it, so nothing can be learned. Is this a test file?")
+            raise UserError(f"{file}: no winners in it, which training needs. Is this a test file?")
         return battles
 
     @cached_property
     def test(self) -> Battles | None:
-        """The battles to predict, repaired where damaged; None where there is no test file."""
+        """The battles to predict, with damaged rows repaired; None if there is no test file."""
         file = table_in(self.path, "test")
         return read_battles(file, damage="repair") if file else None
 
     @cached_property
     def truth(self) -> Predictions | None:
-        """The true probabilities of simulated training battles; None for real ones."""
+        """The true probabilities of simulated training battles; None for real battles."""
         file = self.path / "train-truth.csv"
         return read_predictions(file) if file.is_file() else None
 
 
 def find_data(folder: Path | None = None) -> DataFolder:
-    """`folder`, or else ./Dataset if the user put train.csv there, or else the sample."""
+    """Return the data in `folder`, or else in ./Dataset if it contains a train file, or else the sample.
+
+    Raises UserError if `folder` is not a folder.
+    """
     if folder is not None:
         if folder.is_file():
-            raise UserError(f"{folder}: is a file. --data expects its folder, {folder.parent}.")
+            raise UserError(f"{folder}: this is a file. --data expects its folder: {folder.parent}")
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder. --data expects a folder with train.csv and test.csv.")
         return DataFolder(folder)
@@ -116,6 +124,6 @@ def find_data(folder: Path | None = None) -> DataFolder:
 
 
 def table_in(folder: Path, name: str) -> Path | None:
-    """The battle file called `name` in a folder, whatever its format."""
+    """Return the battle file called `name` in a folder, in any format; None if there is none."""
     files = [folder / f"{name}{suffix}" for suffix in SUFFIXES]
     return next((file for file in files if file.is_file()), None)

@@ -108,9 +108,9 @@ class Run:
     def training_data(self, fold: int) -> TrainingSubset:
         """The training battles of this fold, as data of their own."""
         scored = self.member == fold
-        hidden = self.test_keys | frozenset(prompt_keys(self.battles.take(scored)))
+        excluded = self.test_keys | frozenset(prompt_keys(self.battles.take(scored)))
         name = f"{self.data.name}, without fold {fold}"
-        return TrainingSubset(self.data.path, name, self.battles.take(~scored), hidden)
+        return TrainingSubset(self.data.path, name, self.battles.take(~scored), excluded)
 
     def _refuse_leak(self, teacher: Path) -> None:
         """A teacher's out-of-fold file knows the scored fold's winners too, from the models of the other folds."""

@@ -74,7 +74,7 @@ def test_a_pool_of_equal_weights_is_the_geometric_mean_of_its_inputs_out_of_fold
         (["--nested"], "quick: this experiment has no inputs"),
         (["--extra", "nowhere.csv"], "extra 'nowhere.csv': no battles there"),
         (["--extra", "arena=much"], "--extra arena=much: expected PATH=WEIGHT"),
-        (["--extra", "arena=-1"], "weight = -1.0: expected a share above 0"),
+        (["--extra", "arena=-1"], "weight = -1.0: expected above 0"),
         (["--extra", "arena/test.csv"], "no winners in it"),
     ],
 )
@@ -88,7 +88,7 @@ def test_extra_battles_are_counted_in_the_log_and_show_in_the_name(experiments, 
     write_arena(Path("more"), 40, 5, seed=7)
     ended = call("run", "quick", "--data", "arena", "--extra", "more=0.5", "--fold", "0")
     assert ended.code == 0, ended.err
-    assert "extra battles from more at weight 0.5; dropped for a prompt of the test file" in ended.out
+    assert "extra battles from more at weight 0.5; left out: " in ended.out
     metrics = read_metrics(Path("runs/arena/quick+extra=more,0.5"))
     [[source]] = metrics["extra"]
     assert source["read"] == 40 == source["used"] + source["in_test"] + source["in_fold"]

@@ -56,7 +56,7 @@ def complaint(call: Callable[[], object]) -> str:
 # --- Which rows are learned from
 
 
-def test_a_prompt_of_the_test_file_is_dropped_and_one_of_the_scored_fold_left_out(tmp_path: Path):
+def test_battles_with_a_prompt_of_the_test_file_or_the_scored_fold_are_left_out(tmp_path: Path):
     """Ten battles of prompts 0 to 4, two each: prompt 0 is tested, prompt 1 scored, prompt 2 both."""
     more = source(tmp_path, tiny_battles(10))
     train = tiny_battles(8, first=100)
@@ -69,7 +69,7 @@ def test_a_prompt_of_the_test_file_is_dropped_and_one_of_the_scored_fold_left_ou
 
 
 @pytest.mark.parametrize("where", ["test", "fold"])
-def test_a_prompt_is_known_again_in_other_case_and_white_space(tmp_path: Path, where: str):
+def test_prompts_are_compared_without_case_and_white_space(tmp_path: Path, where: str):
     train = tiny_battles(6)
     more = source(tmp_path, disguised(train))
     forbidden = {"test": (keys(train), frozenset()), "fold": (frozenset(), keys(train))}[where]
@@ -80,7 +80,7 @@ def test_a_prompt_is_known_again_in_other_case_and_white_space(tmp_path: Path, w
     assert len(add_extra(train, [more], frozenset(), frozenset())[0]) == 12
 
 
-def test_later_turns_make_no_other_prompt(tmp_path: Path):
+def test_prompts_are_compared_by_their_first_turn(tmp_path: Path):
     longer = tiny_battles(2)
     columns = {
         name: object_array([(*turns, "again") for turns in getattr(longer, name)])
@@ -90,15 +90,15 @@ def test_later_turns_make_no_other_prompt(tmp_path: Path):
     assert add_extra(tiny_battles(2, first=50), [more], frozenset(), keys(tiny_battles(2)))[1][0].in_fold == 2
 
 
-def test_the_log_counts_what_became_of_each_source(tmp_path: Path):
+def test_extra_usage_as_a_log_line(tmp_path: Path):
     drawn = ExtraUsage("mt_bench", 0.25, read=12_345, in_test=1_000, in_fold=2_000)
     assert str(drawn) == (
-        "9,345 of 12,345 extra battles from mt_bench at weight 0.25; dropped for a prompt of the test file 1,000, "
-        "of the scored fold 2,000"
+        "9,345 of 12,345 extra battles from mt_bench at weight 0.25; left out: 1,000 with a prompt of the test "
+        "file, 2,000 with a prompt of the scored fold"
     )
 
 
-def test_without_sources_the_training_battles_are_what_they_were():
+def test_without_sources_the_training_battles_are_unchanged():
     train = tiny_battles(6)
     assert add_extra(train, [], frozenset(), frozenset()) == (train, [])
     assert train.weight is None
@@ -107,7 +107,7 @@ def test_without_sources_the_training_battles_are_what_they_were():
 # --- What they look like
 
 
-def test_a_battle_counts_by_its_source_and_ids_stay_apart(tmp_path: Path):
+def test_battles_have_the_weight_of_their_source_and_distinct_ids(tmp_path: Path):
     train = tiny_battles(4, first=100)
     sources = [source(tmp_path, tiny_battles(6), name, weight) for name, weight in (("one", 0.2), ("two", 0.5))]
     whole, drawn = add_extra(train, sources, frozenset(), frozenset())
@@ -122,7 +122,7 @@ def test_a_battle_counts_by_its_source_and_ids_stay_apart(tmp_path: Path):
 
 @pytest.mark.parametrize("train_named", [True, False])
 @pytest.mark.parametrize("extra_named", [True, False])
-def test_missing_names_are_empty_and_needless_ones_dropped(tmp_path: Path, train_named: bool, extra_named: bool):
+def test_missing_names_are_empty_and_unused_ones_are_dropped(tmp_path: Path, train_named: bool, extra_named: bool):
     nameless = {"model_a": None, "model_b": None}
     train, rows = tiny_battles(4, first=100), tiny_battles(4)
     more = source(tmp_path, rows if extra_named else replace(rows, **nameless))
@@ -135,7 +135,7 @@ def test_missing_names_are_empty_and_needless_ones_dropped(tmp_path: Path, train
         assert whole.model_b.tolist() == [*train.model_b, *(rows.model_b if extra_named else [""] * 4)]
 
 
-def test_where_others_have_soft_targets_theirs_are_the_winners(tmp_path: Path):
+def test_soft_targets_of_extra_battles_are_their_winners(tmp_path: Path):
     train = replace(tiny_battles(4, first=100), soft=np.full((4, 3), 1 / 3))
     more = source(tmp_path, tiny_battles(6))
     whole, _ = add_extra(train, [more], frozenset(), frozenset())
@@ -144,7 +144,7 @@ def test_where_others_have_soft_targets_theirs_are_the_winners(tmp_path: Path):
     assert add_extra(tiny_battles(4, first=100), [more], frozenset(), frozenset())[0].soft is None
 
 
-def test_a_battle_that_stands_in_both_files_counts_twice(tmp_path: Path):
+def test_a_battle_in_both_files_is_used_twice(tmp_path: Path):
     """Only prompts are compared with what is scored or tested; training may hear the same battle again."""
     train = tiny_battles(6)
     whole, [drawn] = add_extra(train, [source(tmp_path, train)], frozenset(), frozenset())
@@ -152,13 +152,13 @@ def test_a_battle_that_stands_in_both_files_counts_twice(tmp_path: Path):
     assert drawn.used == 6
 
 
-def test_an_id_that_stands_twice_in_one_file_is_told(tmp_path: Path):
+def test_an_id_that_is_repeated_in_one_file_is_reported(tmp_path: Path):
     twice = tiny_battles(4)
     twice.id[3] = twice.id[0]
     assert "repeated in row" in complaint(lambda: source(tmp_path, twice).battles)
 
 
-def test_two_sources_of_one_name_are_refused(tmp_path: Path):
+def test_two_sources_with_the_same_name_are_refused(tmp_path: Path):
     for folder in ("here", "there"):
         (tmp_path / folder).mkdir()
     both = [source(tmp_path / folder, tiny_battles(4)) for folder in ("here", "there")]
@@ -192,17 +192,17 @@ def test_a_file_or_a_folder_with_a_train_file_is_read(tmp_path: Path):
         ("data/tulu/train.csv.gz", "tulu"),
     ],
 )
-def test_a_source_is_called_after_its_file_or_folder(path: str, name: str):
+def test_the_name_of_a_source_is_that_of_its_file_or_folder(path: str, name: str):
     assert Extra(path).name == name
 
 
-def test_a_train_file_right_here_is_called_after_this_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_name_of_a_train_file_is_that_of_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "votes").mkdir()
     monkeypatch.chdir(tmp_path / "votes")
     assert Extra("train.csv").name == "votes"
 
 
-def test_a_path_without_battles_is_told(tmp_path: Path):
+def test_a_path_without_battles_is_reported(tmp_path: Path):
     (tmp_path / "empty").mkdir()
     for path in (tmp_path / "gone.csv", tmp_path / "empty"):
         message = complaint(lambda path=path: Extra(str(path)).battles)
@@ -211,13 +211,13 @@ def test_a_path_without_battles_is_told(tmp_path: Path):
         assert "train.csv" in message
 
 
-def test_battles_without_winners_are_told(tmp_path: Path):
+def test_battles_without_winners_are_reported(tmp_path: Path):
     more = source(tmp_path, replace(tiny_battles(4), winner=None))
     message = complaint(lambda: more.battles)
     assert "more.csv: no winners" in message
 
 
-def test_a_damaged_row_is_told_as_in_any_training_file(tmp_path: Path):
+def test_a_damaged_row_is_reported_as_in_any_training_file(tmp_path: Path):
     more = source(tmp_path, tiny_battles(4))
     with Path(more.path).open("a") as file:
         file.write('"77","m","k","no list","[""a""]","[""b""]",1,0,0\n')
@@ -225,9 +225,9 @@ def test_a_damaged_row_is_told_as_in_any_training_file(tmp_path: Path):
 
 
 @pytest.mark.parametrize("weight", [0.0, -1.0, 1.01, math.inf, math.nan])
-def test_a_weight_that_is_none_is_refused(weight: float):
+def test_a_weight_out_of_bounds_is_refused(weight: float):
     message = complaint(lambda: Extra("x.csv", weight))
-    assert message == f"extra 'x.csv': weight = {weight}: expected a share above 0, at most 1."
+    assert message == f"extra 'x.csv': weight = {weight}: expected above 0 and at most 1."
 
 
 # --- In a run
@@ -254,22 +254,24 @@ def leaky(train: Battles, extra: list[Extra], *_: object) -> tuple[Battles, list
     return add_extra(train, extra, frozenset(), frozenset())
 
 
-def test_scored_prompts_in_an_extra_file_teach_nothing_of_the_scored_battles(data: DataFolder, tmp_path: Path):
-    """Every prompt stands in the extra file with its winner: a model that knows it by heart would answer 0.9."""
+def test_scored_prompts_in_an_extra_file_do_not_improve_the_score(data: DataFolder, tmp_path: Path):
+    """Every prompt is in the extra file with its winner, so a model that memorised it would predict 0.9."""
     run = a_run(data, source(tmp_path, disguised(data.train)))
     metrics = cross_validate(run)
     assert metrics["log_loss"] == pytest.approx(math.log(3), abs=1e-8)
     assert np.allclose(read_predictions(run.folder / "oof.csv").proba, 1 / 3)
 
 
-def test_without_the_rule_a_leak_would_pay(data: DataFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_without_the_rule_the_score_would_improve(
+    data: DataFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr(cross_validation, "add_extra", leaky)
     metrics = cross_validate(a_run(data, source(tmp_path, disguised(data.train))))
     assert metrics["log_loss"] == pytest.approx(-math.log(0.9), abs=1e-8)
 
 
 @pytest.mark.parametrize("rule", [True, False])
-def test_tested_prompts_in_an_extra_file_teach_nothing_of_the_test_battles(
+def test_test_prompts_in_an_extra_file_do_not_change_test_predictions(
     data: DataFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rule: bool
 ):
     if not rule:
@@ -278,11 +280,11 @@ def test_tested_prompts_in_an_extra_file_teach_nothing_of_the_test_battles(
     run = a_run(data, source(tmp_path, answers))
     cross_validate(run)
     known = np.isclose(read_predictions(run.folder / "test.csv").proba.max(axis=1), 0.9)
-    # Both battles of a prompt are answered by heart, or none.
+    # Both battles of a prompt are predicted from memory, or neither.
     assert known.sum() == (0 if rule else 6)
 
 
-def test_each_fold_learns_what_it_may_and_the_log_and_the_record_count_it(data: DataFolder, tmp_path: Path):
+def test_each_fold_trains_on_the_allowed_battles_and_counts_them(data: DataFolder, tmp_path: Path):
     train = data.train
     news = tiny_battles(4, first=300)
     asked = replace(
@@ -302,15 +304,15 @@ def test_each_fold_learns_what_it_may_and_the_log_and_the_record_count_it(data: 
         assert learned == [*train.id[folds != k], *expected, *allowed]
         in_fold, used = int((folds == k).sum()), len(expected) + 4
         assert (
-            f"memory, fold {k}: {used} of 50 extra battles from more at weight 0.25; dropped for a prompt of the "
-            f"test file 6, of the scored fold {in_fold}"
+            f"memory, fold {k}: {used} of 50 extra battles from more at weight 0.25; left out: 6 with a prompt of "
+            f"the test file, {in_fold} with a prompt of the scored fold"
         ) in lines
         [told] = json.loads((run.folder / f"fold{k}" / "fold.json").read_text())["extra"]
         assert told == {"name": "more", "weight": 0.25, "read": 50, "in_test": 6, "in_fold": in_fold, "used": used}
     assert sorted(read_predictions(run.folder / "oof.csv").id) == sorted(train.id)
 
 
-def test_another_extra_file_or_weight_makes_other_results(data: DataFolder, tmp_path: Path):
+def test_another_extra_file_or_weight_changes_the_identity(data: DataFolder, tmp_path: Path):
     more = source(tmp_path, tiny_battles(4, first=300))
     first = cross_validate(a_run(data, more))["identity"]
     assert cross_validate(a_run(data, more))["identity"] == first
@@ -324,7 +326,7 @@ def test_another_extra_file_or_weight_makes_other_results(data: DataFolder, tmp_
 # --- What fine-tuning makes of weights
 
 
-def test_targets_carry_the_weights():
+def test_targets_contain_the_weights():
     battles = replace(
         tiny_battles(3),
         winner=np.array([0, 1, 2]),

@@ -22,7 +22,7 @@ def here(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_without_data_the_sample_is_used_and_one_line_says_so(here, capsys):
+def test_find_data_returns_the_sample_and_one_line_says_so(here, capsys):
     assert find_data() == DataFolder(SAMPLE, is_sample=True)
     assert find_source(None).is_sample
     out = capsys.readouterr().out
@@ -31,7 +31,7 @@ def test_without_data_the_sample_is_used_and_one_line_says_so(here, capsys):
     assert "--data" in out
 
 
-def test_the_users_own_train_csv_wins(here, capsys):
+def test_find_data_prefers_the_users_train_csv_to_the_sample(here, capsys):
     write_folder(here / "Dataset", n=4)
     source = find_source(None)
     assert (source.path, source.is_sample, source.name) == (Path("Dataset"), False, "Dataset")
@@ -39,12 +39,12 @@ def test_the_users_own_train_csv_wins(here, capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_a_dataset_folder_without_train_csv_is_not_the_users_data(here):
+def test_find_data_ignores_a_dataset_folder_without_train_csv(here):
     (here / "Dataset" / "train.csv").mkdir(parents=True)
     assert find_data().is_sample
 
 
-def test_a_given_folder_wins_over_both(here, capsys):
+def test_find_data_prefers_a_given_folder(here, capsys):
     write_folder(here / "Dataset", n=4)
     write_folder(here / "mine", n=6)
     source = find_source(Path("mine"))
@@ -52,13 +52,13 @@ def test_a_given_folder_wins_over_both(here, capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_the_name_is_that_of_the_folder_however_it_is_reached(here, monkeypatch):
+def test_the_name_is_that_of_the_folder_for_any_path_to_it(here, monkeypatch):
     write_folder(here / "mine", n=6)
     monkeypatch.chdir(here / "mine")
     assert find_data(Path()).name == "mine"
 
 
-def test_compressed_and_parquet_files_hold_the_same_battles(tmp_path):
+def test_compressed_and_parquet_files_give_the_same_battles(tmp_path):
     import pandas
 
     plain = write_folder(tmp_path / "csv", n=6)
@@ -78,7 +78,7 @@ def test_compressed_and_parquet_files_hold_the_same_battles(tmp_path):
         assert found.test.content_hash() == expected.test.content_hash()
 
 
-def test_missing_folders_and_files(tmp_path):
+def test_missing_folders_and_files_are_reported(tmp_path):
     with pytest.raises(UserError, match=r"nowhere: no such folder\. --data expects a folder"):
         find_data(tmp_path / "nowhere")
     with pytest.raises(UserError, match=r"no train\.csv in it"):
@@ -87,14 +87,14 @@ def test_missing_folders_and_files(tmp_path):
     assert find_data(tmp_path).truth is None
 
 
-def test_a_test_file_in_place_of_the_training_file_is_named(tmp_path):
+def test_a_test_file_in_place_of_the_training_file_is_reported(tmp_path):
     write_folder(tmp_path, n=4)
     (tmp_path / "test.csv").replace(tmp_path / "train.csv")
     with pytest.raises(UserError, match=r"train\.csv: no winners in it.*Is this a test file\?"):
         _ = find_data(tmp_path).train
 
 
-def test_a_damaged_training_row_stops_and_a_damaged_test_row_does_not(tmp_path):
+def test_a_damaged_training_row_is_an_error_and_a_damaged_test_row_is_repaired(tmp_path):
     write_folder(tmp_path, n=4)
     for part, cells in (("train", '"m","k","no list","[]","[]",1,0,0'), ("test", '"no list","[]","[]"')):
         with (tmp_path / f"{part}.csv").open("a") as file:
@@ -107,7 +107,7 @@ def test_a_damaged_training_row_stops_and_a_damaged_test_row_does_not(tmp_path):
     assert len(found.test.repairs) == 1
 
 
-def test_the_truth_of_simulated_battles_is_read(tmp_path):
+def test_truth_holds_the_probabilities_of_simulated_battles(tmp_path):
     write_folder(tmp_path, n=4)
     Predictions(tiny_battles(4).id, np.array([[0.5, 0.25, 0.25]] * 4)).write(tmp_path / "train-truth.csv")
     truth = find_data(tmp_path).truth
@@ -115,7 +115,7 @@ def test_the_truth_of_simulated_battles_is_read(tmp_path):
     assert truth.proba.tolist() == [[0.5, 0.25, 0.25]] * 4
 
 
-def test_the_sample_is_what_the_readme_says():
+def test_the_sample_agrees_with_the_readme():
     sample = DataFolder(SAMPLE)
     assert len(sample.train) == 600
     assert sample.test is not None
@@ -124,7 +124,7 @@ def test_the_sample_is_what_the_readme_says():
     assert sample.truth.id.tolist() == sample.train.id.tolist()
 
 
-def test_a_wheels_own_copy_is_used_where_there_is_one(tmp_path, monkeypatch):
+def test_shipped_prefers_the_copy_of_an_installed_wheel(tmp_path, monkeypatch):
     (tmp_path / "shipped" / "sample").mkdir(parents=True)
     monkeypatch.setattr(folder, "SHIPPED", tmp_path / "shipped")
     assert folder.shipped("sample", "Dataset/sample") == tmp_path / "shipped" / "sample"
