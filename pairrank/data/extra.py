@@ -93,7 +93,7 @@ def add_extra(
     """
     names = [source.name for source in extra]
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise UserError(f"extra: more than one source is called {', '.join(twice)}. Rename it, or give it once.")
+        raise UserError(f"extra: more than one source is called {', '.join(twice)}. Rename one of them.")
     parts, usage = [replace(train, weight=train.weights)], []
     for source in extra:
         keys = prompt_keys(source.battles)
