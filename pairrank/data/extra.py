@@ -87,9 +87,9 @@ def add_extra(
 ) -> tuple[Battles, list[ExtraUsage]]:
     """Return the training battles followed by the allowed ones of each source, and the usage of each source.
 
-    Battles whose prompt key is in `test_keys` or `scored_keys` are left out. Columns that `train` lacks are dropped,
-    and missing ones are filled: names with "", soft targets with the winners. Raises UserError if two sources have
-    the same name, because their ids and log lines could not be distinguished.
+    Battles whose prompt key is in `test_keys` or `scored_keys` are left out. Columns that `train` lacks are
+    dropped, and missing ones are filled: names with "", soft targets with the winners. Raises UserError if two
+    sources have the same name, because their ids and log lines could not be distinguished.
     """
     names = [source.name for source in extra]
     if twice := sorted({name for name in names if names.count(name) > 1}):
