@@ -33,7 +33,7 @@ from pairrank.runs.experiment_files import experiment_files
 from pairrank.runs.fold_models import load_fold_models, refuse_stale
 from pairrank.runs.folder import CURVES, current_folds, read_kept
 from pairrank.runs.run import Run, all_inputs, start_run
-from pairrank.training.tracking import tracker, whereabouts
+from pairrank.training.tracking import how_to_view, tracker
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +102,7 @@ def run(
     _write_board(board, home)
     _write_pages(board, entries, source, started)
     if tracker():
-        say(f"Told to {whereabouts(home)}")
+        say(f"Tracked runs: {how_to_view(home)}")
     show_board(board)
 
 

@@ -25,7 +25,7 @@ from pairrank.runs.cross_validation import cross_validate, make_fold
 from pairrank.runs.experiment import Experiment
 from pairrank.runs.fold_models import FoldModels, load_fold_models
 from pairrank.runs.run import Run, all_inputs, start_run
-from pairrank.training.tracking import VARIABLE
+from pairrank.training.tracking import Tracker, track_with, tracker
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ PATIENCE = 5.0
 RETRIES = 3
 """How often a piece of work whose worker was lost is given to another one."""
 
-TOLD = ("PAIRRANK_NO_CACHE", "PAIRRANK_CACHE", "PAIRRANK_CACHE_GB", VARIABLE)
+TOLD = ("PAIRRANK_NO_CACHE", "PAIRRANK_CACHE", "PAIRRANK_CACHE_GB")
 """Variables that workers on other machines must have as they are here."""
 
 
@@ -57,6 +57,7 @@ class Work:
     fold: int
     called_in: Path
     """The folder that paths of an experiment are relative to."""
+    tracker: Tracker | None = None
 
 
 def make_folds(
@@ -82,7 +83,8 @@ def make_folds(
             if all(each.folder in whole for each in run.inputs):
                 del waiting[folder]
                 for fold in wanted[folder]:
-                    work = Work(run.experiment, DataFolder(run.data.path.resolve()), folder, fold, Path.cwd())
+                    data = DataFolder(run.data.path.resolve())
+                    work = Work(run.experiment, data, folder, fold, Path.cwd(), tracker())
                     running[task.remote(work)] = folder
         count(f"{total - len(running) - sum(len(wanted[folder]) for folder in waiting)} of {total} folds")
         for reference in ray.wait(list(running))[0]:
@@ -135,6 +137,8 @@ class _Scorer:
 def _make(work: Work) -> list[str]:
     """Make one fold on a worker; return its messages, which the driver prints."""
     os.chdir(work.called_in)
+    if work.tracker:
+        track_with(work.tracker)
     lines: list[str] = []
     with messages_to(lines.append):
         make_fold(start_run(work.experiment, work.data, work.run_folder.parent), work.fold, logger.info)
@@ -154,7 +158,7 @@ def _started() -> Any:
     if not ray.is_initialized():
         try:
             _knock(os.environ.get("RAY_ADDRESS", ""))
-            # Workers are told what the command line has set here: --no-cache, --track.
+            # Workers use the same cache, or none with --no-cache.
             told = {name: os.environ[name] for name in TOLD if name in os.environ}
             ray.init(
                 include_dashboard=False,

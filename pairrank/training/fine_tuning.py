@@ -156,7 +156,7 @@ def _refuse_impossible(train: Rows, recipe: Recipe) -> None:
 
 def _training_arguments(recipe: Recipe, folder: Path, seed: int, validated: bool) -> TrainingArguments:
     """Return the recipe in the Trainer's terms; `validated` says whether there are validation battles."""
-    precision = choose_precision(recipe.precision)
+    precision, tracked_by = choose_precision(recipe.precision), tracker()
     arguments = TrainingArguments(
         output_dir=str(folder),
         learning_rate=recipe.learning_rate,
@@ -179,7 +179,7 @@ def _training_arguments(recipe: Recipe, folder: Path, seed: int, validated: bool
         load_best_model_at_end=validated and recipe.keep_best,
         metric_for_best_model="log_loss",
         greater_is_better=False,
-        report_to=tracker() or "none",
+        report_to="none" if tracked_by is None else tracked_by.value,
         run_name=run_name(),
         project=PROJECT,
         seed=seed,

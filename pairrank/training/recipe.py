@@ -1,4 +1,4 @@
-"""How a pretrained model is fine-tuned: towards what, and what of it learns at which rate."""
+"""The settings of a fine-tuning: the targets of the loss, and the learning rate of each parameter."""
 
 import re
 from dataclasses import dataclass
@@ -15,40 +15,43 @@ from pairrank.errors import UserError, bounds_complaints
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a pretrained model is fine-tuned. The defaults are the published recipe, made fast."""
+    """Settings of a fine-tuning. The defaults are the published recipe with changes that make it faster."""
 
     learning_rate: float = 2e-5
+    """Highest learning rate of the encoder; `warmup` and a linear decay lower it."""
     epochs: int = 3
+    """Passes over the training battles; `keep_best` and `patience` may use fewer."""
     batch_size: int = 8
-    """Battles that go through the model at once."""
+    """Battles per batch."""
     accumulation: int = 1
-    """Batches whose gradients are added up before a step."""
+    """Batches per optimizer step, whose gradients are averaged."""
     tokens_at_once: int = 0
-    """A batch of more, padding included, goes through the model in parts of like length, whose gradients add up to
-    those of the whole; 0 takes what the device does fast."""
+    """Most tokens, padding included, that go through the model at once. A larger batch is split into parts of
+    similar length; the gradients stay the same. 0 takes the number that is fast on the device."""
     head_rate: float = 1.0
-    """Times `learning_rate`: the rate of what was not pretrained."""
+    """Factor on `learning_rate` for the parameters that were not pretrained."""
     layer_decay: float = 1.0
-    """Each layer of the encoder learns at this share of the rate of the layer above."""
+    """Learning rate of an encoder layer as a share of the rate of the layer above; 1 gives all the same rate."""
     frozen_layers: int = 0
-    """The lowest layers that do not learn, nor the embeddings under them; 0 freezes nothing."""
+    """Number of lowest encoder layers that are frozen together with the embeddings; 0 freezes nothing."""
     weight_decay: float = 0.01
+    """Decoupled weight decay of AdamW on matrices; biases and norms have none."""
     warmup: float = 0.1
-    """Share of the steps in which the learning rate climbs; afterwards it falls linearly to 0."""
+    """Share of the steps in which the learning rate rises from 0; afterwards it falls linearly to 0."""
     label_smoothing: float = 0.0
-    """Share of each target that is spread over all three outcomes."""
+    """Share of each target that is spread evenly over the three outcomes."""
     activation_checkpointing: bool = False
-    """Compute activations twice instead of keeping them: less memory, about a third slower."""
+    """Compute activations a second time instead of storing them: less memory, about a third slower."""
     hold_out: float = 0.1
-    """Share of the training prompts kept out to watch the training; 0 watches nothing and trains on all."""
+    """Share of the training prompts held out for validation; 0 trains on all and validates nothing."""
     keep_best: bool = True
-    """Go back to the epoch with the best log loss on the held-out training prompts."""
+    """End with the weights of the epoch that has the best log loss on the held-out training prompts."""
     patience: int = 0
-    """Epochs without a better held-out log loss after which training stops; 0 never stops early."""
+    """Stop after this many epochs without a better held-out log loss; 0 never stops early."""
     precision: Precision = "auto"
-    """bf16 and fp16 compute in that format and keep fp32 weights; "auto" chooses for the device."""
+    """bf16 and fp16 compute in that format with weights in fp32; "auto" chooses the fast one for the device."""
     group_by_length: bool = True
-    """Put battles of like length in one batch, so that little of it is padding."""
+    """Put battles of similar length into one batch, which then needs little padding."""
 
     def __post_init__(self) -> None:
         bounds = {
@@ -66,15 +69,16 @@ class Recipe:
             "hold_out": (0 <= self.hold_out < 1, "a share from 0 to below 1"),
             "patience": (self.patience >= 0, "0 or more"),
         }
-        wrong = bounds_complaints(self, bounds)
-        if wrong:
-            raise UserError(" ".join(wrong))
+        complaints = bounds_complaints(self, bounds)
+        if complaints:
+            raise UserError(" ".join(complaints))
 
 
 def make_targets(battles: Battles, soft: bool = False, label_smoothing: float = 0.0) -> npt.NDArray[np.float64]:
-    """(n, 3) targets: the winner's row is one-hot, or `battles.soft` where `soft` asks for it.
+    """Return (n, 3) targets of the cross-entropy: one-hot winners or, with `soft`, `battles.soft` if there are any.
 
-    A row sums to the battle's weight: the cross-entropy is linear in its target, so that weights the loss.
+    A row is multiplied by the weight of its battle. The cross-entropy is linear in its target, so this weights the
+    loss. Raises UserError if winners are needed and missing.
     """
     targets = battles.soft if soft and battles.soft is not None else np.eye(3)[battles.labels]
     smoothed = (1 - label_smoothing) * targets + label_smoothing / 3
@@ -83,9 +87,11 @@ def make_targets(battles: Battles, soft: bool = False, label_smoothing: float = 
 
 
 def parameter_groups(module: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
-    """What learns, at which rate; what is frozen is told so. Matrices decay, biases and norms do not.
+    """Return the optimizer's parameter groups, one per learning rate and weight decay; freeze the lowest layers.
 
-    Layers are counted from the output down, so the uppermost learns at `learning_rate` (Howard and Ruder 2018).
+    The top layer of the encoder, `module.pretrained`, learns at `recipe.learning_rate`, and each layer below at
+    `recipe.layer_decay` times the rate of the one above (discriminative fine-tuning: Howard and Ruder 2018, section
+    3.2). All other parameters learn at `head_rate` times that rate. Only matrices have weight decay.
     """
     pretrained: nn.Module = module.pretrained  # type: ignore[assignment]
     depths = {id(parameter): _depth(name) for name, parameter in pretrained.named_parameters()}
@@ -107,7 +113,7 @@ def parameter_groups(module: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
 
 
 def _depth(name: str) -> int | None:
-    """0 for a parameter of the embeddings, i + 1 for one of layer i, None for what stands above all layers."""
+    """Return 0 for a parameter of the embeddings, i + 1 for one of layer i, None for one above all layers."""
     if layer := re.search(r"\b(?:layers?|h|blocks?)\.(\d+)\.", name):
         return int(layer[1]) + 1
     return 0 if "embed" in name or "relative_attention_bias" in name or re.search(r"\bw[tp]e\b", name) else None

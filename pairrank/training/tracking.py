@@ -1,14 +1,16 @@
-"""The same numbers where a user keeps those of other projects: MLflow, Trackio, TensorBoard or Weights & Biases.
+"""Runs are also recorded in an experiment tracker: MLflow, Trackio, TensorBoard or Weights & Biases.
 
-Off unless asked for. The trackers' own clients write, by way of accelerate, and the Trainer's integration adds the
-steps of a fine-tuning to the same run. Where they write to is set as those clients want it (MLFLOW_TRACKING_URI,
-TENSORBOARD_LOGGING_DIR, WANDB_MODE and the like).
+Tracking is off unless requested. The trackers' own clients write, through accelerate, and the Trainer's integration
+adds the steps of a fine-tuning to the same run. The clients' own environment variables (MLFLOW_TRACKING_URI,
+TENSORBOARD_LOGGING_DIR, WANDB_MODE and the like) say where they write to.
 """
 
 import importlib.util
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -16,16 +18,12 @@ from typing import Any
 from pairrank.errors import UserError
 from pairrank.nested import dotted_items
 
-VARIABLE = "PAIRRANK_TRACK"
-"""Names the tracker in the environment, so that worker processes and the training deep below know it too."""
-RUN = "PAIRRANK_TRACKED_RUN"
-"""Names the run that is open."""
 PROJECT = "pairrank"
-"""What the trackers call all of this, unless the user's own variables say otherwise."""
+"""Name of the project in the trackers, unless their own variables name another."""
 
 
 class Tracker(StrEnum):
-    """Whose client writes; the package it comes in has the same name."""
+    """The supported trackers; the Python package of each has the same name."""
 
     MLFLOW = "mlflow"
     TRACKIO = "trackio"
@@ -33,68 +31,93 @@ class Tracker(StrEnum):
     WANDB = "wandb"
 
 
+@dataclass(frozen=True)
+class _Tracking:
+    tracker: Tracker | None = None
+    run: str | None = None
+    """Name of the open run."""
+
+
+_OFF = _Tracking()
+_current: ContextVar[_Tracking] = ContextVar("tracking", default=_OFF)
+
 Log = Callable[[Mapping[str, float | int | None]], None]
+"""Records numbers by name; None is left out."""
 
 
-def track_with(name: Tracker) -> None:
-    """Track every run of this process and its workers; raises UserError where the tracker is not installed."""
+def track_with(name: str) -> None:
+    """Track every later run of this process; raises UserError if the tracker is not installed.
+
+    A worker process must call this again: it does not know the choice of the process that started it.
+    """
     if importlib.util.find_spec(name) is None:
-        raise UserError(f"--track {name}: the package {name} is not installed. pip install {name}")
-    os.environ[VARIABLE] = name
+        raise UserError(f"--track {name}: the package {name} is not installed. Install it with: pip install {name}")
+    _current.set(_Tracking(Tracker(name)))
 
 
-def tracker() -> str:
-    """The tracker in use; "" for none."""
-    return os.environ.get(VARIABLE, "")
+def tracker() -> Tracker | None:
+    """Return the tracker in use."""
+    return _current.get().tracker
 
 
 def run_name() -> str | None:
-    """What the tracker calls the run that is open."""
-    return os.environ.get(RUN)
+    """Return the name of the open run in the tracker."""
+    return _current.get().run
 
 
 @contextmanager
 def untracked() -> Iterator[None]:
-    """Runs inside are a part of another run, and no runs to look at."""
-    with _environment({VARIABLE: ""}):
+    """Turn tracking off in this block, for runs that are only a step within another run."""
+    with _set_current(replace(_current.get(), tracker=None)):
         yield
 
 
 @contextmanager
 def tracked(name: str, settings: Mapping[str, Any], runs: Path) -> Iterator[Log]:
-    """A run of the tracker; the function it gives logs numbers there, or nowhere where none is in use.
+    """Open a run of the tracker and yield a function that records numbers in it; does nothing without a tracker.
 
-    What a tracker keeps in files goes beside the runs, unless its own variables name another place.
+    `settings` are recorded with the run. `runs` is the folder of pairrank's runs; a tracker that writes files puts
+    them there, unless its own variables name another place. An exception in the block marks the run as failed.
     """
-    if not (kind := tracker()):
+    kind = tracker()
+    if kind is None:
         yield lambda _: None
         return
     from accelerate import PartialState
     from accelerate.tracking import LOGGER_TYPE_TO_CLASS
 
     PartialState()
-    place = Path(os.environ.get("TENSORBOARD_LOGGING_DIR") or runs / "tensorboard")
-    with _environment({RUN: name} | _variables(kind, place / name, runs)):
-        client = LOGGER_TYPE_TO_CLASS[kind](**_options(kind, name, place))
+    home = Path(os.environ.get("TENSORBOARD_LOGGING_DIR") or runs / "tensorboard")
+    with _set_current(_Tracking(kind, name)), _environment(_variables(kind, home / name, runs)):
+        client = LOGGER_TYPE_TO_CLASS[kind](**_client_options(kind, name, home))
         client.start()
-        client.store_init_configuration({key: _plain(value) for key, value in dotted_items(settings)})
+        client.store_init_configuration({key: _as_plain(value) for key, value in dotted_items(settings)})
 
         def log(numbers: Mapping[str, float | int | None]) -> None:
             if kind == Tracker.TRACKIO:
-                client.start()  # the Trainer's integration has closed the run; of this name it is taken up again
+                client.start()  # the Trainer's integration has closed the run; the same name opens it again
             client.log({key: value for key, value in numbers.items() if value is not None})
 
         try:
             yield log
         except BaseException:
-            _fail(kind)
+            _mark_failed(kind)
             raise
         finally:
             client.finish()
 
 
-def _fail(kind: str) -> None:
-    """End the run as one that failed, in the trackers that know the difference; accelerate's classes do not."""
+@contextmanager
+def _set_current(tracking: _Tracking) -> Iterator[None]:
+    token = _current.set(tracking)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+def _mark_failed(kind: Tracker) -> None:
+    """End the run as failed in the trackers that have such a status, because accelerate's classes do not."""
     if kind == Tracker.MLFLOW:
         import mlflow
 
@@ -105,28 +128,30 @@ def _fail(kind: str) -> None:
         wandb.finish(exit_code=1)
 
 
-def _options(kind: str, name: str, place: Path) -> dict[str, Any]:
-    """What accelerate's class for this tracker is made with: what it calls the run's name is the project's."""
+def _client_options(kind: Tracker, name: str, home: Path) -> dict[str, Any]:
+    """Return the arguments of accelerate's class for this tracker; most call the project `run_name`."""
     if kind == Tracker.MLFLOW:
         return {"experiment_name": PROJECT, "run_name": name}
     if kind == Tracker.TENSORBOARD:
-        return {"run_name": name, "logging_dir": place}
+        return {"run_name": name, "logging_dir": home}
     return {"run_name": PROJECT, "name": name} | ({"resume": "allow"} if kind == Tracker.TRACKIO else {})
 
 
-def whereabouts(runs: Path) -> str:
-    """Where the tracker in use keeps what it is told, and how to look at it."""
+def how_to_view(runs: Path) -> str:
+    """Return the command that shows the tracked runs, or the names of the tracker and its project."""
     kind = tracker()
+    if kind is None:
+        return ""
     if kind == Tracker.MLFLOW:
         return f"mlflow ui --backend-store-uri {_variables(kind, runs, runs)['MLFLOW_TRACKING_URI']}"
     if kind == Tracker.TENSORBOARD:
-        place = os.environ.get("TENSORBOARD_LOGGING_DIR") or runs / "tensorboard"
-        return f"tensorboard --logdir {place}"
+        home = os.environ.get("TENSORBOARD_LOGGING_DIR") or runs / "tensorboard"
+        return f"tensorboard --logdir {home}"
     return f"{kind}, project {PROJECT}"
 
 
-def _variables(kind: str, place: Path, runs: Path) -> dict[str, str]:
-    """Where the Trainer's own integration finds the same run."""
+def _variables(kind: Tracker, place: Path, runs: Path) -> dict[str, str]:
+    """Return the environment variables by which the Trainer's own integration finds the same run."""
     if kind == Tracker.TENSORBOARD:
         return {"TENSORBOARD_LOGGING_DIR": str(place)}
     defaults = {
@@ -138,7 +163,7 @@ def _variables(kind: str, place: Path, runs: Path) -> dict[str, str]:
 
 @contextmanager
 def _environment(changed: Mapping[str, str]) -> Iterator[None]:
-    """These variables for a while, and then what was there before."""
+    """Set environment variables in this block and restore them afterwards."""
     before = {name: os.environ.get(name) for name in changed}
     os.environ.update(changed)
     try:
@@ -151,5 +176,5 @@ def _environment(changed: Mapping[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _plain(value: Any) -> str | int | float | bool:
+def _as_plain(value: Any) -> str | int | float | bool:
     return value if isinstance(value, str | int | float | bool) else str(value)

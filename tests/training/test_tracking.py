@@ -1,15 +1,16 @@
-"""What a tracker is told, in a tracker's own files; the clients write, so a fresh process runs each of them."""
+"""Tracked numbers are read back from the trackers' own files; each client runs in a fresh process."""
 
 import os
 import subprocess
 import sys
+from contextvars import copy_context
 from pathlib import Path
 
 import pytest
 
 from pairrank.evaluation.metrics import read_metrics
 from pairrank.training import tracking
-from pairrank.training.tracking import VARIABLE, run_name, tracked, tracker, untracked
+from pairrank.training.tracking import run_name, track_with, tracked, tracker, untracked
 from tests.support.battles import write_folder
 from tests.support.command_line import refused
 from tests.support.encoders import write_encoder
@@ -56,8 +57,8 @@ def tuned_run(runs: Path) -> str:
     return label
 
 
-def test_a_finished_run_is_told_when_somebody_asks_for_it(folder: Path):
-    """Told nothing of its folds, which were trained before; and the user hears where to look."""
+def test_tracking_a_finished_run_records_its_scores_but_not_its_folds(folder: Path):
+    """The message says how to view the tracked runs."""
     command = ["-m", "pairrank.experiments", "run", "mine", "--data", "data", "--track", "tensorboard"]
     done = subprocess.run(
         [sys.executable, *command, "--runs", "mlflow-runs"],
@@ -68,9 +69,9 @@ def test_a_finished_run_is_told_when_somebody_asks_for_it(folder: Path):
         timeout=120,
     )
     assert done.returncode == 0, done.stderr
-    assert "Told to tensorboard --logdir" in done.stdout
-    told = {path.name for path in (folder / "mlflow-runs" / "tensorboard").iterdir()}
-    assert told == {"mine, all folds", "prior, all folds"}
+    assert "tensorboard --logdir" in done.stdout
+    recorded = {path.name for path in (folder / "mlflow-runs" / "tensorboard").iterdir()}
+    assert recorded == {"mine, all folds", "prior, all folds"}
 
 
 @pytest.mark.filterwarnings("ignore")  # MLflow's own
@@ -90,10 +91,10 @@ def test_mlflow_has_settings_scores_and_steps(folder: Path):
             score(folder / "mlflow-runs", name)
         )
     assert runs["mine, fold 0"].data.params["model.name"] == "pool"
-    told = runs[f"{label}, fold 0"].data
-    assert told.params["model.training.epochs"] == "2"
+    recorded = runs[f"{label}, fold 0"].data
+    assert recorded.params["model.training.epochs"] == "2"
     # The Trainer's own steps are in the run of their fold.
-    assert {"loss", "eval_log_loss", "log_loss"} <= set(told.metrics)
+    assert {"loss", "eval_log_loss", "log_loss"} <= set(recorded.metrics)
     history = client.get_metric_history(runs[f"{label}, fold 0"].info.run_id, "eval_log_loss")
     kept = read_metrics(folder / "mlflow-runs" / label)["history"]
     assert [m.value for m in history] == pytest.approx([row["Log Loss"] for row in kept])
@@ -130,14 +131,12 @@ def test_a_folder_of_tracking_files_is_no_run(folder: Path, monkeypatch: pytest.
     assert "Left out" not in done.stdout
 
 
-def test_nothing_is_tracked_unless_asked_for(call, monkeypatch):
-    monkeypatch.delenv(VARIABLE, raising=False)
+def test_nothing_is_tracked_unless_requested(call):
     assert call("run", "prior", "--data", "data").code == 0
     assert not list(Path().rglob("*tfevents*"))
-    assert VARIABLE not in os.environ
     with tracked("x", {}, Path()) as log:
         log({"log_loss": 1.0})
-    assert tracker() == ""
+    assert tracker() is None
 
 
 def test_a_tracker_that_is_not_installed_or_unknown_is_refused_before_any_work(call, monkeypatch):
@@ -149,21 +148,28 @@ def test_a_tracker_that_is_not_installed_or_unknown_is_refused_before_any_work(c
     assert "'mlflow', 'trackio', 'tensorboard', 'wandb'" in " ".join(ended.err.split())
 
 
-def test_the_trainer_knows_the_name_of_the_run_that_is_open(tmp_path, monkeypatch):
-    monkeypatch.setenv(VARIABLE, "tensorboard")
+def test_tracked_names_the_open_run_for_the_trainer(tmp_path, monkeypatch):
+    def check() -> None:
+        track_with("tensorboard")
+        assert run_name() is None
+        with tracked("mine, fold 3", {"a": {"b": [1]}}, tmp_path):
+            assert run_name() == "mine, fold 3"
+            assert os.environ["TENSORBOARD_LOGGING_DIR"] == str(tmp_path / "tensorboard" / "mine, fold 3")
+        assert run_name() is None
+        assert "TENSORBOARD_LOGGING_DIR" not in os.environ
+
     monkeypatch.delenv("TENSORBOARD_LOGGING_DIR", raising=False)
-    assert run_name() is None
-    with tracked("mine, fold 3", {"a": {"b": [1]}}, tmp_path):
-        assert run_name() == "mine, fold 3"
-        assert os.environ["TENSORBOARD_LOGGING_DIR"] == str(tmp_path / "tensorboard" / "mine, fold 3")
-    assert run_name() is None
-    assert "TENSORBOARD_LOGGING_DIR" not in os.environ
+    copy_context().run(check)  # the choice of a tracker ends with the copy
 
 
-def test_runs_within_a_run_are_not_tracked(monkeypatch):
-    monkeypatch.setenv(VARIABLE, "mlflow")
-    with untracked():
-        assert tracker() == ""
-        with tracked("inner", {}, Path()) as log:
-            log({"log_loss": 1.0})
-    assert tracker() == "mlflow"
+def test_untracked_turns_tracking_off_for_runs_within_a_run():
+    def check() -> None:
+        track_with("mlflow")
+        with untracked():
+            assert tracker() is None
+            with tracked("inner", {}, Path()) as log:
+                log({"log_loss": 1.0})
+        assert tracker() == "mlflow"
+
+    copy_context().run(check)
+    assert tracker() is None
