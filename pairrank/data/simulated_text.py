@@ -1,4 +1,4 @@
-"""What an invented model says to an invented request, and how good a reader finds what the text shows."""
+"""Requests and answers are composed from random numbers, and the quality of an answer follows from its text."""
 
 import tomllib
 from collections.abc import Iterator, Sequence
@@ -10,53 +10,55 @@ from typing import Any, NamedTuple, TypeVar
 from pairrank.data.turns import Turns
 
 KINDS = {"chat": 0.22, "delicate": 0.06, "list": 0.18, "short": 0.10, "explain": 0.44}
-"""Kinds of request and their shares; the first two are asked as they stand, the others about a subject."""
+"""Kinds of request and their shares. Requests of the first two are complete texts; the others have a subject."""
 
 MAX_TURNS = 3
+"""Largest number of turns of a conversation."""
 DRAWS = 16
-"""Random numbers put aside for the prompt and for each turn of each side; what is left over is wasted."""
+"""Random numbers that are reserved for the prompt and for each turn of each side. Not all of them are used."""
 
 Row = list[float]
+"""Random numbers in [0, 1)."""
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Worth:
-    """What a reader finds in an answer adds to its quality, in units of log strength."""
+    """Contributions of an answer's properties to its quality, in units of log strength."""
 
     refusal: float = -7.0
     """A refusal of a harmless request."""
     right_refusal: float = -0.5
     """A refusal of a request that many would refuse."""
     shrug: float = -7.0
-    """No help and no manners."""
+    """A rude answer without help."""
     empty: float = -8.0
     """No text at all."""
     stray: float = -5.0
-    """Statements about something else."""
+    """Statements about another subject."""
     error: float = -2.5
     """Each false statement."""
     repeat: float = -2.5
-    """The same sentence again and again."""
+    """The same sentence several times."""
     second: float = 0.6
-    """A second statement where there was room for one."""
+    """A second statement, except in an answer that should be short."""
     too_long: float = -0.8
-    """More than the single line that was asked for."""
+    """More than the one sentence that was requested."""
     list_given: float = 1.0
-    """A list that was asked for."""
+    """A list that was requested."""
     list_missing: float = -0.5
-    """No list though one was asked for."""
+    """No list although one was requested."""
     padding: float = -0.7
-    """A sentence that says nothing."""
+    """A sentence without content."""
     chat: float = 0.4
-    """Factor on all of these in small talk."""
+    """Factor of all contributions in small talk."""
 
 
 WORTH = Worth()
 
 
 class Speaker(NamedTuple):
-    """An invented model: a name, how well it knows things, and habits, as probabilities."""
+    """An invented model: its name, its skill from 0 to 1, and the probabilities of its habits."""
 
     name: str
     skill: float
@@ -66,7 +68,7 @@ class Speaker(NamedTuple):
 
 
 class Task(NamedTuple):
-    """What is asked: the kind of request, the number of its subject, and the turns of the prompt."""
+    """A request: its kind, the number of its subject, and the turns of the prompt."""
 
     kind: str
     subject: int
@@ -74,20 +76,20 @@ class Task(NamedTuple):
 
 
 class Words(NamedTuple):
-    """The word-stock, in the form in which answers are composed."""
+    """The content of `simulated_words.toml`, prepared for composing answers."""
 
     speakers: tuple[Speaker, ...]
     subjects: tuple[tuple[str, ...], ...]
-    """What each subject may be called in a prompt."""
+    """Names of each subject in a prompt."""
     facts: tuple[tuple[tuple[str, str], ...], ...]
-    """Of each subject: statements, each in its true and its false wording."""
+    """Statements about each subject, each with its true and its false wording."""
     stock: dict[str, Any]
-    """The rest of the file as it stands there."""
+    """The whole file, not prepared."""
 
 
 @cache
 def words() -> Words:
-    """The word-stock that lies beside this file, read once a process."""
+    """Return the content of `simulated_words.toml`, which is read once per process."""
     stock = tomllib.loads(Path(__file__).with_name("simulated_words.toml").read_text(encoding="utf-8"))
     return Words(
         speakers=tuple(Speaker(**model) for model in stock["models"]),
@@ -98,7 +100,7 @@ def words() -> Words:
 
 
 def wordings(fact: str) -> tuple[str, str]:
-    """The true and the false sentence of a fact that is written `They walk on [eight|six] legs.`."""
+    """Return the true and the false sentence of a fact such as `They walk on [eight|six] legs.`."""
     head, rest = fact.split("[")
     choice, tail = rest.split("]")
     true, false = choice.split("|")
@@ -106,8 +108,8 @@ def wordings(fact: str) -> tuple[str, str]:
 
 
 def request(u: Iterator[float]) -> Task:
-    """A request of some kind, with or without a polite frame and follow-up questions."""
-    stock, kind = words().stock, _drawn(KINDS, next(u))
+    """Return a request from random numbers, sometimes with polite phrases and follow-up questions."""
+    stock, kind = words().stock, _choose(KINDS, next(u))
     which, how, name, before, after, more = (next(u) for _ in range(6))
     if kind in stock:
         subject = int(which * len(stock[kind]["asked"]))
@@ -124,9 +126,9 @@ def request(u: Iterator[float]) -> Task:
 
 
 def conversation(task: Task, speaker: Speaker, draws: list[Row]) -> tuple[Turns, float]:
-    """One side's answer to every turn, and their mean quality.
+    """Return one side's answers to all turns, and their mean quality.
 
-    The last two numbers of the first turn rule all turns: a model that refuses goes on refusing.
+    The last two numbers of the first turn apply to all turns, so that a model that refuses once always refuses.
     """
     order, manner = draws[0][-2:]
     own = [iter(row) for row in draws[: len(task.turns)]]
@@ -137,7 +139,7 @@ def conversation(task: Task, speaker: Speaker, draws: list[Row]) -> tuple[Turns,
 def _answer(
     task: Task, turn: int, speaker: Speaker, order: float, manner: float, u: Iterator[float]
 ) -> tuple[str, float]:
-    """One answer's text and its quality; neither knows on which side it stands."""
+    """Return the text and the quality of one answer, neither of which depends on the side."""
     stock, lack = words().stock["answers"], 1 - speaker.skill
     choice, tail, lost = next(u), next(u), next(u)
     stake = WORTH.chat if task.kind == "chat" else 1.0
@@ -148,17 +150,17 @@ def _answer(
         "shrug": 0.5 * lack,
         "stray": 0.3 * lack,
     }
-    what = _drawn(shares, manner)
-    if what == "empty" or (turn and lost < 0.03):
+    behaviour = _choose(shares, manner)
+    if behaviour == "empty" or (turn and lost < 0.03):
         return "", stake * WORTH.empty
-    if what in ("refusal", "shrug"):
-        worth = WORTH.right_refusal if what == "refusal" and delicate else getattr(WORTH, what)
+    if behaviour in ("refusal", "shrug"):
+        worth = WORTH.right_refusal if behaviour == "refusal" and delicate else getattr(WORTH, behaviour)
         ending = f" {_pick(stock['tails'], tail / 0.6)}" if tail < 0.6 else ""
-        return _pick(stock[what], choice) + ending, stake * worth
-    if what != "stray" and task.kind in words().stock:
+        return _pick(stock[behaviour], choice) + ending, stake * worth
+    if behaviour != "stray" and task.kind in words().stock:
         return _pick(words().stock[task.kind]["replies"], choice), 0.0
     subject, worth = task.subject, 0.0
-    if what == "stray":
+    if behaviour == "stray":
         others = len(words().facts) - 1
         subject, worth = (subject + 1 + int(choice * others)) % (others + 1), WORTH.stray
     text, more = _statements(task.kind, turn, subject, speaker, order, u)
@@ -168,12 +170,12 @@ def _answer(
 def _statements(
     kind: str, turn: int, subject: int, speaker: Speaker, order: float, u: Iterator[float]
 ) -> tuple[str, float]:
-    """Sentences on a subject, some of them false, in the shape that this speaker likes, and their worth."""
+    """Return sentences about a subject, some of them false, in the format of this speaker, and their quality."""
     stock, lack, worth = words().stock["answers"], 1 - speaker.skill, 0.0
     opener, shape, more, again, ramble = (next(u) for _ in range(5))
     two = turn == 0 and more < (0.1 + 0.6 * lack if kind == "short" else 0.75 - 0.4 * lack)
     sentences = []
-    # The four facts in an order of this conversation's own, so that a later turn adds to what was said.
+    # Each conversation has its own order of the four facts, so that a later turn adds new ones.
     first, step = int(order * 4), 1 if order * 4 % 1 < 0.5 else 3
     for i in (0, 1) if two else (turn + 1 if turn else 0,):
         false = next(u) < 0.45 * lack
@@ -197,8 +199,8 @@ def _statements(
     return text, worth
 
 
-def _drawn(shares: dict[str, float], u: float) -> str:
-    """The name whose share of [0, 1) holds u; "" beyond the last of them."""
+def _choose(shares: dict[str, float], u: float) -> str:
+    """Return the name whose part of [0, 1) contains u, or "" if u is beyond the last part."""
     for name, share in shares.items():
         if u < share:
             return name
@@ -207,4 +209,5 @@ def _drawn(shares: dict[str, float], u: float) -> str:
 
 
 def _pick(options: Sequence[T], u: float) -> T:
+    """Return the option whose equal part of [0, 1) contains u."""
     return options[int(u * len(options))]

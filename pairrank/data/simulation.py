@@ -1,10 +1,10 @@
-"""An arena whose true probabilities are known, so the best possible score on its battles is known too.
+"""Simulated battles have known true probabilities, so the lowest possible log loss on them is known as well.
 
-Invented models answer invented prompts in the words of `simulated_words.toml`. A model's hidden skill and
-habits decide how often it refuses, strays, errs or rambles; the quality of an answer depends only on what its
-text shows; and votes follow Bradley-Terry with ties (Davidson, "On extending the Bradley-Terry model to
-accommodate ties in paired comparison experiments", JASA 65, 1970). Whoever reads perfectly reaches the log
-loss of the true probabilities, and in expectation nothing goes below it.
+Invented models answer invented prompts with the sentences of `simulated_words.toml`. The skill and the habits of a
+model decide how often it refuses, answers another question, errs or adds empty sentences. The quality of an answer
+depends only on its text, and votes follow the Bradley-Terry model with ties (Davidson, "On extending the
+Bradley-Terry model to accommodate ties in paired comparison experiments", JASA 65, 1970). In expectation, no model
+has a lower log loss than the true probabilities.
 """
 
 import csv
@@ -23,42 +23,43 @@ from pairrank.data.turns import Turns
 from pairrank.files import atomic_path
 
 TIES = {"chat": 8.0, "delicate": 4.0, "list": 1.0, "short": 1.0, "explain": 1.0}
-"""Davidson's nu: equal answers tie with probability nu / (2 + nu), so oftener where little is at stake."""
+"""Davidson's nu per kind of request: equally good answers tie with probability nu / (2 + nu)."""
 
 FIRST_ID = 10_000_019
-"""Battle i has this id plus i: a number of eight digits, as in the competition, never mistaken for a row."""
+"""The id of battle 0; battle i has this number plus i. It has eight digits, unlike a row number."""
 
 BLOCK = 20_000
-"""Battles held in memory at a time while an arena is written."""
+"""Number of battles in memory at a time while an arena is written."""
 
 
 def simulate(n: int, seed: int = 0, start: int = 0) -> tuple[Battles, Predictions]:
-    """Battles number `start` to `start + n - 1` of the arena `seed`, and the probabilities behind them.
+    """Return battles `start` to `start + n - 1` of the arena with the given seed, and their true probabilities.
 
-    Battle i is the same whatever n and start are, so an arena of any size can be made in blocks.
+    Battle i does not depend on `n` and `start`, so an arena of any size can be created in blocks.
     """
-    made = [_battle(row) for row in uniforms(n, seed, start).tolist()]
+    rows = [_battle(numbers) for numbers in uniforms(n, seed, start).tolist()]
     ids = object_array([str(FIRST_ID + i) for i in range(start, start + n)])
-    columns: dict[str, Any] = {name: object_array([row[name] for row in made]) for name in (*TEXTS, *MODELS)}
-    winner = np.array([battle["winner"] for battle in made], dtype=np.int64)
-    proba = np.array([battle["proba"] for battle in made], dtype=np.float64).reshape(n, 3)
+    columns: dict[str, Any] = {name: object_array([row[name] for row in rows]) for name in (*TEXTS, *MODELS)}
+    winner = np.array([row["winner"] for row in rows], dtype=np.int64)
+    proba = np.array([row["proba"] for row in rows], dtype=np.float64).reshape(n, 3)
     return Battles(id=ids, winner=winner, **columns), Predictions(ids, proba)
 
 
 def write_arena(folder: str | Path, train: int = 600, test: int = 150, seed: int = 0) -> None:
-    """Write train.csv and test.csv as the competition has them, and the truth of both as prediction files.
+    """Write train.csv and test.csv in the competition's format, and their true probabilities as prediction files.
 
-    The test battles follow the training battles in the same arena. Memory does not grow with their number.
+    `train` and `test` are numbers of battles. The test battles follow the training battles in the same arena.
+    Memory does not grow with the number of battles.
     """
     _write(Path(folder), "train", range(train), seed, ("id", *MODELS, *TEXTS, *WINNERS))
     _write(Path(folder), "test", range(train, train + test), seed, ("id", *TEXTS))
 
 
 def uniforms(n: int, seed: int, start: int) -> npt.NDArray[np.float64]:
-    """(n, columns) numbers in [0, 1), of which row i depends on seed and start + i alone.
+    """Return (n, columns) random numbers in [0, 1), whose row i depends on `seed` and `start + i` only.
 
-    Philox is a counter: each step gives four numbers and any step can be reached at once. Its raw bits are
-    used, because numpy promises never to change those of a seed.
+    The Philox generator is based on a counter: each step yields four numbers, and any step is reached directly. Its
+    raw bits are used, because numpy guarantees that the bits of a seed never change.
     """
     columns = (1 + 2 * MAX_TURNS) * DRAWS
     bits = np.random.Philox(key=seed)
@@ -68,7 +69,7 @@ def uniforms(n: int, seed: int, start: int) -> npt.NDArray[np.float64]:
 
 
 def davidson(quality_a: float, quality_b: float, nu: float) -> tuple[float, float, float]:
-    """Probabilities that A wins, B wins, neither, from log strengths; p_tie² / (p_a p_b) = nu²."""
+    """Return p_a, p_b and p_tie from two log strengths: p_a / p_b = exp(a - b) and p_tie² = nu² p_a p_b."""
     half = (quality_a - quality_b) / 2
     a, b = math.exp(half), math.exp(-half)
     total = a + b + nu
@@ -76,7 +77,7 @@ def davidson(quality_a: float, quality_b: float, nu: float) -> tuple[float, floa
 
 
 def _battle(row: Row) -> dict[str, Any]:
-    """One battle and its probabilities, from its own random numbers."""
+    """Return the columns of one battle and its probabilities, from its own random numbers."""
     draws = [row[i : i + DRAWS] for i in range(0, len(row), DRAWS)]
     u = iter(draws[0])
     speakers, vote = words().speakers, next(u)
@@ -98,7 +99,7 @@ def _battle(row: Row) -> dict[str, Any]:
 
 
 def _write(folder: Path, part: str, rows: range, seed: int, columns: tuple[str, ...]) -> None:
-    """Write one file of battles and its truth, block by block."""
+    """Write one battle file and its true probabilities, block by block."""
     options: dict[str, Any] = {"mode": "w", "encoding": "utf-8", "newline": ""}
     with (
         atomic_path(folder / f"{part}.csv") as temporary,
@@ -119,5 +120,5 @@ def _write(folder: Path, part: str, rows: range, seed: int, columns: tuple[str, 
 
 
 def _cell(turns: Turns) -> str:
-    """A JSON list with ASCII escapes, in which an empty turn of a conversation is null, as in real files."""
+    """Return a cell as real files have it: ASCII escapes, and null for an empty turn of several."""
     return json.dumps([turn or (None if len(turns) > 1 else "") for turn in turns])

@@ -38,7 +38,7 @@ def frequencies(groups: np.ndarray, winner: np.ndarray) -> np.ndarray:
     return (counts / counts.sum(axis=1, keepdims=True))[groups]
 
 
-def test_a_battle_depends_on_the_seed_and_its_number_alone():
+def test_a_battle_depends_on_the_seed_and_its_number_only():
     whole, truth = simulate(60, seed=3)
     parts = [simulate(17, seed=3), simulate(1, seed=3, start=17), simulate(42, seed=3, start=18)]
     assert concatenate([battles for battles, _ in parts]).content_hash() == whole.content_hash()
@@ -46,19 +46,19 @@ def test_a_battle_depends_on_the_seed_and_its_number_alone():
     assert simulate(60, seed=4)[0].prompt.tolist() != whole.prompt.tolist()
 
 
-def test_far_battles_are_reached_at_once_and_keep_distinct_ids():
+def test_distant_battles_are_reached_directly_and_have_distinct_ids():
     far, truth = simulate(3, start=1_000_000)
     assert far.id.tolist() == truth.id.tolist() == ["11000019", "11000020", "11000021"]
     assert far.prompt.tolist() != simulate(3)[0].prompt.tolist()
 
 
-def test_no_battles_are_a_table_without_rows():
+def test_an_arena_may_have_no_battles():
     battles, truth = simulate(0)
     assert len(battles) == 0
     assert truth.proba.shape == (0, 3)
 
 
-def test_votes_come_as_often_as_their_true_probabilities_say(big):
+def test_votes_have_the_frequencies_of_their_true_probabilities(big):
     """In tenths of each column, hits minus expected hits has variance sum p (1 - p): no z-value beyond 4."""
     battles, truth = big
     for outcome in range(3):
@@ -69,7 +69,7 @@ def test_votes_come_as_often_as_their_true_probabilities_say(big):
             assert abs(z) < 4, (outcome, p[rows].mean())
 
 
-def test_nothing_beats_the_truth(big):
+def test_no_other_probabilities_beat_the_true_ones(big):
     battles, truth = big
     floor = surprise(truth.proba, battles.winner)
     prior = np.bincount(battles.winner) / len(battles)
@@ -79,14 +79,14 @@ def test_nothing_beats_the_truth(big):
         assert surprise(other / other.sum(axis=1, keepdims=True), battles.winner) > floor
 
 
-def test_davidson_by_hand():
+def test_davidson_of_a_worked_example():
     """Strengths e and 1/e with nu = 2: ties weigh 2 sqrt(e * 1/e) = 2, so p = (e, 1/e, 2) / (e + 1/e + 2)."""
     e = 2.718281828459045
     assert davidson(1.0, -1.0, 2.0) == pytest.approx(np.array([e, 1 / e, 2]) / (e + 1 / e + 2))
     assert davidson(7.0, 7.0, 1.0) == pytest.approx([1 / 3, 1 / 3, 1 / 3])
 
 
-def test_the_share_of_ties_obeys_davidson_for_every_kind_of_request(big):
+def test_the_share_of_ties_follows_davidson_for_every_kind_of_request(big):
     battles, truth = big
     a, b, tie = truth.proba.T
     ratio = tie**2 / (a * b)
@@ -97,7 +97,7 @@ def test_the_share_of_ties_obeys_davidson_for_every_kind_of_request(big):
     assert (ratio[~chat] < TIES["chat"] ** 2 - 1).all()
 
 
-def test_probabilities_are_a_function_of_the_text_that_knows_no_sides(big):
+def test_probabilities_depend_on_the_text_and_not_on_the_side(big):
     """The same prompt and answers always have the same probabilities, in the other order the swapped ones."""
     battles, truth = big
     seen: dict[tuple[object, ...], np.ndarray] = {}
@@ -116,7 +116,7 @@ def test_probabilities_are_a_function_of_the_text_that_knows_no_sides(big):
     assert min(met, met_swapped) > 100, "too few to state the law"
 
 
-def test_outcomes_and_turns_are_shared_out_as_in_real_arenas(big):
+def test_shares_of_outcomes_and_turns_are_those_of_real_arenas(big):
     battles, _ = big
     share = np.bincount(battles.winner) / len(battles)
     assert np.abs(share - [0.35, 0.35, 0.30]).max() < 0.02
@@ -128,7 +128,7 @@ def test_outcomes_and_turns_are_shared_out_as_in_real_arenas(big):
     assert len(set(battles.model_a)) == len(words().speakers) == 12
 
 
-def test_length_alone_says_little(big):
+def test_length_alone_predicts_little(big):
     """Even frequencies looked up on the battles they score, by both lengths, leave most of the way to go."""
     battles, truth = big
     lengths = [
@@ -141,7 +141,7 @@ def test_length_alone_says_little(big):
     assert (prior - by_length) / (prior - surprise(truth.proba, battles.winner)) < 0.25
 
 
-def test_names_say_something_but_less_than_text(big):
+def test_names_predict_something_but_less_than_text(big):
     battles, truth = big
     names = {name: i for i, name in enumerate(sorted(set(battles.model_a)))}
     pairs = [names[a] * 12 + names[b] for a, b in zip(battles.model_a, battles.model_b, strict=True)]
@@ -176,7 +176,7 @@ def test_false_statements_lose_to_true_ones(big):
     assert found > 50, "too few to state the law"
 
 
-def test_written_files_are_read_back_as_the_battles_they_were_made_of(tmp_path, monkeypatch):
+def test_read_battles_inverts_write_arena(tmp_path, monkeypatch):
     monkeypatch.setattr(arena_module, "BLOCK", 7)
     write_arena(tmp_path, train=40, test=11, seed=5)
     battles, truth = simulate(51, seed=5)
@@ -192,15 +192,15 @@ def test_written_files_are_read_back_as_the_battles_they_were_made_of(tmp_path, 
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(FILES)
 
 
-def test_the_committed_sample_is_what_write_arena_makes(tmp_path):
+def test_the_committed_sample_is_the_output_of_write_arena(tmp_path):
     write_arena(tmp_path)
     for name in FILES:
         assert (tmp_path / name).read_bytes() == (SAMPLE / name).read_bytes(), name
 
 
-def test_the_sample_has_the_oddities_of_real_files():
+def test_the_sample_has_the_peculiarities_of_real_files():
     text = (SAMPLE / "train.csv").read_text(encoding="ascii")
-    assert "\\u00e0" in text, "non-ASCII text stands as an escape"
+    assert "\\u00e0" in text, "non-ASCII text is escaped"
     with (SAMPLE / "train.csv").open(newline="") as file:
         cells = [json.loads(row[f"response_{side}"]) for row in csv.DictReader(file) for side in "ab"]
     assert 1 <= sum(None in turns for turns in cells) <= 12
@@ -232,7 +232,7 @@ def test_the_sample_is_short():
     assert np.quantile(counts, 0.99) <= 160
 
 
-def test_no_sentence_of_the_word_stock_stands_in_the_real_battles(arena):
+def test_no_simulated_sentence_occurs_in_the_real_battles(arena):
     files = [path.read_text(encoding="utf-8", errors="replace") for path in sorted(arena.glob("*.csv"))]
     real = "\n".join(files).casefold()
     assert len(real) > 10_000
