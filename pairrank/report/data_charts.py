@@ -183,7 +183,7 @@ def length_effect(survey: Survey) -> Chart:
         "length-effect",
         figure,
         f"Shares of the outcomes by the ratio of the answers' lengths, with Wilson's 95 % intervals: {summary}. "
-        "Ties are most frequent if both answers are about equally long.",
+        "If length had no effect, the lines would be level.",
         f"Lines of the shares of A wins, B wins and ties against the ratio of lengths: {summary}.",
     )
 

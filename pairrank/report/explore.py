@@ -86,7 +86,7 @@ def _files(surveys: Sequence[FileSurvey]) -> list[Block]:
         rows.append([file.path.name, *(f"{count:,}" for count in counts), ", ".join(columns)])
     titles = ["file", "battles", "with winner", "distinct prompts", "complaints", "columns read"]
     caption = (
-        "The files. Prompts are the same if their first turns are, apart from upper and lower case and white "
+        "What the files contain. Two prompts count as the same if their first turns differ only in case and white "
         "space; battles with the same prompt are in the same fold."
     )
     complaints = [

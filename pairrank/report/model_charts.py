@@ -142,7 +142,7 @@ def agreement_map(judged: Sequence[Judged]) -> Chart:
     shares = np.array([[agreement(a, b) for b in judged] for a in judged])
     figure, [axes] = new_axes(1.6 + 0.25 * len(judged))
     heat_map(axes, shares, names, [f"{100 * share:.0f}" for share in shares.ravel()])
-    axes.set(xlabel="experiment", ylabel="same outcome, % of battles")
+    axes.set(xlabel="experiment", ylabel="same outcome (%)")
     pairs = [(shares[i, j], i, j) for i in range(len(judged)) for j in range(i) if not np.isnan(shares[i, j])]
     summary = "no two experiments have predicted the same battles"
     if pairs:

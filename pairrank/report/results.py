@@ -1,4 +1,4 @@
-"""The page about the models: the leaderboard, what each run knows, and the battles it got wrong."""
+"""The page about the runs: leaderboard, cost, calibration, slices, biases, large errors, and provenance."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -41,14 +41,14 @@ COLUMNS = Table(
     "What the columns mean",
     folded=True,
 )
-MOST_COMPARED = 16
+MAX_COMPARED = 16
 """Runs in the map of agreement."""
 WORST, DISPUTED = 15, 30
-"""Battles that are shown of each run, and of all pairs of runs together."""
+"""Battles shown for their loss, per run, and for disagreement, of all pairs of runs together."""
 
 
 def results_page(results: Results) -> Page:
-    """The whole page."""
+    """Return the page about the runs."""
     board, shown = results.board, results.shown
     sections = [
         Section("Leaderboard", _board(board)),
@@ -63,33 +63,33 @@ def results_page(results: Results) -> Page:
             Section("Training", [block for i, run in enumerate(trained) for block in _training(run, i)])
         )
     sections += [
-        Section("Battles to learn from", _mistakes(results)),
+        Section("Large errors and disagreements", _mistakes(results)),
         Section("Provenance", [block for run in results.judged for block in _provenance(run)]),
     ]
     return Page(
-        f"Which architecture predicts the vote? {board.data}",
+        f"Which architecture predicts the vote best? {board.data}",
         f"{len(results.judged)} experiments on {board.battles:,} battles with {board.prompts:,} distinct prompts, "
-        f"scored out of fold by log loss (nats, lower is better). Looked at one by one: {which}.",
+        f"scored out of fold by log loss (nats, lower is better). Shown in detail: {which}.",
         sections,
         "Made by pairrank report.",
     )
 
 
 def board_table(board: Leaderboard) -> Table:
-    """The leaderboard with every column that says something."""
+    """Return the leaderboard without the columns that are empty for every row."""
     table = {name: cells for name, cells in columns(board).items() if set(cells) != {"–"}}
     rows = list(zip(*table.values(), strict=True))
     return Table(list(table), rows, "The leaderboard: ± is the standard error, [ ] a 95 % interval.")
 
 
 def slice_table(scores: Sequence[SliceScore]) -> Table:
-    """Figures of the slices."""
+    """Return the log loss on each slice, and the observed and predicted shares of the outcomes."""
     rows = [
         [
             f"{score.kind}: {score.name}",
             f"{score.log_loss.battles:,}",
             interval(score.log_loss),
-            *(f"{came:.0%} / {said:.0%}" for came, said in zip(score.observed, score.predicted, strict=True)),
+            *(f"{one:.0%} / {two:.0%}" for one, two in zip(score.observed, score.predicted, strict=True)),
         ]
         for score in scores
     ]
@@ -97,17 +97,17 @@ def slice_table(scores: Sequence[SliceScore]) -> Table:
         "slice",
         "battles",
         "log loss [95 %]",
-        "A wins, came / said",
-        "B wins, came / said",
-        "tie, came / said",
+        "A wins, observed / predicted",
+        "B wins, observed / predicted",
+        "tie, observed / predicted",
     ]
     return Table(
-        titles, rows, "Slices in numbers: log loss, and how often each outcome came and was said", folded=True
+        titles, rows, "Slices in numbers: log loss, and observed and predicted shares of the outcomes", folded=True
     )
 
 
 def bias_table(found: Sequence[Bias], row: Row) -> Table:
-    """Length and position bias in numbers."""
+    """Return position bias, length bias and asymmetry in numbers."""
     rows = [
         [
             f"favours the {bias.name}",
@@ -123,14 +123,15 @@ def bias_table(found: Sequence[Bias], row: Row) -> Table:
     return Table(
         ["tendency", "voters", "model", "model - voters [95 %]"],
         rows,
-        "Bias: mean of P(for) - P(against), against what voters did (1 for, -1 against, 0 for a tie). Above 0 in "
-        "the last column it favours more than they do, below 0 less, as a cautious model does in all; where the "
-        "interval holds 0, neither was found. Swap gap and flip rate: what changes when A and B change places.",
+        "Biases. Model: the mean of P(for) - P(against). Voters: the mean of 1 for, -1 against and 0 for a tie. If "
+        "the last column is above 0, the model has more of the tendency than the voters; below 0 it has less, as a "
+        "cautious model does. If the interval contains 0, there is no evidence for either. Swap gap and flip rate "
+        "measure what changes when A and B change places.",
     )
 
 
 def interval(mean: Mean, form: str = ".3f") -> str:
-    """A mean with its interval."""
+    """Return a mean with its 95 % interval as text."""
     return f"{mean.mean:{form}} {ends(mean, form)}"
 
 
@@ -152,17 +153,17 @@ def _costs(board: Leaderboard) -> list[Block]:
     for cost in ("training_seconds", "parameters"):
         if any(getattr(row, cost) for row in board.rows):
             charts.append(leaderboard_charts.cost_plot(board, cost))
-    return charts or [Text("No entry tells what it cost.")]
+    return charts or [Text("The cost of these entries is unknown.")]
 
 
 def _compared(results: Results) -> list[Judged]:
     shown = results.shown
     others = [run for run in results.judged if run not in shown]
-    return [*shown, *others][:MOST_COMPARED]
+    return [*shown, *others][:MAX_COMPARED]
 
 
 def _run(results: Results, run: Judged, name: str) -> list[Block]:
-    """All about one run."""
+    """Return the charts and tables of one run."""
     row = results.row(run)
     about = run.metrics.get("experiment", {}).get("about", "")
     score = f"Log loss {row.log_loss:.4f} ± {row.standard_error:.4f} on {row.battles:,} battles."
@@ -170,7 +171,7 @@ def _run(results: Results, run: Judged, name: str) -> list[Block]:
     inputs = [other for label in run.metrics.get("inputs", {}) for other in results.judged if other.label == label]
     pooled = run.metrics.get("experiment", {}).get("model", {}).get("name") == "pool"
     if inputs and pooled:
-        title = f"{run.label} after pooling, and its inputs before"
+        title = f"{run.label} (after pooling) and its inputs (before)"
         blocks.append(model_charts.reliability_plot(name, [run, *inputs], title))
         blocks.append(pooling_table(results, run, inputs))
     else:
@@ -182,31 +183,31 @@ def _run(results: Results, run: Judged, name: str) -> list[Block]:
     ]
     blocks += [bias_table(results.biases(run), row), slice_table(scores)]
     if run.metrics.get("encoder") and run.label not in results.windows:
-        blocks.append(Text("Which battles were cut to fit its window was not counted."))
+        blocks.append(Text("The slice of battles that were cut to fit the window is not available."))
     return blocks
 
 
 def _training(run: Judged, number: int) -> list[Block]:
-    """How a fine-tuned run learned."""
+    """Return the learning curves of a fine-tuned run."""
     history = run.metrics["history"]
     curves = model_charts.learning_curves(run.label, f"training{number}", history)
     return [Heading(run.label), curves, history_table(history)]
 
 
 def pooling_table(results: Results, run: Judged, inputs: Sequence[Judged]) -> Table:
-    """Calibration before and after pooling."""
+    """Return log loss and calibration of a pool and of its inputs."""
     rows = []
     for when, each in [("after", run), *(("before", one) for one in inputs)]:
         row = results.row(each)
         rows.append([each.label, when, f"{row.log_loss:.4f}", f"{row.calibration_error:.3f}", f"{gap(each):.3f}"])
-    titles = ["experiment", "pooling", "log loss", "ECE, most probable outcome", "mean distance, all outcomes"]
+    titles = ["experiment", "pooling", "log loss", "ECE (most probable outcome)", "mean distance (all outcomes)"]
     return Table(titles, rows, "Before and after pooling: log loss and calibration")
 
 
 def history_table(history: Sequence[Mapping[str, Any]]) -> Table:
-    """The published notebook's step table."""
+    """Return the step table of the published notebook."""
     rows = [[f"{row['Fold']:.0f}", *(_number(row[name]) for name in HISTORY)] for row in history]
-    caption = "Training step by step: seconds, battles and steps a second are of the evaluation"
+    caption = "Training step by step; runtime (seconds), samples and steps per second are those of the evaluation"
     return Table(["Fold", *HISTORY], rows, caption, folded=True)
 
 
@@ -225,17 +226,17 @@ def _mistakes(results: Results) -> list[Block]:
     ]
     cards.sort(key=lambda one: -max((each.loss for each in one.predictions), default=0.0))
     intro = (
-        f"The {WORST} battles with the largest loss of each run above, and the {DISPUTED} on which two of them "
-        "disagree most (total variation distance), the largest loss first. It may be a mistake of the model, or of "
-        "the voter."
+        f"The {WORST} battles with the largest loss of each run that is shown in detail, and the {DISPUTED} on "
+        "which two of these runs disagree most (total variation distance); the largest loss comes first. The model "
+        "may be wrong, or the voter."
     )
     return [Text(intro), Cards("mistakes", cards)]
 
 
 def _provenance(run: Judged) -> list[Block]:
-    """What made a run's numbers."""
+    """Return the provenance and the configuration of a run."""
     if not run.metrics:
-        return [Heading(run.label), Text("Somebody's own file: nothing is known of how it was made.")]
+        return [Heading(run.label), Text("This file was added by a user; its provenance is unknown.")]
     return [
         Table(["what", "value"], list(facts(run.metrics).items()), run.label, folded=True),
         Text(configuration(run.metrics), f"{run.label}: configuration"),

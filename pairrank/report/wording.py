@@ -1,4 +1,4 @@
-"""Names, intervals and provenance in words."""
+"""Names, intervals and provenance as text."""
 
 from collections.abc import Mapping
 from math import isfinite
@@ -10,17 +10,17 @@ from pairrank.evaluation.scoring import Mean
 
 
 def one_line(name: str) -> str:
-    """An untrusted name with everything that is not printable, such as a turn of the writing direction, marked."""
+    """Return an untrusted name with `�` for characters that are not printable, such as those that reverse text."""
     return "".join(c if c.isprintable() else "�" for c in name)
 
 
 def ends(mean: Mean, form: str) -> str:
-    """The ends of an interval; of one prompt nothing is known."""
+    """Return the ends of an interval as text; there is no interval for one prompt."""
     return f"[{mean.low:{form}}, {mean.high:{form}}]" if isfinite(mean.low) else "[one prompt]"
 
 
 def facts(metrics: Mapping[str, Any]) -> dict[str, str]:
-    """Data, hashes, encoder, seed, device, commit and versions, as far as they are known."""
+    """Return what is known of a run's data, hashes, encoder, seed, device, commit and versions."""
     encoder, data = metrics.get("encoder"), metrics["data"]
     known = {
         "data": f"{data['name']}, {data['battles']:,} battles, hash {data['hash']}",
@@ -37,6 +37,6 @@ def facts(metrics: Mapping[str, Any]) -> dict[str, str]:
 
 
 def configuration(metrics: Mapping[str, Any]) -> str:
-    """The resolved experiment as TOML, which has no null."""
+    """Return the resolved experiment as TOML, without parameters that are None, which TOML does not have."""
     kept = {key: value for key, value in metrics["experiment"].items() if value is not None}
     return tomli_w.dumps(kept)

@@ -84,11 +84,11 @@ def test_report_writes_one_page_of_all_runs(call):
     assert (ended.code, ended.err) == (0, "")
     html = Path("deep/er/report.html").read_text(encoding="utf-8")
     assert "2 experiments on 40 battles" in html
-    assert "Looked at one by one: lengths." in html
+    assert "Shown in detail: lengths." in html
     ended = call("report", "prior", "--data", "data", "--reference", "lengths")
     assert ended.code == 0
     html = Path("report.html").read_text(encoding="utf-8")
-    assert "Looked at one by one: prior." in html
+    assert "Shown in detail: prior." in html
     assert "Δ lengths" in html
 
 
