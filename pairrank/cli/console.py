@@ -11,6 +11,7 @@ from rich.text import Text
 from pairrank import distributed
 from pairrank.evaluation.leaderboard import Leaderboard
 from pairrank.evaluation.leaderboard_table import columns, notes
+from pairrank.progress import above_progress
 
 WIDE = 400
 """Characters a line where the output is no terminal, such as a file or another program."""
@@ -22,15 +23,20 @@ errors = Console(stderr=True, highlight=False, emoji=False)
 
 
 def say(text: str) -> None:
-    """Print one line as it stands (it may hold text of battles, which is no markup), in the first process alone."""
+    """Print one line unchanged except for control characters, in the first process only.
+
+    The line may contain text of battles, so nothing in it is taken for markup.
+    """
     if distributed.rank():
         return
-    console.print(harmless(text), markup=False, soft_wrap=True)
+    with above_progress():
+        console.print(harmless(text), markup=False, soft_wrap=True)
 
 
 def warn(text: str) -> None:
     """Print one line as it stands, apart from the output."""
-    errors.print(harmless(text), markup=False, soft_wrap=True)
+    with above_progress():
+        errors.print(harmless(text), markup=False, soft_wrap=True)
 
 
 def show_repairs(repairs: Sequence[str], before: int = 0) -> None:

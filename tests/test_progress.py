@@ -1,0 +1,65 @@
+"""Bars appear on a terminal and nowhere else, and lines that are printed meanwhile stay whole."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pairrank.progress import shows_progress, with_progress
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_without_a_terminal_items_come_unchanged_and_nothing_is_written(capfd):
+    assert list(with_progress(iter("abc"), "letters")) == ["a", "b", "c"]
+    assert capfd.readouterr() == ("", "")
+    assert not shows_progress()
+
+
+@pytest.mark.parametrize(("rank", "shown"), [("0", True), ("1", False)])
+def test_the_first_process_alone_shows_progress(monkeypatch, rank, shown):
+    monkeypatch.setenv("RANK", rank)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    assert shows_progress() is shown
+
+
+def on_a_terminal(code: str) -> str:
+    """What a program writes to a terminal."""
+    import pty
+    import termios
+
+    ours, its = pty.openpty()
+    termios.tcsetwinsize(its, (24, 80))
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "80", "TERM": "xterm"}
+    with subprocess.Popen([sys.executable, "-c", code], stdout=its, stderr=its, env=environment) as program:
+        os.close(its)
+        written = b""
+        try:
+            while part := os.read(ours, 4096):
+                written += part
+        except OSError:  # Linux: the other end is closed
+            pass
+    assert program.returncode == 0, written
+    return written.decode()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="opens a POSIX terminal")
+def test_on_a_terminal_nested_bars_name_their_steps_and_printed_lines_stay_whole():
+    code = (
+        "import time\nfrom pairrank.progress import with_progress\nfrom pairrank.cli.console import say\n"
+        "for fold in with_progress(range(2), 'structure: folds'):\n"
+        "    for seed in with_progress(range(3), 'trees'):\n"
+        "        time.sleep(0.12)\n"  # tqdm draws ten times per second at most
+        "        say(f'fold {fold}, seed {seed}: a line')\n"
+    )
+    written = on_a_terminal(code)
+    assert "structure: folds:" in written
+    assert "1/2" in written
+    assert "trees:" in written
+    lines = re.split(r"[\r\n]+", re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", written))
+    for fold in range(2):
+        for seed in range(3):
+            assert f"fold {fold}, seed {seed}: a line" in [line.strip() for line in lines]
