@@ -40,6 +40,7 @@ from pairrank.models.heads.linear import (
     tie_task,
 )
 from pairrank.models.heads.trees import TreeParameters, booster_logits, fit_booster, leaf_count
+from pairrank.progress import with_progress
 from pairrank.training.monitor import Monitor
 
 Mask = npt.NDArray[np.bool_]
@@ -147,7 +148,8 @@ class Gbdt(Model):
             increases = self._loss_increases(_rows(columns, held), train.take(held))
             for head in HEADS:
                 task = _task(head, columns, train)
-                self.boosters_[head] = [fit_booster(task, self.trees, rounds[head], s) for s in self._seeds()]
+                seeds = with_progress(self._seeds(), f"stack, {head} head: seeds")
+                self.boosters_[head] = [fit_booster(task, self.trees, rounds[head], seed) for seed in seeds]
         gains = self._gains(columns)
         self.importances_ = sorted(
             (Importance(name, gains[name], increases[name]) for name in gains), key=lambda each: -each.gain
@@ -247,7 +249,7 @@ class Gbdt(Model):
             validation = _task(head, _rows(columns, held), train.take(held)) if held.any() else None
             boosters = [
                 fit_booster(task, self.trees, self.rounds, seed, validation=validation, patience=self.patience)
-                for seed in self._seeds()
+                for seed in with_progress(self._seeds(), f"stack, {head} head: early stopping")
             ]
             self.boosters_[head] = boosters
             best = [booster.best_iteration if held.any() else self.rounds for booster in boosters]

@@ -26,6 +26,7 @@ from pairrank.models.heads.linear import (
     tie_task,
 )
 from pairrank.models.heads.trees import TreeParameters, add_trees, booster_logits, detach, leaf_count, new_booster
+from pairrank.progress import with_progress
 from pairrank.training.monitor import Monitor
 
 Learner = Literal["logistic", "lightgbm"]
@@ -113,7 +114,7 @@ class Structure(Model):
                     seeds = range(self.seed, self.seed + self.seeds)
                     classes = 3 if head == "outcome" else 2
                     self.boosters_[head] = [new_booster(task, self.trees, seed, classes) for seed in seeds]
-        for quarter in range(1, QUARTERS + 1):
+        for quarter in with_progress(range(1, QUARTERS + 1), "structure, quarters of the trees"):
             self._train_quarter(quarter)
             # The logistic model has no steps, so without trees there is only a final loss.
             if monitor is not None and (self.boosters_ or quarter == QUARTERS):
