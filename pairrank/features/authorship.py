@@ -17,6 +17,7 @@ from pairrank.data.probabilities import FloatArray, Proba, softmax
 from pairrank.errors import UserError
 from pairrank.features.counting import count_features
 from pairrank.features.ratings import names_of
+from pairrank.features.scaling import Scaling, fit_scaling
 from pairrank.features.sides import SIDES
 from pairrank.features.tfidf import Tfidf, fit_tfidf, load_tfidf
 from pairrank.files import atomic_path, write_json
@@ -75,7 +76,7 @@ class AuthorClassifier:
 
     def _inputs(self, measures: FloatArray, texts: list[str]) -> csr_matrix:
         """(n, p + v) what the logistic model sees."""
-        scaled = np.clip((measures - self.centre) / self.scale, -CLIP, CLIP)
+        scaled = Scaling(self.centre, self.scale, CLIP)(measures)
         spoken = [words.vectors(texts) * LOUDNESS for words in (self.words, self.openings)]
         return hstack([csr_matrix(scaled), *spoken], format="csr")
 
@@ -103,7 +104,8 @@ def fit_author_classifier(train: Battles, fewest: float = 10, penalty: float = 5
     classes = _classes(names, weight, fewest)
     measures = np.vstack([_measures(train, side) for side in ("a", "b")])
     texts = [text for side in ("a", "b") for text in _texts(train, side)]
-    centre, scale = _scaling(measures, weight)
+    scaling = fit_scaling(measures, weight, CLIP)
+    centre, scale = scaling.centre, scaling.scale
     words, openings = fit_tfidf(texts, **WORDS), fit_tfidf(texts, **OPENINGS)
     size = len(centre) + len(words.words) + len(openings.words)
     plain = AuthorClassifier(
@@ -130,15 +132,6 @@ def _classes(names: npt.NDArray[Any], weight: FloatArray, fewest: float) -> tupl
     alone = [(name,) for name in models if often[name]]
     others = tuple(name for name in models if not often[name])
     return (*alone, others) if others or not alone else tuple(alone)
-
-
-def _scaling(measures: FloatArray, weight: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """(p) means and (p) standard deviations; 1 where a measure is constant."""
-    if not len(measures):
-        return np.zeros(measures.shape[1]), np.ones(measures.shape[1])
-    centre = np.average(measures, axis=0, weights=weight)
-    scale = np.sqrt(np.average((measures - centre) ** 2, axis=0, weights=weight))
-    return centre, np.where(scale < 1e-9, 1.0, scale)
 
 
 def _measures(battles: Battles, side: Side) -> FloatArray:

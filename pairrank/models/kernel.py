@@ -1,8 +1,8 @@
-"""Battles that look alike are voted alike: an odd function of differences, an even one of what is shared."""
+"""Similar battles have similar votes: an odd function of differences, an even function of what both sides share."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from safetensors.numpy import load_file, save_file
@@ -19,61 +19,60 @@ from pairrank.models.heads.kernels import (
     Kernel,
     Points,
     choose_landmarks,
-    compared,
     feature_map,
-    mixed,
-    mixed_odd,
+    kernel_product,
+    mixed_kernel,
+    odd_kernel,
 )
-from pairrank.models.heads.linear import tie_task
+from pairrank.models.heads.linear import HeadName, tie_task
 from pairrank.training.monitor import Monitor
 
-HeadName = Literal["margin", "tie"]
-
+HEADS: tuple[HeadName, ...] = ("margin", "tie")
 STATE_FILE = "kernel.safetensors"
-PRECISION = 1e-7
-"""The largest derivative of a finished fit's mean loss."""
+TOLERANCE = 1e-7
+"""Bound on the gradient of the loss at which a fit has converged."""
 
 
 @dataclass(frozen=True)
-class Head:
-    """A logit as a weighted sum of how alike a battle is to the landmarks."""
+class KernelHead:
+    """A logit as a weighted sum of the kernel's values between a battle and the landmarks."""
 
     landmarks: Points
-    """m training battles, standardised."""
+    """m standardised training battles."""
     weights: FloatArray
     """(m, 1)."""
     intercept: FloatArray
-    """(1), 0 for a margin."""
+    """(1,); 0 for a margin."""
 
 
 @register("kernel")
 @dataclass
 class KernelLogistic(Model):
-    """Kernel logistic regression over counted features: a margin of odd kernels, a tie of even ones.
+    """Kernel logistic regression over counted features: an odd kernel for the margin, an even one for the tie.
 
-    It is the most probable function of a Gaussian process with logistic likelihood (Rasmussen & Williams 2006,
-    chapter 3), whose prior variance is 1 / penalty times the kernel.
+    It is the mode of a Gaussian process with logistic likelihood whose prior covariance is 1 / penalty times the
+    kernel (Rasmussen & Williams 2006, chapter 3).
     """
 
     groups: tuple[str, ...] = tuple(group for group in GROUPS if group != "style")
-    """Which groups of features."""
+    """Groups of features."""
     penalty: float = 0.5
-    """Of the squared norm of both functions; more makes them flatter."""
+    """Penalty on the squared norm of both functions; more makes them flatter."""
     rbf: float = 0.9
-    """The share of the Gaussian kernel; the rest is linear."""
+    """Share of the Gaussian kernel; the rest is linear."""
     length_scale: float = 2.0
-    """Standard deviations, in every feature at once, over which a Gaussian kernel forgets."""
+    """Length scale of the Gaussian kernel, in standard deviations of every feature at once."""
     modulate: bool = False
-    """Multiply the margin's kernel by a Gaussian one of the even features: what counts may vary with the prompt."""
+    """Multiply the margin's kernel by a Gaussian one of the even features: weights may vary with the prompt."""
     clip: float = 3.0
-    """Standard deviations at which a feature stops growing."""
+    """Bound of each standardised feature, in standard deviations."""
     landmarks: int = 2000
-    """Training battles that all others are compared with, at most; fewer are faster and coarser."""
+    """Training battles in the kernel expansion at most; fewer are faster and coarser."""
     seed: int = 0
-    """Which battles are landmarks, where there are more than that."""
+    """Seed that draws the landmarks if there are more training battles than that."""
 
     symmetric: ClassVar[bool] = True
-    """By construction: margins are odd, tie logits even."""
+    """Margins are odd and tie logits even by construction."""
 
     def __post_init__(self) -> None:
         bounds = {
@@ -89,31 +88,29 @@ class KernelLogistic(Model):
             raise UserError(" ".join(complaints))
 
     def fit(self, train: Battles, folder: Path | None = None, monitor: Monitor | None = None) -> Self:
-        """Learn the margin from decided battles, in one order (an odd function knows the other), ties from all."""
+        """Fit the margin to decided battles, in one order since it is odd, and the tie to all battles."""
         if not len(train):
             raise UserError("no battles to learn from.")
         counted = count_features(train, self.groups)
         weight, decided = train.weights, train.labels != Winner.TIE
         self.odd_ = fit_scaling(counted.odd[decided], weight[decided], self.clip, odd=True)
-        self.even_ = fit_scaling(counted.even, weight, self.clip, odd=False)
+        self.even_ = fit_scaling(counted.even, weight, self.clip)
         first = (train.labels[decided] == Winner.A).astype(np.int64)
+        margin_points = self._points("margin", counted).take(decided)
         task = tie_task(self.even_(counted.even), train)
-        none = np.empty((len(task.x), 0))
-        self.heads_ = {
-            "margin": self._fit_head(
-                "margin", self._points("margin", counted).take(decided), first, weight[decided]
-            ),
-            "tie": self._fit_head("tie", Points(none, task.x), task.target, task.weight),
+        tie_points = Points(np.empty((len(task.x), 0)), task.x)
+        self.heads_: dict[HeadName, KernelHead] = {
+            "margin": self._fit_head("margin", margin_points, first, weight[decided]),
+            "tie": self._fit_head("tie", tie_points, task.target, task.weight),
         }
         return self
 
     def predict_proba(self, battles: Battles) -> Proba:
-        """(n, 3) probabilities of A, B, tie."""
+        """Return (n, 3) probabilities of A, B and tie."""
         if not len(battles):
             return np.empty((0, 3))
         counted = count_features(battles, self.groups)
-        tie, margin = (self._scores(head, self._points(head, counted)) for head in ("tie", "margin"))
-        return from_logs(log_outcomes(tie, margin))
+        return from_logs(log_outcomes(self._logits("tie", counted), self._logits("margin", counted)))
 
     def save(self, folder: Path) -> None:
         """Write kernel.safetensors."""
@@ -123,8 +120,8 @@ class KernelLogistic(Model):
         for name, head in self.heads_.items():
             state |= {f"{name}.odd": head.landmarks.odd, f"{name}.even": head.landmarks.even}
             state |= {f"{name}.weights": head.weights, f"{name}.intercept": head.intercept}
-        with atomic_path(folder / STATE_FILE) as temporary:
-            save_file({key: np.ascontiguousarray(value) for key, value in state.items()}, temporary)
+        with atomic_path(folder / STATE_FILE) as path:
+            save_file({key: np.ascontiguousarray(value) for key, value in state.items()}, path)
 
     def load(self, folder: Path) -> Self:
         """Read what `save` wrote."""
@@ -133,59 +130,59 @@ class KernelLogistic(Model):
             Scaling(state[f"{part}.centre"], state[f"{part}.scale"], self.clip) for part in ("odd", "even")
         )
         self.heads_ = {
-            name: Head(
+            name: KernelHead(
                 Points(state[f"{name}.odd"], state[f"{name}.even"]),
                 state[f"{name}.weights"],
                 state[f"{name}.intercept"],
             )
-            for name in ("margin", "tie")
+            for name in HEADS
         }
         return self
 
     def report(self) -> dict[str, Any]:
-        """A weight a landmark, and the tie's intercept."""
+        """Return the number of parameters (a weight per landmark, the tie's intercept) and of landmarks."""
         sizes = {name: len(head.weights) for name, head in self.heads_.items()}
         return {"parameters": sum(sizes.values()) + 1, "landmarks": sizes}
 
     def kernel(self, name: HeadName) -> Kernel:
-        """The kernel of a head, on standardised points."""
-        odd, even = mixed_odd(self.rbf, self.length_scale), mixed(self.rbf, self.length_scale)
+        """Return the kernel of a head, a function of standardised points."""
+        odd, even = odd_kernel(self.rbf, self.length_scale), mixed_kernel(self.rbf, self.length_scale)
         if name == "tie":
             return lambda one, other: even(one.even, other.even)
         if not self.modulate:
             return lambda one, other: odd(one.odd, other.odd)
-        near = mixed(1.0, self.length_scale)
-        return lambda one, other: odd(one.odd, other.odd) * near(one.even, other.even)
+        context = mixed_kernel(1.0, self.length_scale)
+        return lambda one, other: odd(one.odd, other.odd) * context(one.even, other.even)
 
     def _points(self, name: HeadName, counted: Features) -> Points:
-        """What a head's kernel looks at."""
+        """Return the points that the kernel of a head compares."""
         if name == "tie":
             return Points(counted.odd[:, :0], self.even_(counted.even))
         even = self.even_(counted.even) if self.modulate else counted.even[:, :0]
         return Points(self.odd_(counted.odd), even)
 
-    def _fit_head(self, name: HeadName, points: Points, target: Labels, weight: FloatArray) -> Head:
-        """Logistic regression on the columns that the kernel stands for; the margin's has no intercept."""
+    def _fit_head(self, name: HeadName, points: Points, target: Labels, weight: FloatArray) -> KernelHead:
+        """Fit a logistic regression to the columns of the kernel's feature map; the margin has no intercept."""
         odd, kernel = name == "margin", self.kernel(name)
         landmarks = points.take(choose_landmarks(len(target), self.landmarks, self.seed))
-        turned = feature_map(kernel, landmarks)
-        x = compared(kernel, points, landmarks, turned)
+        factor = feature_map(kernel, landmarks)
+        x = kernel_product(kernel, points, landmarks, factor)
         if odd:
-            # A battle without any difference, won once by each: it moves no odd function, and no class is missing.
+            # A battle of two equal sides, won once by each: it does not affect an odd function, and it provides
+            # both classes.
             x = np.vstack([x, np.zeros((2, x.shape[1]))])
             target, weight = np.append(target, [0, 1]), np.append(weight, [1.0, 1.0])
         if not x.shape[1]:
             x = np.zeros((len(x), 1))
-            turned = np.zeros((len(turned), 1))
-        fitted = LogisticRegression(C=1 / self.penalty, fit_intercept=not odd, tol=PRECISION, max_iter=5_000)
+            factor = np.zeros((len(factor), 1))
+        fitted = LogisticRegression(C=1 / self.penalty, fit_intercept=not odd, tol=TOLERANCE, max_iter=5_000)
         fitted.fit(x, target, sample_weight=weight)
         intercept = np.zeros(1) if odd else fitted.intercept_
-        return Head(landmarks, turned @ fitted.coef_.T, intercept)
+        return KernelHead(landmarks, factor @ fitted.coef_.T, intercept)
 
-    def _scores(self, name: HeadName, points: Points) -> FloatArray:
-        """(n) logits of a head."""
-        head = self.heads_[name]
-        scores: FloatArray = (
-            compared(self.kernel(name), points, head.landmarks, head.weights)[:, 0] + head.intercept
-        )
-        return scores
+    def _logits(self, name: HeadName, counted: Features) -> FloatArray:
+        """Return the (n,) logits of a head."""
+        head, points = self.heads_[name], self._points(name, counted)
+        product = kernel_product(self.kernel(name), points, head.landmarks, head.weights)
+        logits: FloatArray = product[:, 0] + head.intercept
+        return logits

@@ -1,4 +1,4 @@
-"""Which words and letters one answer has more of than the other: tens of thousands of columns, almost all 0."""
+"""Words and letter runs that one answer has more of than the other: tens of thousands of columns, mostly zero."""
 
 from dataclasses import dataclass
 from itertools import chain
@@ -15,83 +15,89 @@ from sklearn.utils.extmath import randomized_svd
 from pairrank.data.battles import Battles, Winner
 from pairrank.data.probabilities import FloatArray, Labels, Proba, from_logs, log_outcomes
 from pairrank.errors import UserError, bounds_complaints
+from pairrank.features.scaling import SMALLEST_SPREAD, Scaling
 from pairrank.features.tfidf import Analyzer, Tfidf, fit_vectors, load_tfidf
 from pairrank.files import atomic_path
 from pairrank.memo import memoise
 from pairrank.models.base import Model, register
+from pairrank.models.heads.linear import HeadName
 from pairrank.training.monitor import Monitor
 
 STATE_FILE = "sparse.safetensors"
+HEADS: tuple[HeadName, ...] = ("margin", "tie")
+SMALLEST_SINGULAR_VALUE = 1e-6
+"""Components below this share of the largest singular value are rounding errors."""
 
 Rows = npt.NDArray[np.int64]
 
 
-class Inputs(NamedTuple):
-    """What a head sees of n battles."""
+class SparseColumns(NamedTuple):
+    """Columns of n battles."""
 
-    words: list[csr_matrix]
-    """(n, v) each: blocks of columns, so many that each block is scaled and penalised as if it were one."""
+    blocks: list[csr_matrix]
+    """(n, v) each; a block has many columns, and is scaled and penalised as if it were one."""
     counts: FloatArray
-    """(n, d) lone columns."""
+    """(n, d) single columns."""
 
 
 @dataclass(frozen=True)
-class Head:
-    """A fitted linear model of both."""
+class SparseHead:
+    """A fitted linear model of blocks and single columns."""
 
     centre: FloatArray
-    """(d) subtracted from the counts; a word that is not there must stay 0."""
+    """(d,) subtracted from the single columns. Blocks are not centred, so that they stay sparse."""
     scale: FloatArray
-    """(blocks + d) divided by: the root of a block's mean squared row norm, and of a count's mean square."""
+    """(blocks + d,) divided by: the root mean square of a block's row norm, and the spread of a single column."""
     weights: FloatArray
-    """(all columns)."""
+    """(all columns,)."""
     intercept: FloatArray
-    """(1)."""
+    """(1,)."""
 
-    def scores(self, inputs: Inputs, clip: float) -> FloatArray:
-        """(n) logits."""
-        scores: FloatArray = self.stack(inputs, clip) @ self.weights + self.intercept
-        return scores
+    def logits(self, columns: SparseColumns, clip: float) -> FloatArray:
+        """Return the (n,) logits."""
+        logits: FloatArray = self.stack(columns, clip) @ self.weights + self.intercept
+        return logits
 
-    def stack(self, inputs: Inputs, clip: float) -> csr_matrix:
-        """(n, all columns) on one scale."""
-        blocks = len(inputs.words)
-        scaled = [block / scale for block, scale in zip(inputs.words, self.scale[:blocks], strict=True)]
-        counts = np.clip((inputs.counts - self.centre) / self.scale[blocks:], -clip, clip)
+    def stack(self, columns: SparseColumns, clip: float) -> csr_matrix:
+        """Return (n, all columns) on one scale."""
+        count = len(columns.blocks)
+        scaled = [block / scale for block, scale in zip(columns.blocks, self.scale[:count], strict=True)]
+        counts = Scaling(self.centre, self.scale[count:], clip)(columns.counts)
         return csr_matrix(hstack([*scaled, csr_matrix(counts)]))
 
 
 @register("sparse")
 @dataclass
 class Sparse(Model):
-    """Two penalised logistic models over TF-IDF vectors of words and of letters, raw or reduced.
+    """Two penalised logistic models over TF-IDF vectors of words and letter runs, raw or reduced.
 
-    The winner is told by differences of the answers, a tie by their sum and gap and by the prompt's words.
+    The winner is predicted from differences between the answers, a tie from their sum, their absolute difference
+    and the words of the prompt.
     """
 
     blocks: Literal["both", "word", "character"] = "both"
     """What is counted: words, runs of letters within words, or both."""
     word_ngrams: tuple[int, ...] = (1, 2)
-    """The shortest and the longest run of words."""
+    """Shortest and longest run of words."""
     character_ngrams: tuple[int, ...] = (2, 4)
-    """The shortest and the longest run of letters."""
+    """Shortest and longest run of letters."""
     min_count: int = 3
-    """Fewest training texts that hold what is counted."""
+    """Minimum number of training texts that contain a run."""
     most: int = 20_000
-    """The most frequent that are kept, of words and of letters each."""
+    """Maximum number of runs per block; the most frequent are kept."""
     characters: int = 2000
-    """What is read of a text: its first ones. More cost more time."""
+    """Characters of each text that are read, from its beginning. More take more time."""
     components: int = 50
-    """0: every column by itself; else each block becomes so many components of equal variance (truncated SVD)."""
+    """Components of equal variance to which each block is reduced (truncated SVD); 0 keeps every column."""
     penalty: float = 10.0
     """L2 penalty of both heads, where a whole block counts as one standardised column."""
     clip: float = 3.0
-    """Standard deviations at which a length or a similarity stops growing."""
+    """Bound of each standardised length or similarity, in standard deviations."""
     seed: int = 0
-    """Of the truncated SVD."""
+    """Seed of the truncated SVD."""
 
     symmetric: ClassVar[bool] = True
-    """By construction: margins are odd, tie logits even."""
+    """Margins are odd and tie logits even by construction."""
 
     def __post_init__(self) -> None:
         bounds = {
@@ -105,53 +111,54 @@ class Sparse(Model):
             "clip": (self.clip > 0, "above 0"),
             "seed": (self.seed >= 0, "0 or more"),
         }
-        wrong = bounds_complaints(self, bounds)
-        if wrong:
-            raise UserError(" ".join(wrong))
+        complaints = bounds_complaints(self, bounds)
+        if complaints:
+            raise UserError(" ".join(complaints))
 
     @property
     def analyzers(self) -> dict[Analyzer, tuple[int, int]]:
-        """The blocks, with the shortest and longest run of each."""
+        """The shortest and the longest run of each block."""
         ngrams: dict[Analyzer, tuple[int, ...]] = {"word": self.word_ngrams, "char_wb": self.character_ngrams}
         left_out = {"word": "char_wb", "character": "word"}.get(self.blocks)
         return {name: (runs[0], runs[1]) for name, runs in ngrams.items() if name != left_out}
 
     def fit(self, train: Battles, folder: Path | None = None, monitor: Monitor | None = None) -> Self:
-        """Learn words from all training texts, then both heads; words need no winner, heads do."""
+        """Learn vocabularies from all training texts, then both heads from the winners."""
         if not len(train):
             raise UserError("no battles to learn from.")
         fitted = [
-            _fitted_vectors(train, name, ngrams, self.min_count, self.most, self.characters)
+            _fit_vectors(train, name, ngrams, self.min_count, self.most, self.characters)
             for name, ngrams in self.analyzers.items()
         ]
-        self.words_, known = [words for words, _ in fitted], [vectors for _, vectors in fitted]
-        self.axes_ = [self._axes(vectors) for vectors in known] if self.components else []
-        odd, even = self._inputs(train, known)
+        self.words_, vectors = [words for words, _ in fitted], [each for _, each in fitted]
+        self.axes_ = [self._axes(each) for each in vectors] if self.components else []
+        odd, even = self._columns(train, vectors)
         decided = train.labels != Winner.TIE
-        margin = Inputs([block[decided] for block in odd.words], odd.counts[decided])
+        margin = SparseColumns([block[decided] for block in odd.blocks], odd.counts[decided])
         first = (train.labels[decided] == Winner.A).astype(np.int64)
-        self.heads_ = {
+        tied = (train.labels == Winner.TIE).astype(np.int64)
+        self.heads_: dict[HeadName, SparseHead] = {
             "margin": self._fit_head(margin, first, train.weights[decided], odd=True),
-            "tie": self._fit_head(even, (train.labels == Winner.TIE).astype(np.int64), train.weights, odd=False),
+            "tie": self._fit_head(even, tied, train.weights, odd=False),
         }
         return self
 
     def predict_proba(self, battles: Battles) -> Proba:
-        """(n, 3) probabilities of A, B, tie."""
+        """Return (n, 3) probabilities of A, B and tie."""
         if not len(battles):
             return np.empty((0, 3))
-        odd, even = self._inputs(battles, [_vectors(words, battles) for words in self.words_])
-        tie, margin = (self.heads_[head].scores(x, self.clip) for head, x in (("tie", even), ("margin", odd)))
+        odd, even = self._columns(battles, [_vectors(words, battles) for words in self.words_])
+        tie, margin = self.heads_["tie"].logits(even, self.clip), self.heads_["margin"].logits(odd, self.clip)
         return from_logs(log_outcomes(tie, margin))
 
     def save(self, folder: Path) -> None:
-        """Write words_K.json, a block each, and the learned numbers as safetensors."""
+        """Write words_K.json for each block, and the learned numbers as safetensors."""
         for i, words in enumerate(self.words_):
             words.save(folder / f"words_{i}.json")
-        state = {f"{head}.{key}": value for head, kept in self.heads_.items() for key, value in vars(kept).items()}
+        state = {f"{name}.{key}": value for name, head in self.heads_.items() for key, value in vars(head).items()}
         state |= {f"axes.{i}": axes for i, axes in enumerate(self.axes_)}
-        with atomic_path(folder / STATE_FILE) as temporary:
-            save_file({key: np.ascontiguousarray(value) for key, value in state.items()}, temporary)
+        with atomic_path(folder / STATE_FILE) as path:
+            save_file({key: np.ascontiguousarray(value) for key, value in state.items()}, path)
 
     def load(self, folder: Path) -> Self:
         """Read what `save` wrote."""
@@ -160,33 +167,33 @@ class Sparse(Model):
         self.words_ = [load_tfidf(folder / f"words_{i}.json") for i in blocks]
         self.axes_ = [state[f"axes.{i}"] for i in blocks] if self.components else []
         fields = ("centre", "scale", "weights", "intercept")
-        self.heads_ = {head: Head(*(state[f"{head}.{key}"] for key in fields)) for head in ("margin", "tie")}
+        self.heads_ = {name: SparseHead(*(state[f"{name}.{key}"] for key in fields)) for name in HEADS}
         return self
 
     def report(self) -> dict[str, Any]:
-        """Weights that were fitted to winners, and how many words are known."""
+        """Return the number of weights that were fitted to winners, and the size of the vocabularies."""
         size = sum(head.weights.size for head in self.heads_.values()) + 1
         return {"parameters": size, "known_words": sum(len(words.words) for words in self.words_)}
 
     def _axes(self, vectors: csr_matrix) -> FloatArray:
-        """(v, k) axes on which the training texts, each counted once, have variance 1 around 0."""
+        """Return (v, k) axes on which the training texts, each counted once, have mean square 1."""
         most = min(self.components, *vectors.shape)
         if not most:
             return np.zeros((vectors.shape[1], 0))
         _, spread, axes = randomized_svd(vectors, most, random_state=self.seed)
-        kept = spread > 1e-6 * max(spread[0], 1e-300)
+        kept = spread > SMALLEST_SINGULAR_VALUE * max(spread[0], 1e-300)
         scaled: FloatArray = (axes[kept] * (np.sqrt(vectors.shape[0]) / spread[kept])[:, None]).T
         return np.ascontiguousarray(scaled)
 
-    def _inputs(self, battles: Battles, known: list[csr_matrix]) -> tuple[Inputs, Inputs]:
-        """What the margin sees (odd) and what the tie sees (even); `known` are the texts' vectors, a block each."""
+    def _columns(self, battles: Battles, blocks: list[csr_matrix]) -> tuple[SparseColumns, SparseColumns]:
+        """Return the margin's odd columns and the tie's even ones; `blocks` are the vectors of the texts."""
         texts, rows = _texts(battles)
         length = np.log1p([len(text) for text in texts])
         prompt_length, *lengths = (length[row] for row in rows)
-        odd_words, even_words = [], []
+        odd_blocks, even_blocks = [], []
         odd_counts = [lengths[0] - lengths[1]]
         even_counts = [lengths[0] + lengths[1], np.abs(lengths[0] - lengths[1]), prompt_length]
-        for i, vectors in enumerate(known):
+        for i, vectors in enumerate(blocks):
             prompt, a, b = (vectors[row] for row in rows)
             relevance = _cosine(prompt, a), _cosine(prompt, b)
             odd_counts.append(relevance[0] - relevance[1])
@@ -194,33 +201,28 @@ class Sparse(Model):
             if self.axes_:
                 reduced = vectors @ self.axes_[i]
                 prompt, a, b = (csr_matrix(reduced[row]) for row in rows)
-            odd_words.append(csr_matrix(a - b))
-            even_words += [csr_matrix(a + b), csr_matrix(abs(a - b)), prompt]
-        return Inputs(odd_words, np.stack(odd_counts, axis=1)), Inputs(even_words, np.stack(even_counts, axis=1))
+            odd_blocks.append(csr_matrix(a - b))
+            even_blocks += [csr_matrix(a + b), csr_matrix(abs(a - b)), prompt]
+        odd = SparseColumns(odd_blocks, np.stack(odd_counts, axis=1))
+        return odd, SparseColumns(even_blocks, np.stack(even_counts, axis=1))
 
-    def _fit_head(self, inputs: Inputs, target: Labels, weight: FloatArray, odd: bool) -> Head:
-        """A ridge-penalised logistic model; an odd one has no intercept and needs each battle in one order only."""
-        words, counts = inputs
-        weight_sum = max(weight.sum(), 1e-300)
-        centre = np.zeros(counts.shape[1]) if odd else weight @ counts / weight_sum
-        norms = [np.asarray(block.multiply(block).sum(axis=1)).ravel() for block in words]
-        squares = np.stack([*norms, *((counts - centre) ** 2).T], axis=1)
-        scale = np.sqrt(weight @ squares / weight_sum)
-        scale[scale < 1e-9] = 1.0
-        plain = Head(centre, scale, np.empty(0), np.zeros(1))
-        x = plain.stack(inputs, self.clip)
-        # A row of zeros a class: it moves no odd model, and keeps an even one finite where a class has no battle.
+    def _fit_head(self, columns: SparseColumns, target: Labels, weight: FloatArray, odd: bool) -> SparseHead:
+        """Fit a logistic regression with an L2 penalty; an odd one has no intercept and reads one order only."""
+        centre, scale = _centre_and_scale(columns, weight, odd)
+        x = SparseHead(centre, scale, np.empty(0), np.zeros(1)).stack(columns, self.clip)
+        # Add a row of zeros per class. It does not affect an odd model, and keeps an even one finite where a class
+        # has no battle.
         extra = np.array([0, 1]) if odd else np.setdiff1d([0, 1], target)
-        x = csr_matrix(
-            (x.data, x.indices, np.append(x.indptr, [x.nnz] * len(extra))), (x.shape[0] + len(extra), x.shape[1])
-        )
+        shape = x.shape[0] + len(extra), x.shape[1]
+        x = csr_matrix((x.data, x.indices, np.append(x.indptr, [x.nnz] * len(extra))), shape)
         fitted = LogisticRegression(C=1 / self.penalty, fit_intercept=not odd, tol=1e-6, max_iter=5_000)
         fitted.fit(x, np.append(target, extra), sample_weight=np.append(weight, np.ones(len(extra))))
-        return Head(centre, scale, fitted.coef_[0], np.zeros(1) if odd else fitted.intercept_)
+        intercept = np.zeros(1) if odd else fitted.intercept_
+        return SparseHead(centre, scale, fitted.coef_[0], intercept)
 
 
 @memoise
-def _fitted_vectors(
+def _fit_vectors(
     train: Battles, analyzer: Analyzer, ngrams: tuple[int, int], min_count: int, most: int, characters: int
 ) -> tuple[Tfidf, csr_matrix]:
     return fit_vectors(_texts(train)[0], analyzer, ngrams, min_count, most, characters)
@@ -233,14 +235,25 @@ def _vectors(words: Tfidf, battles: Battles) -> csr_matrix:
 
 @memoise
 def _texts(battles: Battles) -> tuple[list[str], list[Rows]]:
-    """The texts that occur, each once, and where prompt, A and B (n) are among them."""
+    """Return the distinct texts, and for prompt, A and B the (n,) indices of their texts."""
     columns = [["\n".join(turns) for turns in c] for c in (battles.prompt, battles.response_a, battles.response_b)]
     row = {text: i for i, text in enumerate(dict.fromkeys(chain.from_iterable(columns)))}
     return list(row), [np.array([row[text] for text in column], dtype=np.int64) for column in columns]
 
 
+def _centre_and_scale(columns: SparseColumns, weight: FloatArray, odd: bool) -> tuple[FloatArray, FloatArray]:
+    """Return `SparseHead.centre` and `SparseHead.scale` of columns whose rows have the weights (n,)."""
+    blocks, counts = columns
+    total = max(weight.sum(), 1e-300)
+    centre = np.zeros(counts.shape[1]) if odd else weight @ counts / total
+    norms = [np.asarray(block.multiply(block).sum(axis=1)).ravel() for block in blocks]
+    squares = np.stack([*norms, *((counts - centre) ** 2).T], axis=1)
+    scale = np.sqrt(weight @ squares / total)
+    return centre, np.where(scale < SMALLEST_SPREAD, 1.0, scale)
+
+
 def _cosine(one: csr_matrix, other: csr_matrix) -> FloatArray:
-    """(n) of rows that have length 1, or 0."""
+    """Return (n,) products of rows that have length 1 or 0."""
     product: FloatArray = np.asarray(one.multiply(other).sum(axis=1)).ravel()
     return product
 

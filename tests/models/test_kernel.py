@@ -16,16 +16,15 @@ from pairrank.data.battles import Battles, concatenate, object_array
 from pairrank.errors import UserError
 from pairrank.evaluation.scoring import log_loss
 from pairrank.features.counting import count_features
-from pairrank.features.scaling import fit_scaling
 from pairrank.models.base import build, load_model, save_model
 from pairrank.models.heads import kernels
 from pairrank.models.heads.kernels import (
     Points,
     choose_landmarks,
-    compared,
     feature_map,
-    mixed,
-    mixed_odd,
+    kernel_product,
+    mixed_kernel,
+    odd_kernel,
 )
 from pairrank.models.kernel import KernelLogistic
 from pairrank.models.prior import Prior
@@ -77,7 +76,7 @@ def even_by_hand(x: np.ndarray, y: np.ndarray, rbf: float, length: float) -> flo
     return (1 - rbf) * x @ y / len(x) + rbf * np.exp(-((x - y) ** 2).sum() / (2 * length**2 * len(x)))
 
 
-@pytest.mark.parametrize(("build_kernel", "oracle"), [(mixed, even_by_hand), (mixed_odd, odd_by_hand)])
+@pytest.mark.parametrize(("build_kernel", "oracle"), [(mixed_kernel, even_by_hand), (odd_kernel, odd_by_hand)])
 @pytest.mark.parametrize(("rbf", "length"), [(0.0, 1.0), (0.4, 0.5), (1.0, 2.0)])
 @given(x=NUMBERS, y=NUMBERS)
 @settings(max_examples=15, deadline=None)
@@ -90,7 +89,7 @@ def test_a_kernel_is_its_formula(build_kernel, oracle, rbf: float, length: float
 @given(x=NUMBERS, y=NUMBERS)
 @settings(max_examples=25, deadline=None)
 def test_the_odd_kernel_changes_sign_with_either_point_to_the_last_bit(rbf: float, x, y):
-    odd = mixed_odd(rbf, 1.3)
+    odd = odd_kernel(rbf, 1.3)
     np.testing.assert_array_equal(odd(-x, y), -odd(x, y))
     np.testing.assert_array_equal(odd(x, -y), -odd(x, y))
 
@@ -112,26 +111,26 @@ def test_every_kernel_is_symmetric_and_positive_semi_definite(modulate: bool, na
 @given(x=NUMBERS)
 @settings(max_examples=15, deadline=None)
 def test_the_columns_of_all_landmarks_multiply_to_the_kernel(x: np.ndarray):
-    points, odd = Points(x, NONE), mixed_odd(0.5, 1.0)
+    points, odd = Points(x, NONE), odd_kernel(0.5, 1.0)
     kernel = lambda one, other: odd(one.odd, other.odd)  # noqa: E731
-    columns = compared(kernel, points, points, feature_map(kernel, points))
+    columns = kernel_product(kernel, points, points, feature_map(kernel, points))
     np.testing.assert_allclose(columns @ columns.T, kernel(points, points), atol=1e-6)
 
 
 def test_rows_are_compared_in_blocks_with_the_same_result(monkeypatch: pytest.MonkeyPatch):
     rng = np.random.default_rng(0)
     points = Points(rng.normal(size=(23, 4)), np.empty((23, 0)))
-    odd = mixed_odd(0.5, 1.0)
+    odd = odd_kernel(0.5, 1.0)
     sizes = []
 
     def kernel(one: Points, other: Points) -> np.ndarray:
         sizes.append(len(one.odd))
         return odd(one.odd, other.odd)
 
-    turned = rng.normal(size=(23, 3))
-    whole = compared(kernel, points, points, turned)
+    factor = rng.normal(size=(23, 3))
+    whole = kernel_product(kernel, points, points, factor)
     monkeypatch.setattr(kernels, "ROWS", 5)
-    np.testing.assert_allclose(compared(kernel, points, points, turned), whole, atol=1e-12)
+    np.testing.assert_allclose(kernel_product(kernel, points, points, factor), whole, atol=1e-12)
     assert sizes == [23, 5, 5, 5, 5, 3]
 
 
@@ -142,16 +141,6 @@ def test_landmarks_are_all_rows_or_a_seeded_part():
     assert (np.diff(some) > 0).all()
     assert some.tolist() == choose_landmarks(100, 10, seed=0).tolist()
     assert some.tolist() != choose_landmarks(100, 10, seed=1).tolist()
-
-
-def test_scaling_is_by_the_weighted_mean_and_spread_and_leaves_odd_signs_alone():
-    x = np.array([[0.0, 5.0], [3.0, 5.0]])
-    even = fit_scaling(x, np.array([2.0, 1.0]), 3.0, odd=False)
-    # Mean (0 + 0 + 3) / 3, mean square of (-1, -1, 2) is 2; the second column is constant.
-    np.testing.assert_allclose(even(x), [[-1 / np.sqrt(2), 0], [2 / np.sqrt(2), 0]])
-    odd = fit_scaling(x, np.array([2.0, 1.0]), 1.5, odd=True)
-    np.testing.assert_allclose(odd(x), [[0, 1], [1.5, 1]])
-    np.testing.assert_array_equal(odd(-x), -odd(x))
 
 
 # --- The model

@@ -1,4 +1,4 @@
-"""How alike two battles are, as numbers that may be weighed: kernels, and the columns they stand for."""
+"""Kernels that measure how similar two battles are, and the columns whose products are a kernel's values."""
 
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -9,30 +9,30 @@ import numpy.typing as npt
 from pairrank.data.probabilities import FloatArray
 
 ROWS = 2048
-"""Rows compared at once: bounds the memory of any number of battles."""
+"""Rows per block of a kernel matrix, which bounds the memory for any number of battles."""
 SMALLEST = 1e-10
-"""Directions whose share of the largest eigenvalue is less than this are rounding errors."""
+"""Eigenvalues below this share of the largest one are rounding errors."""
 
 
 class Points(NamedTuple):
-    """n battles as a kernel sees them."""
+    """Standardised features of n battles, the arguments of a kernel."""
 
     odd: FloatArray
-    """(n, p) standardised; no columns for a kernel of even features alone."""
+    """(n, p); p is 0 for a kernel of even features alone."""
     even: FloatArray
-    """(n, q) standardised; no columns for a kernel of odd features alone."""
+    """(n, q); q is 0 for a kernel of odd features alone."""
 
     def take(self, rows: npt.NDArray[np.int64] | slice) -> "Points":
-        """Some of them."""
+        """Return the battles at `rows`."""
         return Points(self.odd[rows], self.even[rows])
 
 
 Kernel = Callable[[Points, Points], FloatArray]
-"""(n, m) of n points and m points."""
+"""Maps n points and m points to the (n, m) kernel matrix."""
 
 
-def mixed(rbf: float, length_scale: float) -> Callable[[FloatArray, FloatArray], FloatArray]:
-    """x·x'/q and exp(-|x - x'|² / (2 l² q)) of q features, the second with the share `rbf`."""
+def mixed_kernel(rbf: float, length_scale: float) -> Callable[[FloatArray, FloatArray], FloatArray]:
+    """Return the kernel (1 - rbf) x·x'/q + rbf exp(-|x - x'|² / (2 l² q)) of q features; l is `length_scale`."""
 
     def kernel(one: FloatArray, other: FloatArray) -> FloatArray:
         width = max(one.shape[1], 1)
@@ -45,11 +45,12 @@ def mixed(rbf: float, length_scale: float) -> Callable[[FloatArray, FloatArray],
     return kernel
 
 
-def mixed_odd(rbf: float, length_scale: float) -> Callable[[FloatArray, FloatArray], FloatArray]:
-    """The same made odd: (k(x, x') - k(x, -x')) / 2, the covariance of (f(x) - f(-x)) / √2 for f of covariance k.
+def odd_kernel(rbf: float, length_scale: float) -> Callable[[FloatArray, FloatArray], FloatArray]:
+    """Return the odd part of `mixed_kernel`: (k(x, x') - k(x, -x')) / 2.
 
-    So every function in its space is odd, which is what a preference is when the sides change places (Chu &
-    Ghahramani 2005; Houlsby et al. 2012, who build theirs on the two answers and not on differences).
+    It is the covariance of (f(x) - f(-x)) / √2 for f of covariance k. So every function in its space is odd, as a
+    preference is when the sides are swapped (Chu & Ghahramani 2005; Houlsby et al. 2012, whose kernels compare the
+    two answers and not their differences).
     """
 
     def kernel(one: FloatArray, other: FloatArray) -> FloatArray:
@@ -67,7 +68,7 @@ def mixed_odd(rbf: float, length_scale: float) -> Callable[[FloatArray, FloatArr
 
 
 def _distances(one: FloatArray, other: FloatArray, product: FloatArray) -> FloatArray:
-    """(n, m) mean squared differences, from mean products; rounding may leave nothing below 0."""
+    """Return (n, m) mean squared differences from (n, m) mean products; none is below 0 by rounding."""
     width = max(one.shape[1], 1)
     squares = (one**2).sum(axis=1)[:, None] + (other**2).sum(axis=1)
     distances: FloatArray = np.maximum(squares / width - 2 * product, 0)
@@ -75,17 +76,17 @@ def _distances(one: FloatArray, other: FloatArray, product: FloatArray) -> Float
 
 
 def choose_landmarks(n: int, most: int, seed: int) -> npt.NDArray[np.int64]:
-    """Rows that all others are compared with: every one, or `most` drawn without looking at them."""
+    """Return the rows of the landmarks: all n rows, or `most` of them drawn at random, in ascending order."""
     if n <= most:
         return np.arange(n)
     return np.sort(np.random.default_rng(seed).choice(n, most, replace=False))
 
 
 def feature_map(kernel: Kernel, landmarks: Points) -> FloatArray:
-    """(m, r) matrix T, so that K(x, landmarks) T are columns whose products are the kernel's values.
+    """Return the (m, r) matrix T for which products of the columns K(x, landmarks) T are the kernel's values.
 
-    T = U Λ^(-1/2) of the landmarks' own kernel matrix U Λ U': exact among landmarks, and Nyström's approximation
-    elsewhere (Williams & Seeger 2001).
+    T = U Λ^(-1/2), where U Λ U' is the kernel matrix of the landmarks. The products are exact among landmarks, and
+    Nyström's approximation elsewhere (Williams & Seeger 2001).
     """
     values, vectors = np.linalg.eigh(kernel(landmarks, landmarks))
     kept = values > SMALLEST * max(values.max(initial=0), 1e-300)
@@ -93,10 +94,10 @@ def feature_map(kernel: Kernel, landmarks: Points) -> FloatArray:
     return columns
 
 
-def compared(kernel: Kernel, points: Points, landmarks: Points, turned: FloatArray) -> FloatArray:
-    """(n, r) K(points, landmarks) times `turned` (m, r), some rows at a time."""
-    parts = [kernel(block, landmarks) @ turned for block in _blocks(points)]
-    return np.concatenate(parts) if parts else np.empty((0, turned.shape[1]))
+def kernel_product(kernel: Kernel, points: Points, landmarks: Points, factor: FloatArray) -> FloatArray:
+    """Return (n, r) K(points, landmarks) times `factor` (m, r), computed in blocks of rows."""
+    parts = [kernel(block, landmarks) @ factor for block in _blocks(points)]
+    return np.concatenate(parts) if parts else np.empty((0, factor.shape[1]))
 
 
 def _blocks(points: Points) -> Iterator[Points]:
