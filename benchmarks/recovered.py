@@ -18,7 +18,7 @@ from pairrank.data.folder import find_data
 from pairrank.data.folds import prompt_keys
 from pairrank.data.predictions import read_predictions
 from pairrank.evaluation.scoring import battle_losses, bootstrap_means
-from pairrank.features.ratings import named
+from pairrank.features.ratings import has_both_names
 
 FEWEST = 15
 """Answers of a model in the table of those for whom guessing helps or fails."""
@@ -42,7 +42,7 @@ def main() -> None:
         if kind in ("none", "guessed", "true")
     }
     gains = {kind: losses["none"] - losses[kind] for kind in ("true", "guessed")}
-    known = named(battles)
+    known = has_both_names(battles)
     for title, rows in (("all", np.ones(len(battles), bool)), ("named", known), ("without names", ~known)):
         show(title, battles.take(rows), {kind: gain[rows] for kind, gain in gains.items()})
     by_model(battles.take(known), gains["guessed"][known], gains["true"][known])

@@ -6,13 +6,13 @@ from pathlib import Path
 from pairrank.cli.console import say, show_table
 from pairrank.data.folder import find_data
 from pairrank.errors import UserError
-from pairrank.features.ratings import PENALTY, fit_ratings, named
+from pairrank.features.ratings import PENALTY, fit_ratings, has_both_names
 
 
 def ratings(data: Path | None, penalty: float | None) -> None:
     """One line a model, the strongest first, and how the strengths were fitted."""
     battles = find_data(data).train
-    there = int(named(battles).sum())
+    there = int(has_both_names(battles).sum())
     if not there:
         raise UserError(
             "none of these battles names both of its models (columns model_a and model_b): nobody to rate."

@@ -70,8 +70,8 @@ class ModelStrengths:
     def _side(self, battles: Battles, side: Literal["a", "b"]) -> tuple[FloatArray, FloatArray]:
         """(n) strengths of one side's models, and (n) how unsure they are."""
         if self.guesser is None:
-            return self.ratings.of(names_of(battles, f"model_{side}"))
-        classes = [self.ratings.of(members)[0] for members in self.guesser.classes]
+            return self.ratings.strengths_of(names_of(battles, f"model_{side}"))
+        classes = [self.ratings.strengths_of(members)[0] for members in self.guesser.classes]
         strength = np.array([of.mean() if len(of) else 0.0 for of in classes])
         proba = self.guesser.proba(battles, side)
         # Not a matrix product, whose last digits depend on how many rows there are.

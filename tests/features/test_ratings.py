@@ -16,7 +16,7 @@ from scipy.optimize import minimize
 from pairrank.cli import app
 from pairrank.data.battles import Battles, concatenate, object_array
 from pairrank.errors import UserError
-from pairrank.features.ratings import Ratings, fit_ratings, load_ratings, named
+from pairrank.features.ratings import Ratings, fit_ratings, has_both_names, load_ratings
 from tests.support.battles import write_folder
 
 
@@ -84,7 +84,7 @@ def position_of(found: Ratings) -> np.ndarray:
 # Strengths
 
 
-def test_without_ties_and_penalty_it_is_evalicas_bradley_terry():
+def test_fit_without_ties_and_penalty_equals_evalicas_bradley_terry():
     battles = replace(league(), weight=None)
     found = fit_ratings(battles, penalty=0, ties=False)
     decided = battles.labels != 2
@@ -103,7 +103,7 @@ def test_without_ties_and_penalty_it_is_evalicas_bradley_terry():
 
 
 @pytest.mark.parametrize("penalty", [0.0, 0.5, 20.0])
-def test_with_ties_it_is_the_top_of_davidsons_likelihood(penalty: float):
+def test_fit_with_ties_maximises_davidsons_likelihood(penalty: float):
     battles = league(200, 4)
     loss = davidson_loss(battles, penalty)
     top = minimize(loss, np.zeros(5), method="BFGS", options={"gtol": 1e-6})
@@ -124,12 +124,12 @@ def test_errors_are_the_inverse_of_a_numeric_hessian(penalty: float):
     assert found.error == pytest.approx(np.sqrt(expected), rel=1e-4)
 
 
-def test_errors_of_a_hardly_penalised_fit_are_those_of_an_unpenalised_one():
+def test_errors_of_a_tiny_penalty_are_those_without_a_penalty():
     battles = league(150, 4)
     assert fit_ratings(battles, 1e-6).error == pytest.approx(fit_ratings(battles, 0).error, rel=1e-3)
 
 
-def test_errors_without_a_penalty_are_those_of_strengths_around_their_mean():
+def test_errors_without_a_penalty_are_relative_to_the_mean():
     """The usual way: hold the last strength at 0, invert what is left, then take the mean off all of them."""
     battles = league(150, 4)
     found = fit_ratings(battles, 0)
@@ -141,7 +141,7 @@ def test_errors_without_a_penalty_are_those_of_strengths_around_their_mean():
     assert found.error == pytest.approx(np.sqrt(np.diag(centring @ spread @ centring.T)), rel=1e-4)
 
 
-def test_true_strengths_lie_within_their_errors_about_as_often_as_they_should():
+def test_true_strengths_are_within_their_errors_with_the_right_frequency():
     true = np.linspace(1, -1, 5)
     scores = []
     for seed in range(40):
@@ -152,7 +152,7 @@ def test_true_strengths_lie_within_their_errors_about_as_often_as_they_should():
     assert np.std(scores) == pytest.approx(1, abs=0.2)
 
 
-def test_a_penalty_draws_strengths_together_and_battles_make_them_surer():
+def test_a_penalty_shrinks_strengths_and_battles_shrink_errors():
     spreads = [np.std(fit_ratings(league(), penalty).strength) for penalty in (0, 1, 10, 1e6)]
     assert spreads == sorted(spreads, reverse=True)
     assert spreads[-1] < 1e-3
@@ -166,7 +166,7 @@ ROWS = st.lists(st.tuples(NAMES, NAMES, st.integers(0, 2)), max_size=12)
 
 @settings(deadline=None, max_examples=60)
 @given(ROWS, st.sampled_from([0.01, 2.0]), st.booleans())
-def test_any_battles_have_finite_strengths_that_no_swap_changes(rows: list[Any], penalty: float, ties: bool):
+def test_strengths_of_any_battles_are_finite_and_unchanged_by_a_swap(rows: list[Any], penalty: float, ties: bool):
     battles = duels(*rows)
     found, swapped = (fit_ratings(each, penalty, ties) for each in (battles, battles.swap()))
     assert np.isfinite([*found.strength, *found.error, found.log_nu or 0]).all()
@@ -183,7 +183,7 @@ def test_any_battles_have_finite_strengths_that_no_swap_changes(rows: list[Any],
 
 @settings(deadline=None, max_examples=30)
 @given(ROWS, st.integers(0, 11))
-def test_a_battle_of_weight_2_is_the_battle_twice(rows: list[Any], which: int):
+def test_a_battle_of_weight_2_equals_the_battle_twice(rows: list[Any], which: int):
     heavy = duels(*rows, weight=[2.0 if i == which else 1.0 for i in range(len(rows))])
     twice = duels(*rows, *rows[which : which + 1])
     one, two = fit_ratings(heavy, 0.7), fit_ratings(twice, 0.7)
@@ -191,16 +191,16 @@ def test_a_battle_of_weight_2_is_the_battle_twice(rows: list[Any], which: int):
     assert two.error == pytest.approx(one.error, abs=1e-7)
 
 
-def test_only_battles_that_name_both_models_count():
+def test_only_battles_that_name_both_models_are_used():
     rows = [("x", "y", 0), ("x", "", 1), ("", "", 2), ("y", "x", 2)]
-    assert named(duels(*rows)).tolist() == [True, False, False, True]
+    assert has_both_names(duels(*rows)).tolist() == [True, False, False, True]
     assert fit_ratings(duels(*rows)) == fit_ratings(duels(rows[0], rows[3]))
     nameless = replace(duels(*rows), model_a=None, model_b=None)
-    assert not named(nameless).any()
+    assert not has_both_names(nameless).any()
     assert fit_ratings(nameless).models == ()
 
 
-def test_a_model_against_itself_tells_of_ties_alone():
+def test_a_model_against_itself_informs_about_ties_only():
     plain = league(100)
     more = fit_ratings(concatenate([plain, duels(*[("m0", "m0", 2)] * 30, weight=[1.0] * 30)]), 0.0)
     assert more.log_nu > fit_ratings(plain, 0.0).log_nu
@@ -208,17 +208,17 @@ def test_a_model_against_itself_tells_of_ties_alone():
     assert only.strength == (0.0,)
 
 
-# What has no strengths
+# Battles without finite strengths
 
 
 @pytest.mark.parametrize(
     ("rows", "words"),
     [
-        pytest.param([("x", "y", 0), ("y", "z", 0), ("z", "y", 0), ("y", "z", 2)], "Concerned: x", id="only-won"),
-        pytest.param([("x", "y", 0), ("y", "x", 0)], "Concerned: ties", id="no-tie"),
-        pytest.param([("x", "y", 2), ("y", "z", 2)], "no finite", id="only-ties"),
-        # x wins or ties: ever stronger, with ever more ties, both become likelier.
-        pytest.param([("x", "y", 0), ("x", "y", 2)], "no finite", id="won-and-tied"),
+        pytest.param([("x", "y", 0), ("y", "z", 0), ("z", "y", 0), ("y", "z", 2)], "Affected: x", id="only-won"),
+        pytest.param([("x", "y", 0), ("y", "x", 0)], "Affected: ties", id="no-tie"),
+        pytest.param([("x", "y", 2), ("y", "z", 2)], "strengths are infinite", id="only-ties"),
+        # x wins or ties: a larger strength with more ties makes both more likely.
+        pytest.param([("x", "y", 0), ("x", "y", 2)], "strengths are infinite", id="won-and-tied"),
         pytest.param(
             [(a, b, w) for a, b in (("x", "y"), ("u", "v")) for w in (0, 1, 2)],
             "groups that never met",
@@ -226,7 +226,7 @@ def test_a_model_against_itself_tells_of_ties_alone():
         ),
     ],
 )
-def test_without_a_penalty_what_has_no_finite_strengths_is_refused_and_with_one_it_has(rows: list[Any], words: str):
+def test_infinite_strengths_are_refused_without_a_penalty_and_finite_with_one(rows: list[Any], words: str):
     with pytest.raises(UserError, match=words) as error:
         fit_ratings(duels(*rows), penalty=0)
     assert "Give a penalty above 0" in str(error.value)
@@ -235,15 +235,15 @@ def test_without_a_penalty_what_has_no_finite_strengths_is_refused_and_with_one_
     assert np.isfinite(found.error).all()
 
 
-def test_what_has_strengths_is_not_refused():
-    # y and z met only by way of x; z never won, and has its tie.
+def test_finite_strengths_are_not_refused_without_a_penalty():
+    # y and z met only indirectly, through x; z never won but has a tie.
     rows = [("x", "y", 0), ("y", "x", 0), ("z", "x", 2), ("x", "y", 2)]
     top = minimize(davidson_loss(duels(*rows), 0), np.zeros(4), method="BFGS", options={"gtol": 1e-8})
     assert fit_ratings(duels(*rows), 0).strength == pytest.approx(top.x[:3] - top.x[:3].mean(), abs=1e-4)
 
 
 @pytest.mark.parametrize("penalty", [-1.0, float("nan"), float("inf")])
-def test_a_senseless_penalty_is_refused(penalty: float):
+def test_a_penalty_out_of_bounds_is_refused(penalty: float):
     with pytest.raises(UserError, match="expected 0 or more"):
         fit_ratings(league(20), penalty)
 
@@ -251,7 +251,7 @@ def test_a_senseless_penalty_is_refused(penalty: float):
 # What they say
 
 
-def test_probabilities_are_davidsons():
+def test_probabilities_are_those_of_davidsons_model():
     found = fit_ratings(league())
     assert found.log_nu is not None
     pi, nu = dict(zip(found.models, np.exp(found.strength), strict=True)), np.exp(found.log_nu)
@@ -261,20 +261,20 @@ def test_probabilities_are_davidsons():
     assert np.array_equal(straight, swapped[:, [1, 0, 2]])
     assert found.proba([], []).shape == (0, 3)
     without = fit_ratings(league(), ties=False)
-    margin = np.subtract(*without.of(["m0", "m3"])[0])
+    margin = np.subtract(*without.strengths_of(["m0", "m3"])[0])
     expected = 1 / (1 + np.exp(-margin))
     assert without.proba(["m0"], ["m3"])[0] == pytest.approx([expected, 1 - expected, 0])
 
 
-def test_an_unknown_model_is_average_and_as_unsure_as_the_prior():
-    strength, error = fit_ratings(league(), 4.0).of(["nobody", "", "m1"])
+def test_an_unknown_model_has_strength_0_and_the_error_of_the_prior():
+    strength, error = fit_ratings(league(), 4.0).strengths_of(["nobody", "", "m1"])
     assert strength[:2].tolist() == [0, 0]
     assert error[:2].tolist() == [0.5, 0.5]
     assert error[2] < 0.5
-    assert fit_ratings(league(), 0).of(["nobody"])[1][0] == float("inf")
+    assert fit_ratings(league(), 0).strengths_of(["nobody"])[1][0] == float("inf")
 
 
-def test_ratings_survive_json():
+def test_ratings_are_restored_from_json():
     found = fit_ratings(league())
     assert load_ratings(json.loads(json.dumps(asdict(found), allow_nan=False))) == found
 
@@ -303,14 +303,14 @@ def call(tmp_path, monkeypatch, capsys):
     return run
 
 
-def test_the_command_shows_every_model_and_how_it_was_rated(call):
+def test_the_ratings_command_shows_every_model_and_the_penalty(call):
     code, out, err = call("--penalty", "3")
     assert (code, err) == (0, "")
     for word in ("rank", "strength", "s.e.", "95 % interval", "battles", "wins", "ties", "penalty 3", "log nu"):
         assert word in out
 
 
-def test_the_command_says_where_there_is_nobody_to_rate(call):
+def test_the_ratings_command_reports_battles_without_names(call):
     code, _, err = call(names=False)
     assert code == 2
     assert err.startswith("Error: ")
