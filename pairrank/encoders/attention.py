@@ -1,4 +1,4 @@
-"""Attention on a processor: in bf16, two plain matrix products and a softmax are faster than the fused kernel."""
+"""On a CPU in bf16, attention by two matrix products and a softmax is faster than PyTorch's fused kernel."""
 
 from typing import Any
 
@@ -8,14 +8,14 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-NAME = "pairrank_products"
-"""What transformers knows this attention by, within this process; nothing of it is written to a config."""
+NAME = "pairrank_matmul"
+"""The name under which this attention is registered in transformers; it is never written to a config file."""
 
-FIRST_TOKEN = "pairrank_first_token"  # noqa: S105  # no password
-"""Set on an attention of which only the first token is read: the others' part of the answer is 0."""
+FIRST_TOKEN = "pairrank_first_token"  # noqa: S105  # not a password
+"""Attribute of an attention module of which only the first token is read; the outputs of the others are 0."""
 
-LONGEST = 1_024
-"""Tokens up to which all scores of a text are held at once; beyond, the fused kernel, which holds a few of them."""
+MAX_TOKENS = 1_024
+"""Longest text whose scores are all held in memory. Longer ones use the fused kernel, which holds only a part."""
 
 
 def matmul_attention(
@@ -28,10 +28,10 @@ def matmul_attention(
     scaling: float | None = None,
     **options: Any,
 ) -> tuple[torch.Tensor, None]:
-    """softmax(s·QKᵀ + mask)V, as transformers asks for it: Q (B, H, T, d) in, (B, T, H, d) out.
+    """Return softmax(s·QKᵀ + mask)V in the form of transformers: Q, K, V are (B, H, T, d), the result (B, T, H, d).
 
-    Where it is not the faster one (a GPU, fp32, very long texts) or not the same (dropout, shared keys, a bias of
-    positions, no look ahead), PyTorch's fused attention does it.
+    PyTorch's fused attention computes the result where matrix products would be slower (a GPU, fp32, very long
+    texts) or different (dropout, keys shared between heads, a position bias, causal attention without a mask).
     """
     causal = options.get("is_causal")
     causal = getattr(module, "is_causal", True) if causal is None else causal
@@ -39,7 +39,7 @@ def matmul_attention(
         query.device.type == "cpu"
         and query.dtype == torch.bfloat16
         and key.shape == query.shape == value.shape
-        and query.shape[2] <= LONGEST
+        and query.shape[2] <= MAX_TOKENS
         and dropout == 0.0
         and not (causal and attention_mask is None)
         and options.get("position_bias") is None
@@ -70,6 +70,6 @@ AttentionMaskInterface.register(NAME, sdpa_mask)
 
 
 def use_matmul_attention(model: PreTrainedModel) -> None:
-    """Let `model` attend so, if it would take PyTorch's fused attention otherwise; others keep their own."""
+    """Use `matmul_attention` in `model` if it would use PyTorch's fused attention; leave other models unchanged."""
     if model.config._attn_implementation == "sdpa":
         model.set_attn_implementation(NAME)

