@@ -138,18 +138,6 @@ def test_importing_pairrank_and_reading_battles_loads_nothing_heavy(tmp_path: Pa
     )
 
 
-def test_help_loads_nothing_heavy():
-    code = """
-import runpy
-sys.argv = ["pairrank", "--help"]
-try:
-    runpy.run_module("pairrank.experiments", run_name="__main__")
-except SystemExit as end:
-    assert not end.code
-"""
-    assert heavy_after(code) == set()
-
-
 def test_tables_and_pages_are_made_without_torch():
     modules = [module for module in SOURCES if module.startswith(SEES_NO_MODEL)]
     assert len(modules) > 10

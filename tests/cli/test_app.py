@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 import tomllib
 from dataclasses import replace
 from pathlib import Path
@@ -67,20 +66,17 @@ def test_every_command_explains_itself(call, command):
     assert command in call("--help").out
 
 
-def test_help_is_quick_and_loads_nothing_heavy():
+def test_help_loads_few_modules_and_nothing_heavy():
+    """What is not loaded takes no time: a number that depends on no clock."""
     code = (
-        "import sys, time; start = time.perf_counter(); sys.argv = ['pairrank', '--help']\n"
-        "from pairrank.cli.app import main\n"
-        "try: main()\nexcept SystemExit: pass\n"
-        "print(time.perf_counter() - start, file=sys.stderr)\n"
+        "import runpy, sys; sys.argv = ['pairrank', '--help']\n"
+        "try: runpy.run_module('pairrank.experiments', run_name='__main__')\nexcept SystemExit: pass\n"
         "heavy = {'torch', 'pandas', 'sklearn', 'lightgbm', 'transformers', 'pyarrow', 'numpy', 'matplotlib'}\n"
-        "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
+        "print(sorted(heavy & set(sys.modules)), len(sys.modules) < 400, file=sys.stderr)"
     )
-    runs = [run_python("-c", code) for _ in range(3)]
-    assert {run.stderr.splitlines()[1] for run in runs} == {"[]"}
-    # The least of three, since other work may be going on.
-    assert min(float(run.stderr.splitlines()[0]) for run in runs) < 0.5
-    assert "Start with: run baseline" in runs[0].stdout
+    ended = run_python("-c", code)
+    assert ended.stderr == "[] True\n"
+    assert "Start with: run baseline" in ended.stdout
 
 
 def test_the_package_offers_what_the_readme_uses():
@@ -661,7 +657,6 @@ def test_ctrl_c_says_how_to_go_on(here):
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
-        time.sleep(0.1)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=30)
     assert process.returncode == 130

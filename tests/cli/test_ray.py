@@ -66,5 +66,7 @@ def test_ray_under_torchrun_is_refused(monkeypatch: pytest.MonkeyPatch, capsys):
 def test_a_cluster_that_cannot_be_reached_is_reported(monkeypatch: pytest.MonkeyPatch):
     pytest.importorskip("ray", reason="the extra [ray] is not installed")
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
+    # Ray itself would try for minutes.
+    monkeypatch.setattr("ray.init", lambda **_: pytest.fail("Ray was asked"))
     with pytest.raises(UserError, match="no cluster can be reached"):
         ray.make_folds([], None, ray.Cluster(), print)

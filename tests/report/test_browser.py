@@ -16,6 +16,8 @@ from pairrank.report.page import Cards, Page
 from pairrank.report.results import results_page
 from tests.support.pages import hostile_battles, made_up_results
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 PAGES = ("hostile-data", "hostile-report", "sample-data", "sample-report", "arena-data", "arena-report")
 PHONE, DESKTOP = 390, 1440

@@ -297,6 +297,7 @@ def test_what_a_deleted_study_left_is_of_no_use_to_the_next(arena_here):
 # --- Several workers
 
 
+@pytest.mark.slow
 def test_two_workers_one_killed_in_the_middle_and_started_again(arena_here):
     """The study ends with the asked number of finished trials, none lost, none doubled."""
     command = ["tune", "small", "--data", "arena", "--runs", "runs", "--trials", "8", "--pruner", "none"]
@@ -329,6 +330,7 @@ def test_two_workers_one_killed_in_the_middle_and_started_again(arena_here):
     )
 
 
+@pytest.mark.slow
 def test_ctrl_c_puts_the_trial_back_and_says_how_to_go_on(arena_here):
     command = ["tune", "small", "--data", "arena", "--runs", "runs", "--trials", "5", "--pruner", "none"]
     worker = start_worker(*command)
@@ -345,6 +347,7 @@ def test_ctrl_c_puts_the_trial_back_and_says_how_to_go_on(arena_here):
     assert own_of(study).number == 1
 
 
+@pytest.mark.slow
 def test_several_processes_of_one_command_share_a_study(arena_here):
     command = ["tune", "small", "--data", "arena", "--runs", "runs", "--trials", "4", "--jobs", "2"]
     done = run_python("-m", "pairrank.experiments", *command)
