@@ -11,7 +11,7 @@ from pathlib import Path
 from pairrank.data.folder import find_data
 from pairrank.memo import memo_scope
 from pairrank.runs.experiment import load_experiment
-from pairrank.runs.run import start_run
+from pairrank.runs.run import resolve_run
 from pairrank.tuning.search import Search, best_of, own_of
 from pairrank.tuning.storage import finished
 from pairrank.tuning.worker import work
@@ -28,7 +28,7 @@ def main() -> None:
     asked = parser.parse_args()
     source = find_data(asked.data)
     with tempfile.TemporaryDirectory() as folder, memo_scope():
-        run = start_run(load_experiment(asked.experiment), source, Path(folder))
+        run = resolve_run(load_experiment(asked.experiment), source, Path(folder))
         # What is measured of a battle is measured once a process: neither search is to pay for the other.
         work(_search(run, Path(folder) / "warm", 1, asked.seed, "none"), None)
         print(f"{asked.experiment} on {source.name}: {asked.trials} trials, seed {asked.seed}")

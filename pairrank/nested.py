@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import types
 import typing
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -38,46 +39,62 @@ def json_ready(value: Any) -> Any:
 
     numpy scalars become Python numbers, tuples become lists, and NaN and infinity (a diverged loss) become None.
     """
-    import numpy as np  # late, because `pairrank --help` reads this module and must answer at once
-
     if isinstance(value, dict):
         return {key: json_ready(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [json_ready(inner) for inner in value]
-    if isinstance(value, np.generic):
+    if type(value).__module__ == "numpy":  # asked by name, so that the command line's help need not load it
         value = value.item()
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def from_mapping(cls: type, values: Mapping[str, Any], place: str) -> Any:
+def from_mapping(cls: type, values: Mapping[str, Any], place: str, ignore_unknown: bool = False) -> Any:
     """Return an instance of the dataclass `cls` with the given field values, all of which are checked.
 
     A nested dataclass is given as a table, a tuple as a list, a list of one text as the text itself, and a float
     perhaps as an int. Fields that are not given keep their defaults. Raises UserError, beginning with `place`, for
-    unknown names, for values of the wrong type and for what the dataclass itself refuses.
+    unknown names (unless `ignore_unknown`), for missing values, for values of the wrong type and for what the
+    dataclass itself refuses.
     """
     fields = {field.name: field for field in dataclasses.fields(cls) if field.init}
     hints = typing.get_type_hints(cls)
     complaints, converted = [], {}
     for key, value in values.items():
         if key not in fields:
-            complaints.append(unknown_name("parameter", key, fields))
-        elif dataclasses.is_dataclass(hint := hints[key]) and isinstance(value, Mapping):
+            complaints += [] if ignore_unknown else [unknown_name("parameter", key, fields)]
+            continue
+        hint = hints[key]
+        if (nested := _dataclass_in(hint)) and isinstance(value, Mapping):
             # Missing keys keep the defaults of this field, which may differ from those of the nested class.
             table = _default_table(fields[key]) | dict(value)
-            converted[key] = from_mapping(typing.cast(type, hint), table, f"{place}, {key}")
+            converted[key] = from_mapping(nested, table, f"{place}, {key}", ignore_unknown)
         else:
             value = [value] if hint == list[str] and isinstance(value, str) else value
             if expected := _expected(value, hint):
                 complaints.append(f"{key} = {value!r}: expected {expected}.")
             else:
                 converted[key] = _convert(value, hint)
+    complaints += [
+        f"{name} is missing." for name, field in fields.items() if name not in values and _is_required(field)
+    ]
     if complaints:
         raise UserError(f"{place}: " + " ".join(complaints))
     try:
         return cls(**converted)
     except UserError as error:
         raise UserError(f"{place}: {error}") from None
+
+
+def _dataclass_in(hint: Any) -> type | None:
+    """Return the dataclass that a type hint is, or that it may be besides None."""
+    options = (hint, *typing.get_args(hint)) if isinstance(hint, types.UnionType) else (hint,)
+    return next(
+        (option for option in options if isinstance(option, type) and dataclasses.is_dataclass(option)), None
+    )
+
+
+def _is_required(field: dataclasses.Field[Any]) -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 
 
 def _default_table(field: dataclasses.Field[Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from pairrank.features import model_strengths
 from pairrank.runs import cross_validation
 from pairrank.runs.cross_validation import cross_validate
 from pairrank.runs.experiment import load_experiment
-from pairrank.runs.run import start_run
+from pairrank.runs.run import resolve_run
 
 CHEAP = [
     "lengths",
@@ -47,7 +47,7 @@ def against_the_prior(name: str, folder: Path, home: Path) -> Difference:
     data = DataFolder(folder)
     losses = []
     for each in (name, "prior"):
-        run = start_run(load_experiment(each), data, home)
+        run = resolve_run(load_experiment(each), data, home)
         cross_validate(run)
         losses.append(battle_losses(read_predictions(run.folder / "oof.csv").proba, data.train.labels))
     return paired_difference(*losses, prompt_keys(data.train))

@@ -19,20 +19,20 @@ from pairrank.data.extra import Extra
 from pairrank.data.folder import DataFolder, table_in
 from pairrank.data.predictions import read_predictions
 from pairrank.errors import UserError
-from pairrank.evaluation.entries import Entry, entries_in, is_complete, publish
+from pairrank.evaluation.entries import Entry, entries_in, publish
 from pairrank.evaluation.leaderboard import Leaderboard, build_leaderboard
 from pairrank.evaluation.leaderboard_table import DASH, to_json, to_markdown
-from pairrank.evaluation.metrics import read_metrics
+from pairrank.evaluation.run_record import read_run_record
 from pairrank.evaluation.survey import survey_of
 from pairrank.files import read_json
 from pairrank.report.judged_runs import Results, judge
 from pairrank.report.model_card import write_model_card
-from pairrank.runs.cross_validation import cross_validate, help_the_first
+from pairrank.runs.cross_validation import assist_rank_zero, cross_validate
 from pairrank.runs.experiment import RUN_FILE, load_experiment
 from pairrank.runs.experiment_files import experiment_files
 from pairrank.runs.fold_models import load_fold_models, refuse_stale
-from pairrank.runs.folder import CURVES, current_folds, read_kept
-from pairrank.runs.run import Run, all_inputs, start_run
+from pairrank.runs.folder import CURVES, current_folds, read_matching
+from pairrank.runs.run import Run, all_inputs, resolve_run
 from pairrank.training.tracking import how_to_view, tracker
 
 logger = logging.getLogger(__name__)
@@ -63,21 +63,21 @@ def run(
     for experiment in experiments:
         if beyond := [fold for fold in folds or [] if not 0 <= fold < experiment.folds]:
             raise UserError(f"--fold {beyond[0]}: {experiment.name} has the folds 0 to {experiment.folds - 1}.")
-    started = [start_run(experiment, source, home) for experiment in experiments]
+    started = [resolve_run(experiment, source, home) for experiment in experiments]
     _refuse_missing_extra(started)
     started = in_order(started)
     if cluster and distributed.world_size() > 1:
         raise UserError("--engine ray under torchrun: each is a way to use many processes. Take one of them.")
     distributed.connect()
     if distributed.rank():
-        help_the_first(started)
+        assist_rank_zero(started)
         return
     for line in plan_lines(started):
         say(line)
     if "prior" not in [each.experiment.label for each in started]:
         # Every table needs a row to take differences to.
         with messages_to(ignore):
-            cross_validate(start_run(load_experiment("prior"), source, home))
+            cross_validate(resolve_run(load_experiment("prior"), source, home))
     chosen = sorted(set(folds)) if folds else None
     if cluster:
         make_folds(started, chosen, cluster, show_count)
@@ -91,7 +91,7 @@ def run(
             say(f"{first} cannot be had here; using {each.experiment.encoder}, and the run's name says so.")
         # The workers of a cluster have reported these folds already.
         with messages_to(ignore) if cluster else nullcontext():
-            cross_validate(each, chosen, logger.info)
+            cross_validate(each, chosen)
         if each.test is None:
             say(f"{source.path} has no test.csv, so there are no test predictions to submit.")
         say(f"Written: {each.folder}")
@@ -116,14 +116,13 @@ def show_list(data: Path | None, runs: Path | None) -> None:
     done = []
     for file in sorted(home.glob("[!.]*/metrics.json")):
         try:
-            metrics = read_metrics(file.parent)
+            record = read_run_record(file.parent)
         except UserError as error:
             say(f"Left out: {error}")
             continue
-        seen = metrics.get("tuned_on", [])
-        folds = ", ".join(str(fold) for fold in metrics["folds"] if fold not in seen)
-        folds += f" (tuned on {', '.join(map(str, seen))})" if seen else ""
-        loss = metrics["log_loss"]
+        folds = ", ".join(map(str, record.scored_folds))
+        folds += f" (tuned on {', '.join(map(str, record.tuned_on))})" if record.tuned_on else ""
+        loss = record.log_loss
         done.append([file.parent.name, folds, DASH if loss is None else f"{loss:.4f}"])
     if done:
         show_table(f"Runs in {home}", ["run", "folds", "log loss"], done, whole=["log loss"])
@@ -158,20 +157,20 @@ def submit(name: str, data: Path | None, runs: Path | None, out: Path) -> None:
     refuse_out(out, *filter(None, (table_in(source.path, part) for part in ("train", "test"))))
     folder = run_folder(name, home_of(runs, source))
     refuse_stale(folder)
-    metrics = read_metrics(folder)
-    if not metrics["experiment"]["submittable"]:
+    record = read_run_record(folder)
+    if not record.is_submittable:
         raise UserError(f"{folder.name}: a diagnostic, not submittable: it uses what test battles do not have.")
-    if not is_complete(metrics):
-        done, count = metrics["folds"], metrics["experiment"]["split"]["folds"]
+    if not record.is_complete:
+        done, count = record.folds, record.split["folds"]
         options = "".join(f" {key} {value}" for key, value in (("--data", data), ("--runs", runs)) if value)
         raise UserError(
             f"{folder}: only fold {', '.join(map(str, done))} of {count} is trained, and a submission is the "
             f"mean of all. Finish the run with: run {folder / RUN_FILE}{options}"
         )
-    say(f"Submitting {folder}, trained on {metrics['data']['battles']:,} battles of {metrics['data']['name']}.")
+    say(f"Submitting {folder}, trained on {record.data.battles:,} battles of {record.data.name}.")
     show_repairs(test.repairs)
-    seen = {fold["test_hash"] for fold in current_folds(folder).values()} == {test.content_hash()}
-    predictions = read_kept(folder / "test.csv", test.id) if seen else None
+    seen = {fold.test_hash for fold in current_folds(folder).values()} == {test.content_hash()}
+    predictions = read_matching(folder / "test.csv", test.id) if seen else None
     if predictions is None:
         say("These are not the test battles the run saw: predicting anew with its saved models.")
         predictions = load_fold_models(folder).predict(test)
@@ -196,13 +195,11 @@ def predict(
 
     refuse_out(out, file)
     folder = run_folder(name, home_of(runs, find_source(data)))
-    metrics, count, repaired = read_metrics(folder), 0, 0
+    record, count, repaired = read_run_record(folder), 0, 0
     score = scorer(folder, cluster) if cluster else partial(map, load_fold_models(folder).predict)
-    say(
-        f"Predicting with {folder}, trained on {metrics['data']['battles']:,} battles of {metrics['data']['name']}."
-    )
-    if not is_complete(metrics):
-        trained, every = len(metrics["folds"]), metrics["experiment"]["split"]["folds"]
+    say(f"Predicting with {folder}, trained on {record.data.battles:,} battles of {record.data.name}.")
+    if not record.is_complete:
+        trained, every = len(record.folds), record.split["folds"]
         say(f"{folder.name}: {trained} of {every} folds trained; predicting with what there is.")
 
     def repaired_parts() -> Iterator[Battles]:
@@ -290,7 +287,7 @@ def _write_pages(board: Leaderboard, entries: Sequence[Entry], source: DataFolde
     results = Results(board, source.train, survey_of(source.train, guess_language=False), judged)
     for run in judged:
         write_model_card(results, run, folders[run.label])
-        if rows := run.metrics.get("history"):
+        if run.record and (rows := run.record.history):
             from pairrank.report.model_charts import learning_curves
 
             learning_curves(run.label, "curves", rows).save(folders[run.label] / CURVES)

@@ -25,7 +25,7 @@ def gather(source: DataFolder, home: Path, published: Path | None, add: Sequence
     for argument in add:
         entry = _added(argument)
         # A file that was added before may be replaced; a run's name stays the run's.
-        if entry.label in entries and entries[entry.label].metrics:
+        if entry.label in entries and entries[entry.label].record:
             raise UserError(f"--add {argument}: {entry.label} is a run already. Give the file another name.")
         entries[entry.label] = entry
     if not entries:
@@ -70,4 +70,4 @@ def _added(argument: str) -> Entry:
         raise UserError(f"--add {argument}: expected NAME=OOF.CSV.")
     if NO_NAME & set(name) or name.startswith(".") or not name.isprintable():
         raise UserError(f"--add {argument}: {name!r} cannot name a file. Expected letters, digits, spaces, - or _.")
-    return Entry(name, read_predictions(path), {})
+    return Entry(name, read_predictions(path))

@@ -101,8 +101,8 @@ def _windows(shown: Sequence[Judged], battles: Battles) -> dict[str, tuple[str, 
     windows: dict[str, tuple[str, npt.NDArray[np.bool_]]] = {}
     cuts: dict[str, npt.NDArray[np.bool_]] = {}
     for run in shown:
-        model = run.metrics.get("experiment", {}).get("model", {})
-        encoder = (run.metrics.get("encoder") or {}).get("name")
+        model = run.record.model if run.record else {}
+        encoder = run.record.encoder.name if run.record and run.record.encoder else ""
         if not encoder or "max_tokens" not in model or len(battles) > MOST_COUNTED:
             continue
         reading = {key: model[key] for key in READING if key in model}

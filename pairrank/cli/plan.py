@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from pairrank.evaluation.metrics import read_metrics
+from pairrank.evaluation.run_record import read_run_record
 from pairrank.runs.experiment import load_experiment
 from pairrank.runs.identity import identity_of
-from pairrank.runs.run import Run, all_inputs, is_ready
+from pairrank.runs.run import Run, all_inputs, is_reusable
 
 
 def in_order(started: Sequence[Run]) -> list[Run]:
@@ -28,12 +28,12 @@ def plan_lines(started: Sequence[Run]) -> list[str]:
 
 def _lines_of(run: Run, needed: Sequence[Run]) -> Iterator[str]:
     """The plan of one run; `needed` are its inputs that no earlier line has described."""
-    ready = [each for each in needed if is_ready(each)]
+    ready = [each for each in needed if is_reusable(each)]
     missing = [each for each in needed if each not in ready]
     label, teacher = run.experiment.label, run.experiment.teacher
     if ready:
         yield f"{label} builds on {_names(ready)}: finished, used as they are."
-    if old := [each for each in ready if read_metrics(each.folder)["identity"] != identity_of(each)]:
+    if old := [each for each in ready if read_run_record(each.folder).identity != identity_of(each)]:
         yield f"Made by other code, encoders or extra battles than today's: {_names(old)}. `run` makes them anew."
     if missing:
         todo = ", ".join(f"{each.experiment.label} ({_duration(_seconds(each))})" for each in missing)

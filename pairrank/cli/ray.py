@@ -22,9 +22,8 @@ from pairrank.data.folder import DataFolder
 from pairrank.data.predictions import Predictions
 from pairrank.errors import UserError
 from pairrank.runs.cross_validation import cross_validate, make_fold
-from pairrank.runs.experiment import Experiment
 from pairrank.runs.fold_models import FoldModels, load_fold_models
-from pairrank.runs.run import Run, all_inputs, start_run
+from pairrank.runs.run import Run, all_inputs, moved
 from pairrank.training.tracking import Tracker, track_with, tracker
 
 logger = logging.getLogger(__name__)
@@ -51,9 +50,7 @@ class Cluster:
 class Work:
     """A fold in few words, for a worker to make."""
 
-    experiment: Experiment
-    data: DataFolder
-    run_folder: Path
+    run: Run
     fold: int
     called_in: Path
     """The folder that paths of an experiment are relative to."""
@@ -84,7 +81,7 @@ def make_folds(
                 del waiting[folder]
                 for fold in wanted[folder]:
                     data = DataFolder(run.data.path.resolve())
-                    work = Work(run.experiment, data, folder, fold, Path.cwd(), tracker())
+                    work = Work(moved(run, data, folder.parent), fold, Path.cwd(), tracker())
                     running[task.remote(work)] = folder
         count(f"{total - len(running) - sum(len(wanted[folder]) for folder in waiting)} of {total} folds")
         for reference in ray.wait(list(running))[0]:
@@ -141,7 +138,7 @@ def _make(work: Work) -> list[str]:
         track_with(work.tracker)
     lines: list[str] = []
     with messages_to(lines.append):
-        make_fold(start_run(work.experiment, work.data, work.run_folder.parent), work.fold, logger.info)
+        make_fold(work.run, work.fold)
     return lines
 
 

@@ -20,7 +20,7 @@ from pairrank.errors import UserError
 from pairrank.evaluation.scoring import paired_difference
 from pairrank.runs.experiment import load_experiment
 from pairrank.runs.overrides import parse_change
-from pairrank.runs.run import Run, start_run, tuned_on
+from pairrank.runs.run import Run, resolve_run
 from pairrank.tuning.plots import draw_study
 from pairrank.tuning.sampling import Pruner
 from pairrank.tuning.search import Search, best_of, settings_of, with_nested_inputs
@@ -112,18 +112,18 @@ def plan(request: TuneRequest) -> tuple[Run, list[Search]]:
         raise UserError("--nested keeps every fold out in turn: --untouched and --fold are for a single search.")
     source = find_source(request.data)
     home = home_of(request.runs, source)
-    run = start_run(load_experiment(request.name, request.overrides), source, home)
+    run = resolve_run(load_experiment(request.name, request.overrides), source, home)
     folds = range(run.experiment.folds)
     for asked in (*request.folds, *filter(None, [request.untouched])):
         if asked not in folds:
             raise UserError(f"fold {asked}: {run.experiment.name} has the folds 0 to {folds[-1]}.")
     if run.experiment.soft_targets:
         _ = run.train  # a teacher's file that has seen the untouched winners is refused here, before any trial
-    left = [fold for fold in folds if fold not in tuned_on(run.experiment)]
+    left = [fold for fold in folds if fold not in run.tuned_on]
     if not left:
         raise UserError(f"{run.experiment.name}: earlier searches, of what it builds on too, have seen every fold.")
     untouched = folds if request.nested else [left[-1] if request.untouched is None else request.untouched]
-    there = set(run.member.tolist())
+    there = set(run.fold_index.tolist())
     searches = [
         Search(
             run,

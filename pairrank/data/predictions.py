@@ -34,6 +34,11 @@ class Predictions:
     def __len__(self) -> int:
         return len(self.id)
 
+    @classmethod
+    def concatenate(cls, parts: Sequence[Self]) -> Self:
+        """Return the predictions of all parts, which share no battle, one after the other."""
+        return cls(np.concatenate([part.id for part in parts]), np.concatenate([part.proba for part in parts]))
+
     def swap(self) -> Self:
         """Return the predictions for the same battles with A and B exchanged."""
         return type(self)(self.id, self.proba[:, SWAP])

@@ -2,16 +2,20 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from pairrank.data.battles import Battles
 from pairrank.data.predictions import Predictions, predictions_hash, read_predictions
 from pairrank.errors import UserError
 from pairrank.evaluation.history import read_history
-from pairrank.evaluation.metrics import read_metrics
-from pairrank.files import read_json, write_json
+from pairrank.evaluation.run_record import (
+    RunRecord,
+    find_run_record,
+    read_record_file,
+    read_run_record,
+    write_record_file,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -22,8 +26,8 @@ class Entry:
 
     label: str
     predictions: Predictions
-    metrics: dict[str, Any]
-    """A run's metrics.json; empty for a file that somebody else made."""
+    record: RunRecord | None = None
+    """The results of the run; None for a prediction file that no run of pairrank made."""
     test: Predictions | None = None
 
 
@@ -33,30 +37,30 @@ def entries_in(runs: Path, battles: Battles) -> list[Entry]:
     for file in sorted(runs.glob("[!.]*/metrics.json")):
         folder = file.parent
         try:
-            metrics = read_metrics(folder)
+            record = read_run_record(folder)
             predictions = read_predictions(folder / "oof.csv")
-            _refuse_borrowed(folder, predictions, metrics)
-            _refuse_outdated(folder, metrics)
-            # Runs of earlier versions have it in a file of its own alone.
-            if "history" not in metrics and (rows := read_history(folder / "history.csv")):
-                metrics["history"] = rows
+            _refuse_borrowed(folder, predictions, record)
+            _refuse_outdated(folder, record)
+            # Earlier versions kept the history in a file of its own only.
+            if not record.history:
+                record = replace(record, history=tuple(read_history(folder / "history.csv")))
             test = read_predictions(folder / "test.csv") if (folder / "test.csv").is_file() else None
         except UserError as error:
             logger.warning(f"Left out: {error}")
             continue
-        if not is_of(metrics, battles):
-            logger.warning(f"Left out: {folder} is a run on other battles ({metrics['data']['name']}).")
+        if not is_of(record, battles):
+            logger.warning(f"Left out: {folder} is a run on other battles ({record.data.name}).")
             continue
         # A folder that its user has renamed shows both names: neither may pass for another experiment.
-        label = metrics["label"] if metrics["label"] == folder.name else f"{folder.name} ({metrics['label']})"
-        entries.append(Entry(label, predictions, metrics, test))
+        label = record.label if record.label == folder.name else f"{folder.name} ({record.label})"
+        entries.append(Entry(label, predictions, record, test))
     return entries
 
 
-def is_of(metrics: dict[str, Any], battles: Battles) -> bool:
+def is_of(record: RunRecord, battles: Battles) -> bool:
     """Whether a run was made on these battles, or on the first of them: the same ids are not enough."""
-    limit = metrics["experiment"]["split"].get("limit") or len(battles)
-    return bool(metrics["data"]["hash"] == battles.take(slice(limit)).content_hash())
+    limit = record.split.get("limit") or len(battles)
+    return record.data.hash == battles.take(slice(limit)).content_hash()
 
 
 def published_entries(folder: Path, data: str, battles: Battles) -> list[Entry]:
@@ -67,15 +71,16 @@ def published_entries(folder: Path, data: str, battles: Battles) -> list[Entry]:
     entries = []
     for file in sorted((folder / "predictions" / data).glob("[!.]*.csv")):
         predictions, label = read_predictions(file), file.name.removesuffix(".csv")
-        metrics = read_json(folder / "results" / data / f"{label}.json") or {}
-        if metrics:
-            _refuse_borrowed(file, predictions, metrics)
-            if not is_of(metrics, battles):
+        result = folder / "results" / data / f"{label}.json"
+        record = read_record_file(result) if result.is_file() else None
+        if record:
+            _refuse_borrowed(file, predictions, record)
+            if not is_of(record, battles):
                 raise UserError(
                     f"{file}: published for other battles than those of --data, though called {data} too."
                 )
         test = folder / "submissions" / data / file.name
-        entries.append(Entry(label, predictions, metrics, read_predictions(test) if test.is_file() else None))
+        entries.append(Entry(label, predictions, record, read_predictions(test) if test.is_file() else None))
     return entries
 
 
@@ -88,32 +93,27 @@ def publish(folder: Path, data: str, entries: Sequence[Entry]) -> None:
         entry.predictions.write(folder / "predictions" / data / f"{entry.label}.csv")
         result = folder / "results" / data / f"{entry.label}.json"
         submission = folder / "submissions" / data / f"{entry.label}.csv"
-        if entry.metrics:
-            write_json(result, entry.metrics)
+        if entry.record:
+            write_record_file(entry.record, result)
         else:
             result.unlink(missing_ok=True)
-        if entry.test is not None and is_complete(entry.metrics) and entry.metrics["experiment"]["submittable"]:
+        if entry.test is not None and entry.record and entry.record.is_complete and entry.record.is_submittable:
             entry.test.write(submission)
         else:
             submission.unlink(missing_ok=True)
 
 
-def is_complete(metrics: dict[str, Any]) -> bool:
-    """Whether every fold of a run is done."""
-    return bool(metrics) and len(metrics["folds"]) == metrics["experiment"]["split"]["folds"]
-
-
-def _refuse_outdated(folder: Path, metrics: dict[str, Any]) -> None:
+def _refuse_outdated(folder: Path, record: RunRecord) -> None:
     """Raise UserError if what a run was built on has been made anew since."""
-    for label, predictions in metrics.get("inputs", {}).items():
-        now = (read_json(folder.parent / label / "metrics.json") or {}).get("predictions", predictions)
-        if now != predictions:
+    for label, predictions in record.inputs.items():
+        now = find_run_record(folder.parent / label)
+        if now and now.predictions != predictions:
             raise UserError(f"{folder}: made on other predictions of {label} than there are now. Run it again.")
 
 
-def _refuse_borrowed(place: Path, predictions: Predictions, metrics: dict[str, Any]) -> None:
+def _refuse_borrowed(place: Path, predictions: Predictions, record: RunRecord) -> None:
     """Raise UserError if these numbers were measured on other predictions than these."""
-    if metrics.get("predictions") != predictions_hash(predictions):
+    if record.predictions != predictions_hash(predictions):
         raise UserError(
-            f"{place}: the numbers beside these predictions belong to others. Run {metrics.get('label')} again."
+            f"{place}: the numbers beside these predictions belong to others. Run {record.label} again."
         )

@@ -12,6 +12,7 @@ from pairrank.data.folds import assign_folds, prompt_keys
 from pairrank.data.predictions import Predictions
 from pairrank.errors import UserError, unknown_name
 from pairrank.evaluation.entries import Entry
+from pairrank.evaluation.run_record import RunRecord
 from pairrank.evaluation.scoring import (
     Difference,
     accuracy,
@@ -115,8 +116,8 @@ def untouched(entry: Entry, battles: Battles) -> Entry:
     seen = _tuned_on(entry)
     if not seen:
         return entry
-    split = entry.metrics["experiment"]["split"]
-    member = assign_folds(battles, split["folds"], split["salt"])
+    split = entry.record.split if entry.record else {}
+    member = assign_folds(battles, split["folds"], split.get("salt", ""))
     unseen = set(battles.id[~np.isin(member, seen)].tolist())
     # Ids that are of no battle here stay, to be complained of.
     foreign = set(entry.predictions.id.tolist()) - set(battles.id.tolist())
@@ -126,7 +127,7 @@ def untouched(entry: Entry, battles: Battles) -> Entry:
 
 
 def _tuned_on(entry: Entry) -> tuple[int, ...]:
-    return tuple(entry.metrics.get("tuned_on", ()))
+    return entry.record.tuned_on if entry.record else ()
 
 
 def _losses(entry: Entry, battles: Battles, place: dict[str, int]) -> np.ndarray[Any, np.dtype[np.float64]]:
@@ -163,41 +164,37 @@ def _row(
         differences[name] = None if same else paired_difference(own[both], losses[name][both], keys[both].tolist())
     proba = entry.predictions.proba
     winner = battles.labels[[place[name] for name in entry.predictions.id.tolist()]]
-    metrics = entry.metrics
-    experiment = metrics.get("experiment", {})
-    encoder = metrics.get("encoder")
+    record = entry.record
+    encoder = record.encoder if record else None
     return Row(
         label=entry.label,
-        encoder=f"{encoder['name']} ({encoder['sha256'][:8]})" if encoder else None,
+        encoder=f"{encoder.name} ({encoder.sha256[:8]})" if encoder else None,
         battles=int(covered.sum()),
-        folds=_folds(metrics),
+        folds=_folds(record) if record else None,
         log_loss=float(own[covered].mean()),
         standard_error=standard_error(own[covered], keys[covered].tolist()),
         differences=differences,
         accuracy=accuracy(proba, winner),
         calibration_error=expected_calibration_error(proba, winner),
         above_floor=None if floor is None else float((own - floor)[covered].mean()),
-        swap_gap=metrics.get("swap_gap"),
-        flip_rate=metrics.get("flip_rate"),
-        kept=metrics.get("kept"),
-        lost_a_side=metrics.get("lost_a_side"),
-        parameters=metrics.get("parameters"),
-        training_seconds=metrics.get("training_seconds"),
-        battles_per_second=metrics.get("battles_per_second"),
-        peak_memory_mb=metrics.get("peak_memory_mb"),
-        seed=experiment.get("model", {}).get("seed"),
-        submittable=experiment.get("submittable"),
+        swap_gap=record.swap_gap if record else None,
+        flip_rate=record.flip_rate if record else None,
+        kept=record.kept if record else None,
+        lost_a_side=record.lost_a_side if record else None,
+        parameters=record.parameters if record else None,
+        training_seconds=record.training_seconds if record else None,
+        battles_per_second=record.battles_per_second if record else None,
+        peak_memory_mb=record.peak_memory_mb if record else None,
+        seed=record.model.get("seed") if record else None,
+        submittable=record.is_submittable if record else None,
         tuned_on=_tuned_on(entry),
-        warnings=(*metrics.get("warnings", ()), *([SEARCHED] if metrics.get("chosen") else [])),
+        warnings=(*record.warnings, *([SEARCHED] if record.chosen else [])) if record else (),
     )
 
 
-def _folds(metrics: dict[str, Any]) -> str | None:
-    """Which folds an entry covers, in words."""
-    if not metrics:
-        return None
-    count = metrics["experiment"]["split"]["folds"]
-    done = [fold for fold in metrics["folds"] if fold not in metrics.get("tuned_on", ())]
+def _folds(record: RunRecord) -> str:
+    """Return which folds the scores of a run cover, in words."""
+    count, done = record.split["folds"], record.scored_folds
     if len(done) == count:
         return f"all {count}"
     return f"{len(done)} of {count} (number {', '.join(map(str, done))})"

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +11,7 @@ from pairrank.data.battles import Battles
 from pairrank.data.probabilities import Labels, Proba, normalise
 from pairrank.evaluation.entries import Entry
 from pairrank.evaluation.leaderboard import Leaderboard, Row, untouched
+from pairrank.evaluation.run_record import RunRecord
 from pairrank.evaluation.scoring import Mean, battle_losses, clustered_mean, log_loss, reliability
 from pairrank.evaluation.slices import Bias, Rows, SliceScore, biases, score_slices, slices_of
 from pairrank.evaluation.survey import Survey
@@ -25,7 +25,8 @@ class Judged:
     """m predictions of one entry, none of a battle that a search for its setting has seen."""
 
     label: str
-    metrics: dict[str, Any]
+    record: RunRecord | None
+    """The results of its run; None for a prediction file that no run of pairrank made."""
     rows: npt.NDArray[np.int64]
     """(m,) where its battles stand among all, in rising order."""
     proba: Proba
@@ -46,7 +47,7 @@ class Judged:
     @cached_property
     def is_constant(self) -> bool:
         """Whether it says the same of all battles, or of all battles of a fold, as the prior does."""
-        return len(np.unique(self.proba.round(9), axis=0)) <= max(1, len(self.metrics.get("folds", ())))
+        return len(np.unique(self.proba.round(9), axis=0)) <= max(1, len(self.record.folds if self.record else ()))
 
     def shared_with(self, other: "Judged") -> tuple[Proba, Proba]:
         """Two (k, 3) arrays: what both say of the battles that both predicted."""
@@ -105,7 +106,7 @@ def judge(entry: Entry, battles: Battles) -> Judged:
     rows = np.array([place[name] for name in kept.id.tolist()], dtype=np.int64)
     order = np.argsort(rows)
     rows = rows[order]
-    return Judged(entry.label, entry.metrics, rows, normalise(kept.proba[order]), battles.labels[rows])
+    return Judged(entry.label, entry.record, rows, normalise(kept.proba[order]), battles.labels[rows])
 
 
 def gap(run: Judged) -> float:

@@ -1,6 +1,7 @@
 """What a run's user must know, in the form that model hubs read: use, data, metrics, biases, provenance."""
 
 import re
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,9 @@ def write_model_card(results: Results, run: Judged, folder: Path) -> None:
 
 def model_card(results: Results, run: Judged) -> str:
     """The card as Markdown with the front matter of a model hub; every name in it is escaped."""
-    row, metrics = results.row(run), run.metrics
-    experiment = metrics["experiment"]
+    if (record := run.record) is None:
+        raise ValueError(f"{run.label}: a prediction file that no run made has no model card")
+    row, experiment = results.row(run), record.experiment
     slices = [
         [plain(f"{score.kind}: {score.name}"), f"{score.log_loss.battles:,}", *_figures(score.log_loss, ".3f")]
         for score in results.slices(run)
@@ -44,21 +46,21 @@ def model_card(results: Results, run: Judged) -> str:
         .render(
             front=_front(run, results.board.data, row.log_loss, row.accuracy),
             label=plain(run.label),
-            about=plain(experiment["about"] or "No description was given."),
-            submittable=experiment["submittable"],
-            data={key: plain(str(value)) for key, value in metrics["data"].items()},
-            battles=f"{metrics['data']['battles']:,}",
+            about=plain(experiment.get("about") or "No description was given."),
+            submittable=record.is_submittable,
+            data={key: plain(str(value)) for key, value in asdict(record.data).items()},
+            battles=f"{record.data.battles:,}",
             scored=f"{row.battles:,}",
             folds=row.folds,
             simulated=results.board.floor is not None,
             extra=", ".join(plain(source["path"]) for source in experiment.get("extra", [])),
-            inputs=", ".join(map(plain, metrics.get("inputs", {}))),
+            inputs=", ".join(map(plain, record.inputs)),
             metrics=_metrics(results, run),
             slices=slices,
             biases=found,
             warnings=[plain(warning) for warning in row.warnings],
-            provenance=[[name, plain(value)] for name, value in facts(metrics).items()],
-            configuration=configuration(metrics).replace("```", "'''"),
+            provenance=[[name, plain(value)] for name, value in facts(record).items()],
+            configuration=configuration(record).replace("```", "'''"),
         )
     )
 

@@ -58,7 +58,7 @@ def results_page(results: Results) -> Page:
         sections.append(Section("Agreement", [model_charts.agreement_map(_compared(results))]))
     which = ", ".join(run.label for run in shown)
     sections += [Section(run.label, _run(results, run, f"run{i}")) for i, run in enumerate(shown)]
-    if trained := [run for run in results.judged if run.metrics.get("history")]:
+    if trained := [run for run in results.judged if run.record and run.record.history]:
         sections.append(
             Section("Training", [block for i, run in enumerate(trained) for block in _training(run, i)])
         )
@@ -165,12 +165,13 @@ def _compared(results: Results) -> list[Judged]:
 def _run(results: Results, run: Judged, name: str) -> list[Block]:
     """Return the charts and tables of one run."""
     row = results.row(run)
-    about = run.metrics.get("experiment", {}).get("about", "")
+    record = run.record
+    about = record.experiment.get("about", "") if record else ""
     score = f"Log loss {row.log_loss:.4f} ± {row.standard_error:.4f} on {row.battles:,} battles."
     blocks: list[Block] = [Text(" ".join(filter(None, [about, score])))]
-    inputs = [other for label in run.metrics.get("inputs", {}) for other in results.judged if other.label == label]
-    pooled = run.metrics.get("experiment", {}).get("model", {}).get("name") == "pool"
-    if inputs and pooled:
+    labels = record.inputs if record else {}
+    inputs = [other for label in labels for other in results.judged if other.label == label]
+    if inputs and record and record.model["name"] == "pool":
         title = f"{run.label} (after pooling) and its inputs (before)"
         blocks.append(model_charts.reliability_plot(name, [run, *inputs], title))
         blocks.append(pooling_table(results, run, inputs))
@@ -182,14 +183,14 @@ def _run(results: Results, run: Judged, name: str) -> list[Block]:
         model_charts.slice_plot(name, run.label, scores, run.log_loss),
     ]
     blocks += [bias_table(results.biases(run), row), slice_table(scores)]
-    if run.metrics.get("encoder") and run.label not in results.windows:
+    if record and record.encoder and run.label not in results.windows:
         blocks.append(Text("The slice of battles that were cut to fit the window is not available."))
     return blocks
 
 
 def _training(run: Judged, number: int) -> list[Block]:
     """Return the learning curves of a fine-tuned run."""
-    history = run.metrics["history"]
+    history = run.record.history if run.record else ()
     curves = model_charts.learning_curves(run.label, f"training{number}", history)
     return [Heading(run.label), curves, history_table(history)]
 
@@ -235,9 +236,9 @@ def _mistakes(results: Results) -> list[Block]:
 
 def _provenance(run: Judged) -> list[Block]:
     """Return the provenance and the configuration of a run."""
-    if not run.metrics:
+    if run.record is None:
         return [Heading(run.label), Text("This file was added by a user; its provenance is unknown.")]
     return [
-        Table(["what", "value"], list(facts(run.metrics).items()), run.label, folded=True),
-        Text(configuration(run.metrics), f"{run.label}: configuration"),
+        Table(["what", "value"], list(facts(run.record).items()), run.label, folded=True),
+        Text(configuration(run.record), f"{run.label}: configuration"),
     ]

@@ -1,11 +1,10 @@
 """Names, intervals and provenance as text."""
 
-from collections.abc import Mapping
 from math import isfinite
-from typing import Any
 
 import tomli_w
 
+from pairrank.evaluation.run_record import RunRecord
 from pairrank.evaluation.scoring import Mean
 
 
@@ -19,24 +18,24 @@ def ends(mean: Mean, form: str) -> str:
     return f"[{mean.low:{form}}, {mean.high:{form}}]" if isfinite(mean.low) else "[one prompt]"
 
 
-def facts(metrics: Mapping[str, Any]) -> dict[str, str]:
+def facts(record: RunRecord) -> dict[str, str]:
     """Return what is known of a run's data, hashes, encoder, seed, device, commit and versions."""
-    encoder, data = metrics.get("encoder"), metrics["data"]
+    encoder, data = record.encoder, record.data
     known = {
-        "data": f"{data['name']}, {data['battles']:,} battles, hash {data['hash']}",
-        "predictions": metrics.get("predictions"),
-        "identity": metrics.get("identity"),
-        "encoder": f"{encoder['name']}, SHA-256 {encoder['sha256']}" if encoder else None,
-        "seed": metrics["experiment"].get("model", {}).get("seed"),
-        "device": metrics.get("device"),
-        "commit": metrics.get("commit"),
-        "versions": ", ".join(f"{name} {version}" for name, version in metrics.get("versions", {}).items()),
-        "inputs": ", ".join(f"{label} ({digest})" for label, digest in metrics.get("inputs", {}).items()),
+        "data": f"{data.name}, {data.battles:,} battles, hash {data.hash}",
+        "predictions": record.predictions,
+        "identity": record.identity,
+        "encoder": f"{encoder.name}, SHA-256 {encoder.sha256}" if encoder else None,
+        "seed": record.model.get("seed"),
+        "device": record.device,
+        "commit": record.commit,
+        "versions": ", ".join(f"{name} {version}" for name, version in record.versions.items()),
+        "inputs": ", ".join(f"{label} ({digest})" for label, digest in record.inputs.items()),
     }
     return {name: str(value) for name, value in known.items() if value not in (None, "")}
 
 
-def configuration(metrics: Mapping[str, Any]) -> str:
+def configuration(record: RunRecord) -> str:
     """Return the resolved experiment as TOML, without parameters that are None, which TOML does not have."""
-    kept = {key: value for key, value in metrics["experiment"].items() if value is not None}
+    kept = {key: value for key, value in record.experiment.items() if value is not None}
     return tomli_w.dumps(kept)

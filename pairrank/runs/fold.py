@@ -1,75 +1,124 @@
-"""What one fold's model has to do, in the order in which all processes that share it do it."""
+"""One fold: train its model, predict the battles it has not seen, and save both."""
 
+import shutil
 import time
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from pairrank import distributed
 from pairrank.data.battles import Battles
-from pairrank.data.folder import TrainingSubset
+from pairrank.data.predictions import Predictions
 from pairrank.data.probabilities import Proba
 from pairrank.errors import UserError
-from pairrank.evaluation.metrics import read_metrics
-from pairrank.models.base import Model
+from pairrank.evaluation.scoring import flip_rate, log_loss, swap_gap
+from pairrank.models.base import Model, save_model
 from pairrank.nested import json_ready
-from pairrank.runs.fold_models import load_fold_models
-from pairrank.runs.run import Run, told_by
+from pairrank.runs.fold_record import FoldRecord, write_fold_record
+from pairrank.runs.provenance import commit, peak_memory_mb, versions
 
 SWAPPED = 200
 """Battles of a fold that are predicted in both orders to measure swap gap and flip rate."""
 
 
-class Told(NamedTuple):
-    """What a fold's model says: probabilities (n, 3), and of itself; and when it was trained."""
+@dataclass(frozen=True)
+class FoldTask:
+    """What one fold has to do, with all battles joined and ready."""
+
+    title: str
+    """What log lines call the fold."""
+    folder: Path
+    """Where the fold's files are kept."""
+    model: Model
+    """Not fitted yet."""
+    train: Battles
+    scored: Battles
+    swapped: Battles
+    """The first `SWAPPED` scored battles with A and B exchanged."""
+    test: Battles | None
+    test_file: Path
+    """Where the predictions for the test battles are kept."""
+    identity: str
+    test_hash: str
+    symmetric_inputs: bool
+    warnings: tuple[str, ...]
+    """What a reader of the result must know besides the model's own warnings."""
+    extra: tuple[dict[str, Any], ...]
+    """What became of each source of extra battles."""
+    preparing_seconds: float
+    """Spent on training what is rebuilt inside the fold: a part of the price."""
+
+
+class FoldOutputs(NamedTuple):
+    """What a fold's model predicts and reports."""
 
     scored: Proba
     swapped: Proba
-    """Of the first `SWAPPED` scored battles, in the other order."""
     test: Proba | None
     report: dict[str, Any]
-    trained_at: float
+    training_seconds: float
     predict_seconds: float
 
 
-def fit_and_predict(run: Run, fold: int, model: Model, seen: Battles) -> Told:
-    """All of a fold that several processes share; nothing else may ask a model for anything within their block."""
-    scored = run.train.take(run.member == fold)
-    model.fit(seen, run.folder / f"fold{fold}")
+def fit_and_predict(task: FoldTask) -> FoldOutputs:
+    """Do everything in which several processes take part; within their block a model must do nothing else."""
+    model, begun = task.model, time.perf_counter()
+    model.fit(task.train, task.folder)
     trained = time.perf_counter()
-    proba = model.predict_proba(scored) if len(scored) else np.empty((0, 3))
+    proba = model.predict_proba(task.scored) if len(task.scored) else np.empty((0, 3))
     seconds = time.perf_counter() - trained
-    report = json_ready(model.report())  # says what was kept of the scored battles: what follows reads others
-    swapped = model.predict_proba(_swapped(run, fold, scored.take(slice(SWAPPED))))
-    test = run.test_in(fold)
-    return Told(proba, swapped, None if test is None else model.predict_proba(test), report, trained, seconds)
+    report = json_ready(model.report())  # before other predictions: it covers the tokens of the scored battles
+    swapped = model.predict_proba(task.swapped)
+    test = None if task.test is None else model.predict_proba(task.test)
+    return FoldOutputs(proba, swapped, test, report, trained - begun, seconds)
 
 
-def shared(run: Run, fold: int, model: Model) -> AbstractContextManager[None]:
-    """A block that other processes, where there are any, go through too; only a fine-tuning has work for them.
+def collective_fold(task: FoldTask, run_folder: Path, fold: int, is_inner: bool) -> AbstractContextManager[None]:
+    """Return a block that all processes of torchrun execute together if the fold is a fine-tuning.
 
-    Raises UserError for one within another experiment, which the others do not know.
+    Raises UserError for a fine-tuning inside another experiment, which the other processes do not know about.
     """
-    if model.progress != "epochs" or distributed.world_size() == 1:
+    if task.model.progress != "epochs" or distributed.world_size() == 1:
         return nullcontext()
-    if isinstance(run.data, TrainingSubset):
+    if is_inner:
         raise UserError(
-            f"{run.experiment.label}: a fine-tuning that is a step within another experiment cannot be shared by "
-            "several processes. Run it without torchrun."
+            f"{task.title}: a fine-tuning that is a step inside another experiment cannot be shared by several "
+            "processes. Run it without torchrun."
         )
-    return distributed.collective({"folder": str(run.folder), "fold": fold})
+    return distributed.collective({"folder": str(run_folder), "fold": fold})
 
 
-def has_symmetric_inputs(run: Run) -> bool:
-    """Whether all that it builds on says the same of a battle in either order."""
-    return all(read_metrics(each.folder)["symmetric"] for each in run.inputs)
-
-
-def _swapped(run: Run, fold: int, battles: Battles) -> Battles:
-    """The battles in the other order, with what the inputs say of them in that order."""
-    turned = battles.swap()
-    if not run.inputs or has_symmetric_inputs(run):
-        return turned
-    models = {each.experiment.name: load_fold_models(each.folder) for each in run.inputs}
-    return told_by(turned, {name: each.predict_fold(fold, turned) for name, each in models.items()})
+def save_fold(task: FoldTask, outputs: FoldOutputs) -> FoldRecord:
+    """Write the predictions, the model and, last, the record that marks the fold as finished; return the record."""
+    folder, scored = task.folder, task.scored
+    Predictions(scored.id, outputs.scored).write(folder / "oof.csv")
+    if task.test is not None and outputs.test is not None:
+        Predictions(task.test.id, outputs.test).write(task.test_file)
+    save_model(task.model, folder)
+    report = outputs.report
+    if task.warnings:
+        report = report | {"warnings": [*report.get("warnings", []), *task.warnings]}
+    straight = outputs.scored[:SWAPPED]
+    record = FoldRecord(
+        identity=task.identity,
+        test_hash=task.test_hash,
+        battles=len(scored),
+        log_loss=log_loss(outputs.scored, scored.labels) if len(scored) else None,
+        training_seconds=task.preparing_seconds + outputs.training_seconds,
+        predict_seconds=outputs.predict_seconds,
+        swap_gap=swap_gap(straight, outputs.swapped) if len(scored) else 0.0,
+        flip_rate=flip_rate(straight, outputs.swapped) if len(scored) else 0.0,
+        peak_memory_mb=peak_memory_mb(),
+        symmetric=task.model.symmetric and task.symmetric_inputs,
+        report=report,
+        extra=task.extra,
+        versions=versions(),
+        commit=commit(),
+    )
+    write_fold_record(record, folder)
+    # Only now: a run that is killed while it predicts need not train again.
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    return record

@@ -9,11 +9,11 @@ import numpy as np
 from pairrank.data.battles import Battles
 from pairrank.data.predictions import Predictions, geometric_mean
 from pairrank.errors import UserError
-from pairrank.evaluation.metrics import read_metrics
+from pairrank.evaluation.run_record import read_run_record
 from pairrank.features import counting
 from pairrank.models.base import Model, load_model
 from pairrank.runs.folder import current_folds
-from pairrank.runs.run import told_by
+from pairrank.runs.training_rows import attach_predictions
 
 BLOCK = 5_000
 """Battles that go through all models before the next ones."""
@@ -46,9 +46,9 @@ class FoldModels:
         """What one fold's model says, on what its inputs' models of the same fold say; each is asked once."""
         known = {} if known is None else known
         if id(self) not in known:
-            told = {each.name: each.predict_fold(fold, battles, known) for each in self.inputs}
+            inputs = {each.name: each.predict_fold(fold, battles, known) for each in self.inputs}
             model = self.models[list(self.folds).index(fold)]
-            proba = model.predict_proba(told_by(battles, told) if told else battles)
+            proba = model.predict_proba(attach_predictions(battles, inputs))
             known[id(self)] = Predictions(battles.id, proba)
         return known[id(self)]
 
@@ -62,26 +62,26 @@ def load_fold_models(folder: Path, loaded: dict[Path, FoldModels] | None = None)
         loaded = {}
         refuse_stale(folder)
     if folder not in loaded:
-        metrics = read_metrics(folder)
+        record = read_run_record(folder)
         folds = sorted(current_folds(folder))
-        inputs = [load_fold_models(folder.parent / label, loaded) for label in metrics.get("inputs", {})]
+        inputs = [load_fold_models(folder.parent / label, loaded) for label in record.inputs]
         models = [load_model(folder / f"fold{fold}") for fold in folds]
-        loaded[folder] = FoldModels(metrics["experiment"]["name"], folds, models, inputs)
+        loaded[folder] = FoldModels(record.experiment["name"], folds, models, inputs)
     return loaded[folder]
 
 
 def refuse_stale(folder: Path) -> None:
     """Raise UserError unless a run and all it builds on are there, and as they were when it was made."""
-    metrics = read_metrics(folder)
+    record = read_run_record(folder)
     folds = current_folds(folder)
-    for label, predictions in metrics.get("inputs", {}).items():
-        told = folder.parent / label
-        if read_metrics(told).get("predictions") != predictions:
+    for label, predictions in record.inputs.items():
+        source = folder.parent / label
+        if read_run_record(source).predictions != predictions:
             raise UserError(
-                f"{folder}: was made on other predictions of {label} than there are now. "
-                f"Run {metrics['label']} again."
+                f"{folder}: was made with other predictions of {label} than {source} holds now. "
+                f"Run {record.label} again."
             )
-        refuse_stale(told)
-        if missing := sorted(folds.keys() - current_folds(told).keys()):
+        refuse_stale(source)
+        if missing := sorted(folds.keys() - current_folds(source).keys()):
             numbers = ", ".join(map(str, missing))
-            raise UserError(f"{told}: no model of fold {numbers}, which {folder.name} has. Run {label} again.")
+            raise UserError(f"{source}: no model of fold {numbers}, which {folder.name} has. Run {label} again.")

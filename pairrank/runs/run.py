@@ -1,4 +1,4 @@
-"""A run is an experiment on its data; it may build on other runs, beside it, on the same data and folds."""
+"""A run is an experiment on its data, settled once: inputs, teacher, encoders, folds and paths."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -7,17 +7,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from pairrank.data.battles import Battles
 from pairrank.data.folder import Data, TrainingSubset
-from pairrank.data.folds import assign_folds, prompt_keys
-from pairrank.data.predictions import Predictions, read_predictions
+from pairrank.data.folds import Folds, assign_folds, prompt_keys
+from pairrank.data.predictions import read_predictions
 from pairrank.errors import UserError
+from pairrank.evaluation.run_record import DataRecord, find_run_record, read_run_record
 from pairrank.files import read_json
 from pairrank.models.base import Model, build
 from pairrank.runs.experiment import Experiment, load_experiment
-from pairrank.runs.folder import finished_folds, read_fold, read_kept, test_file
+from pairrank.runs.fold_record import read_fold_record
+from pairrank.runs.folder import finished_folds, read_matching, test_file
+from pairrank.runs.training_rows import attach_predictions
 
 MAKES_THE_RESULT = ("model", "split", "inputs", "extra", "soft_targets", "teacher")
 """Parts of a resolved experiment that its numbers depend on."""
@@ -25,171 +26,202 @@ MAKES_THE_RESULT = ("model", "split", "inputs", "extra", "soft_targets", "teache
 
 @dataclass(frozen=True)
 class Run:
-    """An experiment on its data: what makes its result, and the folder that holds it."""
+    """An experiment on its data, with everything it builds on and the folder that holds its results."""
 
     experiment: Experiment
     data: Data
     folder: Path
     inputs: tuple["Run", ...] = ()
     """The runs whose predictions are columns of its battles."""
+    teacher: "Run | None" = None
+    """The run that is trained inside each fold's training battles, to give them soft targets."""
+    encoder_sha256: str = ""
+    """Hash of the encoder's weights; "" for a model without one."""
     chosen: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
     """All parameters of the model of a fold, where a search inside that fold's training battles has chosen them."""
+    enclosing: str = ""
+    """The run and fold inside which this one is a step; "" for a run of its own."""
+
+    @property
+    def title(self) -> str:
+        """What log lines call the run."""
+        return f"{self.experiment.label} (inside {self.enclosing})" if self.enclosing else self.experiment.label
+
+    @property
+    def builds_on(self) -> tuple["Run", ...]:
+        """Inputs and teacher."""
+        return self.inputs if self.teacher is None else (*self.inputs, self.teacher)
+
+    @property
+    def tuned_on(self) -> tuple[int, ...]:
+        """The folds that a search for the setting of this run, or of anything it builds on, has used."""
+        return tuple(
+            sorted({*self.experiment.tuned_on, *(fold for each in self.builds_on for fold in each.tuned_on)})
+        )
 
     def build(self, fold: int) -> Model:
-        """The unfitted model of a fold."""
-        experiment = self.experiment
-        return build(experiment.model, **self.chosen.get(fold, experiment.parameters))
+        """Return the unfitted model of a fold."""
+        return build(self.experiment.model, **self.chosen.get(fold, self.experiment.parameters))
 
     @cached_property
     def battles(self) -> Battles:
-        """The battles with winners, as they stand in the data."""
+        """The battles with winners, as the data has them."""
         return self.data.train.take(slice(self.experiment.limit or None))
 
     @cached_property
-    def battles_hash(self) -> str:
-        """What these battles are told from others by."""
-        return self.battles.content_hash()
+    def fold_index(self) -> Folds:
+        """(n,) the fold of each battle."""
+        return assign_folds(self.battles, self.experiment.folds, self.experiment.salt)
+
+    @cached_property
+    def data_record(self) -> DataRecord:
+        """Name, hash and number of the battles."""
+        return DataRecord(self.data.name, self.battles.content_hash(), len(self.battles))
+
+    @property
+    def test(self) -> Battles | None:
+        """The battles to predict; None if there are none."""
+        return self.data.test if self.data.test is not None and len(self.data.test) else None
 
     @cached_property
     def test_hash(self) -> str:
-        """What the battles to predict are told from others by; "" where there are none."""
+        """Hash that identifies the battles to predict; "" if there are none."""
         return self.test.content_hash() if self.test is not None else ""
 
     @cached_property
-    def train(self) -> Battles:
-        """The battles with winners, with what inputs say of them out of fold, and with a file's soft targets.
+    def test_prompts(self) -> frozenset[str]:
+        """Keys of the prompts that no extra battle may have, whichever fold is scored."""
+        return self.data.excluded_prompts | frozenset(prompt_keys(self.test) if self.test is not None else ())
 
-        Raises UserError where an input is not whole or of other battles, or the soft targets would leak.
+    @cached_property
+    def train(self) -> Battles:
+        """The battles with winners, with the inputs' out-of-fold predictions and the soft targets of a file.
+
+        Raises UserError if an input is incomplete or of other battles, or if the soft targets would leak.
         """
         for each in self.inputs:
-            if not is_ready(each):
+            if not is_reusable(each):
                 raise UserError(
-                    f"{each.folder}: not a whole run of {each.experiment.name} on these battles and folds, and so "
-                    f"no input. Make it with: run {each.experiment.name} --data {self.data.path} "
-                    f"--runs {each.folder.parent}{_options(self.experiment)}"
+                    f"{each.folder}: expected a complete run of {each.experiment.name} on these battles and folds. "
+                    f"Make it with: run {each.experiment.name} --data {self.data.path} "
+                    f"--runs {each.folder.parent}{_split_options(self.experiment)}"
                 )
-        battles = with_inputs(self.battles, self.inputs, [each.folder / "oof.csv" for each in self.inputs])
+        files = {each.experiment.name: each.folder / "oof.csv" for each in self.inputs}
+        battles = attach_predictions(self.battles, {name: read_predictions(file) for name, file in files.items()})
         if self.experiment.soft_targets:
-            self._refuse_leak(Path(self.experiment.soft_targets))
+            _refuse_leak(Path(self.experiment.soft_targets), self.data_record.hash)
             teacher = read_predictions(self.experiment.soft_targets)
             battles = replace(battles, soft=teacher.align(battles.id, self.experiment.soft_targets).proba)
         return battles
 
     @cached_property
-    def member(self) -> np.ndarray[Any, np.dtype[np.int64]]:
-        """(n,) the fold of each battle."""
-        return assign_folds(self.battles, self.experiment.folds, self.experiment.salt)
-
-    @property
-    def test(self) -> Battles | None:
-        """The battles to predict; None where there are none."""
-        return self.data.test if self.data.test is not None and len(self.data.test) else None
-
-    @cached_property
-    def test_keys(self) -> frozenset[str]:
-        """The prompts that no extra battle may bring, whichever fold is scored."""
-        return self.data.excluded_prompts | frozenset(prompt_keys(self.test) if self.test is not None else ())
+    def has_symmetric_inputs(self) -> bool:
+        """Whether the predictions of all inputs, which must be finished, commute with exchanging A and B."""
+        return all(read_run_record(each.folder).symmetric for each in self.inputs)
 
     def test_in(self, fold: int) -> Battles | None:
-        """The battles to predict, with what the inputs' models of this fold say of them."""
+        """Return the battles to predict with the predictions of the inputs' models of this fold."""
         if self.test is None:
             return None
-        return with_inputs(self.test, self.inputs, [test_file(each.folder, fold) for each in self.inputs])
-
-    def inside(self, fold: int, name: str) -> "Run":
-        """Another experiment on the training battles of this fold alone, kept in this run's folder.
-
-        Their own folds are the other folds of this run: what it says of a battle out of fold comes from a model
-        that has seen neither that battle's fold nor this one.
-        """
-        data = self.training_data(fold)
-        return _start_input(name, self.experiment, data, self.folder / "inner" / f"fold{fold}", ())
+        files = {each.experiment.name: test_file(each.folder, fold) for each in self.inputs}
+        return attach_predictions(self.test, {name: read_predictions(file) for name, file in files.items()})
 
     def training_data(self, fold: int) -> TrainingSubset:
-        """The training battles of this fold, as data of their own."""
-        scored = self.member == fold
-        excluded = self.test_keys | frozenset(prompt_keys(self.battles.take(scored)))
+        """Return the training battles of this fold as data of their own."""
+        scored = self.fold_index == fold
+        excluded = self.test_prompts | frozenset(prompt_keys(self.battles.take(scored)))
         name = f"{self.data.name}, without fold {fold}"
         return TrainingSubset(self.data.path, name, self.battles.take(~scored), excluded)
 
-    def _refuse_leak(self, teacher: Path) -> None:
-        """A teacher's out-of-fold file knows the scored fold's winners too, from the models of the other folds."""
-        beside = [teacher.with_name("metrics.json")]
-        if len(teacher.parents) > 2:  # as `compare --publish` puts them
-            beside.append(teacher.parents[2] / "results" / teacher.parent.name / f"{teacher.stem}.json")
-        found = [metrics for metrics in map(read_json, beside) if metrics]
-        if any(metrics.get("data", {}).get("hash") == self.battles_hash for metrics in found):
-            raise UserError(
-                f"soft_targets = {str(teacher)!r}: a run's out-of-fold predictions of these battles. The models "
-                "behind them have seen the winners of the fold that is scored. Use a teacher of other battles, or "
-                "name its experiment as `teacher`, which is remade inside each fold's training battles."
-            )
+
+def moved(run: Run, data: Data, home: Path, enclosing: str = "") -> Run:
+    """Return the same run, and all it builds on, on other data and in another folder."""
+    return replace(
+        run,
+        data=data,
+        folder=home / run.experiment.label,
+        inputs=tuple(moved(each, data, home, enclosing) for each in run.inputs),
+        teacher=None if run.teacher is None else moved(run.teacher, data, home, enclosing),
+        enclosing=enclosing,
+    )
 
 
-def start_run(experiment: Experiment, data: Data, runs: Path, above: tuple[str, ...] = ()) -> Run:
-    """Settle the encoders, and so the names and folders, of a run and of all that it builds on.
+def inner_run(run: Run, fold: int, template: Run) -> Run:
+    """Return `template` on the training battles of one fold of `run` alone, in that run's folder.
 
-    `above` are the experiments that build on this one. Raises UserError for an encoder that cannot be had, and for
-    inputs that do not exist, go in a circle, or do not fit the experiment.
+    Its own folds are the other folds of `run`: its out-of-fold prediction of a battle comes from a model that was
+    trained on neither that battle's fold nor this one.
     """
-    inputs = tuple(_start_input(name, experiment, data, runs, above) for name in experiment.inputs)
-    if experiment.teacher:
-        # Its own runs are made inside the folds; whether it fits is told before any work.
-        _start_input(experiment.teacher, experiment, data, runs, above)
-    wanted = experiment.parameters.get("encoder")
-    if wanted:
+    home = run.folder / "inner" / f"fold{fold}"
+    return moved(template, run.training_data(fold), home, f"{run.title}, fold {fold}")
+
+
+def resolve_run(experiment: Experiment, data: Data, runs: Path, above: tuple[str, ...] = ()) -> Run:
+    """Return the run of an experiment, with the encoders, names and folders of all it builds on settled.
+
+    `runs` is the folder of all runs, `above` the experiments that build on this one. Raises UserError for an
+    encoder that is not available, and for inputs that do not exist, form a circle or do not fit the experiment.
+    """
+    inputs = tuple(_resolve_input(name, experiment, data, runs, above) for name in experiment.inputs)
+    teacher = (experiment.teacher and _resolve_input(experiment.teacher, experiment, data, runs, above)) or None
+    sha256 = ""
+    if wanted := experiment.parameters.get("encoder"):
         from pairrank.encoders.catalogue import find_encoder
 
         found = find_encoder(wanted)
+        sha256 = found.sha256
         parameters = {**experiment.parameters, "encoder": [found.name]}
         used = "" if found.name == wanted[0] else found.name
         experiment = replace(experiment, parameters=parameters, encoder=used)
-    return Run(experiment, data, runs / experiment.label, inputs)
+    return Run(experiment, data, runs / experiment.label, inputs, teacher, sha256)
 
 
-def _start_input(name: str, experiment: Experiment, data: Data, runs: Path, above: tuple[str, ...]) -> Run:
-    """The run of one input, on the experiment's own data and folds."""
-    way = (*above, experiment.name)
-    if name in way:
-        raise UserError(f"{way[0]}: the inputs go in a circle: {' → '.join([*way, name])}.")
+def _resolve_input(name: str, experiment: Experiment, data: Data, runs: Path, above: tuple[str, ...]) -> Run:
+    """Return the run of one input or teacher, on the experiment's own data and folds."""
+    path = (*above, experiment.name)
+    if name in path:
+        raise UserError(f"{path[0]}: the inputs form a circle: {' → '.join([*path, name])}.")
     try:
-        builds_on = load_experiment(name, salt=experiment.salt, limit=experiment.limit)
+        below = load_experiment(name, salt=experiment.salt, limit=experiment.limit)
     except UserError as error:
         raise UserError(f"{experiment.name} builds on {name!r}: {error}") from None
-    ours, theirs = ((each.folds, each.salt, each.limit) for each in (experiment, builds_on))
+    ours, theirs = ((each.folds, each.salt, each.limit) for each in (experiment, below))
     if ours != theirs:
         raise UserError(
             f"{experiment.name} builds on {name}, whose folds differ: (folds, salt, limit) are {theirs} there and "
-            f"{ours} here. A model that has seen a battle's fold would tell its winner. Give both the same [split]."
+            f"{ours} here. A model that was trained on a battle's fold would reveal its winner. Give both the same "
+            "[split]."
         )
-    if experiment.submittable and not builds_on.submittable:
+    if experiment.submittable and not below.submittable:
         raise UserError(
-            f"{experiment.name} builds on {name}, a diagnostic: it uses what test battles do not have, so neither "
-            "can make a submission. Say so in the file: submittable = false"
+            f"{experiment.name} builds on {name}, a diagnostic that uses what test battles do not have, so neither "
+            "can make a submission. State it in the file: submittable = false"
         )
-    return start_run(builds_on, data, runs, way)
+    return resolve_run(below, data, runs, path)
 
 
-def _options(experiment: Experiment) -> str:
-    """What a command line needs to cut another experiment alike."""
-    asked = {"salt": experiment.salt, "limit": experiment.limit}
-    return "".join(f" --{key} {value}" for key, value in asked.items() if value)
+def _split_options(experiment: Experiment) -> str:
+    """Return the command-line options that split another experiment in the same way."""
+    options = {"salt": experiment.salt, "limit": experiment.limit}
+    return "".join(f" --{key} {value}" for key, value in options.items() if value)
 
 
-def with_inputs(battles: Battles, inputs: Sequence[Run], files: Sequence[Path]) -> Battles:
-    """The battles with what each input says of them, from one file each; raises UserError for a missing id."""
-    told = {run.experiment.name: read_predictions(file) for run, file in zip(inputs, files, strict=True)}
-    return told_by(battles, told) if told else battles
-
-
-def told_by(battles: Battles, told: dict[str, Predictions]) -> Battles:
-    """The battles with the predictions of experiments as columns, by id; raises UserError for a missing id."""
-    columns = [each.align(battles.id, f"the predictions of {name}").proba for name, each in told.items()]
-    return replace(battles, inputs=np.stack(columns, axis=1), input_names=tuple(told))
+def _refuse_leak(teacher: Path, battles_hash: str) -> None:
+    """Raise UserError for a run's out-of-fold file, whose models were trained on the winners of the scored fold."""
+    places = [teacher.with_name("metrics.json")]
+    if len(teacher.parents) > 2:  # where `compare --publish` puts results
+        places.append(teacher.parents[2] / "results" / teacher.parent.name / f"{teacher.stem}.json")
+    records = [record for record in map(read_json, places) if record]
+    if any(record.get("data", {}).get("hash") == battles_hash for record in records):
+        raise UserError(
+            f"soft_targets = {str(teacher)!r}: out-of-fold predictions of a run on these battles. The models "
+            "behind them were trained on the winners of the scored fold. Use a teacher of other battles, or name "
+            "its experiment as `teacher`, which is trained inside each fold's training battles."
+        )
 
 
 def all_inputs(run: Run) -> Iterator[Run]:
-    """Every run that this one builds on, each once, none before its own inputs."""
+    """Yield every run that this one builds on as inputs, each once, and none before its own inputs."""
     passed: set[Path] = set()
     for each in run.inputs:
         for inner in (*all_inputs(each), each):
@@ -198,48 +230,44 @@ def all_inputs(run: Run) -> Iterator[Run]:
                 yield inner
 
 
-def tuned_on(experiment: Experiment) -> tuple[int, ...]:
-    """The folds that a search for the setting of this experiment, or of anything it builds on, has seen."""
-    names = filter(None, (*experiment.inputs, experiment.teacher))
-    below = [load_experiment(name, salt=experiment.salt, limit=experiment.limit) for name in names]
-    return tuple(sorted({*experiment.tuned_on, *(fold for each in below for fold in tuned_on(each))}))
+def is_reusable(run: Run) -> bool:
+    """Return whether a run is complete, of these battles and settings, and has predicted the test battles.
 
-
-def is_ready(run: Run) -> bool:
-    """Whether a run is whole, of these battles and this configuration, and has predicted the test battles.
-
-    Its code is not asked for: what an earlier version has made is used until its own `run` makes it anew.
+    Its code may be of an earlier version: its results are used until its own `run` command replaces them.
     """
-    metrics = read_json(run.folder / "metrics.json") or {}
-    if not {"data", "folds", "experiment", "identity"} <= metrics.keys():
+    record = find_run_record(run.folder)
+    if record is None:
         return False
-    # A run that was begun anew and not finished holds folds of two configurations.
-    whole = finished_folds(run.folder, run.experiment.folds, metrics["identity"])
-    if metrics["data"]["hash"] != run.battles_hash or not set(run.member.tolist()) <= whole.keys():
+    # A run that was begun again and not finished holds folds of two configurations.
+    done = finished_folds(run.folder, run.experiment.folds, record.identity)
+    if record.data.hash != run.data_record.hash or not set(run.fold_index.tolist()) <= done.keys():
         return False
-    # As JSON has it, which knows no tuples.
-    kept, resolved = metrics["experiment"], json.loads(json.dumps(run.experiment.resolved()))
-    if any(_differs(kept.get(key), resolved[key]) for key in MAKES_THE_RESULT):
+    # Compared as JSON, which has no tuples.
+    resolved = json.loads(json.dumps(run.experiment.resolved()))
+    if any(_differs(record.experiment.get(key), resolved[key]) for key in MAKES_THE_RESULT):
         return False
-    if metrics.get("inputs", {}) != input_hashes(run.inputs) or not all(map(is_ready, run.inputs)):
+    if record.inputs != input_hashes(run.inputs) or not all(map(is_reusable, run.inputs)):
         return False
-    if read_kept(run.folder / "oof.csv", run.battles.id) is None:
+    if read_matching(run.folder / "oof.csv", run.battles.id) is None:
         return False
-    test = run.test
-    return test is None or all(
-        (read_fold(run.folder / f"fold{fold}") or {}).get("test_hash") == run.test_hash
-        and read_kept(test_file(run.folder, fold), test.id) is not None
-        for fold in range(run.experiment.folds)
-    )
+    return run.test is None or all(_has_predicted_test(run, fold) for fold in range(run.experiment.folds))
+
+
+def _has_predicted_test(run: Run, fold: int) -> bool:
+    record, test = read_fold_record(run.folder / f"fold{fold}"), run.test
+    if record is None or test is None or record.test_hash != run.test_hash:
+        return False
+    return read_matching(test_file(run.folder, fold), test.id) is not None
 
 
 def input_hashes(inputs: Sequence[Run]) -> dict[str, str | None]:
-    """The folder's name of each input, and the hash of its out-of-fold predictions."""
-    return {each.folder.name: (read_json(each.folder / "metrics.json") or {}).get("predictions") for each in inputs}
+    """Return the folder's name of each input, with the hash of its out-of-fold predictions."""
+    records = {each.folder.name: find_run_record(each.folder) for each in inputs}
+    return {name: record.predictions if record else None for name, record in records.items()}
 
 
-def _differs(kept: Any, wanted: Any) -> bool:
-    """Whether a recorded part of an experiment is another; what an older record does not name is as it is now."""
+def _differs(recorded: Any, wanted: Any) -> bool:
+    """Return whether a recorded part of an experiment is another; what an older record lacks is as it is now."""
     if isinstance(wanted, dict):
-        return {**wanted, **(kept or {})} != wanted
-    return kept is not None and kept != wanted
+        return {**wanted, **(recorded or {})} != wanted
+    return recorded is not None and recorded != wanted

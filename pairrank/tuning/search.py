@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 from pairrank.errors import UserError
 from pairrank.runs.experiment import Experiment
 from pairrank.runs.identity import recipe_hash
-from pairrank.runs.run import Run, start_run, tuned_on
+from pairrank.runs.run import Run, moved
 from pairrank.tuning.sampling import ByPlace, Pruner, build_pruner
 from pairrank.tuning.space import Settings, Space, read_space
 from pairrank.tuning.storage import OWN, SETTINGS, finished, open_study
@@ -44,8 +44,8 @@ class Search:
     """Of what is tried."""
 
     def __post_init__(self) -> None:
-        there = set(self.run.member.tolist())
-        if self.untouched in tuned_on(self.run.experiment):
+        there = set(self.run.fold_index.tolist())
+        if self.untouched in self.run.tuned_on:
             raise UserError(
                 f"fold {self.untouched} is to be kept out of the search, and an earlier search for the setting of "
                 f"{self.run.experiment.name} has seen it."
@@ -84,13 +84,14 @@ class Search:
     def inside(self) -> Run:
         """The experiment as if the untouched fold did not exist."""
         data = self.run.training_data(self.untouched)
-        return start_run(with_nested_inputs(self.run.experiment), data, self.folder / "inside")
+        run = replace(self.run, experiment=with_nested_inputs(self.run.experiment))
+        return moved(run, data, self.folder / "inside")
 
     @cached_property
     def binding(self) -> dict[str, str]:
         """What trials must have in common to be compared, by what a message calls it."""
         return {
-            "battles": self.inside.battles_hash,
+            "battles": self.inside.data_record.hash,
             "search tables": sha256(self.space.describe().encode()).hexdigest()[:16],
             "tuning folds": ", ".join(map(str, self.folds)),
             "settings, code, inputs or encoders": recipe_hash(self.inside),

@@ -16,7 +16,7 @@ from pairrank.evaluation.scoring import battle_losses
 from pairrank.models.base import Progress
 from pairrank.runs.cross_validation import cross_validate, training_battles
 from pairrank.runs.experiment import Experiment
-from pairrank.runs.folder import read_kept
+from pairrank.runs.folder import read_matching
 from pairrank.runs.run import Run
 from pairrank.training.monitor import Monitor, ReportLoss
 
@@ -34,12 +34,12 @@ class Cut:
 
 def cut_folds(run: Run, folds: Sequence[int]) -> tuple[Cut, ...]:
     """The tuning folds of a run; what it builds on is made first, once for all trials."""
-    there = sorted(set(run.member.tolist()))
+    there = sorted(set(run.fold_index.tolist()))
     for each in run.inputs:
         # Asked even where it is whole: it is no one's run, and must be of today's code.
-        cross_validate(each, there, logger.info)
+        cross_validate(each, there)
     return tuple(
-        Cut(fold, training_battles(run, fold, logger.info)[0], run.train.take(run.member == fold)) for fold in folds
+        Cut(fold, training_battles(run, fold)[0], run.train.take(run.fold_index == fold)) for fold in folds
     )
 
 
@@ -53,7 +53,7 @@ def evaluate(experiment: Experiment, cuts: Sequence[Cut], folder: Path, report: 
     losses = []
     for i, cut in enumerate(cuts):
         file = folder / f"fold{cut.fold}.csv"
-        kept = read_kept(file, cut.scored.id)
+        kept = read_matching(file, cut.scored.id)
         if kept is None:
             kept = Predictions(cut.scored.id, _proba(experiment, cut, folder, report if i == 0 else None))
             kept.write(file)

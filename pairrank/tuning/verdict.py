@@ -65,7 +65,7 @@ def judge(search: Search, study: Study) -> Verdict:
         reasons = Counter(trial.user_attrs.get(REASON, "its worker died") for trial in failed)
         listed = "".join(f"\n  - {count} times: {reason}" for reason, count in reasons.most_common(5))
         raise UserError(f"the experiment's own setting has no value, so there is nothing to compare with.{listed}")
-    scored = search.run.battles.take(search.run.member == search.untouched)
+    scored = search.run.battles.take(search.run.fold_index == search.untouched)
     if (best.value or 0.0) >= (own.value or 0.0):
         return Verdict(own, own, search.run.experiment, None, len(scored))
     tuned = tuned_experiment(search, best)
@@ -82,15 +82,15 @@ def judge(search: Search, study: Study) -> Verdict:
 
 def losses_in(run: Run, folds: Sequence[int]) -> Proba:
     """(n,) losses of a run on the battles of these folds, out of fold; what is finished is used again."""
-    cross_validate(run, folds, logger.info)
-    scored = run.battles.take(np.isin(run.member, folds))
+    cross_validate(run, folds)
+    scored = run.battles.take(np.isin(run.fold_index, folds))
     return battle_losses(read_predictions(run.folder / "oof.csv").align(scored.id).proba, scored.labels)
 
 
 def tuned_experiment(search: Search, best: FrozenTrial) -> Experiment:
     """The experiment with a trial's setting, under a name of its own, marked with the folds the search has seen."""
     own = search.run.experiment
-    seen = sorted(set(search.run.member.tolist()) - {search.untouched} | set(own.tuned_on))
+    seen = sorted(set(search.run.fold_index.tolist()) - {search.untouched} | set(own.tuned_on))
     about = f"{own.name} with a setting that `tune` found on {name_folds(seen)}: only the others can score it."
     return replace(
         changed(own, settings_of(best)),

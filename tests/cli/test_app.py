@@ -355,7 +355,7 @@ def test_submit_refuses_a_partial_run_with_the_command_that_mends_it(call):
 def test_submit_refuses_models_of_two_configurations(call, trained):
     fold = trained / "fold3" / "fold.json"
     fold.write_text(json.dumps(json.loads(fold.read_text()) | {"identity": "another"}))
-    assert refused(call("submit", "prior", "--data", "data"), "fold 3", "Finish it with: run runs/data/prior")
+    assert refused(call("submit", "prior", "--data", "data"), "fold 3", "Train them with: run runs/data/prior")
     assert call("run", "prior", "--data", "data").code == 0
     assert call("submit", "prior", "--data", "data").code == 0
 

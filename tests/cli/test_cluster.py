@@ -13,7 +13,7 @@ import pytest
 
 from pairrank.data.predictions import read_predictions
 from pairrank.data.reading import read_battles
-from pairrank.evaluation.metrics import read_metrics
+from pairrank.evaluation.run_record import read_run_record
 from pairrank.evaluation.scoring import log_loss
 from tests.support.encoders import write_encoder
 
@@ -46,7 +46,7 @@ def test_two_processes_of_torchrun_train_one_model_and_write_each_battle_once(tm
     [one], [both] = ([*(tmp_path / name).glob("siamese*")] for name in ("one", "two"))
     assert told.count("Leaderboard: sample") == 1
     assert told.count(f"{both.name}, fold 0: training on") == 1
-    assert "2 processes" in read_metrics(both)["device"]
+    assert "2 processes" in read_run_record(both).device
     battles = read_battles(SAMPLE / "train.csv")
     for name, least in (("oof.csv", 80), ("test.csv", 150)):
         single, double = (read_predictions(folder / "test" / "fold0.csv" if name == "test.csv" else folder / name)

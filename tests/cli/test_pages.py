@@ -3,6 +3,7 @@
 import json
 import re
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from pairrank.cli import pages
 from pairrank.data.reading import write_battles
 from pairrank.encoders.side_windows import side_texts
 from pairrank.encoders.windows import template_rows
-from pairrank.evaluation.metrics import read_metrics
+from pairrank.evaluation.run_record import EncoderRecord, read_run_record
 from pairrank.evaluation.scoring import accuracy, log_loss
 from pairrank.report.judged_runs import Judged
 from pairrank.report.model_card import model_card, plain
@@ -138,7 +139,6 @@ def test_a_battle_is_called_cut_where_its_model_keeps_less_of_it_alone(tiny_bert
     """The oracle: a window that nothing fills keeps every token, so a battle is cut if alone it keeps fewer."""
     battles = hostile_battles(40)
     one = next(run for run in made_up_results(battles).judged if run.label == "one")
-    metrics = {"experiment": {"model": model}, "encoder": {"name": str(tiny_bert), "sha256": "0"}}
     _, counts = pages._counted(battles, [str(tiny_bert)])
     # About the middle one fits: of a battle in one text, or of an answer behind its prompt.
     parts = (
@@ -149,8 +149,8 @@ def test_a_battle_is_called_cut_where_its_model_keeps_less_of_it_alone(tiny_bert
         else counts[:, :2]
     )
     model = model | {"max_tokens": int(np.median(parts.sum(axis=1)))}
-    metrics["experiment"] = {"model": model}
-    [(name, cut)] = pages._windows([Judged("x", metrics, one.rows, one.proba, one.winner)], battles).values()
+    record = replace(one.record, experiment={"model": model}, encoder=EncoderRecord(str(tiny_bert), "0"))
+    [(name, cut)] = pages._windows([replace(one, record=record)], battles).values()
     assert name == f"{model['max_tokens']} tokens"
     assert 0 < cut.sum() < 40
     _, tokenizer = pages._tokenizer([str(tiny_bert)])
@@ -168,8 +168,8 @@ def test_a_run_without_an_encoder_or_whose_encoder_is_gone_has_no_window(tiny_be
     model = {"name": "baseline", "max_tokens": 60}
     for encoder, most in (("gone", 100), (str(tiny_bert), 10)):
         monkeypatch.setattr(pages, "MOST_COUNTED", most)
-        metrics = {"experiment": {"model": model}, "encoder": {"name": encoder, "sha256": "0"}}
-        assert pages._windows([Judged("x", metrics, one.rows, one.proba, one.winner)], battles) == {}
+        record = replace(one.record, experiment={"model": model}, encoder=EncoderRecord(encoder, "0"))
+        assert pages._windows([replace(one, record=record)], battles) == {}
 
 
 # The model card
@@ -179,11 +179,11 @@ def test_a_run_leaves_a_card_that_a_hub_can_read(call):
     assert call("run", "prior", "lengths", "--data", "data").code == 0
     for name in ("prior", "lengths"):
         folder = Path("runs/data") / name
-        card, metrics = ModelCard.load(folder / "model-card.md"), read_metrics(folder)
+        card, metrics = ModelCard.load(folder / "model-card.md"), read_run_record(folder)
         [result] = [r for r in card.data.eval_results if r.metric_type == "log_loss"]
-        assert result.metric_value == pytest.approx(metrics["log_loss"], abs=1e-6)
+        assert result.metric_value == pytest.approx(metrics.log_loss, abs=1e-6)
         text = card.text
-        for part in ("Intended use", "Metrics", "Biases", "Provenance", metrics["data"]["hash"], metrics["commit"]):
+        for part in ("Intended use", "Metrics", "Biases", "Provenance", metrics.data.hash, metrics.commit):
             assert part in text
     assert "log loss less that of prior, same battles" in text
 
@@ -208,8 +208,8 @@ def test_no_name_becomes_markup_in_a_card():
     battles.model_a[:] = EVIL
     results = made_up_results(battles)
     one = next(run for run in results.judged if run.label == "one")
-    one.metrics["experiment"]["about"] = EVIL
-    one.metrics["data"]["name"] = EVIL
+    data = replace(one.record.data, name=EVIL)
+    one = replace(one, record=replace(one.record, experiment=one.record.experiment | {"about": EVIL}, data=data))
     body = model_card(results, one).split("---\n", 2)[2].split("```toml")[0]
     assert body.count(plain(EVIL)) >= 3
     tokens = MarkdownIt("commonmark").enable("table").parse(body)
@@ -230,7 +230,7 @@ def test_no_name_becomes_markup_in_a_card():
 def test_a_card_without_a_second_prompt_claims_no_interval():
     results = made_up_results()
     one = next(run for run in results.judged if run.label == "one")
-    lone = Judged(one.label, one.metrics, one.rows[:1], one.proba[:1], one.winner[:1])
+    lone = Judged(one.label, one.record, one.rows[:1], one.proba[:1], one.winner[:1])
     text = model_card(results, lone)
     assert "[one prompt]" in text
     assert "inf" not in text.split("```toml")[0].replace("information", "")

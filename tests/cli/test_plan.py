@@ -13,8 +13,8 @@ from pairrank.data.folder import DataFolder
 from pairrank.data.predictions import read_predictions
 from pairrank.data.reading import write_battles
 from pairrank.data.simulation import write_arena
-from pairrank.evaluation.metrics import read_metrics
-from pairrank.runs.run import start_run
+from pairrank.evaluation.run_record import read_run_record
+from pairrank.runs.run import resolve_run
 from tests.support.command_line import refused
 from tests.support.strategies import write_rows
 
@@ -37,7 +37,7 @@ def plan(name: str, nested: bool = False) -> list[str]:
     from pairrank.runs.experiment import load_experiment
 
     experiment = load_experiment(name, nested=nested)
-    return plan_lines([start_run(experiment, DataFolder(Path("arena")), Path("runs/arena"))])
+    return plan_lines([resolve_run(experiment, DataFolder(Path("arena")), Path("runs/arena"))])
 
 
 def test_a_run_says_what_it_will_do_and_about_how_long_it_takes(experiments, call):
@@ -57,7 +57,7 @@ def test_a_run_says_what_it_will_do_and_about_how_long_it_takes(experiments, cal
         "both builds on quick, untimed: finished, used as they are.",
         "both: in all about 1 s, on two cores.",
     ]
-    assert set(read_metrics(Path("runs/arena/tower"))["inputs"]) == {"both"}
+    assert set(read_run_record(Path("runs/arena/tower")).inputs) == {"both"}
 
 
 def test_a_pool_of_equal_weights_is_the_geometric_mean_of_its_inputs_out_of_fold_and_in_test(experiments, call):
@@ -89,10 +89,10 @@ def test_extra_battles_are_counted_in_the_log_and_show_in_the_name(experiments, 
     ended = call("run", "quick", "--data", "arena", "--extra", "more=0.5", "--fold", "0")
     assert ended.code == 0, ended.err
     assert "extra battles from more at weight 0.5; left out: " in ended.out
-    metrics = read_metrics(Path("runs/arena/quick+extra=more,0.5"))
-    [[source]] = metrics["extra"]
+    metrics = read_run_record(Path("runs/arena/quick+extra=more,0.5"))
+    [[source]] = metrics.extra
     assert source["read"] == 40 == source["used"] + source["in_test"] + source["in_fold"]
-    assert metrics["experiment"]["extra"] == [{"path": "more", "weight": 0.5}]
+    assert metrics.experiment["extra"] == [{"path": "more", "weight": 0.5}]
 
 
 def test_submit_goes_through_the_graph_for_a_test_file_of_any_number_of_rows(experiments, call, here):
@@ -177,7 +177,7 @@ def test_what_was_built_on_other_predictions_is_neither_submitted_nor_compared(e
     assert call("run", "both", "--data", "arena").code == 0
     write("quick", '[model]\nname = "structure"\ngroups = ["length"]\nlearner = "logistic"\npenalty = 3.0')
     assert call("run", "quick", "--data", "arena").code == 0
-    assert refused(call("submit", "both", "--data", "arena"), "other predictions of quick than there are now")
+    assert refused(call("submit", "both", "--data", "arena"), "other predictions of quick")
     ended = call("compare", "--data", "arena")
     assert "Left out: runs/arena/both: made on other predictions of quick" in ended.out.replace("\\", "/")
 

@@ -17,10 +17,10 @@ from pairrank.data.folds import assign_folds, hold_out, prompt_keys
 from pairrank.data.predictions import read_predictions
 from pairrank.data.reading import write_battles
 from pairrank.errors import UserError
-from pairrank.runs import cross_validation
+from pairrank.runs import training_rows
 from pairrank.runs.cross_validation import cross_validate
 from pairrank.runs.experiment import Experiment
-from pairrank.runs.run import Run, start_run
+from pairrank.runs.run import Run, resolve_run
 from pairrank.training import fine_tuning
 from pairrank.training.recipe import make_targets
 from tests.support.battles import arena_of_words, tiny_battles, write_folder
@@ -241,7 +241,7 @@ def data(tmp_path: Path, add_model) -> DataFolder:
 
 def a_run(data: DataFolder, *extra: Extra) -> Run:
     experiment = Experiment("memory", "a leak detector", "memory", {"sureness": 0.9, "seed": 0}, extra=extra)
-    return start_run(experiment, DataFolder(data.path), data.path.parent / "runs")
+    return resolve_run(experiment, DataFolder(data.path), data.path.parent / "runs")
 
 
 def fits(run: Run) -> list[list[str]]:
@@ -258,16 +258,16 @@ def test_scored_prompts_in_an_extra_file_do_not_improve_the_score(data: DataFold
     """Every prompt is in the extra file with its winner, so a model that memorised it would predict 0.9."""
     run = a_run(data, source(tmp_path, disguised(data.train)))
     metrics = cross_validate(run)
-    assert metrics["log_loss"] == pytest.approx(math.log(3), abs=1e-8)
+    assert metrics.log_loss == pytest.approx(math.log(3), abs=1e-8)
     assert np.allclose(read_predictions(run.folder / "oof.csv").proba, 1 / 3)
 
 
 def test_without_the_rule_the_score_would_improve(
     data: DataFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(cross_validation, "add_extra", leaky)
+    monkeypatch.setattr(training_rows, "add_extra", leaky)
     metrics = cross_validate(a_run(data, source(tmp_path, disguised(data.train))))
-    assert metrics["log_loss"] == pytest.approx(-math.log(0.9), abs=1e-8)
+    assert metrics.log_loss == pytest.approx(-math.log(0.9), abs=1e-8)
 
 
 @pytest.mark.parametrize("rule", [True, False])
@@ -275,7 +275,7 @@ def test_test_prompts_in_an_extra_file_do_not_change_test_predictions(
     data: DataFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rule: bool
 ):
     if not rule:
-        monkeypatch.setattr(cross_validation, "add_extra", leaky)
+        monkeypatch.setattr(training_rows, "add_extra", leaky)
     answers = disguised(replace(data.test, winner=np.arange(6) % 3))
     run = a_run(data, source(tmp_path, answers))
     cross_validate(run)
@@ -284,7 +284,7 @@ def test_test_prompts_in_an_extra_file_do_not_change_test_predictions(
     assert known.sum() == (0 if rule else 6)
 
 
-def test_each_fold_trains_on_the_allowed_battles_and_counts_them(data: DataFolder, tmp_path: Path):
+def test_each_fold_trains_on_the_allowed_battles_and_counts_them(data: DataFolder, tmp_path: Path, log_lines):
     train = data.train
     news = tiny_battles(4, first=300)
     asked = replace(
@@ -294,9 +294,8 @@ def test_each_fold_trains_on_the_allowed_battles_and_counts_them(data: DataFolde
         model_b=object_array(["k"] * 6),
     )
     more = source(tmp_path, concatenate([disguised(train), news, asked]), weight=0.25)
-    lines: list[str] = []
     run = a_run(data, more)
-    cross_validate(run, say=lines.append)
+    cross_validate(run)
     folds = assign_folds(train)
     allowed = [f"more/{name}" for name in news.id]
     for k, learned in enumerate(fits(run)):
@@ -306,7 +305,7 @@ def test_each_fold_trains_on_the_allowed_battles_and_counts_them(data: DataFolde
         assert (
             f"memory, fold {k}: {used} of 50 extra battles from more at weight 0.25; left out: 6 with a prompt of "
             f"the test file, {in_fold} with a prompt of the scored fold"
-        ) in lines
+        ) in log_lines
         [told] = json.loads((run.folder / f"fold{k}" / "fold.json").read_text())["extra"]
         assert told == {"name": "more", "weight": 0.25, "read": 50, "in_test": 6, "in_fold": in_fold, "used": used}
     assert sorted(read_predictions(run.folder / "oof.csv").id) == sorted(train.id)
@@ -314,11 +313,11 @@ def test_each_fold_trains_on_the_allowed_battles_and_counts_them(data: DataFolde
 
 def test_another_extra_file_or_weight_changes_the_identity(data: DataFolder, tmp_path: Path):
     more = source(tmp_path, tiny_battles(4, first=300))
-    first = cross_validate(a_run(data, more))["identity"]
-    assert cross_validate(a_run(data, more))["identity"] == first
+    first = cross_validate(a_run(data, more)).identity
+    assert cross_validate(a_run(data, more)).identity == first
     assert len(fits(a_run(data, more))) == 5
-    heavier = cross_validate(a_run(data, replace(more, weight=0.75)))["identity"]
-    changed = cross_validate(a_run(data, source(tmp_path, tiny_battles(6, first=300))))["identity"]
+    heavier = cross_validate(a_run(data, replace(more, weight=0.75))).identity
+    changed = cross_validate(a_run(data, source(tmp_path, tiny_battles(6, first=300)))).identity
     assert len({first, heavier, changed}) == 3
     assert len(fits(a_run(data, more))) == 15
 

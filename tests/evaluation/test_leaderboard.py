@@ -18,9 +18,10 @@ from pairrank.errors import UserError
 from pairrank.evaluation.entries import Entry, entries_in, publish, published_entries
 from pairrank.evaluation.leaderboard import build_leaderboard
 from pairrank.evaluation.leaderboard_table import markdown, notes, to_json, to_markdown
+from pairrank.evaluation.run_record import record_from_json
 from pairrank.runs.cross_validation import cross_validate
 from pairrank.runs.experiment import load_experiment
-from pairrank.runs.run import start_run
+from pairrank.runs.run import resolve_run
 from tests.support.battles import tiny_battles, write_folder
 
 ROOT = Path(__file__).parents[2]
@@ -33,8 +34,8 @@ def some_predictions(seed, rows=slice(None)):
     return Predictions(BATTLES.id[rows], rng.dirichlet([4, 3, 2], 60)[rows])
 
 
-def some_metrics(label, predictions, **more):
-    return {
+def some_record(label, predictions, **more):
+    values = {
         "label": label,
         "identity": "i",
         "predictions": predictions_hash(predictions),
@@ -52,12 +53,13 @@ def some_metrics(label, predictions, **more):
         "battles_per_second": 12.345,
         "peak_memory_mb": 1000.4,
         "warnings": [],
-    } | more
+    }
+    return record_from_json(values | more)
 
 
 def entry(label, seed=0, rows=slice(None), **more):
     predictions = some_predictions(seed, rows)
-    return Entry(label, predictions, some_metrics(label, predictions, **more))
+    return Entry(label, predictions, some_record(label, predictions, **more))
 
 
 def plain_losses(predictions):
@@ -237,8 +239,8 @@ def test_published_entries_make_the_same_table(tmp_path):
         entry("part+seed=1", 1, slice(30), folds=[0]),
         Entry("book", some_predictions(2), {}),
     ]
-    entries[0] = Entry("prior", entries[0].predictions, entries[0].metrics, some_predictions(5))
-    entries[1] = Entry(entries[1].label, entries[1].predictions, entries[1].metrics, some_predictions(6))
+    entries[0] = Entry("prior", entries[0].predictions, entries[0].record, some_predictions(5))
+    entries[1] = Entry(entries[1].label, entries[1].predictions, entries[1].record, some_predictions(6))
     publish(tmp_path, "d", entries)
     again = published_entries(tmp_path, "d", BATTLES)
     first = markdown(build_leaderboard("d", BATTLES, published_entries(tmp_path, "d", BATTLES), ["prior"]))
@@ -257,11 +259,11 @@ def test_no_published_number_stays_with_anothers_predictions(tmp_path):
     publish(
         tmp_path,
         "d",
-        [Entry("x", some_predictions(0), some_metrics("x", some_predictions(0)), some_predictions(5))],
+        [Entry("x", some_predictions(0), some_record("x", some_predictions(0)), some_predictions(5))],
     )
-    publish(tmp_path, "d", [Entry("x", some_predictions(1), {})])
+    publish(tmp_path, "d", [Entry("x", some_predictions(1))])
     (found,) = published_entries(tmp_path, "d", BATTLES)
-    assert (found.metrics, found.test) == ({}, None)
+    assert (found.record, found.test) == (None, None)
     publish(tmp_path, "d", [entry("x", 0)])
     some_predictions(1).write(tmp_path / "predictions" / "d" / "x.csv")
     with pytest.raises(UserError, match=r"x\.csv: the numbers beside these predictions belong to others"):
@@ -273,14 +275,14 @@ def runs(tmp_path):
     """Two finished runs of the prior on a tiny folder."""
     data = DataFolder(write_folder(tmp_path / "data", n=60))
     for changes in ([], ["smoothing=50"]):
-        cross_validate(start_run(load_experiment("prior", changes), data, tmp_path / "runs"))
+        cross_validate(resolve_run(load_experiment("prior", changes), data, tmp_path / "runs"))
     return tmp_path / "runs"
 
 
 def test_runs_are_entered_with_their_numbers(runs):
     plain, smooth = entries_in(runs, BATTLES)
     assert (plain.label, smooth.label) == ("prior", "prior+smoothing=50")
-    assert plain.metrics["log_loss"] == pytest.approx(plain_losses(plain.predictions).mean(), abs=1e-8)
+    assert plain.record.log_loss == pytest.approx(plain_losses(plain.predictions).mean(), abs=1e-8)
     assert plain.test is not None
     assert entries_in(runs, tiny_battles(10)) == []
 
@@ -356,7 +358,7 @@ def test_predictions_of_a_notebook_are_read_as_they_are(tmp_path):
 
 def test_a_tuned_row_is_of_the_battles_that_no_search_has_seen():
     whole, tuned = entry("whole", 1), entry("tuned", 2, tuned_on=[0, 2, 3])
-    tuned.metrics["experiment"]["split"] = {"folds": 5, "salt": "s"}
+    tuned.record.experiment["split"] = {"folds": 5, "salt": "s"}
     board = build_leaderboard("tiny", BATTLES, [whole, tuned], ["whole"])
     unseen = np.array([fold_of(prompt_key(prompt), 5, "s") in (1, 4) for prompt in BATTLES.prompt])
     assert 0 < unseen.sum() < 60
@@ -377,7 +379,7 @@ def test_a_tuned_row_is_of_the_battles_that_no_search_has_seen():
 
 def test_a_tuned_entry_without_unseen_battles_has_no_row_and_is_told():
     tuned = entry("tuned", 2, tuned_on=[0, 2, 3, 4])
-    tuned.metrics["experiment"]["split"] = {"folds": 5, "salt": ""}
+    tuned.record.experiment["split"] = {"folds": 5, "salt": ""}
     member = np.array([fold_of(prompt_key(prompt), 5, "") for prompt in BATTLES.prompt])
     partial = replace(tuned, predictions=some_predictions(2, np.flatnonzero(member == 0)))
     board = build_leaderboard("tiny", BATTLES, [entry("whole"), partial], ["whole"])
@@ -388,7 +390,7 @@ def test_a_tuned_entry_without_unseen_battles_has_no_row_and_is_told():
 
 def test_a_foreign_id_of_a_tuned_entry_is_complained_of_as_ever():
     tuned = entry("tuned", 2, tuned_on=[0, 1, 2, 3])
-    tuned.metrics["experiment"]["split"] = {"folds": 5, "salt": ""}
+    tuned.record.experiment["split"] = {"folds": 5, "salt": ""}
     foreign = Predictions(np.append(tuned.predictions.id[1:], ["nobody"]), tuned.predictions.proba)
     with pytest.raises(UserError, match="nobody"):
         build_leaderboard("tiny", BATTLES, [entry("whole"), replace(tuned, predictions=foreign)], ["whole"])

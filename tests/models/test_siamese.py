@@ -18,7 +18,7 @@ from pairrank.models.base import load_model, save_model
 from pairrank.models.siamese import Siamese, _Siamese
 from pairrank.runs.cross_validation import cross_validate
 from pairrank.runs.experiment import load_experiment
-from pairrank.runs.run import start_run
+from pairrank.runs.run import resolve_run
 from tests.support.battles import WORDS, arena_of_words, conversations, plain_battles, write_folder
 from tests.support.encoders import WINDOW
 from tests.support.fine_tuning import FAST
@@ -261,7 +261,7 @@ def test_a_run_that_is_killed_and_begun_again_gives_the_same_predictions(
 
     def run(folder: str) -> Path:
         cross_validate(
-            start_run(load_experiment(str(experiment)), find_data(tmp_path / "data"), tmp_path / folder), [0]
+            resolve_run(load_experiment(str(experiment)), find_data(tmp_path / "data"), tmp_path / folder), [0]
         )
         return next((tmp_path / folder).iterdir())
 

@@ -258,7 +258,7 @@ def test_a_diagnostic_is_not_on_the_pareto_front():
     board = build_leaderboard("hostile", battles, entries)
     best = board.rows[0].label
     assert best in leaderboard_charts.cost_plot(board, "parameters").alt
-    next(e for e in entries if e.label == best).metrics["experiment"]["submittable"] = False
+    next(e for e in entries if e.label == best).record.experiment["submittable"] = False
     board = build_leaderboard("hostile", battles, entries)
     assert best not in leaderboard_charts.cost_plot(board, "parameters").alt
 

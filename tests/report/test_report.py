@@ -1,6 +1,7 @@
 import base64
 import hashlib
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -169,8 +170,12 @@ def test_every_fine_tuned_run_has_learning_curves_even_if_it_is_not_shown_itself
 
 def test_learning_curves_of_a_diverged_training_are_drawn():
     results = made_up_results()
-    one = next(run for run in results.judged if run.label == "one")
-    one.metrics["history"] = [row | {"Log Loss": float("nan"), "Runtime": float("inf")} for row in HISTORY_ROWS]
+    history = tuple(row | {"Log Loss": float("nan"), "Runtime": float("inf")} for row in HISTORY_ROWS)
+    judged = [
+        replace(run, record=replace(run.record, history=history)) if run.label == "one" else run
+        for run in results.judged
+    ]
+    results = replace(results, judged=judged)
     page = results_page(results)
     [chart] = [block for block in page.blocks if isinstance(block, Chart) and block.name == "training0-curves"]
     assert "no training prompts were held out" in chart.caption

@@ -14,12 +14,13 @@ from pairrank.data.folder import DataFolder
 from pairrank.data.predictions import Predictions, read_predictions
 from pairrank.data.reading import write_battles
 from pairrank.errors import UserError
+from pairrank.evaluation.run_record import DataRecord, EncoderRecord, read_run_record
 from pairrank.runs import identity as fold_identity
 from pairrank.runs import run
 from pairrank.runs.cross_validation import cross_validate
 from pairrank.runs.experiment import Experiment
 from pairrank.runs.fold_models import load_fold_models
-from pairrank.runs.run import Run, start_run
+from pairrank.runs.run import Run, resolve_run
 from tests.support.battles import tiny_battles, write_folder
 from tests.support.examples import example
 
@@ -35,7 +36,7 @@ def data(tmp_path, add_model):
 
 
 def a_run(data, tmp_path, experiment=MEMORISES):
-    return start_run(experiment, DataFolder(data.path), tmp_path / "runs")
+    return resolve_run(experiment, DataFolder(data.path), tmp_path / "runs")
 
 
 def fits(run):
@@ -60,7 +61,7 @@ def test_no_model_judges_a_prompt_it_has_seen(data, tmp_path):
     run = a_run(data, tmp_path)
     metrics = cross_validate(run)
     # Whoever saw a prompt answers .9; whoever did not, a third each: any leak would lower this.
-    assert metrics["log_loss"] == pytest.approx(math.log(3), abs=1e-8)
+    assert metrics.log_loss == pytest.approx(math.log(3), abs=1e-8)
     battles = tiny_battles()
     fold = {i: expected_fold(p[0]) for i, p in zip(battles.id, battles.prompt, strict=True)}
     assert len(set(fold.values())) == 5
@@ -75,7 +76,7 @@ def test_no_model_judges_a_prompt_it_has_seen(data, tmp_path):
 def test_the_leak_detector_detects(data, tmp_path, monkeypatch):
     by_row = lambda battles, k, salt: np.arange(len(battles)) % k  # noqa: E731
     monkeypatch.setattr(run, "assign_folds", by_row)
-    assert cross_validate(a_run(data, tmp_path))["log_loss"] == pytest.approx(-math.log(0.9), abs=1e-8)
+    assert cross_validate(a_run(data, tmp_path)).log_loss == pytest.approx(-math.log(0.9), abs=1e-8)
 
 
 def test_out_of_fold_predictions_stand_in_the_order_of_the_battles(data, tmp_path):
@@ -92,7 +93,7 @@ def test_out_of_fold_predictions_stand_in_the_order_of_the_battles(data, tmp_pat
         expected[row] = counts / counts.sum()
     np.testing.assert_allclose(whole.proba, expected, atol=1e-8)
     losses = -np.log(expected[np.arange(40), battles.labels])
-    assert metrics["log_loss"] == pytest.approx(losses.mean(), abs=1e-8)
+    assert metrics.log_loss == pytest.approx(losses.mean(), abs=1e-8)
 
 
 def test_a_salt_cuts_other_folds(data, tmp_path):
@@ -114,14 +115,15 @@ def test_test_predictions_are_the_geometric_mean_over_fold_models(data, tmp_path
     assert whole.id.tolist() == [str(6000 + i) for i in range(6)]
 
 
-def test_a_second_run_trains_nothing_and_says_so(data, tmp_path):
+def test_a_second_run_trains_nothing_and_says_so(data, tmp_path, log_lines):
     run = a_run(data, tmp_path)
     cross_validate(run)
-    before, lines = kept_files(run), []
-    cross_validate(a_run(data, tmp_path), say=lines.append)
+    before = kept_files(run)
+    log_lines.clear()
+    cross_validate(a_run(data, tmp_path))
     assert len(fits(run)) == 5
-    assert [line for line in lines if "used again" in line] == lines
-    assert len(lines) == 5
+    assert [line for line in log_lines if "used again" in line] == log_lines
+    assert len(log_lines) == 5
     assert kept_files(run) == before
 
 
@@ -158,12 +160,9 @@ def identity(data, experiment=PRIOR, **parts):
     return fold_identity.identity_of(Run(replace(experiment, **parts), DataFolder(data.path), data.path / "no-run"))
 
 
-def test_another_encoder_makes_folds_anew(data, tmp_path, monkeypatch):
-    experiment = replace(PRIOR, parameters={"encoder": ["e"]})
-    monkeypatch.setattr(fold_identity, "encoder_hash", lambda _: "1")
-    first = identity(data, experiment)
-    monkeypatch.setattr(fold_identity, "encoder_hash", lambda _: "2")
-    assert identity(data, experiment) != first
+def test_another_encoder_changes_the_identity(data, tmp_path):
+    one, other = (Run(PRIOR, DataFolder(data.path), data.path, encoder_sha256=sha256) for sha256 in "12")
+    assert fold_identity.identity_of(one) != fold_identity.identity_of(other)
     assert identity(DataFolder(write_folder(tmp_path / "other", n=20))) != identity(data)
 
 
@@ -181,25 +180,24 @@ def test_one_fold_is_a_partial_run_that_a_full_one_completes(data, tmp_path):
     metrics = cross_validate(run, folds=[1])
     battles = tiny_battles()
     in_1 = [i for i, p in zip(battles.id, battles.prompt, strict=True) if expected_fold(p[0]) == 1]
-    assert metrics["folds"] == [1]
+    assert metrics.folds == (1,)
     assert read_predictions(run.folder / "oof.csv").id.tolist() == in_1
     assert len(load_fold_models(run.folder).models) == 1
     metrics = cross_validate(a_run(data, tmp_path))
-    assert metrics["folds"] == [0, 1, 2, 3, 4]
+    assert metrics.folds == (0, 1, 2, 3, 4)
     assert [name for name, _ in fits(run)] == ["fold1", "fold0", "fold2", "fold3", "fold4"]
     undisturbed = a_run(data, tmp_path / "elsewhere")
     cross_validate(undisturbed)
     assert kept_files(run) == kept_files(undisturbed)
 
 
-def test_new_test_battles_are_predicted_by_the_saved_models(data, tmp_path):
+def test_new_test_battles_are_predicted_by_the_saved_models(data, tmp_path, log_lines):
     run = a_run(data, tmp_path)
     cross_validate(run)
     write_battles(tiny_battles(9, first=7000, word="test", labelled=False), data.path / "test.csv")
-    lines = []
-    cross_validate(a_run(data, tmp_path), say=lines.append)
+    cross_validate(a_run(data, tmp_path))
     assert len(fits(run)) == 5
-    assert sum("new test battles" in line for line in lines) == 5
+    assert sum("new test battles" in line for line in log_lines) == 5
     assert len(read_predictions(run.folder / "test.csv")) == 9
     afresh = a_run(data, tmp_path / "elsewhere")
     cross_validate(afresh)
@@ -272,7 +270,7 @@ def test_a_damaged_file_is_made_again(data, tmp_path, file, content, trainings):
     metrics = cross_validate(a_run(data, tmp_path))
     assert kept_files(run) == before
     assert len(fits(run)) == 5 + trainings
-    assert json.loads((run.folder / "metrics.json").read_text()) == metrics
+    assert read_run_record(run.folder) == metrics
 
 
 def test_models_of_two_configurations_are_never_averaged(data, tmp_path, monkeypatch):
@@ -289,7 +287,7 @@ def test_models_of_two_configurations_are_never_averaged(data, tmp_path, monkeyp
     changed = Run(replace(MEMORISES, parameters={"sureness": 0.8, "seed": 0}), DataFolder(data.path), run.folder)
     with pytest.raises(ZeroDivisionError):
         cross_validate(changed)
-    with pytest.raises(UserError, match=r"fold 0, 1 are gone, or of another configuration.*experiment\.toml"):
+    with pytest.raises(UserError, match=r"fold 0, 1 are missing, or of another configuration.*experiment\.toml"):
         load_fold_models(run.folder).predict(test)
 
 
@@ -302,7 +300,7 @@ def test_other_battles_are_refused_and_nothing_is_overwritten(data, tmp_path, fi
     before = {file: file.read_bytes() for file in run.folder.rglob("*") if file.is_file()}
     other = DataFolder(write_folder(tmp_path / "other", first=2))
     with pytest.raises(UserError, match=r"other battles \(data, 40 of them; these are other, 40\).*--runs"):
-        cross_validate(start_run(MEMORISES, other, tmp_path / "runs"))
+        cross_validate(resolve_run(MEMORISES, other, tmp_path / "runs"))
     assert {file: file.read_bytes() for file in run.folder.rglob("*") if file.is_file()} == before
 
 
@@ -351,17 +349,18 @@ def test_metrics_name_everything_and_hold_no_nan(data, tmp_path, add_model):
     def no_constant(name):
         raise AssertionError(f"{name} in metrics.json")
 
-    metrics = json.loads((run.folder / "metrics.json").read_text(), parse_constant=no_constant)
+    json.loads((run.folder / "metrics.json").read_text(), parse_constant=no_constant)
+    metrics = read_run_record(run.folder)
     fold = json.loads((run.folder / "fold0" / "fold.json").read_text(), parse_constant=no_constant)
-    assert metrics["label"] == "diverged"
-    assert metrics["experiment"]["model"] == {"name": "diverged", "sureness": 0.9, "seed": 0}
-    assert metrics["experiment"]["split"] == {"folds": 5, "salt": "", "limit": 0, "nested": False}
-    assert metrics["data"] == {"name": "data", "hash": tiny_battles().content_hash(), "battles": 40}
-    assert metrics["warnings"] == ["told [you] so"]
-    assert metrics["parameters"] == fold["report"]["parameters"]
-    assert metrics["versions"].keys() >= {"python", "numpy", "torch"}
-    assert metrics["accuracy"] == pytest.approx((tiny_battles().labels == 0).mean())
-    assert metrics["peak_memory_mb"] > 0
+    assert metrics.label == "diverged"
+    assert metrics.experiment["model"] == {"name": "diverged", "sureness": 0.9, "seed": 0}
+    assert metrics.experiment["split"] == {"folds": 5, "salt": "", "limit": 0, "nested": False}
+    assert metrics.data == DataRecord("data", tiny_battles().content_hash(), 40)
+    assert metrics.warnings == ("told [you] so",)
+    assert metrics.parameters == fold["report"]["parameters"]
+    assert metrics.versions.keys() >= {"python", "numpy", "torch"}
+    assert metrics.accuracy == pytest.approx((tiny_battles().labels == 0).mean())
+    assert metrics.peak_memory_mb > 0
 
 
 def test_what_folds_measured_is_added_up(data, tmp_path, add_model):
@@ -373,16 +372,16 @@ def test_what_folds_measured_is_added_up(data, tmp_path, add_model):
     metrics = cross_validate(run)
     # Each training prompt stands twice among the ids that the model wrote down.
     known = sum(len(ids) // 2 for _, ids in fits(run))
-    assert metrics["kept"] == {"prompt": pytest.approx(known / 100), "response_a": 0.25, "response_b": 0.0}
-    assert metrics["lost_a_side"] == 10
-    assert metrics["encoder"] == {"name": "e", "sha256": "f"}
+    assert metrics.kept == {"prompt": pytest.approx(known / 100), "response_a": 0.25, "response_b": 0.0}
+    assert metrics.lost_a_side == 10
+    assert metrics.encoder == EncoderRecord("e", "f")
     folds = [json.loads((run.folder / f"fold{k}" / "fold.json").read_text()) for k in range(5)]
-    assert metrics["training_seconds"] == pytest.approx(sum(fold["training_seconds"] for fold in folds))
+    assert metrics.training_seconds == pytest.approx(sum(fold["training_seconds"] for fold in folds))
     gaps = [fold["swap_gap"] * fold["battles"] for fold in folds]
-    assert metrics["swap_gap"] == pytest.approx(sum(gaps) / 40)
+    assert metrics.swap_gap == pytest.approx(sum(gaps) / 40)
     flips = [fold["flip_rate"] * fold["battles"] for fold in folds]
-    assert metrics["flip_rate"] == pytest.approx(sum(flips) / 40)
-    assert metrics["peak_memory_mb"] == max(fold["peak_memory_mb"] for fold in folds)
+    assert metrics.flip_rate == pytest.approx(sum(flips) / 40)
+    assert metrics.peak_memory_mb == max(fold["peak_memory_mb"] for fold in folds)
 
 
 def test_the_swap_gap_is_measured_on_swapped_battles(data, tmp_path):
@@ -390,9 +389,9 @@ def test_the_swap_gap_is_measured_on_swapped_battles(data, tmp_path):
     metrics = cross_validate(run)
     # The prior ignores who stands where: read back, its A and B have changed places.
     proba = read_predictions(run.folder / "oof.csv").proba
-    assert metrics["swap_gap"] == pytest.approx(np.abs(proba[:, 0] - proba[:, 1]).mean(), abs=1e-8)
+    assert metrics.swap_gap == pytest.approx(np.abs(proba[:, 0] - proba[:, 1]).mean(), abs=1e-8)
     # Wherever it names a side, that is the other side's name after a swap.
-    assert metrics["flip_rate"] == pytest.approx((proba.argmax(axis=1) != 2).mean())
+    assert metrics.flip_rate == pytest.approx((proba.argmax(axis=1) != 2).mean())
 
 
 def test_long_battles_are_scored_like_any_other(tmp_path):
@@ -401,38 +400,37 @@ def test_long_battles_are_scored_like_any_other(tmp_path):
     long[3] = ("word " * 100_000,)
     folder = write_folder(tmp_path / "data", n=20, tests=0)
     write_battles(replace(battles, response_b=long), folder / "train.csv")
-    run = start_run(PRIOR, DataFolder(folder), tmp_path / "runs")
+    run = resolve_run(PRIOR, DataFolder(folder), tmp_path / "runs")
     cross_validate(run)
     assert read_predictions(run.folder / "oof.csv").id.tolist() == battles.id.tolist()
 
 
-def test_folds_without_battles_are_no_obstacle(tmp_path, add_model):
+def test_folds_without_battles_are_no_obstacle(tmp_path, add_model, log_lines):
     add_model("memory")
     data = DataFolder(write_folder(tmp_path / "data", n=6))
     filled = {expected_fold(p[0]) for p in tiny_battles(6).prompt}
     assert 1 < len(filled) < 5
-    lines = []
-    run = start_run(MEMORISES, data, tmp_path / "runs")
-    metrics = cross_validate(run, say=lines.append)
-    assert metrics["log_loss"] == pytest.approx(math.log(3))
-    assert sum("no battle has its prompt" in line for line in lines) == 5 - len(filled)
+    run = resolve_run(MEMORISES, data, tmp_path / "runs")
+    metrics = cross_validate(run)
+    assert metrics.log_loss == pytest.approx(math.log(3))
+    assert sum("no battle has its prompt" in line for line in log_lines) == 5 - len(filled)
     empty = min(set(range(5)) - filled)
-    with pytest.raises(UserError, match=f"no battle is in fold {empty}; nothing to score"):
-        cross_validate(start_run(MEMORISES, DataFolder(data.path), tmp_path / "alone"), folds=[empty])
+    with pytest.raises(UserError, match=f"no battle is in fold {empty}, so there is nothing to score"):
+        cross_validate(resolve_run(MEMORISES, DataFolder(data.path), tmp_path / "alone"), folds=[empty])
 
 
 def test_a_single_prompt_leaves_nothing_to_learn_from(tmp_path):
     folder = write_folder(tmp_path / "data", n=4, tests=0)
     battles = tiny_battles(4)
     write_battles(replace(battles, prompt=object_array([("The same",)] * 4)), folder / "train.csv")
-    with pytest.raises(UserError, match="all 4 battles are in this fold, so there is none to learn from"):
-        cross_validate(start_run(PRIOR, DataFolder(folder), tmp_path / "runs"))
+    with pytest.raises(UserError, match="all 4 battles are in this fold, so none are left to learn from"):
+        cross_validate(resolve_run(PRIOR, DataFolder(folder), tmp_path / "runs"))
 
 
 def test_a_limit_uses_the_first_battles(data, tmp_path):
     run = a_run(data, tmp_path, replace(MEMORISES, limit=12, overrides=("limit=12",)))
     metrics = cross_validate(run)
-    assert metrics["data"]["battles"] == 12
+    assert metrics.data.battles == 12
     assert read_predictions(run.folder / "oof.csv").id.tolist() == tiny_battles(12).id.tolist()
     assert {i for _, ids in fits(run) for i in ids} == set(tiny_battles(12).id)
     assert run.folder.name == "memory+limit=12"
@@ -445,13 +443,12 @@ def test_an_empty_test_file_is_no_test_file(data, tmp_path):
     assert not (run.folder / "test.csv").exists()
 
 
-def test_repairs_of_the_test_file_are_told(data, tmp_path):
+def test_repairs_of_the_test_file_are_told(data, tmp_path, log_lines):
     with (data.path / "test.csv").open("a") as file:
         file.write('"77","no list","[""a""]","[""b""]"\n')
-    lines = []
     run = a_run(data, tmp_path, PRIOR)
-    cross_validate(run, say=lines.append)
-    assert "1 repairs in the test file; the first: id 77: prompt is not JSON" in lines[0]
+    cross_validate(run)
+    assert "1 repairs in the test file; the first: id 77: prompt is not JSON" in log_lines[0]
     assert read_predictions(run.folder / "test.csv").id.tolist()[-1] == "77"
 
 
@@ -460,18 +457,18 @@ def test_a_run_without_models_says_what_to_do(tmp_path):
         load_fold_models(tmp_path)
 
 
-def test_the_resolved_experiment_runs_again_with_the_same_identity(tmp_path, monkeypatch):
+def test_the_resolved_experiment_runs_again_with_the_same_identity(tmp_path, monkeypatch, log_lines):
     from pairrank.runs.experiment import load_experiment
 
     data = write_folder(tmp_path / "data")
     experiment = load_experiment("prior", ["smoothing=2"], salt="x", limit=30)
-    run = start_run(experiment, DataFolder(data), tmp_path / "runs")
+    run = resolve_run(experiment, DataFolder(data), tmp_path / "runs")
     first = cross_validate(run)
     again = load_experiment(str(run.folder / "experiment.toml"))
     assert again.label == experiment.label == "prior+smoothing=2+salt=x+limit=30"
-    lines = []
-    second = cross_validate(start_run(again, DataFolder(data), tmp_path / "runs"), say=lines.append)
-    assert second["identity"] == first["identity"]
-    assert all("used again" in line for line in lines)
+    log_lines.clear()
+    second = cross_validate(resolve_run(again, DataFolder(data), tmp_path / "runs"))
+    assert second.identity == first.identity
+    assert all("used again" in line for line in log_lines)
     monkeypatch.chdir(run.folder)
     assert load_experiment("experiment.toml").label == experiment.label

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pairrank.data.folder import DataFolder
 from pairrank.errors import UserError
 from pairrank.runs.experiment import Experiment, load_experiment
 from pairrank.runs.experiment_files import experiment_files, read_about
-from pairrank.runs.run import tuned_on
+from pairrank.runs.run import resolve_run
 
 SHIPPED = sorted((Path(__file__).parents[2] / "experiments").glob("*.toml"))
 
@@ -251,15 +252,15 @@ def test_only_a_plain_run_has_the_plain_name():
 
 def test_an_encoder_that_is_not_the_first_choice_shows_in_the_name(monkeypatch):
     from pairrank.encoders import catalogue
-    from pairrank.runs.run import start_run
+    from pairrank.runs.run import resolve_run
 
     found = catalogue.Encoder("minilm", Path(), "hash")
     monkeypatch.setattr(catalogue, "find_encoder", lambda names: found)
-    run = start_run(load_experiment("baseline"), None, Path("runs"))  # type: ignore[arg-type]
+    run = resolve_run(load_experiment("baseline"), None, Path("runs"))  # type: ignore[arg-type]
     assert run.folder == Path("runs/baseline@minilm")
     assert run.experiment.parameters["encoder"] == ["minilm"]
     first = load_experiment("baseline", ['encoder=["minilm"]'])
-    assert start_run(first, None, Path("runs")).experiment.label not in ("baseline", "baseline@minilm")  # type: ignore[arg-type]
+    assert resolve_run(first, None, Path("runs")).experiment.label not in ("baseline", "baseline@minilm")  # type: ignore[arg-type]
 
 
 ODD = [
@@ -318,5 +319,7 @@ def test_what_builds_on_a_tuned_setting_is_marked_too(here, monkeypatch):
         "plain": 'inputs = ["prior"]\n[model]\nname = "pool"',
     }.items():
         (here / "experiments" / f"{name}.toml").write_text(text)
-    found = {name: tuned_on(load_experiment(name)) for name in ("low", "pool", "top", "taught", "plain")}
+    names = ("low", "pool", "top", "taught", "plain")
+    runs = {name: resolve_run(load_experiment(name), DataFolder(here), here) for name in names}
+    found = {name: run.tuned_on for name, run in runs.items()}
     assert found == {"low": (1, 2), "pool": (1, 2, 3), "top": (1, 2, 3), "taught": (1, 2), "plain": ()}

@@ -1,6 +1,5 @@
 """The name of a number changes with what made it, and with nothing else."""
 
-import json
 import subprocess
 import sys
 from importlib import metadata
@@ -11,9 +10,6 @@ import pytest
 
 from pairrank.data.battles import object_array
 from pairrank.data.predictions import Predictions, predictions_hash, read_predictions
-from pairrank.errors import UserError
-from pairrank.evaluation.metrics import read_metrics
-from pairrank.files import read_json
 from pairrank.runs import provenance
 from pairrank.runs.provenance import code_hash, commit, peak_memory_mb, restart_peak_memory, versions
 
@@ -118,15 +114,3 @@ def test_predictions_have_a_hash_that_survives_their_file(tmp_path):
     assert predictions_hash(read_predictions(tmp_path / "p.csv")) == predictions_hash(predictions)
     other = Predictions(predictions.id, predictions.proba[:, [1, 0, 2]])
     assert predictions_hash(other) != predictions_hash(predictions)
-
-
-def test_metrics_that_cannot_be_read_are_an_error_and_json_that_cannot_is_none(tmp_path):
-    for content in (None, "{", "[]", '{"label": "x"}'):
-        if content is not None:
-            (tmp_path / "metrics.json").write_text(content)
-        with pytest.raises(UserError, match=r"no finished run \(metrics.json is missing or damaged\)"):
-            read_metrics(tmp_path)
-    assert read_json(tmp_path / "none.json") is None
-    whole = {"label": "x", "identity": "1", "experiment": {}, "folds": [], "data": {}}
-    (tmp_path / "metrics.json").write_text(json.dumps(whole))
-    assert read_metrics(tmp_path) == whole

@@ -13,11 +13,12 @@ from pairrank.data.folds import assign_folds
 from pairrank.data.predictions import Predictions, geometric_mean, read_predictions
 from pairrank.data.reading import write_battles
 from pairrank.errors import UserError
-from pairrank.runs import run
+from pairrank.runs import cross_validation, run
 from pairrank.runs.cross_validation import cross_validate
 from pairrank.runs.experiment import load_experiment
+from pairrank.runs.fold import save_fold
 from pairrank.runs.fold_models import load_fold_models
-from pairrank.runs.run import all_inputs, is_ready, start_run
+from pairrank.runs.run import all_inputs, is_reusable, resolve_run
 from tests.support.battles import tiny_battles, write_folder
 from tests.support.examples import example
 
@@ -42,7 +43,7 @@ def write(folder: Path, name: str, text: str) -> None:
 
 
 def a_run(here, name="echo", folder="data", **options):
-    return start_run(load_experiment(name, **options), DataFolder(here / folder), here / "runs")
+    return resolve_run(load_experiment(name, **options), DataFolder(here / folder), here / "runs")
 
 
 def complaint(call) -> str:
@@ -66,7 +67,7 @@ def test_training_battles_carry_what_their_inputs_say_out_of_fold(here):
     cross_validate(run)
     memory, frequencies = (read_predictions(here / "runs" / name / "oof.csv") for name in ("memory", "frequencies"))
     for fold in range(5):
-        rows = run.battles.take(run.member != fold)
+        rows = run.battles.take(run.fold_index != fold)
         told = seen_by_echo(run, fold)
         assert list(told) == rows.id.tolist()
         for column, each in enumerate((memory, frequencies)):
@@ -86,24 +87,23 @@ def test_test_battles_are_told_by_the_models_of_the_same_fold(here):
     assert len({(here / f"runs/echo/test/fold{k}.csv").read_text() for k in range(5)}) > 1
 
 
-def test_missing_inputs_are_made_first_and_finished_ones_used(here, add_model):
-    lines: list[str] = []
+def test_missing_inputs_are_made_first_and_finished_ones_used(here, add_model, log_lines):
     run = a_run(here, "twice")
     assert [each.experiment.name for each in all_inputs(run)] == ["memory", "frequencies", "echo"]
-    cross_validate(run, say=lines.append)
-    trained = [line.split(",")[0] for line in lines if "training on" in line]
+    cross_validate(run)
+    trained = [line.split(",")[0] for line in log_lines if "training on" in line]
     assert list(dict.fromkeys(trained)) == ["memory", "frequencies", "echo", "twice"]
     assert len(trained) == 20
-    assert is_ready(a_run(here, "twice"))
+    assert is_reusable(a_run(here, "twice"))
     # Another version of the code makes no input stale, until that input itself is run.
     add_model("memory", example("memory").replace("len(train) / 1e4", "len(train) / 2e4"))
-    cross_validate(a_run(here, "twice"), say=lines.append)
+    cross_validate(a_run(here, "twice"))
     assert len(fits(here / "runs" / "memory")) == 5
 
 
 def test_a_partial_input_is_completed(here):
     cross_validate(a_run(here, "memory"), [2])
-    assert not is_ready(a_run(here, "memory"))
+    assert not is_reusable(a_run(here, "memory"))
     cross_validate(a_run(here))
     assert sorted(name for name, _ in fits(here / "runs" / "memory")) == [f"fold{k}" for k in range(5)]
 
@@ -111,27 +111,27 @@ def test_a_partial_input_is_completed(here):
 @pytest.mark.parametrize("damage", ["metrics.json", "oof.csv", "test/fold3.csv", "fold1/fold.json"])
 def test_a_damaged_input_is_not_ready(here, damage):
     cross_validate(a_run(here))
-    assert is_ready(a_run(here))
+    assert is_reusable(a_run(here))
     (here / "runs" / "memory" / damage).write_text("cut off")
-    assert not is_ready(a_run(here))
+    assert not is_reusable(a_run(here))
 
 
 def test_an_input_with_another_parameter_or_test_file_is_not_ready(here):
     cross_validate(a_run(here))
     write(here, "memory", '[model]\nname = "memory"\nsureness = 0.8')
-    assert not is_ready(a_run(here))
+    assert not is_reusable(a_run(here))
     write(here, "memory", '[model]\nname = "memory"')
-    assert is_ready(a_run(here))
+    assert is_reusable(a_run(here))
     write_battles(tiny_battles(4, first=7000, word="test", labelled=False), here / "data" / "test.csv")
-    assert not is_ready(a_run(here))
+    assert not is_reusable(a_run(here))
     cross_validate(a_run(here))
-    assert is_ready(a_run(here))
+    assert is_reusable(a_run(here))
     assert len(fits(here / "runs" / "memory")) == 5
 
 
 def test_inputs_that_are_not_there_are_refused_with_the_command_that_makes_them(here):
     message = complaint(lambda: a_run(here).train)
-    assert "memory: not a whole run of memory on these battles and folds" in message
+    assert "memory: expected a complete run of memory on these battles and folds" in message
     assert f"run memory --data {here / 'data'} --runs {here / 'runs'}" in message
 
 
@@ -157,8 +157,8 @@ def test_a_battle_that_an_input_lacks_is_named(here):
     ("name", "text", "expected"),
     [
         ("mine", 'inputs = ["memori"]', "mine builds on 'memori': no experiment is called 'memori'. Did you mean"),
-        ("mine", 'inputs = ["mine"]', "mine: the inputs go in a circle: mine → mine."),
-        ("mine", 'inputs = ["yours"]', "mine: the inputs go in a circle: mine → yours → mine."),
+        ("mine", 'inputs = ["mine"]', "mine: the inputs form a circle: mine → mine."),
+        ("mine", 'inputs = ["yours"]', "mine: the inputs form a circle: mine → yours → mine."),
         ("mine", 'inputs = ["memory", "memory"]', "inputs: memory is named more than once"),
         ("mine", "inputs = [3]", "inputs: 3: expected the name of an experiment"),
         ("mine", 'inputs = "memory"', "inputs = 'memory': expected a list of experiments"),
@@ -204,9 +204,9 @@ def test_inputs_are_cut_as_the_experiment_is(here):
 
 def test_an_input_whose_folds_differ_would_tell_the_winners(here, monkeypatch):
     """Planted: the input is cut by another salt, so its models have seen what is scored."""
-    honest = cross_validate(a_run(here))["log_loss"]
+    honest = cross_validate(a_run(here)).log_loss
     assert honest == pytest.approx(math.log(3), abs=1e-6)
-    monkeypatch.setattr(run, "_start_input", lambda name, experiment, data, home, above: start_run(
+    monkeypatch.setattr(run, "_resolve_input", lambda name, experiment, data, home, above: resolve_run(
         load_experiment(name, salt="other"), data, home
     ))  # fmt: skip
     monkeypatch.setattr(
@@ -214,14 +214,14 @@ def test_an_input_whose_folds_differ_would_tell_the_winners(here, monkeypatch):
         "assign_folds",
         lambda battles, k, salt: np.arange(len(battles)) % k if salt else assign_folds(battles, k),
     )
-    planted = cross_validate(start_run(load_experiment("echo"), DataFolder(here / "data"), here / "planted"))
-    assert planted["log_loss"] < honest - 0.5
+    planted = cross_validate(resolve_run(load_experiment("echo"), DataFolder(here / "data"), here / "planted"))
+    assert planted.log_loss < honest - 0.5
 
 
 def test_nested_inputs_have_seen_neither_the_battles_fold_nor_the_scored_one(here):
     run = a_run(here, nested=True)
     cross_validate(run)
-    ids, member = run.battles.id, run.member
+    ids, member = run.battles.id, run.fold_index
     for fold in range(5):
         inner = fits(run.folder / "inner" / f"fold{fold}" / "memory")
         assert sorted(name for name, _ in inner) == sorted(f"fold{k}" for k in range(5) if k != fold)
@@ -232,13 +232,13 @@ def test_nested_inputs_have_seen_neither_the_battles_fold_nor_the_scored_one(her
         assert np.array_equal([seen_by_echo(run, fold)[i][0] for i in rows.id], told.align(rows.id).proba)
 
 
-def test_a_finished_nested_run_is_used_again(here):
+def test_a_finished_nested_run_is_used_again(here, log_lines):
     run = a_run(here, nested=True)
     cross_validate(run)
     before = len(fits(run.folder / "inner" / "fold0" / "memory"))
-    lines: list[str] = []
-    cross_validate(a_run(here, nested=True), say=lines.append)
-    assert all("used again" in line for line in lines)
+    log_lines.clear()
+    cross_validate(a_run(here, nested=True))
+    assert all("used again" in line for line in log_lines)
     assert len(fits(run.folder / "inner" / "fold0" / "memory")) == before
 
 
@@ -247,7 +247,7 @@ def test_a_teacher_is_remade_inside_the_training_battles(here):
     run = a_run(here, "taught")
     cross_validate(run, [1])
     inner = run.folder / "inner" / "fold1" / "memory"
-    scored = set(run.battles.id[run.member == 1])
+    scored = set(run.battles.id[run.fold_index == 1])
     assert all(not scored & set(learned) for _, learned in fits(inner))
     soft = json.loads((run.folder / "soft.json").read_text())
     told = read_predictions(inner / "oof.csv")
@@ -257,12 +257,12 @@ def test_a_teacher_is_remade_inside_the_training_battles(here):
 
 def test_a_run_is_as_symmetric_as_what_it_builds_on(here):
     metrics = cross_validate(a_run(here))
-    assert metrics["symmetric"] is False  # memory says so
-    assert metrics["swap_gap"] == pytest.approx(0, abs=1e-8)  # asked out of fold it knows nothing
+    assert metrics.symmetric is False  # memory says so
+    assert metrics.swap_gap == pytest.approx(0, abs=1e-8)  # asked out of fold it knows nothing
     write(here, "echo", 'inputs = ["frequencies"]\n[model]\nname = "echo"')
-    swapped = cross_validate(start_run(load_experiment("echo"), DataFolder(here / "data"), here / "again"))
+    swapped = cross_validate(resolve_run(load_experiment("echo"), DataFolder(here / "data"), here / "again"))
     frequencies = json.loads((here / "again/frequencies/metrics.json").read_text())
-    assert swapped["swap_gap"] == pytest.approx(frequencies["swap_gap"])
+    assert swapped.swap_gap == pytest.approx(frequencies["swap_gap"])
     assert frequencies["swap_gap"] > 0
 
 
@@ -288,7 +288,7 @@ def test_other_folds_than_before_make_what_is_inside_a_fold_anew(here):
     write(here, "echo", 'inputs = ["memory", "frequencies"]\n[model]\nname = "echo"\n[split]\nfolds = 4')
     run = a_run(here, nested=True)
     cross_validate(run, [0])
-    assert set(seen_by_echo(run, 0)) == set(run.battles.id[run.member != 0])
+    assert set(seen_by_echo(run, 0)) == set(run.battles.id[run.fold_index != 0])
 
 
 @pytest.mark.parametrize("kind", ["teacher", "nested"])
@@ -309,28 +309,30 @@ def test_another_test_file_makes_what_extra_battles_taught_inside_a_fold_anew(he
     assert not any(i.startswith("more/") for learned in told[4:] for i in learned)
 
 
-def test_an_input_that_was_begun_anew_and_not_finished_is_not_ready(here):
+def test_an_input_that_was_begun_again_and_not_finished_is_not_reusable(here, monkeypatch):
     """Its folds are of two configurations: the out-of-fold file is of one, a test prediction of the other."""
     cross_validate(a_run(here))
     write(here, "memory", '[model]\nname = "memory"\nsureness = 0.8')
 
-    def killed(line: str) -> None:
-        if "fold 0:" in line and "log loss" in line:
-            raise KeyboardInterrupt
+    def save_and_be_killed(task, outputs):
+        save_fold(task, outputs)
+        raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        cross_validate(a_run(here, "memory"), say=killed)
+    with monkeypatch.context() as patch:
+        patch.setattr(cross_validation, "save_fold", save_and_be_killed)
+        with pytest.raises(KeyboardInterrupt):
+            cross_validate(a_run(here, "memory"))
     write(here, "memory", '[model]\nname = "memory"')
-    assert not is_ready(a_run(here))
+    assert not is_reusable(a_run(here))
     cross_validate(a_run(here))
-    assert is_ready(a_run(here))
+    assert is_reusable(a_run(here))
 
 
 @pytest.mark.parametrize("content", ["{}", '{"data": {}, "folds": []}', "[]", '{"data": {"hash": "x"}}'])
 def test_a_record_that_is_none_of_ours_is_not_ready(here, content):
     cross_validate(a_run(here, "memory"))
     (here / "runs" / "memory" / "metrics.json").write_text(content)
-    assert not is_ready(a_run(here, "memory"))
+    assert not is_reusable(a_run(here, "memory"))
 
 
 def test_a_stack_that_learns_from_inputs_of_whole_folds_says_what_that_means(here):
@@ -339,7 +341,7 @@ def test_a_stack_that_learns_from_inputs_of_whole_folds_says_what_that_means(her
     write(here, "equal", text.format("pool"))
     for name, nested, warned in (("learns", False, True), ("learns", True, False), ("equal", False, False)):
         metrics = cross_validate(a_run(here, name, nested=nested))
-        assert any("nested = true" in warning for warning in metrics["warnings"]) == warned, (name, nested)
+        assert any("nested = true" in warning for warning in metrics.warnings) == warned, (name, nested)
 
 
 def test_published_predictions_of_these_very_battles_are_no_teacher(here):
@@ -350,8 +352,8 @@ def test_published_predictions_of_these_very_battles_are_no_teacher(here):
     results.parent.mkdir(parents=True)
     results.write_text((here / "runs/memory/metrics.json").read_text())
     experiment = replace(load_experiment("memory"), soft_targets=str(published))
-    message = complaint(lambda: start_run(experiment, DataFolder(here / "data"), here / "taught").train)
-    assert "have seen the winners of the fold that is scored" in message
+    message = complaint(lambda: resolve_run(experiment, DataFolder(here / "data"), here / "taught").train)
+    assert "were trained on the winners of the scored fold" in message
 
 
 def test_a_run_costs_what_all_it_builds_on_costs_each_once(here):
@@ -360,9 +362,9 @@ def test_a_run_costs_what_all_it_builds_on_costs_each_once(here):
         json.loads((here / "runs" / n / "metrics.json").read_text()) for n in ("memory", "frequencies", "echo")
     ]
     seconds = [part.get("alone", part)["training_seconds"] for part in parts]
-    assert whole["training_seconds"] == pytest.approx(whole["alone"]["training_seconds"] + sum(seconds))
-    assert whole["parameters"] == sum(part.get("alone", part)["parameters"] for part in parts)
-    assert whole["battles_per_second"] is None
+    assert whole.training_seconds == pytest.approx(whole.alone.training_seconds + sum(seconds))
+    assert whole.parameters == sum(part.get("alone", part)["parameters"] for part in parts)
+    assert whole.battles_per_second is None
 
 
 @pytest.mark.parametrize(
@@ -402,7 +404,7 @@ def test_an_input_that_was_made_anew_is_refused_until_the_run_is_too(here):
     metrics = json.loads((changed.folder / "metrics.json").read_text())
     (changed.folder / "metrics.json").write_text(json.dumps(metrics | {"predictions": "others"}))
     message = complaint(lambda: load_fold_models(here / "runs" / "echo"))
-    assert "was made on other predictions of memory than there are now. Run echo again." in message
+    assert "was made with other predictions of memory than" in message
 
 
 def test_an_input_that_is_gone_is_told(here):
@@ -414,5 +416,5 @@ def test_an_input_that_is_gone_is_told(here):
 def test_soft_targets_of_these_very_battles_are_refused(here):
     cross_validate(a_run(here, "memory"))
     experiment = replace(load_experiment("memory"), soft_targets=str(here / "runs/memory/oof.csv"))
-    message = complaint(lambda: start_run(experiment, DataFolder(here / "data"), here / "taught").train)
-    assert "have seen the winners of the fold that is scored" in message
+    message = complaint(lambda: resolve_run(experiment, DataFolder(here / "data"), here / "taught").train)
+    assert "were trained on the winners of the scored fold" in message

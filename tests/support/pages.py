@@ -10,6 +10,7 @@ from pairrank.data.probabilities import normalise
 from pairrank.data.simulation import simulate
 from pairrank.evaluation.entries import Entry, publish
 from pairrank.evaluation.leaderboard import build_leaderboard
+from pairrank.evaluation.run_record import record_from_json
 from pairrank.evaluation.survey import survey_of
 from pairrank.report.judged_runs import Results, judge
 
@@ -60,7 +61,7 @@ def entry_of(label: str, battles: Battles, sharpness: float, seed: int, **metric
         "commit": "abc",
         "device": "CPU",
     }
-    return Entry(label, predictions, told | metrics)
+    return Entry(label, predictions, record_from_json(told | metrics))
 
 
 HISTORY_ROWS = [
@@ -85,9 +86,9 @@ def made_up_entries(battles: Battles) -> list[Entry]:
     prior = entry_of("prior", battles, 0.0, 1)
     one, two = entry_of("one", battles, 1.0, 2, history=HISTORY_ROWS), entry_of("two", battles, 2.0, 3)
     pool = entry_of("pool", battles, 1.5, 4, inputs={"one": "1", "two": "2"}, warnings=["<b>a warning</b>"])
-    pool.metrics["experiment"]["model"] = {"name": "pool"}
+    pool.record.experiment["model"] = {"name": "pool"}
     half = np.arange(len(battles)) % 2 == 0
-    stranger = Entry("x$y$ <i>", Predictions(battles.id[half], two.predictions.proba[half]), {})
+    stranger = Entry("x$y$ <i>", Predictions(battles.id[half], two.predictions.proba[half]))
     return [prior, one, two, pool, stranger]
 
 

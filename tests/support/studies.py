@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pairrank.data.folder import DataFolder
 from pairrank.runs.experiment import load_experiment
-from pairrank.runs.run import start_run
+from pairrank.runs.run import resolve_run
 from pairrank.tuning.search import Search
 
 SMALL = """about = "Lengths, quickly."
@@ -28,6 +28,6 @@ def write_experiment(name: str, text: str = SMALL) -> Path:
 
 
 def some_search(name: str = "small", **changes) -> Search:
-    run = start_run(load_experiment(name), DataFolder(Path("arena")), Path("runs"))
+    run = resolve_run(load_experiment(name), DataFolder(Path("arena")), Path("runs"))
     asked = {"untouched": 4, "folds": (0, 1, 2, 3), "home": Path("runs", f"{name}+tuning"), "trials": 6}
     return Search(run, **(asked | changes))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pairrank.evaluation.metrics import read_metrics
+from pairrank.evaluation.run_record import read_run_record
 from pairrank.training import tracking
 from pairrank.training.tracking import run_name, track_with, tracked, tracker, untracked
 from tests.support.battles import write_folder
@@ -49,7 +49,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def score(folder: Path, name: str) -> float:
-    return read_metrics(folder / name)["log_loss"]
+    return read_run_record(folder / name).log_loss
 
 
 def tuned_run(runs: Path) -> str:
@@ -87,7 +87,7 @@ def test_mlflow_has_settings_scores_and_steps(folder: Path):
     assert sorted(runs) == sorted([*folds, *whole, f"{label}, fold 0"])
     assert {run.info.status for run in runs.values()} == {"FINISHED"}
     for name in ("mine", "lengths", label):
-        assert runs[f"{name}, all folds"].data.metrics["log_loss"] == pytest.approx(
+        assert runs[f"{name}, all folds"].data.metrics.log_loss == pytest.approx(
             score(folder / "mlflow-runs", name)
         )
     assert runs["mine, fold 0"].data.params["model.name"] == "pool"
@@ -96,7 +96,7 @@ def test_mlflow_has_settings_scores_and_steps(folder: Path):
     # The Trainer's own steps are in the run of their fold.
     assert {"loss", "eval_log_loss", "log_loss"} <= set(recorded.metrics)
     history = client.get_metric_history(runs[f"{label}, fold 0"].info.run_id, "eval_log_loss")
-    kept = read_metrics(folder / "mlflow-runs" / label)["history"]
+    kept = read_run_record(folder / "mlflow-runs" / label).history
     assert [m.value for m in history] == pytest.approx([row["Log Loss"] for row in kept])
 
 

@@ -38,7 +38,7 @@ def cuts_of(search):
 def test_nothing_of_the_untouched_fold_is_ever_seen(arena_here, nested):
     write_experiment("stack", STACK.format(nested=nested))
     search = some_search("stack", untouched=2, folds=(0, 1, 3, 4))
-    hidden = set(prompt_keys(search.run.battles.take(search.run.member == 2)))
+    hidden = set(prompt_keys(search.run.battles.take(search.run.fold_index == 2)))
     assert hidden
     scored = []
     for cut in cuts_of(search):
@@ -47,7 +47,7 @@ def test_nothing_of_the_untouched_fold_is_ever_seen(arena_here, nested):
         assert not (seen | judged) & hidden
         assert cut.seen.inputs.shape == (len(cut.seen), 1, 3)
         scored += cut.scored.id.tolist()
-    rest = search.run.battles.take(search.run.member != 2)
+    rest = search.run.battles.take(search.run.fold_index != 2)
     assert sorted(scored) == sorted(rest.id.tolist())
     # What the stack builds on was made without it too.
     inside = search.folder / "inside"
@@ -60,8 +60,8 @@ def test_nothing_of_the_untouched_fold_is_ever_seen(arena_here, nested):
 
 def test_no_extra_battle_may_bring_a_prompt_of_the_untouched_fold(arena_here):
     search = some_search()
-    hidden = set(prompt_keys(search.run.battles.take(search.run.member == 4)))
-    assert hidden <= search.inside.test_keys
+    hidden = set(prompt_keys(search.run.battles.take(search.run.fold_index == 4)))
+    assert hidden <= search.inside.test_prompts
     write_battles(search.run.battles, Path("more.csv"))  # every prompt there is, the untouched ones too
     write_experiment("greedy", 'extra = ["more.csv"]\n' + SMALL)
     for cut in cuts_of(some_search("greedy")):
@@ -73,7 +73,7 @@ def test_a_trial_is_worth_what_plain_cross_validation_says(arena_here):
     search = some_search()
     setting = {"penalty": 3.0, "clip": 2.0}
     value = evaluate(changed(search.run.experiment, setting), cuts_of(search), search.folder / "x", silent)
-    battles, member = search.run.battles, search.run.member
+    battles, member = search.run.battles, search.run.fold_index
     rows, proba = [], []
     for fold in (0, 1, 2, 3):
         seen, scored = battles.take((member != fold) & (member != 4)), np.flatnonzero(member == fold)

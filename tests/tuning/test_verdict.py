@@ -14,7 +14,7 @@ from pairrank.errors import UserError
 from pairrank.evaluation.scoring import Difference
 from pairrank.models.base import build
 from pairrank.runs.experiment import load_experiment
-from pairrank.runs.run import start_run
+from pairrank.runs.run import resolve_run
 from pairrank.tuning import worker as working
 from pairrank.tuning.plots import PLOTS, draw_study
 from pairrank.tuning.search import best_of, settings_of
@@ -50,7 +50,7 @@ def test_both_settings_meet_on_the_fold_that_neither_has_seen(arena_here, lucky)
     search, study = searched()
     verdict = judge(search, study)
     assert (verdict.best.number, verdict.own.number) == (3, 0)
-    battles, member = search.run.battles, search.run.member
+    battles, member = search.run.battles, search.run.fold_index
     seen, scored = battles.take(member != 4), battles.take(member == 4)
     losses = []
     for setting in (settings_of(study.trials[3]), {}):
@@ -77,7 +77,7 @@ def test_inputs_of_the_verdict_have_not_seen_the_untouched_winners(arena_here, l
     )
     search, study = searched(name="both", trials=4)
     judge(search, study)
-    hidden = set(search.run.battles.take(search.run.member == 4).id.tolist())
+    hidden = set(search.run.battles.take(search.run.fold_index == 4).id.tolist())
     for name in ("tuned", "own"):
         made = list((search.folder / name / "inner" / "fold4").glob("*/oof.csv"))
         assert len(made) == 2
@@ -217,7 +217,7 @@ def test_every_fold_has_the_setting_that_its_own_search_chose(arena_here, call):
     ended = call(*TUNE, "--nested")
     assert ended.code == 0, ended.err
     folder = Path("runs/arena/small+tuned=nested")
-    run = start_run(load_experiment("small"), DataFolder(Path("arena")), Path("runs/arena"))
+    run = resolve_run(load_experiment("small"), DataFolder(Path("arena")), Path("runs/arena"))
     oof = read_predictions(folder / "oof.csv").align(run.battles.id)
     chosen = set()
     for fold in range(5):
@@ -228,14 +228,14 @@ def test_every_fold_has_the_setting_that_its_own_search_chose(arena_here, call):
         kept = json.loads((folder / f"fold{fold}" / "model.json").read_text())["parameters"]
         assert {key: kept[key] for key in setting} == setting
         chosen.add(tuple(setting.values()))
-        seen, scored = run.battles.take(run.member != fold), run.member == fold
+        seen, scored = run.battles.take(run.fold_index != fold), run.fold_index == fold
         model = build("structure", learner="logistic", groups=["length"], **setting).fit(seen)
         assert oof.proba[scored] == pytest.approx(model.predict_proba(run.battles.take(scored)), abs=1e-9)
     assert len(chosen) > 1  # or the test above says nothing
     metrics = json.loads((folder / "metrics.json").read_text())
-    assert metrics["log_loss"] == pytest.approx(sklearn_log_loss(run.battles.labels, oof.proba, labels=[0, 1, 2]))
+    assert metrics.log_loss == pytest.approx(sklearn_log_loss(run.battles.labels, oof.proba, labels=[0, 1, 2]))
     assert "tuned_on" not in metrics
-    assert metrics["chosen"].keys() == {"0", "1", "2", "3", "4"}
+    assert metrics.chosen.keys() == {"0", "1", "2", "3", "4"}
     assert f"small+tuned=nested {metrics['log_loss']:.4f}" in ended.out
     assert not Path("experiments/small-tuned.toml").exists()
     # It is a run like others.
@@ -286,8 +286,8 @@ def test_tuned_experiments_run_compare_and_are_scored_where_nobody_looked(arena_
         "small-tuned: its setting was tuned on folds 0, 1, 2, 3; this row covers only the other battles"
         in ended.out
     )
-    run = start_run(load_experiment("small-tuned"), DataFolder(Path("arena")), Path("runs/arena"))
-    unseen = run.member == 4
+    run = resolve_run(load_experiment("small-tuned"), DataFolder(Path("arena")), Path("runs/arena"))
+    unseen = run.fold_index == 4
     oof = read_predictions(run.folder / "oof.csv").align(run.battles.id)
     expected = sklearn_log_loss(run.battles.labels[unseen], oof.proba[unseen], labels=[0, 1, 2])
     board = json.loads(Path("runs/arena/leaderboard.json").read_text())
@@ -296,9 +296,9 @@ def test_tuned_experiments_run_compare_and_are_scored_where_nobody_looked(arena_
     assert row["battles"] == unseen.sum()
     assert row["tuned_on"] == [0, 1, 2, 3]
     metrics = json.loads((run.folder / "metrics.json").read_text())
-    assert metrics["log_loss"] == pytest.approx(expected)
+    assert metrics.log_loss == pytest.approx(expected)
     hits = oof.proba[unseen].argmax(axis=1) == run.battles.labels[unseen]
-    assert metrics["accuracy"] == pytest.approx(hits.mean())
+    assert metrics.accuracy == pytest.approx(hits.mean())
     # And so is what builds on it.
     write_experiment("above", 'inputs = ["small-tuned", "prior"]\n[model]\nname = "pool"')
     assert call("run", "above", "--data", "arena").code == 0

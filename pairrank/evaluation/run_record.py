@@ -1,0 +1,204 @@
+"""What a run measured, as its metrics.json holds it: read and written here and nowhere else."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from pairrank.errors import UserError
+from pairrank.files import read_json, write_json
+from pairrank.nested import from_mapping
+
+FILE = "metrics.json"
+
+VERSION = 1
+"""Of the file's format. Files without a version are older; what they lack has the default value of its field."""
+
+OPTIONAL = ("tuned_on", "chosen", "history", "extra", "kept", "lost_a_side", "alone")
+"""Keys that are written only where they hold something."""
+
+
+@dataclass(frozen=True)
+class DataRecord:
+    """The battles that a run was made on."""
+
+    name: str
+    hash: str
+    """`Battles.content_hash` of the battles with winners."""
+    battles: int
+
+
+@dataclass(frozen=True)
+class EncoderRecord:
+    """The pretrained encoder that a run used."""
+
+    name: str
+    sha256: str
+    """Of model.safetensors."""
+
+
+@dataclass(frozen=True)
+class OwnCost:
+    """The cost of a run without that of its inputs."""
+
+    training_seconds: float | None = None
+    parameters: int | None = None
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """The results of a run: how it was configured, what it scored and what it cost."""
+
+    label: str
+    """Name of the run and of its folder."""
+    experiment: dict[str, Any]
+    """The resolved experiment as plain values, with at least the tables `model` and `split`."""
+    data: DataRecord
+    folds: tuple[int, ...]
+    """The folds that are trained."""
+    identity: str
+    """Hash of everything that the results depend on."""
+    predictions: str | None = None
+    """Hash of the out-of-fold predictions (`predictions_hash`)."""
+    inputs: dict[str, str | None] = field(default_factory=dict)
+    """Label of each input, and the hash of the predictions that were read from it."""
+    log_loss: float | None = None
+    """Mean out-of-fold log loss in nats; None if every trained fold was part of the search for the setting."""
+    accuracy: float | None = None
+    tuned_on: tuple[int, ...] = ()
+    """Folds that a search for the setting has used; the scores leave them out."""
+    chosen: dict[str, dict[str, Any]] | None = None
+    """The parameters of each fold, where a search inside that fold's training battles has chosen them."""
+    history: tuple[dict[str, float | None], ...] = ()
+    """One row per fold and epoch of a fine-tuning, with the columns `Fold` and `history.HISTORY`."""
+    symmetric: bool = False
+    """Whether predictions for swapped battles are the swapped predictions by construction."""
+    swap_gap: float | None = None
+    flip_rate: float | None = None
+    training_seconds: float | None = None
+    """Of all folds, those of the inputs included."""
+    battles_per_second: float | None = None
+    """Predicted; None for a run with inputs, whose cost it would hide."""
+    peak_memory_mb: float | None = None
+    """The largest of all folds, in MiB."""
+    parameters: int | None = None
+    """Fitted numbers, those of the inputs included."""
+    encoder: EncoderRecord | None = None
+    device: str | None = None
+    commit: str | None = None
+    versions: dict[str, str | None] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    """What a reader of the results must know."""
+    extra: tuple[list[dict[str, Any]], ...] = ()
+    """What became of the extra battles: a list per fold of one entry per source."""
+    kept: dict[str, float] | None = None
+    """Share of the tokens of prompt, A and B that the encoder's window kept."""
+    lost_a_side: int | None = None
+    """Battles of which a whole answer was cut away."""
+    alone: OwnCost | None = None
+    """The run's own cost, where training_seconds and parameters include those of inputs."""
+
+    @property
+    def model(self) -> Mapping[str, Any]:
+        """Name and hyperparameters of the model."""
+        table: Mapping[str, Any] = self.experiment["model"]
+        return table
+
+    @property
+    def split(self) -> Mapping[str, Any]:
+        """How the battles were split: folds, salt, limit, nested."""
+        table: Mapping[str, Any] = self.experiment["split"]
+        return table
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every fold is trained."""
+        return len(self.folds) == int(self.split["folds"])
+
+    @property
+    def is_submittable(self) -> bool:
+        """Whether the model reads only what test battles have."""
+        return bool(self.experiment.get("submittable", True))
+
+    @property
+    def scored_folds(self) -> tuple[int, ...]:
+        """The trained folds that no search for the setting has used."""
+        return tuple(fold for fold in self.folds if fold not in self.tuned_on)
+
+    @property
+    def own_cost(self) -> OwnCost:
+        """Seconds and parameters without those of the inputs."""
+        return self.alone or OwnCost(self.training_seconds, self.parameters)
+
+
+def read_run_record(folder: Path) -> RunRecord:
+    """Return the results in a run's folder; raises UserError if there are none that can be read."""
+    return read_record_file(folder / FILE)
+
+
+def read_record_file(file: Path) -> RunRecord:
+    """Return the results in a JSON file that `write_record_file` wrote, now or in an earlier version.
+
+    Raises UserError if the file is missing, damaged, or of a newer version.
+    """
+    if not file.is_file():
+        raise UserError(f"{file.parent}: no finished run ({file.name} is missing). Run the experiment first.")
+    values = read_json(file)
+    if values is None:
+        raise UserError(f"{file}: damaged file, expected a JSON object. Run the experiment again.")
+    return record_from_json(values, file)
+
+
+def find_run_record(folder: Path) -> RunRecord | None:
+    """Return the results in a run's folder, or None if there are none that can be read."""
+    try:
+        return read_run_record(folder)
+    except UserError:
+        return None
+
+
+def record_from_json(values: Mapping[str, Any], place: Path | str = FILE) -> RunRecord:
+    """Return a record from the content of its JSON file; raises UserError that names everything wrong with it."""
+    version = values.get("version", 0)
+    if not isinstance(version, int) or version > VERSION:
+        raise UserError(
+            f"{place}: format version {version!r}, expected {VERSION} or less. It was written by a newer pairrank; "
+            "update this one, or choose another folder with --runs."
+        )
+    try:
+        record: RunRecord = from_mapping(RunRecord, values, str(place), ignore_unknown=True)
+    except UserError as error:
+        raise UserError(f"{error} Run the experiment again.") from None
+    if wrong := _missing_settings(record.experiment):
+        raise UserError(f"{place}: the experiment lacks {wrong}. Run the experiment again.")
+    return record
+
+
+def record_to_json(record: RunRecord) -> dict[str, Any]:
+    """Return a record as the content of its JSON file."""
+    values = asdict(record)
+    last = ("identity", "predictions")
+    empty: tuple[object, ...] = (None, (), {})
+    names = [f.name for f in fields(record) if f.name not in last]
+    names = [name for name in names if name not in OPTIONAL or values[name] not in empty]
+    return {"version": VERSION} | {name: values[name] for name in (*names, *last)}
+
+
+def write_record_file(record: RunRecord, file: Path) -> None:
+    """Write a record as JSON."""
+    write_json(file, record_to_json(record))
+
+
+def write_run_record(record: RunRecord, folder: Path) -> None:
+    """Write the results into a run's folder."""
+    write_record_file(record, folder / FILE)
+
+
+def _missing_settings(experiment: Mapping[str, Any]) -> str:
+    """Name what every other module relies on and this experiment lacks; "" if nothing."""
+    model, split = experiment.get("model"), experiment.get("split")
+    if not isinstance(model, Mapping) or not isinstance(model.get("name"), str):
+        return "a table model with a name"
+    if not isinstance(split, Mapping) or type(split.get("folds")) is not int:
+        return "a table split with a number of folds"
+    return ""
