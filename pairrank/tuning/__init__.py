@@ -1,1 +1,1 @@
-"""A setting that wins a search has won a lottery too, so it meets the old one on a fold the search never saw."""
+"""The best of many settings looks better than it is, so it is tested on a fold that the search never used."""

@@ -1,4 +1,4 @@
-"""What a search looked like: Optuna's own plots of a study, as files."""
+"""Optuna's own plots of a study are written as files."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ PLOTS = ("optimization_history", "param_importances", "slice", "parallel_coordin
 
 
 def draw_study(study: Study, folder: Path) -> list[Path]:
-    """Write Optuna's plots of a study as PNG; one that Optuna cannot draw is left out."""
+    """Write Optuna's plots of a study as PNG files and return their paths; what Optuna cannot draw is left out."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -19,7 +19,7 @@ def draw_study(study: Study, folder: Path) -> list[Path]:
     from optuna.visualization import matplotlib as plots
 
     parameters = {key for trial in study.get_trials(deepcopy=False) for key in trial.params}
-    size = (max(10.0, 1.6 * len(parameters)), 6.0)  # their names stand side by side
+    size = (max(10.0, 1.6 * len(parameters)), 6.0)  # room for the names of the parameters, side by side
     drawn = []
     for name in PLOTS:
         try:
@@ -27,8 +27,9 @@ def draw_study(study: Study, folder: Path) -> list[Path]:
                 axes = getattr(plots, f"plot_{name}")(study)
             first = getattr(axes, "flat", [axes])[0]
             if name == "intermediate_values" and first.get_legend():
-                first.get_legend().remove()  # a line a trial, longer than the plot
-            first.figure.set_layout_engine("none")  # it warns where names are long; the cut below needs none
+                first.get_legend().remove()  # one entry per trial, taller than the plot
+            # A layout engine warns about long names; the tight bounding box below needs none.
+            first.figure.set_layout_engine("none")
             file = folder / f"{name}.png"
             with atomic_path(file) as temporary:
                 first.figure.savefig(temporary, dpi=100, bbox_inches="tight")

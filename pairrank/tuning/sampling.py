@@ -1,4 +1,4 @@
-"""What is tried next, and what is given up: Optuna's TPE and pruners, made to survive an interruption."""
+"""Optuna's TPE chooses the next setting and its pruners stop bad ones, in a way that survives an interruption."""
 
 from dataclasses import dataclass
 from hashlib import sha256
@@ -15,23 +15,23 @@ from pairrank.tuning.storage import place_of, quiet_optuna
 Pruner = Literal["median", "hyperband", "none"]
 
 STARTUP = 10
-"""Trials that are drawn at random before TPE has anything to go by."""
+"""Trials that are drawn at random before TPE uses the results."""
 
 
 @dataclass
 class ByPlace(BaseSampler):
-    """TPE, seeded anew for each trial by its place: a study that was interrupted tries what it would have tried.
+    """TPE that is seeded for each trial by the trial's place, so that an interrupted study tries the same settings.
 
-    Multivariate and in groups, since parameters depend on each other and some are asked for only under conditions
-    (Bergstra et al. 2011; Falkner et al. 2018).
+    It is multivariate and works in groups, because parameters depend on each other and some are used only under
+    conditions (Bergstra et al. 2011; Falkner et al. 2018).
     """
 
     seed: int
     study: Study
-    """All of it: hyperband hands a sampler one bracket's trials, among which places repeat."""
+    """The whole study: hyperband gives a sampler the trials of one bracket, among which places repeat."""
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
-        """Seed the trial's own sampler."""
+        """Make and seed the sampler of this trial."""
         digest = sha256(f"{self.seed}/{place_of(self.study, trial.number)}".encode()).digest()
         with quiet_optuna():
             self._tpe = TPESampler(
@@ -43,24 +43,24 @@ class ByPlace(BaseSampler):
             )
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """What is drawn jointly."""
+        """Return the parameters that are drawn jointly."""
         return self._tpe.infer_relative_search_space(study, trial)
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """Draw it."""
+        """Draw the joint parameters."""
         return self._tpe.sample_relative(study, trial, search_space)
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """Draw what was not drawn jointly."""
+        """Draw a parameter that is not drawn jointly."""
         return self._tpe.sample_independent(study, trial, param_name, param_distribution)
 
 
 def build_pruner(name: Pruner) -> optuna.pruners.BasePruner:
-    """What gives a trial up by its steps on the first fold."""
+    """Return the pruner of this name; it sees the steps of a trial on the first fold only."""
     if name == "median":
         return optuna.pruners.MedianPruner(n_startup_trials=STARTUP // 2)
     if name == "hyperband":

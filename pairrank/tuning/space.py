@@ -1,4 +1,4 @@
-"""What a search may change: the table [search] of an experiment, held against its model before the first trial."""
+"""The table [search] of an experiment says what may change; it is checked with the model before the first trial."""
 
 import json
 import math
@@ -19,10 +19,10 @@ Settings = dict[str, Any]
 
 RANGE = {"low", "high", "log", "step"}
 ENTRY = {*RANGE, "choices", "when"}
-"""What may stand in the entry of one parameter."""
+"""The keys that the entry of one parameter may have."""
 
 DIGITS = 4
-"""Significant digits of what is tried between `low` and `high`: a tuned file says exactly what was tried."""
+"""Significant digits of values between `low` and `high`, so that a tuned file shows exactly what was tried."""
 
 EXPECTED = "expected {low = …, high = …}, perhaps with log = true or step = …, or a list of choices."
 REMEDY = "README.md shows a [search] table."
@@ -36,22 +36,22 @@ class Dimension:
     own: Any
     """The experiment's own value: where the search begins."""
     choices: tuple[Any, ...] = ()
-    """What it may be; () for a range of numbers."""
+    """The possible values; () for a range of numbers."""
     low: float = 0
     high: float = 0
     log: bool = False
-    """Whether orders of magnitude, and not amounts, are drawn alike."""
+    """Whether values are drawn uniformly on a logarithmic scale."""
     step: float = 0
-    """Between one value and the next; 0 leaves that to the number's type."""
+    """Distance between two values; 0 means 1 for whole numbers and any distance for others."""
     when: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
-    """It is asked for only where these other parameters have one of these values."""
+    """The parameter is searched only if each of these other parameters has one of these values."""
 
     def is_active(self, values: Settings) -> bool:
-        """Whether the parameters decided so far ask for this one."""
+        """Return whether the values chosen so far meet the conditions of this parameter."""
         return all(values.get(key) in wanted for key, wanted in self.when.items())
 
     def suggest(self, trial: "Trial") -> Any:
-        """A value, chosen by the trial."""
+        """Return a value that the trial chooses."""
         if self.choices:
             named = {_name(choice): choice for choice in self.choices}
             return named[trial.suggest_categorical(self.key, tuple(named))]
@@ -64,37 +64,37 @@ class Dimension:
         return drawn if self.step or drawn == self.own else min(max(rounded, self.low), self.high)
 
     def ends(self) -> tuple[Any, ...]:
-        """Values that show whether the model takes all of them."""
+        """Return the choices, or both ends of the range: if the model accepts these, it accepts all."""
         kind = type(self.own)
         return self.choices or (kind(self.low), kind(self.high))
 
 
 @dataclass(frozen=True)
 class Space:
-    """The parameters that a search may change, each after those it depends on."""
+    """The parameters that a search may change; each comes after those that its conditions name."""
 
     dimensions: tuple[Dimension, ...]
 
     def suggest(self, trial: "Trial") -> Settings:
-        """A setting, chosen by the trial; a parameter that is not asked for keeps the experiment's value."""
+        """Return a setting that the trial chooses; a parameter that is not active keeps the experiment's value."""
         return self._decide(lambda dimension: dimension.suggest(trial))
 
     def own(self) -> Settings:
-        """The experiment's own setting."""
+        """Return the experiment's own setting."""
         return self._decide(lambda dimension: dimension.own)
 
     def begin(self) -> Settings:
-        """The experiment's own setting, as an Optuna trial can be given it."""
+        """Return the experiment's own setting in the form that an Optuna trial takes."""
         own = self.own()
         return {d.key: _name(d.own) if d.choices else d.own for d in self.dimensions if d.key in own}
 
     def describe(self) -> str:
-        """Text that changes with anything that makes this space, but for the values it begins at."""
+        """Return a text that identifies this space; the values at which the search begins do not count."""
         parts = [{**vars(each), "own": None, "when": dict(each.when)} for each in self.dimensions]
         return json.dumps(parts, sort_keys=True)
 
     def _decide(self, value: Callable[[Dimension], Any]) -> Settings:
-        """The active parameters' values; the conditions of others are held against the experiment's own."""
+        """Return the values of the active parameters; an inactive one meets conditions with its own value."""
         decided: Settings = {}
         seen: Settings = {}
         for dimension in self.dimensions:
@@ -105,7 +105,7 @@ class Space:
 
 
 def changed(experiment: Experiment, settings: Settings) -> Experiment:
-    """The experiment with other values of some parameters; raises UserError where the model does not take them."""
+    """Return the experiment with these values; raises UserError if the model does not accept them."""
     parameters = dict(experiment.parameters)
     for key, value in settings.items():
         set_dotted(parameters, key, value)
@@ -114,11 +114,11 @@ def changed(experiment: Experiment, settings: Settings) -> Experiment:
 
 
 def read_space(experiment: Experiment) -> Space:
-    """The search space of an experiment; raises UserError with every complaint about its table [search]."""
+    """Return the search space of an experiment; raises UserError with all complaints about its table [search]."""
     place = f"[search] of {experiment.name}"
     if not experiment.search:
         raise UserError(
-            f"{place}: there is none, so nothing to tune. Say in its file what may change, for instance\n"
+            f"{place}: there is no such table, so there is nothing to tune. Add one to its file, such as\n"
             "  [search]\n  penalty = {low = 1.0, high = 1000.0, log = true}"
         )
     own = dict(dotted_items(experiment.parameters))
@@ -155,7 +155,7 @@ def search_entries(table: Mapping[str, Any], before: str = "") -> Iterator[tuple
 
 
 def _dimension(key: str, own: Any, entry: Any) -> Dimension:
-    """One checked entry; raises UserError for what cannot be searched."""
+    """Return one checked entry; raises UserError if it cannot be searched."""
     if isinstance(entry, list):
         entry = {"choices": entry}
     if not isinstance(entry, Mapping):
@@ -174,10 +174,10 @@ def _dimension(key: str, own: Any, entry: Any) -> Dimension:
 
 
 def _choices(choices: Any, own: Any) -> tuple[Any, ...]:
-    """Values of the type of the experiment's own, which is one of them."""
+    """Return the choices in the type of the experiment's own value, which must be one of them."""
     if not isinstance(choices, list) or len(choices) < 2:
         raise UserError(f"choices = {choices!r}: expected a list of two or more.")
-    # TOML knows no tuples, and writes 1 for 1.0.
+    # TOML has no tuples, and people write 1 for 1.0.
     made = [
         tuple(choice)
         if isinstance(own, tuple) and isinstance(choice, list)
@@ -195,9 +195,9 @@ def _choices(choices: Any, own: Any) -> tuple[Any, ...]:
 
 
 def _range(key: str, own: Any, entry: Mapping[str, Any], when: Mapping[str, tuple[Any, ...]]) -> Dimension:
-    """Numbers between two ends, the experiment's own among them."""
+    """Return a range of numbers, which must contain the experiment's own value."""
     if isinstance(own, bool) or not isinstance(own, int | float):
-        raise UserError(f"its value is {own!r}, which is no number: expected a list of choices.")
+        raise UserError(f"its value is {own!r}, which is not a number: expected a list of choices.")
     numbers = {name: entry[name] for name in ("low", "high", "step") if name in entry}
     for name, value in numbers.items():
         good = isinstance(value, int if isinstance(own, int) else int | float) and not isinstance(value, bool)
@@ -224,7 +224,7 @@ def _range(key: str, own: Any, entry: Mapping[str, Any], when: Mapping[str, tupl
 
 
 def _conditions(found: Sequence[Dimension]) -> list[str]:
-    """Complaints about conditions that can never hold, or hold each other up."""
+    """Return complaints about conditions that can never be met, or that depend on each other in a circle."""
     known = {each.key: each for each in found}
     complaints = []
     for each in found:
@@ -232,7 +232,7 @@ def _conditions(found: Sequence[Dimension]) -> list[str]:
             if key not in known or not known[key].choices:
                 complaints.append(f"{each.key}: when.{key}: expected a parameter of this table that has choices.")
             elif never := [value for value in wanted if value not in known[key].choices]:
-                complaints.append(f"{each.key}: when.{key}: {never[0]!r} is none of its choices.")
+                complaints.append(f"{each.key}: when.{key}: {never[0]!r} is not among its choices.")
     if not complaints and len(_in_order(found)) < len(found):
         placed = {each.key for each in _in_order(found)}
         circle = ", ".join(each.key for each in found if each.key not in placed)
@@ -241,7 +241,7 @@ def _conditions(found: Sequence[Dimension]) -> list[str]:
 
 
 def _in_order(found: Sequence[Dimension]) -> list[Dimension]:
-    """Each after those it depends on, but for what depends on itself."""
+    """Return the dimensions, each after those it depends on; those in a circle are left out."""
     placed: list[Dimension] = []
     waiting = list(found)
     while ready := [each for each in waiting if each.when.keys() <= {other.key for other in placed}]:
@@ -251,7 +251,7 @@ def _in_order(found: Sequence[Dimension]) -> list[Dimension]:
 
 
 def _refused(experiment: Experiment, dimension: Dimension, found: Sequence[Dimension]) -> str | None:
-    """What the model has against the ends or the choices of a parameter, where its conditions hold."""
+    """Return the model's complaint about an end or a choice of a parameter whose conditions are met, or None."""
     conditions: Settings = {}
     waiting = [dimension]
     while waiting:
@@ -267,7 +267,7 @@ def _refused(experiment: Experiment, dimension: Dimension, found: Sequence[Dimen
 
 
 def _name(value: Any) -> Any:
-    """A choice as a database can hold it: plain values as they are, lists as JSON."""
+    """Return a choice in the form that a database can store: lists as JSON, other values unchanged."""
     return value if isinstance(value, bool | int | float | str) else json.dumps(value)
 
 

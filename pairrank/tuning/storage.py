@@ -1,4 +1,4 @@
-"""A study is shared by all its workers through a database: who takes which trial, and what became of it."""
+"""Workers share a study through a database, which records who took each trial and how it ended."""
 
 import os
 import re
@@ -21,28 +21,33 @@ from sqlalchemy.exc import ArgumentError, IntegrityError, NoSuchModuleError, SQL
 from pairrank.errors import UserError
 
 HEARTBEAT = 10
-"""Seconds between two signs of life of a worker."""
+"""Seconds between two heartbeats of a worker."""
 GRACE = 60
-"""Seconds without one after which its trial is given to another worker."""
+"""Seconds without a heartbeat after which another worker gets the trial."""
 RETRIES = 3
-"""How often a trial is tried again whose worker died: a setting that needs too much memory kills every one."""
+"""How often a trial is repeated after its worker died. A setting that needs too much memory kills every worker."""
 WAIT_SECONDS = 60
-"""How long a worker waits for another's writing to an SQLite file."""
+"""How long a worker waits while another one writes to the SQLite file."""
 TABLE_TRIES = 10
-"""How often a database is opened whose tables another worker seems to be making."""
+"""How often opening a database is tried while another worker seems to create its tables."""
 CONNECT_SECONDS = 10
-"""How long a worker waits for a PostgreSQL server to answer at all."""
+"""How long a worker waits for a PostgreSQL server to answer."""
 
-BINDING, OWN, WORKER, REASON, SETTINGS, SURPLUS = "binding", "own", "worker", "reason", "settings", "surplus"
-"""Attributes: what a study is of; of a trial: it is the first; who works on it; why it failed; what it tried; it is
-one too many, since two workers asked at one moment."""
+BINDING = "binding"
+"""Attribute of a study: what all its trials have in common."""
+OWN, WORKER, REASON, SETTINGS, SURPLUS = "own", "worker", "reason", "settings", "surplus"
+"""Attributes of a trial.
+
+It has the experiment's own setting; the process that works on it; why it failed; what it tried; it is one too many,
+because two workers asked at the same moment.
+"""
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
 @contextmanager
 def quiet_optuna() -> Iterator[None]:
-    """Without a word on what of Optuna is experimental, few trials in a plot, or a step that is heard once more."""
+    """Silence Optuna's warnings: experimental features, plots of few trials, a step that is reported twice."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         warnings.filterwarnings("ignore", category=UserWarning, module="optuna")
@@ -51,10 +56,10 @@ def quiet_optuna() -> Iterator[None]:
 
 
 def open_study(url: str, name: str, binding: Mapping[str, str], begin: Mapping[str, Any]) -> Study:
-    """The study of this name, made and given its first trial (`begin`) where it is not there yet.
+    """Return the study of this name; a new one is created, with `begin` as the setting of its first trial.
 
-    `binding` says, by what it is called in a message, what the study is of. Raises UserError for a database that
-    cannot be had, and for a study of something else.
+    `binding` is what all trials must have in common, by the words that a message uses for it. Raises UserError for
+    a database that cannot be used, and for an existing study with another binding.
     """
     storage = _open_storage(url)
     try:
@@ -71,12 +76,12 @@ def open_study(url: str, name: str, binding: Mapping[str, str], begin: Mapping[s
 
 
 def _open_storage(url: str) -> RDBStorage:
-    """A database with heartbeats; raises UserError where it cannot be had."""
+    """Open a database with heartbeats; raises UserError if that is not possible."""
     try:
         options: dict[str, Any] = {"pool_pre_ping": True}
         if make_url(url).get_backend_name() == "sqlite":
             if make_url(url).database in (None, "", ":memory:"):
-                raise ArgumentError("a database in memory is shared with nobody, and gone in the end")
+                raise ArgumentError("a database in memory cannot be shared, and is lost at the end")
             options = {"connect_args": {"timeout": WAIT_SECONDS}}
         elif make_url(url).get_backend_name() == "postgresql":
             options["connect_args"] = {"connect_timeout": CONNECT_SECONDS}
@@ -86,12 +91,12 @@ def _open_storage(url: str) -> RDBStorage:
             except SQLAlchemyError as error:
                 if "exist" not in str(error) and not isinstance(error, IntegrityError):
                     raise
-                time.sleep(0.5)  # another worker is making the tables
+                time.sleep(0.5)  # another worker is creating the tables
         return _with_tables(url, options)
     except (NoSuchModuleError, ImportError):
         raise UserError(
-            f"--storage {shown_url(url)}: needs a database driver that is not installed. For postgresql:// that "
-            "is: pip install 'psycopg[binary]'"
+            f"--storage {shown_url(url)}: needs a database driver that is not installed. For postgresql:// "
+            "run: pip install 'psycopg[binary]'"
         ) from None
     except ArgumentError:
         raise UserError(
@@ -99,10 +104,10 @@ def _open_storage(url: str) -> RDBStorage:
             "postgresql://user:password@host/tuning."
         ) from None
     except (SQLAlchemyError, RuntimeError) as error:
-        # RuntimeError: a study of another version of Optuna, which the message says.
+        # RuntimeError: the study is of another version of Optuna, and the message says so.
         raise UserError(
-            f"--storage {shown_url(url)}: this database cannot be used ({first_line(error)}). Is it there, and "
-            "does it hold nothing but studies?"
+            f"--storage {shown_url(url)}: this database cannot be used ({first_line(error)}). Check that it "
+            "exists and contains nothing but studies."
         ) from None
 
 
@@ -121,10 +126,11 @@ def _with_tables(url: str, options: dict[str, Any]) -> RDBStorage:
 
 
 def _lock_before_reading(engine: Engine) -> None:
-    """Make an SQLite transaction take its lock at once, not at its first write.
+    """Make an SQLite transaction take its lock at the start instead of at its first write.
 
     Optuna takes a queued trial by reading its state and then writing it, and asks the database to lock what it
-    reads; SQLite does not, so two workers would take one trial. (SQLAlchemy's recipe for pysqlite transactions.)
+    reads. SQLite does not do so, and two workers would take the same trial. Source: SQLAlchemy's recipe for
+    transactions of pysqlite.
     """
 
     @event.listens_for(engine, "connect")
@@ -135,85 +141,85 @@ def _lock_before_reading(engine: Engine) -> None:
     def _begin(connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
-    engine.dispose()  # what is open already has not heard of it
+    engine.dispose()  # connections that are open already lack these listeners
 
 
 def _refuse_other(study: Study, url: str, binding: Mapping[str, str]) -> None:
-    """Raise UserError if the study is of anything else than `binding`."""
+    """Raise UserError if the study has another binding."""
     for _ in range(10):
         if (kept := study.user_attrs.get(BINDING)) is not None:
             break
-        time.sleep(0.5)  # another worker is making it
+        time.sleep(0.5)  # another worker is creating it
     if kept is None:
         raise UserError(
-            f"--storage {shown_url(url)}: the study {study.study_name!r} in it was not made by `tune`, or only "
-            f"half. {_remedy(study, url)}"
+            f"--storage {shown_url(url)}: the study {study.study_name!r} in it was not created by `tune`, or "
+            f"not completely. {_remedy(study, url)}"
         )
     if other := [what for what, value in binding.items() if kept.get(what) != value]:
         raise UserError(
             f"--storage {shown_url(url)}: the study {study.study_name!r} in it was made with "
-            f"other {', other '.join(other)}, and its trials would not compare. {_remedy(study, url)}"
+            f"other {', other '.join(other)}, so its trials are not comparable. {_remedy(study, url)}"
         )
 
 
 def _remedy(study: Study, url: str) -> str:
     return (
-        "Give another --storage, or remove it: "
+        "Give another --storage, or remove the study: "
         f"optuna delete-study --storage {shown_url(url)} --study-name {study.study_name!r}"
     )
 
 
 def shown_url(url: str) -> str:
-    """A database's URL without its password."""
+    """Return the URL of a database without its password."""
     with suppress(ArgumentError):
         url = make_url(url).render_as_string(hide_password=True)
-    # Whatever stands before an @, as in a URL that is none, and a password among the options.
+    # Also in a text that is not a valid URL, and where the password is among the options.
     url = re.sub(r"(?<=://)([^:@]*):.*(?=@)", r"\1:***", url)
     return re.sub(r"(?<=password=)[^&]*", "***", url)
 
 
 def first_line(error: Exception) -> str:
-    """What a database's error says, without the statement that led to it."""
+    """Return the first line of a database error, without the SQL statement that caused it."""
     return next(iter(str(error).splitlines()), type(error).__name__)
 
 
-# What became of the trials
+# How trials ended
 
 
 def finished(study: Study) -> list[FrozenTrial]:
-    """The trials that count: they have a value, were pruned, or have failed of themselves.
+    """Return the finished trials: complete, pruned or failed.
 
-    What was cut off and is tried again does not count; what was cut off at every try does.
+    A trial whose worker died is not among them if it is repeated; it is if it died at every repetition.
     """
     return [trial for trial in _counting(study) if trial.state.is_finished()]
 
 
 def running(study: Study) -> list[FrozenTrial]:
-    """The trials that some worker is at, or was when it died."""
+    """Return the trials that a worker has begun, or had when it died."""
     return study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
 
 
 def retried(study: Study) -> int:
-    """How many trials were cut off and tried again."""
+    """Return how many trials were interrupted and repeated."""
     return len(_tried_again(study.get_trials(deepcopy=False)))
 
 
 def is_open(study: Study, wanted: int) -> bool:
-    """Whether a worker may begin another of the `wanted` trials."""
+    """Return whether fewer than `wanted` trials have been begun."""
     return len(_counting(study)) < wanted
 
 
 def place_of(study: Study, number: int) -> int:
-    """How many trials before this one count, or may yet: those that were cut off are left out.
+    """Return how many earlier trials are finished or running; interrupted ones that are repeated are left out.
 
-    Workers that begin at one moment have different places, and one that goes on for a dead one takes up its place.
+    Workers that begin at the same moment have different places, and a repetition has the place of its original.
     """
     mine = first_of(study, number)
     return sum(_first(trial) < mine for trial in _counting(study))
 
 
 def first_of(study: Study, number: int) -> int:
-    """The number of the trial that this one goes on for; its own where there is none."""
+    """Return the number of the trial that this one repeats, or its own number."""
     return _first(trial_of(study, number))
 
 
@@ -235,25 +241,26 @@ def _tried_again(trials: Sequence[FrozenTrial]) -> set[int]:
 
 
 def trial_of(study: Study, number: int) -> FrozenTrial:
-    """The trial of this number, to be looked at and not changed."""
+    """Return the trial of this number, which must not be changed."""
     return next(trial for trial in study.get_trials(deepcopy=False) if trial.number == number)
 
 
 def retry(study: Study, number: int) -> None:
-    """Put a trial that was cut off back into the queue."""
+    """Put an interrupted trial back into the queue."""
     with quiet_optuna():
         _again(None)(study, deepcopy(trial_of(study, number)))
 
 
 def _again(most: int | None) -> RetryHeartbeatStaleTrialCallback:
-    """Puts a trial back with all that it was heard to say, since it may go on from there."""
+    """Return what puts a trial back into the queue, with the losses it has reported, from which it resumes."""
     return RetryHeartbeatStaleTrialCallback(max_retry=most, inherit_intermediate_values=True)
 
 
 def sign_on(study: Study, trial: Trial) -> None:
-    """Say who works on a trial, after a first sign of life: so each trial that is signed has one, and can go stale.
+    """Record a first heartbeat of a trial and the worker that has it.
 
-    Optuna gives the first sign from another thread, which may come too late for a worker that is killed at once.
+    A trial without any heartbeat never counts as stale. Optuna sends the first one from another thread, which may
+    be too late if the worker is killed at once.
     """
     heart: Any = study._storage
     heart.record_heartbeat(trial._trial_id)
@@ -261,17 +268,17 @@ def sign_on(study: Study, trial: Trial) -> None:
 
 
 def revive(study: Study) -> None:
-    """Give trials whose worker died to whoever asks next."""
+    """Put trials whose worker died back into the queue."""
     with quiet_optuna():
         optuna.storages.fail_stale_trials(study)
-    # A worker that died before its first sign of life is none of Optuna's dead.
+    # Optuna does not find a worker that died before its first heartbeat.
     for trial in running(study):
         begun = trial.datetime_start
-        # The attributes of one that is tried again are those of its forerunner.
+        # A repeated trial has the attributes of its original.
         is_begun = trial.user_attrs.get(WORKER, [None])[0] == trial.number
         if not is_begun and begun and datetime.now() - begun > timedelta(seconds=GRACE):
             try:
                 study.tell(trial.number, state=TrialState.FAIL)
             except (ValueError, optuna.exceptions.UpdateFinishedTrialError):
-                continue  # another worker was first, and puts it back
+                continue  # another worker was faster, and puts it back
             retry(study, trial.number)

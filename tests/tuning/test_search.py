@@ -500,7 +500,7 @@ def test_a_study_that_somebody_else_made_is_refused(arena_here, monkeypatch):
     monkeypatch.setattr(storage.time, "sleep", lambda _: None)
     url = "sqlite:///foreign.db"
     optuna.create_study(storage=url, study_name=some_search().name)
-    with pytest.raises(UserError, match="was not made by `tune`"):
+    with pytest.raises(UserError, match="was not created by `tune`"):
         some_search(storage=url).open()
 
 

@@ -346,7 +346,7 @@ def test_mistakes_are_told_before_any_work(arena_here, call):
     write_experiment("wrong", SMALL.replace("penalty", "penalti").replace("clip = {low = 1.0", "clip = {low = 9.0"))
     arena = ("--data", "arena")
     assert refused(call("tune", "smal", *arena), "Did you mean 'small'?")
-    assert refused(call("tune", "plain", *arena), "there is none, so nothing to tune", "[search]")
+    assert refused(call("tune", "plain", *arena), "nothing to tune", "[search]")
     assert refused(
         call("tune", "wrong", *arena), "2 complaints", "Did you mean 'penalty'?", "low = 9.0, high = 6.0"
     )
