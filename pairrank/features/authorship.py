@@ -1,4 +1,4 @@
-"""Models have habits: whose answer a text looks like, told from its measures, its words and how it opens."""
+"""The author of an answer is predicted from counted features, its words and its opening."""
 
 import json
 from collections.abc import Iterable
@@ -23,14 +23,16 @@ from pairrank.features.tfidf import Tfidf, fit_tfidf, load_tfidf
 from pairrank.files import atomic_path, write_json
 
 Side = Literal["a", "b"]
+"""One of the two sides of a battle."""
 
 CLIP = 3.0
-"""Standard deviations at which a measure stops growing."""
+"""Bound of standardised measurements, in standard deviations."""
 OPENING = 100
-"""Characters in which an answer opens: "Certainly!" and "As an AI language model" give away most there."""
-LOUDNESS = 10.0
-"""The length of a vector of words. Measures have about that length too, and so neither drowns the other."""
+"""Number of characters of an opening. Phrases such as "Certainly!" are most informative there."""
+VECTOR_LENGTH = 10.0
+"""Euclidean length of word vectors. Measurements have about the same length, so neither dominates the other."""
 WORDS: dict[str, Any] = {"ngrams": (1, 1), "most": 1500, "min_count": 5, "lowercase": False}
+"""Settings of `fit_tfidf` for the words of an answer."""
 OPENINGS: dict[str, Any] = {
     "ngrams": (1, 3),
     "most": 600,
@@ -38,31 +40,32 @@ OPENINGS: dict[str, Any] = {
     "lowercase": False,
     "characters": OPENING,
 }
+"""Settings of `fit_tfidf` for the opening of an answer."""
 
 
 @dataclass(frozen=True, eq=False)
 class AuthorClassifier:
-    """A multinomial logistic model of k classes over p measures and v words of one answer."""
+    """A multinomial logistic model of k classes over p measurements and v words of one answer."""
 
     classes: tuple[tuple[str, ...], ...]
-    """(k) the models that each class stands for: one, or in the last class all that were seen too seldom."""
+    """(k) models per class: a single one or, in the last class, all with too few answers."""
     words: Tfidf
-    """Words, upper and lower case apart."""
+    """Vocabulary of words, with case."""
     openings: Tfidf
-    """The first words, pairs and triples of them, likewise."""
+    """Vocabulary of the words, pairs and triples of openings, with case."""
     centre: FloatArray
-    """(p) subtracted from the measures."""
+    """(p) means that are subtracted from the measurements."""
     scale: FloatArray
-    """(p) divided by."""
+    """(p) standard deviations by which they are then divided."""
     weights: FloatArray
-    """(p + v, k)."""
+    """(p + v, k) weights."""
     intercept: FloatArray
-    """(k)."""
+    """(k) intercepts."""
 
     def proba(self, battles: Battles, side: Side) -> Proba:
-        """(n, k) probabilities that the answer of one side is a class's; a row does not depend on others."""
-        # A sparse product goes row by row, where a dense one's last digits would depend on how many rows there are.
-        logits = self._inputs(_measures(battles, side), _texts(battles, side)) @ self.weights + self.intercept
+        """Return (n, k) class probabilities of the answers of one side. A row does not depend on other rows."""
+        # A sparse product is computed row by row; the last digits of a dense one depend on the number of rows.
+        logits = self._inputs(_measurements(battles, side), _texts(battles, side)) @ self.weights + self.intercept
         return softmax(logits)
 
     def save(self, folder: Path) -> None:
@@ -74,26 +77,26 @@ class AuthorClassifier:
         self.words.save(folder / "guesser-words.json")
         self.openings.save(folder / "guesser-openings.json")
 
-    def _inputs(self, measures: FloatArray, texts: list[str]) -> csr_matrix:
-        """(n, p + v) what the logistic model sees."""
-        scaled = Scaling(self.centre, self.scale, CLIP)(measures)
-        spoken = [words.vectors(texts) * LOUDNESS for words in (self.words, self.openings)]
-        return hstack([csr_matrix(scaled), *spoken], format="csr")
+    def _inputs(self, measurements: FloatArray, texts: list[str]) -> csr_matrix:
+        """Return the (n, p + v) inputs of the logistic model."""
+        scaled = Scaling(self.centre, self.scale, CLIP)(measurements)
+        vectors = [words.vectors(texts) * VECTOR_LENGTH for words in (self.words, self.openings)]
+        return hstack([csr_matrix(scaled), *vectors], format="csr")
 
 
 def load_author_classifier(folder: Path) -> AuthorClassifier:
-    """What `AuthorClassifier.save` wrote."""
+    """Return what `AuthorClassifier.save` wrote."""
     kept = json.loads((folder / "guesser.json").read_text(encoding="utf-8"))
     words, openings = (load_tfidf(folder / f"guesser-{part}.json") for part in ("words", "openings"))
     return AuthorClassifier(tuple(map(tuple, kept)), words, openings, **load_file(folder / "guesser.safetensors"))
 
 
 def fit_author_classifier(train: Battles, fewest: float = 10, penalty: float = 50.0) -> AuthorClassifier:
-    """Learn whose answer is whose, from all answers whose model is named; winners are not looked at.
+    """Fit the classifier to all answers whose model is named; winners are not used.
 
-    Answers without a name serve too: they teach vocabularies and scales. Models with fewer than `fewest` answers
-    (added up by weight) share one class. `penalty` is the L2 penalty on standardised inputs. Without any name there
-    is one class, of no model.
+    Answers without a name contribute to vocabularies and scales. Models whose answers have a total weight below
+    `fewest` share one class. `penalty` is the L2 penalty of the weights of standardised inputs. Without any name
+    there is one class without models. Raises UserError for settings out of bounds.
     """
     wrong = [f"fewest = {fewest}: expected 1 or more."] if fewest < 1 else []
     wrong += [f"penalty = {penalty}: expected above 0."] if penalty <= 0 else []
@@ -102,46 +105,46 @@ def fit_author_classifier(train: Battles, fewest: float = 10, penalty: float = 5
     names = np.concatenate([names_of(train, f"model_{side}") for side in "ab"])
     weight = np.tile(train.weights, 2)
     classes = _classes(names, weight, fewest)
-    measures = np.vstack([_measures(train, side) for side in ("a", "b")])
+    measurements = np.vstack([_measurements(train, side) for side in ("a", "b")])
     texts = [text for side in ("a", "b") for text in _texts(train, side)]
-    scaling = fit_scaling(measures, weight, CLIP)
+    scaling = fit_scaling(measurements, weight, CLIP)
     centre, scale = scaling.centre, scaling.scale
     words, openings = fit_tfidf(texts, **WORDS), fit_tfidf(texts, **OPENINGS)
     size = len(centre) + len(words.words) + len(openings.words)
-    plain = AuthorClassifier(
+    unfitted = AuthorClassifier(
         classes, words, openings, centre, scale, np.zeros((size, len(classes))), np.zeros(len(classes))
     )
     if len(classes) == 1:
-        return plain
+        return unfitted
     place = {name: i for i, members in enumerate(classes) for name in members}
     known = np.flatnonzero(names != "")
     fitted = LogisticRegression(C=1 / penalty, max_iter=5_000)
-    inputs = plain._inputs(measures[known], [texts[i] for i in known])
+    inputs = unfitted._inputs(measurements[known], [texts[i] for i in known])
     fitted.fit(inputs, [place[name] for name in names[known]], sample_weight=weight[known])
     weights, intercept = fitted.coef_, fitted.intercept_
     if len(classes) == 2:
-        # scikit-learn keeps one logit of two classes.
+        # For two classes scikit-learn keeps one logit only.
         weights, intercept = np.vstack([0 * weights, weights]), np.concatenate([[0.0], intercept])
     return AuthorClassifier(classes, words, openings, centre, scale, np.ascontiguousarray(weights.T), intercept)
 
 
 def _classes(names: npt.NDArray[Any], weight: FloatArray, fewest: float) -> tuple[tuple[str, ...], ...]:
-    """Models with enough answers, each alone, in alphabetical order; then all others together."""
+    """Return one class per model with enough answers, in alphabetical order, then one class of all others."""
     models = sorted(set(names) - {""})
     often = {name: weight[names == name].sum() >= fewest for name in models}
-    alone = [(name,) for name in models if often[name]]
+    single = [(name,) for name in models if often[name]]
     others = tuple(name for name in models if not often[name])
-    return (*alone, others) if others or not alone else tuple(alone)
+    return (*single, others) if others or not single else tuple(single)
 
 
-def _measures(battles: Battles, side: Side) -> FloatArray:
-    """(n, p) what is measured on the answer of one side, from its sum and its difference with the other."""
+def _measurements(battles: Battles, side: Side) -> FloatArray:
+    """Return the (n, p) measurements of one side, from the sums and differences of both sides."""
     counted = count_features(battles, tuple(SIDES))
     total = counted.even[:, : counted.odd.shape[1]]
     return np.asarray((total + counted.odd if side == "a" else total - counted.odd) / 2)
 
 
 def _texts(battles: Battles, side: Side) -> list[str]:
-    """(n) answers of one side, all turns together."""
+    """Return the n answers of one side, with all turns in one text."""
     answers: Iterable[tuple[str, ...]] = getattr(battles, f"response_{side}")
     return ["\n".join(turns) for turns in answers]

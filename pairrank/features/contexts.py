@@ -1,4 +1,4 @@
-"""What both answers share: the prompt they were given, and how alike they are. Nothing here can tell A from B."""
+"""Measurements of what both answers share, their prompt and their similarity, which do not distinguish A and B."""
 
 import math
 import re
@@ -9,22 +9,22 @@ from itertools import pairwise
 from pairrank.features.parsed_text import ParsedText, share
 from pairrank.features.phrases import ASKING, CODE_WORDS, FICTION, MAKING, SUMS, WORKING
 
-# Lines that end like code, and words that stand in little else.
+# Line ends and words that are typical of code.
 CODE = re.compile(r"```|\bdef |\bclass |\bimport |\bSELECT |</\w|[{};]\s*$|\)\s?\{|=>|#include", re.MULTILINE)
 
 SHINGLE = 4
-"""Characters in a shingle."""
+"""Number of characters in a shingle."""
 SHINGLED = 4_000
-"""Characters of an answer that are cut into shingles: what lies beyond adds time and little evidence."""
+"""Number of characters of an answer that are cut into shingles. More would take time and change little."""
 
 
 def prompt_length(prompt: ParsedText) -> dict[str, float]:
-    """The log of the number of characters, all turns together."""
+    """Measure the logarithm of the number of characters in all turns."""
     return {"prompt_chars": math.log1p(len(prompt.text))}
 
 
 def prompt_kind(prompt: ParsedText) -> dict[str, float]:
-    """What is asked for: a fact, a text, code, arithmetic; in which language; after how many turns."""
+    """Measure signs of the kind of request (a fact, a text, code, arithmetic), its language and its length."""
     first = prompt.words[0] if prompt.words else ""
     known = prompt.counts.keys()
     return {
@@ -47,7 +47,7 @@ def prompt_kind(prompt: ParsedText) -> dict[str, float]:
 
 
 def similarity(a: ParsedText, b: ParsedText) -> dict[str, float]:
-    """How alike two answers are: 1 for equal, 0 for nothing in common."""
+    """Measure the similarity of two answers: 1 if they are equal, 0 if they have nothing in common."""
     longer, shorter = max(len(a.text), len(b.text)), min(len(a.text), len(b.text))
     last_a, last_b = (side.turns[-1].strip().lower() for side in (a, b))
     numbers_a, numbers_b = ({word for word in side.counts if word.isdecimal()} for side in (a, b))
@@ -65,24 +65,25 @@ def similarity(a: ParsedText, b: ParsedText) -> dict[str, float]:
 
 
 def _shingles(side: ParsedText) -> set[str]:
+    """Return all substrings of `SHINGLE` characters at the beginning of a text."""
     text = side.lower[:SHINGLED]
     return {text[i : i + SHINGLE] for i in range(len(text) - SHINGLE + 1)}
 
 
 def _common_start(a: str, b: str) -> int:
-    """How many characters two texts begin with alike."""
+    """Return the length of the longest common beginning of two texts."""
     return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
 
 
 def _overlap(a: AbstractSet[object], b: AbstractSet[object]) -> float:
-    """Jaccard's index; two empty sets are equal."""
+    """Return the Jaccard index; 1 for two empty sets."""
     common = len(a & b)
     union = len(a) + len(b) - common
     return common / union if union else 1.0
 
 
 PROMPTS: dict[str, Callable[[ParsedText], dict[str, float]]] = {"length": prompt_length, "prompt": prompt_kind}
-"""Group name -> what it measures on the prompt."""
+"""Functions that measure a prompt, by group."""
 
 PAIRS: dict[str, Callable[[ParsedText, ParsedText], dict[str, float]]] = {"similarity": similarity}
-"""Group name -> what it measures on two answers in either order."""
+"""Functions that measure two answers regardless of their order, by group."""

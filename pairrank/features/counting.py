@@ -1,4 +1,4 @@
-"""What can be counted in a battle: odd parts change sign when A and B swap, even parts do not change."""
+"""Features are counted in a battle's texts: a swap of A and B negates the odd ones and keeps the even ones."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,24 +17,24 @@ from pairrank.features.sides import SIDES
 from pairrank.progress import shows_progress
 
 GROUPS = tuple(dict.fromkeys([*SIDES, *PROMPTS, *PAIRS]))
-"""Every group of features by name."""
+"""Names of all groups of features."""
 
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """n battles in numbers, all finite."""
+    """Numbers that describe n battles. All are finite."""
 
     odd: FloatArray
-    """(n, p) differences: a measure of A minus the same measure of B."""
+    """(n, p) differences: a measurement of A minus the same measurement of B."""
     even: FloatArray
-    """(n, q) sums and absolute differences of the same measures, the prompt's measures, similarities."""
+    """(n, q) sums and absolute differences of these measurements, measurements of the prompt, and similarities."""
     odd_names: tuple[str, ...]
-    """p names, "group.measure"."""
+    """p names in the form "group.measurement"."""
     even_names: tuple[str, ...]
-    """q names: "group.measure", with ".sum" or ".gap" where two sides were put together."""
+    """q names in the form "group.measurement", with ".sum" or ".gap" if both sides were combined."""
 
     def swap(self) -> Self:
-        """The features of the same battles with A and B in each other's place."""
+        """Return the features of the same battles with A and B exchanged."""
         return replace(self, odd=-self.odd)
 
 
@@ -48,22 +48,23 @@ def group_complaints(groups: Sequence[str], *, needs_sides: bool = False) -> lis
 
 
 def count_features(battles: Battles, groups: Sequence[str] | None = None) -> Features:
-    """The features of `groups` (None: of every group); raises UserError for an unknown group.
+    """Return the features of n battles in the given groups, or in all groups if `groups` is None.
 
-    A battle is measured by itself: nothing here is learned, and no model's name or winner is looked at.
+    A battle's features depend on its texts only: not on other battles, model names or winners. Raises UserError for
+    an unknown group.
     """
     chosen = GROUPS if groups is None else tuple(groups)
     if complaints := group_complaints(chosen):
         raise UserError(" ".join(complaints))
-    # An empty battle tells the names, so that a table without rows has its columns too.
-    empty = _measures((("",),) * 3, chosen)
+    # An empty battle gives the names, so that a table without rows has columns as well.
+    empty = _measure((("",),) * 3, chosen)
     side_names, even_names = tuple(empty[0]), tuple(empty[2])
     sides = np.empty((2, len(battles), len(side_names)))
     context = np.empty((len(battles), len(even_names)))
     rows = zip(battles.prompt, battles.response_a, battles.response_b, strict=True)
-    watched = tqdm(rows, "features", len(battles), disable=not shows_progress(), leave=False, delay=2)
-    for row, texts in enumerate(watched):
-        sides[0, row], sides[1, row], context[row] = _measured(texts, chosen)
+    progress = tqdm(rows, "features", len(battles), disable=not shows_progress(), leave=False, delay=2)
+    for row, texts in enumerate(progress):
+        sides[0, row], sides[1, row], context[row] = _cached_values(texts, chosen)
     a, b = sides
     return Features(
         odd=a - b,
@@ -74,7 +75,7 @@ def count_features(battles: Battles, groups: Sequence[str] | None = None) -> Fea
 
 
 def concat(parts: Sequence[Features]) -> Features:
-    """Several sets of columns of the same battles as one."""
+    """Return the columns of several sets of features of the same battles, one after the other."""
     return Features(
         odd=np.hstack([part.odd for part in parts]),
         even=np.hstack([part.even for part in parts]),
@@ -84,18 +85,18 @@ def concat(parts: Sequence[Features]) -> Features:
 
 
 @lru_cache(maxsize=2**16)
-def _measured(texts: tuple[tuple[str, ...], ...], groups: tuple[str, ...]) -> tuple[FloatArray, ...]:
-    """The numbers alone. Every fold and every model of a run asks for the same battles: measured once a process."""
-    return tuple(np.array(list(part.values())) for part in _measures(texts, groups))
+def _cached_values(texts: tuple[tuple[str, ...], ...], groups: tuple[str, ...]) -> tuple[FloatArray, ...]:
+    """Return the values of `_measure`, computed once per process for all folds and models of a run."""
+    return tuple(np.array(list(part.values())) for part in _measure(texts, groups))
 
 
 def clear_cache() -> None:
-    """Let go of what was measured, and of its texts: a stream of battles comes by once."""
-    _measured.cache_clear()
+    """Release all cached measurements and their texts, which are of no use after a part of a stream of battles."""
+    _cached_values.cache_clear()
 
 
-def _measures(texts: Sequence[tuple[str, ...]], groups: Sequence[str]) -> tuple[dict[str, float], ...]:
-    """The measures of A, of B, and of what they share, by "group.measure"."""
+def _measure(texts: Sequence[tuple[str, ...]], groups: Sequence[str]) -> tuple[dict[str, float], ...]:
+    """Return the measurements of A, of B, and of what both share, by their names."""
     # A cell without any turn is one empty turn, as in a file.
     prompt, *answers = (ParsedText(tuple(turns) or ("",)) for turns in texts)
     sides = [

@@ -1,4 +1,4 @@
-"""In which language a conversation is held: a guess from its letters, good enough to group battles by."""
+"""The language of a battle is estimated from its text, accurately enough to group battles by it."""
 
 from functools import cache
 from typing import Any
@@ -11,23 +11,26 @@ LANGUAGES = (
     *("id", "it", "ja", "ko", "lt", "lv", "mk", "ms", "nl", "no", "pl", "pt", "ro", "ru", "sk", "sl", "sr", "sv"),
     *("ta", "te", "th", "tl", "tr", "uk", "ur", "vi", "zh"),
 )
-"""ISO 639-1 codes that are told apart. Of rarer ones a short English text is taken for too often."""
+"""ISO 639-1 codes of the languages that are distinguished. Short English texts are often taken for rarer ones."""
 
 UNKNOWN = "?"
-"""Of a conversation without letters."""
+"""The code of a battle without letters."""
 
 PROMPT, ANSWER = 600, 200
-"""Characters looked at: a short prompt alone ("test") is anyone's guess, and answers mostly follow its language."""
+"""Numbers of characters that are read. Short prompts are ambiguous, and answers mostly have their language."""
 
 
 def languages_of(battles: Battles) -> list[str]:
-    """(n) codes of `LANGUAGES`, or `UNKNOWN`."""
+    """Return the n language codes of n battles, from `LANGUAGES` or `UNKNOWN`."""
     texts = zip(battles.prompt, battles.response_a, battles.response_b, strict=True)
     return [language_of(*battle) for battle in texts]
 
 
 def language_of(prompt: Turns, response_a: Turns, response_b: Turns) -> str:
-    """The likeliest language of a battle, by langid's naive Bayes over byte n-grams (Lui and Baldwin 2012)."""
+    """Return the most probable language of a battle, by langid's naive Bayes over byte n-grams.
+
+    Source: Lui and Baldwin, "langid.py: An Off-the-shelf Language Identification Tool", ACL 2012.
+    """
     text = "\n".join([_head(prompt, PROMPT), _head(response_a, ANSWER), _head(response_b, ANSWER)])
     if not any(map(str.isalpha, text)):
         return UNKNOWN
@@ -36,11 +39,13 @@ def language_of(prompt: Turns, response_a: Turns, response_b: Turns) -> str:
 
 
 def _head(turns: Turns, count: int) -> str:
+    """Return the first `count` characters of a side."""
     return "\n".join(turns)[:count]
 
 
 @cache
 def _identifier() -> Any:
+    """Return the identifier of langid, loaded once per process."""
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
     identifier = LanguageIdentifier.from_model_file(MODEL_FILE)

@@ -1,4 +1,4 @@
-"""Who answers, as columns: the strengths of the named or the guessed models, never from a battle's own result."""
+"""The strengths of a battle's models become features that do not depend on the battle's own result."""
 
 import json
 from dataclasses import asdict, dataclass, replace
@@ -11,43 +11,46 @@ from pairrank.data.battles import Battles
 from pairrank.data.folds import assign_folds
 from pairrank.data.probabilities import FloatArray
 from pairrank.errors import UserError
-from pairrank.features.authorship import AuthorClassifier, fit_author_classifier, load_author_classifier
+from pairrank.features.authorship import AuthorClassifier, Side, fit_author_classifier, load_author_classifier
 from pairrank.features.counting import Features
 from pairrank.features.ratings import PENALTY, Ratings, fit_ratings, load_ratings, names_of
 from pairrank.files import write_json
 
 NameSource = Literal["true", "guessed"]
-"""The models' names, which test battles lack; or guesses of them from the answers."""
+"""The true names of the models, which test battles lack, or names guessed from the answers."""
 
 INNER, SALT = 5, "identity"
-"""The inner folds in which the columns of training battles are made."""
+"""Number and salt of the inner folds that give the columns of training battles."""
 
 
 @dataclass(frozen=True, eq=False)
 class ModelStrengths:
-    """What training battles taught of models: how strong they are and, perhaps, how they write."""
+    """Strengths of models and, for guessed names, a classifier of their answers, fitted to training battles."""
 
     ratings: Ratings
+    """Strengths by name."""
     guesser: AuthorClassifier | None
-    """None: names are read, not guessed."""
+    """The classifier that guesses names; None if true names are used."""
 
     @property
     def kind(self) -> NameSource:
-        """Where a model's name comes from."""
+        """The source of the models' names."""
         return "true" if self.guesser is None else "guessed"
 
     def columns(self, battles: Battles) -> Features:
-        """One odd column, the difference of strengths, and the even ones, for battles it was not fitted on.
+        """Return features of n battles that are not among the training battles.
 
-        Strengths come with an uncertainty: the standard error of a named model's, the standard deviation over a
-        guess. An unnamed or unknown model has strength 0 and its prior's spread.
+        The odd column is the difference of strengths. The even columns are sum and absolute difference of strengths
+        and of their uncertainties and, for true names, the number of known models. The uncertainty of a true name
+        is the standard error, that of a guess the standard deviation over the guessed models. An unknown model has
+        strength 0 and the standard deviation of the prior.
         """
-        (a, unsure_a), (b, unsure_b) = self._side(battles, "a"), self._side(battles, "b")
+        (a, error_a), (b, error_b) = self._side(battles, "a"), self._side(battles, "b")
         even = {
             "strength.sum": a + b,
             "strength.gap": np.abs(a - b),
-            "unsure.sum": unsure_a + unsure_b,
-            "unsure.gap": np.abs(unsure_a - unsure_b),
+            "unsure.sum": error_a + error_b,
+            "unsure.gap": np.abs(error_a - error_b),
         }
         if self.guesser is None:
             known = set(self.ratings.models)
@@ -62,25 +65,25 @@ class ModelStrengths:
         )
 
     def save(self, folder: Path) -> None:
-        """Write ratings.json and, for guesses, the guesser's files."""
+        """Write ratings.json and, for guessed names, the files of the classifier."""
         write_json(folder / "ratings.json", {"kind": self.kind, "ratings": asdict(self.ratings)})
         if self.guesser is not None:
             self.guesser.save(folder)
 
-    def _side(self, battles: Battles, side: Literal["a", "b"]) -> tuple[FloatArray, FloatArray]:
-        """(n) strengths of one side's models, and (n) how unsure they are."""
+    def _side(self, battles: Battles, side: Side) -> tuple[FloatArray, FloatArray]:
+        """Return (n) strengths of one side's models and (n) uncertainties."""
         if self.guesser is None:
             return self.ratings.strengths_of(names_of(battles, f"model_{side}"))
         classes = [self.ratings.strengths_of(members)[0] for members in self.guesser.classes]
         strength = np.array([of.mean() if len(of) else 0.0 for of in classes])
         proba = self.guesser.proba(battles, side)
-        # Not a matrix product, whose last digits depend on how many rows there are.
+        # Not a matrix product, whose last digits depend on the number of rows.
         expected = (proba * strength).sum(axis=1)
         return expected, np.sqrt((proba * (strength - expected[:, None]) ** 2).sum(axis=1))
 
 
 def load_model_strengths(folder: Path) -> ModelStrengths:
-    """What `ModelStrengths.save` wrote."""
+    """Return what `ModelStrengths.save` wrote."""
     kept = json.loads((folder / "ratings.json").read_text(encoding="utf-8"))
     return ModelStrengths(
         load_ratings(kept["ratings"]), None if kept["kind"] == "true" else load_author_classifier(folder)
@@ -90,22 +93,23 @@ def load_model_strengths(folder: Path) -> ModelStrengths:
 def fit_model_strengths(
     train: Battles, kind: NameSource, penalty: float = PENALTY, fewest: float = 10
 ) -> tuple[Features, ModelStrengths]:
-    """The columns of the training battles, and what makes those of all others.
+    """Return the features of the training battles, and the strengths that give those of other battles.
 
-    A training battle's columns come from ratings and a guesser that saw only the other inner folds, whole prompts
-    at a time: its own winner does not enter them, nor does its text teach whose it is. Other battles' columns come
-    from a fit on all of `train`. Raises UserError for a penalty of 0.
+    The features of a training battle come from a fit to the other inner folds, which contain none of its prompt's
+    battles. They depend neither on its own winner nor, for guessed names, on its own text in training. The returned
+    strengths are fitted to all of `train`. `penalty` is that of `fit_ratings`, `fewest` that of
+    `fit_author_classifier`. Raises UserError for a penalty of 0 or less.
     """
     if penalty <= 0:
-        raise UserError(f"penalty = {penalty}: expected above 0, or an unknown model would be infinitely unsure.")
+        raise UserError(f"penalty = {penalty}: expected above 0, so that an unknown model has a finite error.")
     whole = _fit(train, kind, penalty, fewest)
     shape = whole.columns(train.take(slice(0)))
     odd, even = (np.full((len(train), part.shape[1]), np.nan) for part in (shape.odd, shape.even))
     fold = assign_folds(train, INNER, SALT)
     for k in np.unique(fold):
         inside = fold == k
-        honest = _fit(train.take(~inside), kind, penalty, fewest).columns(train.take(inside))
-        odd[inside], even[inside] = honest.odd, honest.even
+        columns = _fit(train.take(~inside), kind, penalty, fewest).columns(train.take(inside))
+        odd[inside], even[inside] = columns.odd, columns.even
     return replace(shape, odd=odd, even=even), whole
 
 

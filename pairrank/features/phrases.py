@@ -1,7 +1,8 @@
-"""The words and phrases that are counted: lower case, straight apostrophes."""
+"""Lists of the words and phrases that are counted, in lower case and with straight apostrophes."""
 
 
 def _words(text: str) -> frozenset[str]:
+    """Return the set of words in a text."""
     return frozenset(text.split())
 
 
@@ -11,20 +12,20 @@ STOP_WORDS = _words(
     other our out over she so some such than that the their them then there these they this to two up us was we
     were what when where which who will with would you your"""
 )
-"""The commonest English words: a text with too few of them is a list, code or another language."""
+"""The most frequent English words. A text with few of them is a list, code or another language."""
 
 CODE_WORDS = _words("python javascript java code sql function script html css api bash regex rust")
-"""Words of a prompt about programs."""
+"""Words of prompts about programs."""
 FICTION = _words("story poem joke song lyrics haiku fiction character scene novel essay")
-"""Words of a prompt that wants a text made up."""
+"""Words of prompts that request fiction."""
 SUMS = _words("calculate solve equation sum probability math number integer percent prove")
-"""Words of a prompt about arithmetic."""
+"""Words of prompts about arithmetic."""
 ASKING = _words("what who when where which why how is are can does do did was")
-"""First words of a question."""
+"""First words of questions."""
 MAKING = _words("write create make generate give list tell draft compose build act")
-"""First words of an order for something new."""
+"""First words of requests for a new text."""
 WORKING = _words("explain summarize translate rewrite rephrase correct analyze compare describe")
-"""First words of an order to work on what is given."""
+"""First words of requests to process a given text."""
 
 REFUSALS = (
     "i cannot",
@@ -58,7 +59,7 @@ REFUSALS = (
     "cannot fulfill",
     "cannot provide",
 )
-"""Declining the request, or saying what it would take to decline it."""
+"""Phrases of refusals, and of the reasons for them."""
 
 MACHINE = (
     "as an ai",
@@ -74,10 +75,10 @@ MACHINE = (
     "real-time",
     "openai",
 )
-"""Speaking of itself as a program."""
+"""Phrases in which the answer refers to itself as a program."""
 
 APOLOGIES = ("i apologize", "my apologies", "i'm sorry", "i am sorry", "sorry for", "apologies for")
-"""Being sorry, with or without a refusal."""
+"""Phrases of apologies."""
 
 HEDGES = (
     "it's important to",
@@ -103,7 +104,7 @@ HEDGES = (
     "there is no",
     "not possible to",
 )
-"""Taking back a part of what was said."""
+"""Phrases that qualify a statement."""
 
 QUESTIONS_BACK = (
     "could you please",
@@ -122,7 +123,7 @@ QUESTIONS_BACK = (
     "how can i assist",
     "do you have any",
 )
-"""Handing the turn back to the user."""
+"""Phrases that ask the user to continue."""
 
 OFFERS = ("sure", "certainly", "of course", "absolutely", "great question", "here is", "here's", "here are")
-"""How a willing answer begins."""
+"""Beginnings of answers that comply with the request."""

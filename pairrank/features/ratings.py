@@ -227,6 +227,7 @@ def _design(a: Labels, b: Labels, k: int) -> csr_matrix:
 def _log_proba(margin: FloatArray, tie: float) -> FloatArray:
     """Return the (n, 3) log-probabilities of the logits (m, -m, tie)."""
     logits = np.stack([margin, -margin, np.full(len(margin), tie)], axis=1)
+    # `probabilities.log_softmax` differs in the last digit, which would change recorded strengths.
     return np.asarray(logits - np.logaddexp.reduce(logits, axis=1, keepdims=True))
 
 

@@ -1,4 +1,4 @@
-"""What is measured on one answer: f(answer, prompt), the same function for both sides."""
+"""Measurements of one answer: functions f(answer, prompt) that are applied to both sides."""
 
 import math
 import re
@@ -10,8 +10,9 @@ from pairrank.features.parsed_text import ParsedText, share
 from pairrank.features.phrases import APOLOGIES, HEDGES, MACHINE, OFFERS, QUESTIONS_BACK, REFUSALS, STOP_WORDS
 
 Measure = Callable[[ParsedText, ParsedText], dict[str, float]]
+"""Returns measurements by name from an answer and its prompt."""
 
-# Every repetition in a pattern is bounded or can end in one way only, so that no text takes more than linear time.
+# Every repetition in a pattern is bounded or can end in one way only, so that matching takes linear time.
 SENTENCE_END = re.compile(r"[.!?](?=\s|\Z)|[。！？]")
 BULLET = re.compile(r"^[ \t]{0,12}[-*•+][ \t]", re.MULTILINE)
 NUMBERED = re.compile(r"^[ \t]{0,12}\d{1,3}[.)][ \t]", re.MULTILINE)
@@ -20,18 +21,18 @@ TABLE_ROW = re.compile(r"^[ \t]{0,12}\|", re.MULTILINE)
 EMOJI = re.compile("[\U0001f300-\U0001faff\u2600-\u27bf]")
 
 LONG_WORD = 7
-"""Letters from which a word counts as long, as in the LIX readability index (Björnsson 1968)."""
+"""Smallest number of letters of a long word, as in the LIX readability index (Björnsson 1968)."""
 SENTENCE_MARKS = ".!?。！？:;)]}\"'`*|"
-"""What a finished answer may end with; another end tells of one that was cut off."""
+"""Characters at the end of a complete answer. An answer with another end was probably cut off."""
 
 
 def length(answer: ParsedText, prompt: ParsedText) -> dict[str, float]:
-    """The log of the number of characters, all turns together."""
+    """Measure the logarithm of the number of characters in all turns."""
     return {"chars": math.log1p(len(answer.text))}
 
 
 def turns(answer: ParsedText, prompt: ParsedText) -> dict[str, float]:
-    """Other sides of length: words, sentences, lines, and how it is spread over the turns."""
+    """Measure length in words, sentences and lines, and its distribution over the turns."""
     sizes = [len(turn) for turn in answer.turns]
     sentences = len(SENTENCE_END.findall(answer.text))
     return {
@@ -50,7 +51,7 @@ def turns(answer: ParsedText, prompt: ParsedText) -> dict[str, float]:
 
 
 def repetition(answer: ParsedText, prompt: ParsedText) -> dict[str, float]:
-    """How much of the text says again what it said before."""
+    """Measure repetition: of words, of pairs and triples of words, of lines, and by compression."""
     words, counts = answer.words, answer.counts
     n = len(words)
     packed = len(zlib.compress(answer.text.encode("utf-8", "replace"), 6))
@@ -70,7 +71,7 @@ def repetition(answer: ParsedText, prompt: ParsedText) -> dict[str, float]:
 
 
 def refusal(answer: ParsedText, prompt: ParsedText) -> dict[str, float]:
-    """Declining, apologising, hedging, and handing the turn back."""
+    """Measure refusals, apologies, hedging and questions to the user."""
     text = answer.lower
     beginning = answer.turns[-1][:200].lower().replace("’", "'")
     refusals, hedges = _count(text, REFUSALS), _count(text, HEDGES)
@@ -87,7 +88,7 @@ def refusal(answer: ParsedText, prompt: ParsedText) -> dict[str, float]:
 
 
 def style(answer: ParsedText, prompt: ParsedText) -> dict[str, float]:
-    """Markdown and punctuation."""
+    """Measure Markdown and punctuation."""
     text = answer.text
     tail = answer.turns[-1].rstrip()
     return {
@@ -108,7 +109,7 @@ def style(answer: ParsedText, prompt: ParsedText) -> dict[str, float]:
 
 
 def words(answer: ParsedText, prompt: ParsedText) -> dict[str, float]:
-    """Which words: common or learned, about you or about me."""
+    """Measure the kinds of words: stop words, long words, pronouns, numbers."""
     counts = answer.counts
     n = len(answer.words)
     letters = sum(map(len, answer.words))
@@ -125,19 +126,20 @@ def words(answer: ParsedText, prompt: ParsedText) -> dict[str, float]:
 
 
 def relevance(answer: ParsedText, prompt: ParsedText) -> dict[str, float]:
-    """How much of the prompt comes back in the answer, and how much of the answer is the prompt."""
-    asked, said = prompt.content, answer.content
-    common = len(asked & said)
+    """Measure which share of the prompt's content words the answer contains, and the reverse."""
+    requested, answered = prompt.content, answer.content
+    common = len(requested & answered)
     return {
-        "covered": share(common, len(asked)),
-        "borrowed": share(common, len(said)),
-        "opening": share(len(asked & set(answer.words[:40])), len(asked)),
+        "covered": share(common, len(requested)),
+        "borrowed": share(common, len(answered)),
+        "opening": share(len(requested & set(answer.words[:40])), len(requested)),
         "foreign": abs(answer.foreign - prompt.foreign),
         "times_prompt": math.log1p(len(answer.text) / (len(prompt.text) + 20)),
     }
 
 
 def _count(text: str, phrases: tuple[str, ...]) -> int:
+    """Return the number of occurrences of all phrases."""
     return sum(map(text.count, phrases))
 
 
@@ -150,4 +152,4 @@ SIDES: dict[str, Measure] = {
     "words": words,
     "relevance": relevance,
 }
-"""Group name -> what it measures on an answer."""
+"""Functions that measure an answer, by group."""

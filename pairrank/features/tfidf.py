@@ -1,4 +1,4 @@
-"""A word weighs as much as it is rare: texts as sparse vectors, over words that the training texts taught."""
+"""Texts become sparse TF-IDF vectors over the vocabulary of the training texts."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -16,36 +16,40 @@ from pairrank.errors import UserError
 from pairrank.files import write_json
 
 Analyzer = Literal["word", "char_wb"]
+"""N-grams of words, or of characters within words."""
 
 WORD = r"\w+"
-"""One letter is a word too: "I" and "a" tell one author from another."""
+"""Pattern of a word. Single letters count, because "I" and "a" distinguish authors."""
 
 
 @dataclass(frozen=True)
 class Tfidf:
-    """Known words and how rare each is: all that is learned, in plain values (`asdict`)."""
+    """A vocabulary with inverse document frequencies. The fields are plain values and the keys of its JSON file."""
 
     words: tuple[str, ...]
-    """(v) n-grams, the columns of `vectors`."""
+    """(v) n-grams in the order of the columns of `vectors`."""
     idf: tuple[float, ...]
-    """(v) 1 + log((1 + texts) / (1 + texts that hold the word))."""
+    """(v) inverse document frequencies: 1 + log((1 + texts) / (1 + texts that contain the n-gram))."""
     analyzer: Analyzer = "word"
-    """N-grams of words, or of characters within words."""
+    """Kind of n-grams."""
     ngrams: tuple[int, int] = (1, 1)
-    """The shortest and the longest n-gram."""
+    """Lengths of the shortest and the longest n-grams."""
     characters: int = 4000
-    """A text's first ones, which are all that is read: the cost of a battle then has a bound."""
+    """Number of characters of a text that are read, which bounds the time per battle."""
     lowercase: bool = True
-    """Whether "The" and "the" are one word."""
+    """Whether "The" and "the" are the same word."""
 
     def vectors(self, texts: Sequence[str]) -> csr_matrix:
-        """(n, v) rows of length 1, or 0 without any known word: (1 + log count) x idf, each row by itself."""
+        """Return the (n, v) vectors of n texts: (1 + log count) x idf, divided by the Euclidean length of the row.
+
+        A text without a known n-gram has a row of zeros. A row does not depend on the other texts.
+        """
         if not self.words or not len(texts):
             return csr_matrix((len(texts), len(self.words)), dtype=np.float64)
         return csr_matrix(self._vectorizer.transform(_cut(texts, self.characters)))
 
     def save(self, target: Path) -> None:
-        """Write JSON."""
+        """Write the vocabulary as JSON."""
         write_json(target, asdict(self))
 
     @cached_property
@@ -56,9 +60,9 @@ class Tfidf:
 
 
 def load_tfidf(source: Path) -> Tfidf:
-    """What `Tfidf.save` wrote."""
+    """Return what `Tfidf.save` wrote."""
     kept: dict[str, Any] = json.loads(source.read_text(encoding="utf-8"))
-    # JSON knows no tuples.
+    # JSON has no tuples.
     return Tfidf(**kept | {key: tuple(kept[key]) for key in ("words", "idf", "ngrams")})
 
 
@@ -71,10 +75,10 @@ def fit_tfidf(
     characters: int = 4000,
     lowercase: bool = True,
 ) -> Tfidf:
-    """The `most` frequent words of those that at least `min_count` texts hold, and how rare they are.
+    """Return the vocabulary of the `most` most frequent n-grams that occur in at least `min_count` texts.
 
-    A text that comes twice counts once, so that a battle given twice is no more than a battle of weight 2.
-    No word at all (too few texts, or empty ones) is no error: every vector is then empty.
+    The other arguments are the fields of `Tfidf`. Repeated texts count once. Without any n-gram, because there are
+    too few texts or only empty ones, the vocabulary is empty. Raises UserError for settings out of bounds.
     """
     return fit_vectors(list(texts), analyzer, ngrams, min_count, most, characters, lowercase)[0]
 
@@ -88,7 +92,7 @@ def fit_vectors(
     characters: int = 4000,
     lowercase: bool = True,
 ) -> tuple[Tfidf, csr_matrix]:
-    """`fit_tfidf` of n texts and their (n, v) `vectors`: a text is taken apart once, which is most of the time."""
+    """Return `fit_tfidf` of n texts together with their (n, v) `vectors`, splitting each text only once."""
     least, longest = ngrams
     bounds = {
         f"ngrams = {ngrams}: expected 1 <= first <= last.": 1 <= least <= longest,
@@ -104,20 +108,21 @@ def fit_vectors(
     try:
         vectors = vectorizer.fit_transform(row)
     except ValueError:
-        # All it complains of once the settings are checked: no word remains.
+        # With valid settings, the only error is an empty vocabulary.
         empty = Tfidf((), (), analyzer, (least, longest), characters, lowercase)
         return empty, empty.vectors(texts)
     words, idf = tuple(vectorizer.get_feature_names_out().tolist()), tuple(vectorizer.idf_.tolist())
-    known = Tfidf(words, idf, analyzer, (least, longest), characters, lowercase)
-    return known, csr_matrix(vectors[[row[text] for text in cut]])
+    fitted = Tfidf(words, idf, analyzer, (least, longest), characters, lowercase)
+    return fitted, csr_matrix(vectors[[row[text] for text in cut]])
 
 
 def _vectorizer(analyzer: Analyzer, ngrams: tuple[int, int], lowercase: bool, **more: object) -> TfidfVectorizer:
+    """Return scikit-learn's vectorizer with these settings."""
     return TfidfVectorizer(
         analyzer=analyzer,
         ngram_range=ngrams,
         lowercase=lowercase,
-        # It is no use to characters, and a warning.
+        # A pattern without use, as for characters, causes a warning.
         token_pattern=WORD if analyzer == "word" else None,
         sublinear_tf=True,
         **more,
@@ -125,5 +130,5 @@ def _vectorizer(analyzer: Analyzer, ngrams: tuple[int, int], lowercase: bool, **
 
 
 def _cut(texts: Iterable[str], characters: int) -> list[str]:
-    """The beginnings of texts; half an emoji, which a cut cannot make but a file may hold, could not be saved."""
+    """Return the beginnings of texts, without the lone surrogates that a file may contain and JSON cannot."""
     return [repair_text(text[:characters]) for text in texts]

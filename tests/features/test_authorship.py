@@ -8,7 +8,7 @@ import pytest
 
 from pairrank.data.battles import Battles, concatenate, object_array
 from pairrank.errors import UserError
-from pairrank.features.authorship import CLIP, LOUDNESS, fit_author_classifier, load_author_classifier
+from pairrank.features.authorship import CLIP, VECTOR_LENGTH, fit_author_classifier, load_author_classifier
 from pairrank.features.parsed_text import ParsedText
 from pairrank.features.sides import SIDES
 from tests.support.battles import HABITS, chatter
@@ -25,14 +25,14 @@ def fresh() -> Battles:
 
 
 @pytest.mark.parametrize("side", ["a", "b"])
-def test_habits_give_a_model_away(side, train: Battles, fresh: Battles):
+def test_a_model_is_recognised_by_its_habits(side, train: Battles, fresh: Battles):
     guesser = fit_author_classifier(train)
     assert guesser.classes == (("lister",), ("polite",), ("quiet",), ("shouter",))
     guessed = [guesser.classes[i][0] for i in guesser.proba(fresh, side).argmax(axis=1)]
     assert np.mean(guessed == getattr(fresh, f"model_{side}")) > 0.95
 
 
-def test_shuffled_names_teach_nothing(train: Battles, fresh: Battles):
+def test_shuffled_names_give_probabilities_near_the_prior(train: Battles, fresh: Battles):
     rng = np.random.default_rng(0)
     names = rng.permutation(np.concatenate([train.model_a, train.model_b]))
     lost = replace(train, model_a=names[: len(train)], model_b=names[len(train) :])
@@ -42,7 +42,7 @@ def test_shuffled_names_teach_nothing(train: Battles, fresh: Battles):
     assert -np.log(right).mean() > np.log(4) - 0.15
 
 
-def test_probabilities_are_those_of_the_written_formula(train: Battles, fresh: Battles):
+def test_probabilities_equal_the_formula(train: Battles, fresh: Battles):
     """softmax(W' x + b) of measures taken one answer at a time, and of word vectors, in dense arithmetic."""
     guesser = fit_author_classifier(train)
     rows = []
@@ -51,12 +51,12 @@ def test_probabilities_are_those_of_the_written_formula(train: Battles, fresh: B
         measured = np.array([value for measure in SIDES.values() for value in measure(said, asked).values()])
         scaled = np.clip((measured - guesser.centre) / guesser.scale, -CLIP, CLIP)
         vectors = [part.vectors([answer[0]]).toarray()[0] for part in (guesser.words, guesser.openings)]
-        rows.append(np.concatenate([scaled, *(LOUDNESS * vector for vector in vectors)]))
+        rows.append(np.concatenate([scaled, *(VECTOR_LENGTH * vector for vector in vectors)]))
     odds = np.exp(np.array(rows) @ guesser.weights + guesser.intercept)
     assert guesser.proba(fresh, "b") == pytest.approx(odds / odds.sum(axis=1, keepdims=True), abs=1e-9)
 
 
-def test_the_fit_is_where_the_penalised_loss_is_flat(train: Battles):
+def test_the_gradient_of_the_penalised_loss_vanishes_at_the_fit(train: Battles):
     """The gradient by w of sum weight x -log p + penalty / 2 |w|^2, for the intercept without a penalty, is 0."""
     heavy = replace(train, weight=np.random.default_rng(0).uniform(0.5, 2, len(train)))
     guesser = fit_author_classifier(heavy, penalty=7.0)
@@ -71,13 +71,13 @@ def test_the_fit_is_where_the_penalised_loss_is_flat(train: Battles):
     column = len(guesser.centre) + guesser.words.words.index("VERY")
     pulls = np.zeros(4)
     for each, texts in zip(missed, (heavy.response_a, heavy.response_b), strict=True):
-        values = LOUDNESS * guesser.words.vectors([turns[0] for turns in texts]).toarray()
+        values = VECTOR_LENGTH * guesser.words.vectors([turns[0] for turns in texts]).toarray()
         pulls += (heavy.weights * values[:, guesser.words.words.index("VERY")]) @ each
     assert pulls == pytest.approx(7.0 * guesser.weights[column], abs=0.05)
     assert np.abs(pulls).max() > 0.2
 
 
-def test_a_row_does_not_depend_on_its_neighbours_nor_a_side_on_its_place(train: Battles, fresh: Battles):
+def test_a_row_does_not_depend_on_other_rows_or_on_its_side(train: Battles, fresh: Battles):
     guesser = fit_author_classifier(train)
     whole = guesser.proba(fresh, "a")
     assert whole.sum(axis=1) == pytest.approx(1, abs=1e-12)
@@ -87,13 +87,13 @@ def test_a_row_does_not_depend_on_its_neighbours_nor_a_side_on_its_place(train: 
     assert guesser.proba(fresh.take(slice(0)), "a").shape == (0, 4)
 
 
-def test_winners_and_the_names_of_what_is_asked_are_not_looked_at(train: Battles, fresh: Battles):
+def test_winners_and_the_names_of_predicted_battles_are_not_used(train: Battles, fresh: Battles):
     expected = fit_author_classifier(train).proba(fresh, "a")
     blind = fit_author_classifier(replace(train, winner=None))
     assert np.array_equal(blind.proba(replace(fresh, model_a=None, model_b=None, winner=None), "a"), expected)
 
 
-def test_a_battle_of_weight_2_is_the_battle_twice(train: Battles, fresh: Battles):
+def test_a_battle_of_weight_2_equals_the_battle_twice(train: Battles, fresh: Battles):
     some = np.arange(len(train)) < 20
     heavy = replace(train, weight=np.where(some, 2.0, 1.0))
     twice = concatenate([train, train.take(some)])
@@ -102,7 +102,7 @@ def test_a_battle_of_weight_2_is_the_battle_twice(train: Battles, fresh: Battles
     assert np.abs(fit_author_classifier(train).proba(fresh, "a") - one).max() > 0.01
 
 
-def test_answers_without_a_name_teach_words_and_no_author(train: Battles, fresh: Battles):
+def test_answers_without_a_name_contribute_words_but_no_author(train: Battles, fresh: Battles):
     strange = replace(chatter(30, 2, {"x": "zebra zebra"}), model_a=object_array([""] * 30), model_b=None)
     both = replace(
         concatenate([replace(train, model_a=None, model_b=None), replace(strange, model_a=None)]),
@@ -117,12 +117,12 @@ def test_answers_without_a_name_teach_words_and_no_author(train: Battles, fresh:
     assert np.abs(guesser.weights[column]).max() < 1e-9
 
 
-def test_an_answer_that_alone_has_a_name_in_its_battle_teaches(train: Battles, fresh: Battles):
+def test_a_named_answer_is_used_even_if_the_other_has_no_name(train: Battles, fresh: Battles):
     half = replace(train, model_b=None)
     assert len(fit_author_classifier(half, fewest=1).classes) == 4
 
 
-def test_models_seen_too_seldom_are_one_class(train: Battles, fresh: Battles):
+def test_models_with_too_few_answers_share_one_class(train: Battles, fresh: Battles):
     counts = {name: int(sum(train.model_a == name) + sum(train.model_b == name)) for name in HABITS}
     fewest = sorted(counts.values())[2]
     often = sorted(name for name in counts if counts[name] >= fewest)
@@ -138,7 +138,7 @@ def test_models_seen_too_seldom_are_one_class(train: Battles, fresh: Battles):
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])
-def test_few_authors_are_enough(count: int, fresh: Battles):
+def test_one_or_two_authors_are_enough(count: int, fresh: Battles):
     habits = dict(list(HABITS.items())[:count]) or {"": "nobody"}
     guesser = fit_author_classifier(chatter(20, habits=habits), fewest=1)
     proba = guesser.proba(fresh, "a")
@@ -149,13 +149,13 @@ def test_few_authors_are_enough(count: int, fresh: Battles):
         assert proba[polite, 0].min() > proba[fresh.model_a == "shouter", 0].max()
 
 
-def test_no_battles_teach_nothing_and_break_nothing(train: Battles, fresh: Battles):
+def test_a_fit_without_battles_has_one_class_without_models(train: Battles, fresh: Battles):
     guesser = fit_author_classifier(train.take(slice(0)))
     assert guesser.classes == ((),)
     assert np.array_equal(guesser.proba(fresh, "a"), np.ones((len(fresh), 1)))
 
 
-def test_saved_and_loaded_it_guesses_the_same_to_the_last_bit(train: Battles, fresh: Battles, tmp_path: Path):
+def test_a_saved_classifier_predicts_exactly_the_same(train: Battles, fresh: Battles, tmp_path: Path):
     guesser = fit_author_classifier(train)
     guesser.save(tmp_path)
     again = load_author_classifier(tmp_path)
@@ -164,6 +164,6 @@ def test_saved_and_loaded_it_guesses_the_same_to_the_last_bit(train: Battles, fr
     assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".safetensors"}
 
 
-def test_wrong_settings_are_told_together(train: Battles):
+def test_all_settings_out_of_bounds_are_reported_together(train: Battles):
     with pytest.raises(UserError, match=r"fewest = 0: expected 1 or more\. penalty = 0: expected above 0\."):
         fit_author_classifier(train, fewest=0, penalty=0)

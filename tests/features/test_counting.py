@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from pairrank.data.battles import Battles, object_array
 from pairrank.errors import UserError
 from pairrank.features.contexts import PAIRS, PROMPTS
-from pairrank.features.counting import GROUPS, _measured, clear_cache, count_features
+from pairrank.features.counting import GROUPS, _cached_values, clear_cache, count_features
 from pairrank.features.parsed_text import ParsedText
 from pairrank.features.sides import SIDES
 from pairrank.models.base import build
@@ -36,7 +36,7 @@ def named(battles: Battles, groups: tuple[str, ...] | None = None) -> dict[str, 
     return odd | dict(zip(f.even_names, f.even[0], strict=True))
 
 
-def test_words_are_cut_at_anything_but_letters_digits_and_inner_apostrophes() -> None:
+def test_words_consist_of_letters_digits_and_inner_apostrophes() -> None:
     assert ParsedText(("Don’t stop-me, 2nd_try! 'ok'",)).words == ["don't", "stop", "me", "2nd", "try", "ok"]
     assert ParsedText(("漢字 ok",)).words == ["漢", "字", "ok"]
 
@@ -66,7 +66,7 @@ def test_turns_measure_words_sentences_lines_and_single_turns() -> None:
     assert got == pytest.approx(expected)
 
 
-def test_repetition_counts_words_pairs_and_lines_that_come_again() -> None:
+def test_repetition_measures_repeated_words_pairs_and_lines() -> None:
     got = side("repetition", "a b a b\na b a b\nc")
     # Nine words of three types; eight pairs: ab ba bc; seven triples: aba bab abc; three lines of two kinds.
     packed = len(zlib.compress(b"a b a b\na b a b\nc", 6))
@@ -165,7 +165,7 @@ def test_relevance_is_the_share_of_the_prompts_content_words() -> None:
     assert (late["covered"], late["opening"]) == (1.0, 0.0)
 
 
-def test_a_prompt_tells_what_is_asked_for() -> None:
+def test_prompt_measures_the_kind_of_request() -> None:
     prompt = PROMPTS["prompt"]
     got = prompt(ParsedText(("How many?\nWhat is the sum of 12 and 3?",)))
     expected = {
@@ -216,7 +216,7 @@ def test_similarity_compares_words_pairs_characters_and_beginnings() -> None:
     assert (halves["length_ratio"], halves["prefix"]) == (0.5, pytest.approx(math.log(3)))
 
 
-def test_b_is_measured_on_b() -> None:
+def test_measurements_of_b_are_those_of_b() -> None:
     # Mistake 4 of public solutions: B's count computed from A makes this difference 0, and the sum twice A's.
     got = named(one("q", "one two three", "one two three four five six seven"))
     assert got["odd turns.words"] == pytest.approx(math.log(4) - math.log(8))
@@ -225,7 +225,7 @@ def test_b_is_measured_on_b() -> None:
 
 
 @pytest.mark.parametrize("group", sorted(SIDES))
-def test_every_side_group_sees_each_side_alone(group: str) -> None:
+def test_every_side_group_measures_each_side_separately(group: str) -> None:
     # Each measure of A against an empty B is the measure itself less that of nothing; and the other way round.
     text = "- I cannot: **well**, however!\nI cannot, cannot say so... 42 elephants, you know"
     full = SIDES[group](ParsedText((text,)), ParsedText(("Why?",)))
@@ -240,7 +240,7 @@ def test_every_side_group_sees_each_side_alone(group: str) -> None:
 
 @given(battles=valid_battles())
 @settings(max_examples=60, deadline=None)
-def test_odd_parts_change_sign_and_even_parts_stay_on_a_swap(battles: Battles) -> None:
+def test_a_swap_negates_odd_features_and_keeps_even_ones(battles: Battles) -> None:
     straight, swapped = count_features(battles), count_features(battles.swap())
     np.testing.assert_array_equal(swapped.odd, -straight.odd)
     np.testing.assert_array_equal(swapped.even, straight.even)
@@ -253,7 +253,7 @@ def test_odd_parts_change_sign_and_even_parts_stay_on_a_swap(battles: Battles) -
 
 @given(battles=valid_battles(least=1))
 @settings(max_examples=20, deadline=None)
-def test_a_battle_is_measured_by_itself_and_without_model_names(battles: Battles) -> None:
+def test_features_of_a_battle_depend_on_its_own_texts_only(battles: Battles) -> None:
     whole = count_features(battles)
     renamed = Battles(battles.id, battles.prompt, battles.response_a, battles.response_b)
     alone = [count_features(renamed.take(slice(i, i + 1))) for i in range(len(battles))]
@@ -261,7 +261,7 @@ def test_a_battle_is_measured_by_itself_and_without_model_names(battles: Battles
     np.testing.assert_array_equal(np.vstack([f.even for f in alone]), whole.even)
 
 
-def test_names_are_unique_and_groups_choose_columns() -> None:
+def test_names_are_unique_and_groups_select_columns() -> None:
     battles = one("Why?", "Because.", "Why not?")
     every = count_features(battles)
     assert len(set(every.odd_names)) == len(every.odd_names)
@@ -279,12 +279,12 @@ def test_names_are_unique_and_groups_choose_columns() -> None:
     )
 
 
-def test_an_unknown_group_is_named_with_the_nearest() -> None:
+def test_an_unknown_group_is_reported_with_the_most_similar_name() -> None:
     with pytest.raises(UserError, match=r"'lenght'. Did you mean 'length'"):
         count_features(one("a", "b", "c"), ["lenght"])
 
 
-def test_no_battles_still_have_columns() -> None:
+def test_features_of_no_battles_have_columns() -> None:
     nothing = one("a", "b", "c").take(slice(0, 0))
     f = count_features(nothing)
     assert f.odd.shape == (0, len(f.odd_names))
@@ -330,18 +330,18 @@ def test_huge_turns_take_linear_time(piece: str) -> None:
     assert np.isfinite(got.even).all()
 
 
-def test_a_warning_never_comes_of_equal_or_empty_answers() -> None:
+def test_equal_and_empty_answers_cause_no_warning() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         got = count_features(one("", "", ""))
     np.testing.assert_array_equal(got.odd, np.zeros_like(got.odd))
 
 
-def test_what_was_measured_of_a_stream_is_let_go_of(battles: Battles) -> None:
+def test_clear_cache_releases_all_measurements(battles: Battles) -> None:
     count_features(battles)
-    assert _measured.cache_info().currsize > 0
+    assert _cached_values.cache_info().currsize > 0
     clear_cache()
-    assert _measured.cache_info().currsize == 0
+    assert _cached_values.cache_info().currsize == 0
     model = build("structure", rounds=2).fit(tiny_battles(60))
     FoldModels("structure", [0], [model], []).predict(battles)
-    assert _measured.cache_info().currsize == 0
+    assert _cached_values.cache_info().currsize == 0

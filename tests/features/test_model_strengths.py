@@ -1,4 +1,4 @@
-"""A battle's columns of identity never hold its own result; names alone make Davidson's model, as a diagnostic."""
+"""A battle's strengths never depend on its own result; the model `identity` uses nothing but names."""
 
 import tomllib
 from dataclasses import replace
@@ -55,11 +55,11 @@ def flipped(battles: Battles, row: int) -> Battles:
     return replace(battles, winner=winner)
 
 
-# The law
+# Independence of a battle's own result
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_battles_own_winner_never_enters_its_columns(kind: Any, train: Battles):
+def test_columns_do_not_depend_on_the_battles_own_winner(kind: Any, train: Battles):
     rows = np.flatnonzero((train.model_a != "") & (train.model_a != train.model_b))[:3]
     before, _ = fit_model_strengths(train, kind)
     fold = assign_folds(train, 5, salt="identity")
@@ -73,7 +73,7 @@ def test_a_battles_own_winner_never_enters_its_columns(kind: Any, train: Battles
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_battles_of_one_prompt_teach_each_other_nothing(kind: Any, train: Battles):
+def test_columns_do_not_depend_on_battles_of_the_same_prompt(kind: Any, train: Battles):
     prompt = train.prompt.copy()
     prompt[:4] = [("The same",), (" the SAME ",), ("The same",), ("The same", "and on")]
     twins = replace(train, prompt=object_array(prompt.tolist()))
@@ -81,7 +81,7 @@ def test_battles_of_one_prompt_teach_each_other_nothing(kind: Any, train: Battle
     assert np.array_equal(whole(after)[:4], whole(before)[:4])
 
 
-def test_the_text_of_a_battle_does_not_teach_whose_it_is(train: Battles):
+def test_guesses_do_not_depend_on_the_battles_own_names(train: Battles):
     """Another name on a battle changes no guess of its own."""
     row = int(np.flatnonzero(train.model_a != "")[0])
     other = train.model_a.copy()
@@ -143,7 +143,7 @@ def told_loss(x: np.ndarray, battles: Battles) -> float:
 
 
 @pytest.mark.parametrize(("kind", "shuffles"), [("true", 8), ("guessed", 4)])
-def test_a_leak_would_show_and_honest_columns_do_not_leak(kind: Any, shuffles: int):
+def test_columns_do_not_leak_and_a_leak_would_be_detected(kind: Any, shuffles: int):
     """Winners by lot: strengths that saw a battle's own winner seem to tell it, those that did not cannot.
 
     Many models with few battles each, so that one winner weighs; a habit of its own gives each away.
@@ -171,7 +171,7 @@ def test_a_leak_would_show_and_honest_columns_do_not_leak(kind: Any, shuffles: i
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_signal_is_found(kind: Any, train: Battles):
+def test_columns_predict_winners(kind: Any, train: Battles):
     honest, _ = fit_model_strengths(train, kind)
     named = train.model_a != ""
     rows = named if kind == "true" else np.ones(len(train), dtype=bool)
@@ -179,7 +179,7 @@ def test_a_signal_is_found(kind: Any, train: Battles):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_swap_changes_the_sign_of_odd_columns_and_nothing_else(kind: Any, train: Battles, fresh: Battles):
+def test_a_swap_negates_odd_columns_and_keeps_even_ones(kind: Any, train: Battles, fresh: Battles):
     columns, identity = fit_model_strengths(train, kind)
     straight, swapped = identity.columns(fresh), identity.columns(fresh.swap())
     assert np.array_equal(swapped.odd, -straight.odd)
@@ -190,7 +190,7 @@ def test_a_swap_changes_the_sign_of_odd_columns_and_nothing_else(kind: Any, trai
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_row_does_not_depend_on_its_neighbours(kind: Any, train: Battles, fresh: Battles):
+def test_a_row_does_not_depend_on_other_rows(kind: Any, train: Battles, fresh: Battles):
     _, identity = fit_model_strengths(train, kind)
     together = whole(identity.columns(fresh))
     alone = [whole(identity.columns(fresh.take(slice(i, i + 1))))[0] for i in range(len(fresh))]
@@ -200,9 +200,7 @@ def test_a_row_does_not_depend_on_its_neighbours(kind: Any, train: Battles, fres
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_saved_and_loaded_the_columns_are_the_same_to_the_last_bit(
-    kind: Any, train: Battles, fresh: Battles, tmp_path: Path
-):
+def test_saved_strengths_give_exactly_the_same_columns(kind: Any, train: Battles, fresh: Battles, tmp_path: Path):
     _, identity = fit_model_strengths(train, kind)
     identity.save(tmp_path)
     again = load_model_strengths(tmp_path)
@@ -211,7 +209,7 @@ def test_saved_and_loaded_the_columns_are_the_same_to_the_last_bit(
     assert {path.suffix for path in tmp_path.iterdir()} <= {".json", ".safetensors"}
 
 
-def test_guesses_need_no_names_and_true_columns_say_how_many_are_known(train: Battles, fresh: Battles):
+def test_guesses_need_no_names_and_true_columns_count_known_names(train: Battles, fresh: Battles):
     nameless = replace(fresh, model_a=None, model_b=None, winner=None)
     _, guessed = fit_model_strengths(train, "guessed")
     assert np.array_equal(whole(guessed.columns(nameless)), whole(guessed.columns(fresh)))
@@ -226,7 +224,7 @@ def test_guesses_need_no_names_and_true_columns_say_how_many_are_known(train: Ba
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("count", [0, 1, 2])
-def test_few_battles_and_no_names_break_nothing(kind: Any, count: int, train: Battles, fresh: Battles):
+def test_few_battles_and_missing_names_give_finite_columns(kind: Any, count: int, train: Battles, fresh: Battles):
     for some in (train.take(slice(count)), replace(train.take(slice(count)), model_a=None, model_b=None)):
         columns, identity = fit_model_strengths(some, kind)
         assert whole(columns).shape[0] == count
@@ -234,7 +232,7 @@ def test_few_battles_and_no_names_break_nothing(kind: Any, count: int, train: Ba
         assert np.isfinite(whole(identity.columns(fresh))).all()
 
 
-def test_a_penalty_of_nothing_is_refused(train: Battles):
+def test_a_penalty_of_zero_is_refused(train: Battles):
     with pytest.raises(UserError, match="penalty = 0: expected above 0"):
         fit_model_strengths(train, "true", penalty=0)
     with pytest.raises(UserError, match=r"model 'identity': penalty = 0\.0: expected above 0"):
@@ -244,7 +242,7 @@ def test_a_penalty_of_nothing_is_refused(train: Battles):
 # The model
 
 
-def test_the_model_is_davidsons_from_the_names_alone(train: Battles, fresh: Battles):
+def test_the_identity_model_is_davidsons_model_of_the_names(train: Battles, fresh: Battles):
     model = Identity(penalty=3.0).fit(train)
     ratings = fit_ratings(train, 3.0)
     proba = model.predict_proba(fresh)
@@ -259,7 +257,7 @@ def test_the_model_is_davidsons_from_the_names_alone(train: Battles, fresh: Batt
     assert model.report()["parameters"] == 5
 
 
-def test_without_any_name_it_says_how_often_there_are_ties(train: Battles, fresh: Battles):
+def test_the_identity_model_without_names_predicts_the_share_of_ties(train: Battles, fresh: Battles):
     nameless = replace(train, model_a=None, model_b=None)
     tie = (train.labels == 2).sum() + 1
     expected = tie / (len(train) + 3)
@@ -268,13 +266,13 @@ def test_without_any_name_it_says_how_often_there_are_ties(train: Battles, fresh
     assert np.array_equal(proba[:, 0], proba[:, 1])
 
 
-def test_it_is_saved_and_loaded(train: Battles, fresh: Battles, tmp_path: Path):
+def test_the_identity_model_is_restored_from_its_file(train: Battles, fresh: Battles, tmp_path: Path):
     model = Identity().fit(train)
     save_model(model, tmp_path)
     assert np.array_equal(load_model(tmp_path).predict_proba(fresh), model.predict_proba(fresh))
 
 
-def test_its_experiment_makes_no_submission():
+def test_the_identity_experiment_makes_no_submission():
     file = Path(__file__).parents[2] / "experiments" / "identity.toml"
     table = tomllib.loads(file.read_text(encoding="utf-8"))
     assert table["submittable"] is False

@@ -52,7 +52,7 @@ def by_hand(texts: list[str], asked: list[str], take, least: int) -> tuple[list[
 
 @pytest.mark.parametrize(("least", "ngrams"), [(1, (1, 1)), (2, (1, 1)), (1, (1, 2)), (2, (2, 3))])
 @pytest.mark.parametrize("analyzer", ["word", "char_wb"])
-def test_vectors_are_those_of_the_definition(analyzer, least: int, ngrams: tuple[int, int]):
+def test_vectors_equal_the_definition(analyzer, least: int, ngrams: tuple[int, int]):
     asked = [*TEXTS, "cat cat unheard of", "unheard"]
     take = {"word": runs, "char_wb": letters}[analyzer]
     words, expected = by_hand(TEXTS, asked, lambda text: take(text, *ngrams), least)
@@ -62,14 +62,14 @@ def test_vectors_are_those_of_the_definition(analyzer, least: int, ngrams: tuple
     np.testing.assert_allclose(known.vectors(asked).toarray(), expected, atol=1e-12)
 
 
-def test_a_text_without_a_known_word_is_a_row_of_zeros_and_every_other_has_length_one():
+def test_rows_have_length_one_or_are_zero_without_a_known_word():
     rows = fit_tfidf(TEXTS, min_count=2).vectors([*TEXTS, "zebra"]).toarray()
     assert (rows**2).sum(axis=1) == pytest.approx([1, 1, 1, 0, 1, 0])
 
 
 @given(st.lists(st.text("ab cd", max_size=20), max_size=8), st.randoms())
 @settings(max_examples=30, deadline=None)
-def test_a_vector_does_not_depend_on_its_neighbours_or_their_order(texts: list[str], random):
+def test_a_vector_does_not_depend_on_other_texts(texts: list[str], random):
     known = fit_tfidf(TEXTS, "char_wb", (1, 2), min_count=1)
     whole = known.vectors(texts).toarray()
     order = list(range(len(texts)))
@@ -79,12 +79,12 @@ def test_a_vector_does_not_depend_on_its_neighbours_or_their_order(texts: list[s
         np.testing.assert_array_equal(known.vectors([text]).toarray()[0], whole[i])
 
 
-def test_fitting_gives_the_vectors_of_the_fitted_texts_too():
+def test_fit_vectors_returns_the_vectors_of_the_fitted_texts():
     known, vectors = fit_vectors([*TEXTS, TEXTS[0]], min_count=1)
     np.testing.assert_allclose(vectors.toarray(), known.vectors([*TEXTS, TEXTS[0]]).toarray(), atol=1e-15)
 
 
-def test_a_text_that_comes_twice_counts_once_and_order_does_not_matter():
+def test_repeated_texts_count_once_and_order_does_not_matter():
     once = fit_tfidf(TEXTS, min_count=2)
     assert fit_tfidf([*TEXTS, *TEXTS], min_count=2) == once
     assert fit_tfidf(TEXTS[::-1], min_count=2) == once
@@ -92,7 +92,7 @@ def test_a_text_that_comes_twice_counts_once_and_order_does_not_matter():
     assert "zebra" not in fit_tfidf([*TEXTS, "zebra", "zebra"], min_count=2).words
 
 
-def test_nothing_is_read_beyond_the_first_characters():
+def test_only_the_first_characters_are_read():
     known = fit_tfidf(["one two", "one three"], min_count=1, characters=3)
     assert known.words == ("one",)
     assert known.vectors(["one" + " two" * 9]).toarray() == pytest.approx(np.ones((1, 1)))
@@ -106,14 +106,14 @@ def test_the_most_frequent_words_are_kept():
     assert len(fit_tfidf(texts, min_count=1, most=9).words) == 4
 
 
-def test_letters_case_is_kept_where_it_is_asked_for():
+def test_case_is_kept_if_lowercase_is_false():
     assert fit_tfidf(["The the"], min_count=1).words == ("the",)
     assert fit_tfidf(["The the"], min_count=1, lowercase=False).words == ("The", "the")
 
 
 @pytest.mark.parametrize("texts", [[], [""], ["", " "], ["one text alone"], ["!", "?", "."]])
 @pytest.mark.parametrize("analyzer", ["word", "char_wb"])
-def test_without_any_word_vectors_have_no_columns_and_nothing_breaks(texts: list[str], analyzer, tmp_path: Path):
+def test_vectors_without_any_word_have_no_columns(texts: list[str], analyzer, tmp_path: Path):
     known = fit_tfidf(texts, analyzer, min_count=9)
     assert known.words == ()
     assert known.vectors(["a", "b"]).shape == (2, 0)
@@ -123,7 +123,7 @@ def test_without_any_word_vectors_have_no_columns_and_nothing_breaks(texts: list
     assert load_tfidf(tmp_path / "words.json") == known
 
 
-def test_saved_and_loaded_it_is_the_same_to_the_last_bit(tmp_path: Path):
+def test_a_saved_vocabulary_gives_exactly_the_same_vectors(tmp_path: Path):
     # Half an emoji, as some files have it, could not be written.
     texts = [*TEXTS, "naïve 😀 \ud83d text", "\0"]
     known = fit_tfidf(texts, "char_wb", (1, 3), min_count=1, characters=50, lowercase=False)
@@ -135,7 +135,7 @@ def test_saved_and_loaded_it_is_the_same_to_the_last_bit(tmp_path: Path):
     assert json.loads((tmp_path / "words.json").read_text(encoding="utf-8"))["characters"] == 50
 
 
-def test_all_senseless_settings_are_told_at_once():
+def test_all_settings_out_of_bounds_are_reported_together():
     with pytest.raises(UserError) as caught:
         fit_tfidf(TEXTS, ngrams=(2, 1), min_count=0, most=0, characters=0)
     for key in ("ngrams = (2, 1)", "min_count = 0", "most = 0", "characters = 0"):
