@@ -1,9 +1,8 @@
 """Tracked numbers are read back from the trackers' own files; each client runs in a fresh process."""
 
 import os
-import subprocess
-import sys
 from contextvars import copy_context
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -12,40 +11,64 @@ from pairrank.evaluation.run_record import read_run_record
 from pairrank.training import tracking
 from pairrank.training.tracking import run_name, track_with, tracked, tracker, untracked
 from tests.support.battles import write_folder
-from tests.support.command_line import refused
+from tests.support.command_line import refused, run_python
 from tests.support.encoders import write_encoder
 
-ROOT = Path(__file__).parents[2]
 TUNED = ["--set", "max_tokens=32", "--set", "training.epochs=2", "--set", "training.hold_out=0.3", "--fold", "0"]
 POOL = 'inputs = ["prior", "lengths"]\n\n[model]\nname = "pool"\n'
 
 
+COMMANDS = """
+import sys
+from pairrank.cli.app import main
+for command in {commands}:
+    sys.argv = ["pairrank", *command]
+    print("COMMAND", flush=True)
+    try:
+        main()
+    except SystemExit as end:
+        assert not end.code, command
+"""
+"""Several commands in one process, which loads torch and the trackers once."""
+
+
+@dataclass(frozen=True)
+class Tracked:
+    """A folder of runs that both trackers recorded, and what the last two commands printed."""
+
+    folder: Path
+    finished: str
+    """Of the command that tracked a finished run."""
+    listed: str
+    """Of `list` in a folder of runs with a tracker's files."""
+
+
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Battles, a pool and a tiny encoder, and runs of three kinds of model, tracked by both trackers."""
+def tracked_runs(tmp_path_factory: pytest.TempPathFactory) -> Tracked:
+    """Battles, a pool and a tiny encoder, and runs of three kinds of model, recorded by both trackers."""
     folder = tmp_path_factory.mktemp("tracked")
     write_folder(folder / "data", n=60)
     (folder / "experiments").mkdir()
     (folder / "experiments" / "mine.toml").write_text(POOL)
     write_encoder(folder / "tiny")
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(ROOT),
-        "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}",
-    }
     tuned = ["siamese", "--set", f'encoder=["{folder / "tiny"}"]', *TUNED]
-    for kind, names in (("mlflow", ["mine"]), ("mlflow", tuned), ("tensorboard", tuned)):
-        command = ["-m", "pairrank.experiments", "run", *names, "--data", "data", "--track", kind]
-        done = subprocess.run(
-            [sys.executable, *command, "--runs", f"{kind}-runs"],
-            cwd=folder,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-    return folder
+    places = {kind: ["--data", "data", "--runs", f"{kind}-runs"] for kind in ("mlflow", "tensorboard")}
+    commands = [
+        ["run", "mine", *places["mlflow"], "--track", "mlflow"],
+        ["run", *tuned, *places["mlflow"], "--track", "mlflow"],
+        ["run", *tuned, *places["tensorboard"], "--track", "tensorboard"],
+        ["run", "mine", *places["mlflow"], "--track", "tensorboard"],
+        ["list", *places["tensorboard"]],
+    ]
+    environment = {"MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}"}
+    done = run_python("-c", COMMANDS.format(commands=commands), cwd=folder, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return Tracked(folder, *done.stdout.split("COMMAND\n")[-2:])
+
+
+@pytest.fixture
+def folder(tracked_runs: Tracked) -> Path:
+    return tracked_runs.folder
 
 
 def score(folder: Path, name: str) -> float:
@@ -57,23 +80,15 @@ def tuned_run(runs: Path) -> str:
     return label
 
 
-def test_tracking_a_finished_run_records_its_scores_but_not_its_folds(folder: Path):
+@pytest.mark.slow
+def test_tracking_a_finished_run_records_its_scores_but_not_its_folds(folder: Path, tracked_runs: Tracked):
     """The message says how to view the tracked runs."""
-    command = ["-m", "pairrank.experiments", "run", "mine", "--data", "data", "--track", "tensorboard"]
-    done = subprocess.run(
-        [sys.executable, *command, "--runs", "mlflow-runs"],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "tensorboard --logdir" in done.stdout
+    assert "tensorboard --logdir" in tracked_runs.finished
     recorded = {path.name for path in (folder / "mlflow-runs" / "tensorboard").iterdir()}
     assert recorded == {"mine, all folds", "prior, all folds"}
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # MLflow's own
 def test_mlflow_has_settings_scores_and_steps(folder: Path):
     import mlflow
@@ -100,6 +115,7 @@ def test_mlflow_has_settings_scores_and_steps(folder: Path):
     assert [m.value for m in history] == pytest.approx([row["Log Loss"] for row in kept])
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # TensorBoard's own
 def test_tensorboard_has_scores_and_steps(folder: Path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -117,18 +133,11 @@ def test_tensorboard_has_scores_and_steps(folder: Path):
     assert len(steps["log_loss"]) == 1
 
 
-def test_a_folder_of_tracking_files_is_no_run(folder: Path, monkeypatch: pytest.MonkeyPatch):
-    done = subprocess.run(
-        [sys.executable, "-m", "pairrank.experiments", "list", "--data", "data", "--runs", "tensorboard-runs"],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == 0
-    assert "tensorboard " not in done.stdout
-    assert "Left out" not in done.stdout
+@pytest.mark.slow
+def test_a_folder_of_tracking_files_is_no_run(tracked_runs: Tracked):
+    assert "siamese" in tracked_runs.listed
+    assert "tensorboard " not in tracked_runs.listed
+    assert "Left out" not in tracked_runs.listed
 
 
 def test_nothing_is_tracked_unless_requested(call):
