@@ -1,4 +1,4 @@
-"""Vectors of texts from an encoder that stays as it is: every distinct text is encoded once, ever."""
+"""A frozen encoder turns texts into vectors, and a cache on disk makes it encode each distinct text only once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,34 +20,37 @@ from pairrank.files import sha256_of
 from pairrank.progress import shows_progress
 
 Text = tuple[Turns, ...]
-"""One text by its turns, or a prompt and an answer that are encoded as a sentence pair."""
+"""The turns of one text, or of a prompt and an answer that are encoded as a sentence pair."""
 
 TOKENIZER_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt")
-"""What else than the weights a vector depends on."""
+"""Files other than the weights on which a vector depends."""
 
 BATCH = 32
-"""Texts that are encoded, and kept, at once."""
+"""Texts that are encoded and written to the cache together."""
 
 VERSION = 2
-"""Of how a text becomes a vector, raised whenever the same text would get another."""
+"""Version of the encoding; raise it whenever a change gives the same text another vector."""
 
 
 @dataclass(frozen=True)
 class Embedder:
-    """A frozen encoder with its window, and the cache of what it has encoded."""
+    """A frozen encoder with its settings, and the cache of the vectors it has computed."""
 
     encoder: Encoder
     pooling: PoolingMode = "mean"
     max_tokens: int = 512
+    """Window of a text, special tokens included; at most the positions of the encoder."""
     budget: Budget = "fair"
+    """What is kept of a text that does not fit the window."""
     precision: Precision = "auto"
     cache: VectorCache | None = None
 
     def vectors(self, texts: Sequence[Text]) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
-        """(n, d) vectors of these texts, in their order. Nothing is loaded where all are known.
+        """Return (n, d) vectors of texts in their order; the encoder is not loaded if all are in the cache.
 
-        Batches are cut from all distinct texts in one canonical order, and a batch of which any text is missing is
-        encoded whole: so one that was interrupted and began again has the very same vectors.
+        Batches are cut from all distinct texts in one canonical order, and a batch is encoded as a whole if any of
+        its vectors is missing. An interrupted call that is repeated therefore returns the very same vectors. Raises
+        UserError if the encoder has fewer positions than `max_tokens`, or if the window has no room for a text.
         """
         if not texts:
             return np.zeros((0, 0), dtype=np.float32)
@@ -73,7 +76,7 @@ class Embedder:
     def _encode(
         self, texts: list[Text], keys: dict[Text, bytes], known: dict[bytes, Vector]
     ) -> dict[bytes, Vector]:
-        """The vectors of every batch that has a text which is not known."""
+        """Encode every batch with a text that is not in `known`, and return the new vectors by key."""
         tokens = dict(zip(texts, self._tokens(texts), strict=True))
         order = sorted(texts, key=lambda text: (len(tokens[text]), tokens[text].tobytes(), keys[text]))
         found: dict[bytes, Vector] = {}
@@ -83,12 +86,13 @@ class Embedder:
                 if any(keys[text] not in known for text in batch):
                     rows = [tokens[text] for text in batch]
                     outputs = compute_outputs(self._module, rows, self._module.collate, self.precision)
-                    made = dict(zip((keys[text] for text in batch), outputs.astype(np.float32), strict=True))
-                    # What is known stays: a model may have learned from it, and company changes the last digits.
-                    made = {key: row for key, row in made.items() if key not in known}
-                    found |= made
+                    encoded = dict(zip((keys[text] for text in batch), outputs.astype(np.float32), strict=True))
+                    # A known vector is not replaced: a model may have learned from it, and the other texts of the
+                    # batch change its last digits.
+                    new = {key: vector for key, vector in encoded.items() if key not in known}
+                    found |= new
                     if self.cache:
-                        self.cache.put(made)
+                        self.cache.put(new)
                 bar.update(len(batch))
         return found
 
@@ -99,20 +103,21 @@ class Embedder:
         module = TextEncoder(self.encoder.folder, self.pooling)
         if module.positions is not None and self.max_tokens > module.positions:
             raise UserError(
-                f"max_tokens = {self.max_tokens}: {self.encoder.name} has positions for {module.positions} tokens."
+                f"max_tokens = {self.max_tokens}: {self.encoder.name} has positions for {module.positions} tokens. "
+                f"Set max_tokens to {module.positions} or less."
             )
         return module
 
     def _tokens(self, texts: Sequence[Text]) -> list[Tokens]:
-        """Token ids of each text, cut to the window, special tokens included."""
+        """Return the token ids of each text, cut to the window, special tokens included."""
         tokenizer = self._module.tokenizer
-        wraps = {parts: special_token_wrapper(tokenizer, parts) for parts in (1, 2)}
+        wrappers = {parts: special_token_wrapper(tokenizer, parts) for parts in (1, 2)}
         rows = []
         for text, rounds in zip(texts, tokenise_turns(texts, tokenizer), strict=True):
-            wrap, marks = wraps[len(text)]
-            if self.max_tokens < marks + 2:
+            wrap, special = wrappers[len(text)]
+            if self.max_tokens < special + 2:
                 raise UserError(
-                    f"max_tokens = {self.max_tokens}: no room for a text. It takes {marks + 2} or more."
+                    f"max_tokens = {self.max_tokens}: no room for a text. Set it to {special + 2} or more."
                 )
-            rows.append(wrap(*cut_rounds(rounds, self.max_tokens - marks, self.budget)))
+            rows.append(wrap(*cut_rounds(rounds, self.max_tokens - special, self.budget)))
         return rows

@@ -1,4 +1,4 @@
-"""Token ids through a torch module: in one canonical order, in half precision where that is fast."""
+"""Rows of token ids go through a module in one canonical order and in the precision that is fast on the device."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -17,8 +17,9 @@ from pairrank.progress import shows_progress
 
 Batch = dict[str, torch.Tensor]
 Row = Any
-"""What a model reads of one battle or text: `len` and `tobytes` of it put rows in order."""
+"""The tokens of one battle or text. Rows are ordered by their `len` and then by their `tobytes()`."""
 Collate = Callable[[list[Row]], Batch]
+"""Pads rows and puts them into tensors, the keyword arguments of the module."""
 
 
 def compute_outputs(
@@ -26,30 +27,31 @@ def compute_outputs(
     rows: Sequence[Row],
     collate: Collate,
     precision: str = "auto",
-    most: int = 0,
+    max_tokens: int = 0,
 ) -> Proba:
-    """(n, k) outputs (logits, vectors) in float64 for rows of token ids, in their order.
+    """Return (n, k) outputs of the module (logits or vectors) in float64, in the order of the rows.
 
-    Rows go through the module in one canonical order, by length and then by content, and equal ones only once: the
-    same rows give the same outputs whatever order they come in. A part has up to `most` tokens, by default as many
-    as the device does fast, and little of it is padding. In a block of several processes, each computes its share.
+    Rows go through the module in one canonical order, by length and then by content, and equal rows only once. The
+    same rows therefore give the same outputs in whatever order they are passed. A part has up to `max_tokens`
+    tokens, padding included; 0 takes the number that is fast on the device. Inside `distributed.collective`, each
+    process computes its share of the parts. Rows whose outputs overflow half precision are computed again in fp32.
     """
     prepare_cpu()
-    where = device()
+    target = device()
     chosen = choose_precision(precision)
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[chosen]
     keys = [(len(row), row.tobytes()) for row in rows]
     distinct = dict(zip(keys, rows, strict=True))
     order = sorted(distinct)
-    module.to(where).eval()
-    cut = cut_by_tokens([length for length, _ in order], most or tokens_at_once())
+    module.to(target).eval()
+    cut = cut_by_tokens([length for length, _ in order], max_tokens or tokens_at_once())
     mine = [cut[i] for i in distributed.own_share(len(cut))]
     outputs = []
-    with torch.inference_mode(), torch.autocast(where.type, dtype, enabled=dtype != torch.float32):
+    with torch.inference_mode(), torch.autocast(target.type, dtype, enabled=dtype != torch.float32):
         for part in tqdm(mine, "predicting", disable=not shows_progress(), leave=False):
             batch = collate([distinct[order[i]] for i in part])
             outputs.append(
-                module(**{name: value.to(where) for name, value in batch.items()}).double().cpu().numpy()
+                module(**{name: value.to(target) for name, value in batch.items()}).double().cpu().numpy()
             )
     places = np.array([i for part in mine for i in part], dtype=np.int64)
     known = distributed.gather_rows(np.concatenate(outputs) if outputs else np.zeros((0, 0)), places, len(order))
@@ -57,24 +59,27 @@ def compute_outputs(
     every: Proba = known[[place[key] for key in keys]]
     broken = np.flatnonzero(~np.isfinite(every).all(axis=1)).tolist()
     if broken and chosen != "fp32":
-        # One battle that overflows half precision must not lose a submission.
-        every[broken] = compute_outputs(module, [rows[i] for i in broken], collate, "fp32", most)
+        # One battle that overflows half precision must not spoil a submission.
+        every[broken] = compute_outputs(module, [rows[i] for i in broken], collate, "fp32", max_tokens)
     return every
 
 
-def cut_by_tokens(lengths: Sequence[int], most: int) -> list[list[int]]:
-    """Rows in parts of like length, shortest first, each of one row, or of at most `most` tokens with padding."""
+def cut_by_tokens(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
+    """Split rows of these lengths into parts of similar length, shortest first; return the indices of each part.
+
+    A part has at most `max_tokens` tokens, padding to its longest row included, or is a single longer row.
+    """
     parts: list[list[int]] = []
     for row in sorted(range(len(lengths)), key=lengths.__getitem__):
-        # The last row of a part is its longest.
-        if not parts or lengths[row] * (len(parts[-1]) + 1) > most:
+        # Rows come in ascending length, so the new row would be the longest of its part.
+        if not parts or lengths[row] * (len(parts[-1]) + 1) > max_tokens:
             parts.append([])
         parts[-1].append(row)
     return parts
 
 
 def pad(rows: Sequence[npt.NDArray[np.int32]], padding: int, width: int = 0) -> Batch:
-    """Token ids and attention mask (B, T): T is `width`, or the longest row's length if that is more."""
+    """Return token ids and attention mask (B, T); T is `width` or the longest row's length if that is greater."""
     width = max(width, *map(len, rows))
     ids = torch.full((len(rows), width), padding, dtype=torch.long)
     mask = torch.zeros((len(rows), width), dtype=torch.long)

@@ -1,4 +1,4 @@
-"""The texts of a siamese encoder: each answer behind its prompt, or the three apart; none is cut for another."""
+"""A siamese encoder reads each answer after its prompt, or the three texts apart, each cut to its own window."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -20,27 +20,27 @@ from pairrank.encoders.windows import (
 from pairrank.errors import UserError
 
 Layout = Literal["pair", "apart"]
-"""Prompt and answer as one sentence pair a side; or each answer alone, and the prompt once."""
+""""pair": prompt and answer of each side as one sentence pair. "apart": each answer alone and the prompt once."""
 Share = Literal["side", "battle"]
-"""Whether each side has a window of its own, or what one leaves of its window goes to the other."""
+""""side": each side has its own window. "battle": tokens that one side leaves unused go to the other."""
 
 
 @dataclass(frozen=True, slots=True)
 class SideTexts:
-    """One battle as a siamese encoder reads it; its length is that of the longer side."""
+    """The token ids of one battle for a siamese encoder; `len` is the length of the longer side."""
 
     a: Tokens
     b: Tokens
     prompt: Tokens
-    """The prompt alone; empty where it stands before each answer."""
+    """The prompt alone; empty in the layout "pair", where each side contains it."""
     lengths: tuple[float, float]
-    """log(1 + tokens) of both answers, uncut."""
+    """log(1 + tokens) of answers A and B before anything was cut."""
 
     def __len__(self) -> int:
         return max(len(self.a), len(self.b))
 
     def tobytes(self) -> bytes:
-        """What tells it from other battles."""
+        """Return the bytes that identify this battle's texts; rows with equal bytes are encoded once."""
         texts = b"".join(text.tobytes() + len(text).to_bytes(4) for text in (self.a, self.b, self.prompt))
         return texts + np.array(self.lengths).tobytes()
 
@@ -52,20 +52,21 @@ def side_texts(
     layout: Layout = "pair",
     budget: Budget = "fair",
     share: Share = "side",
-    most: int | None = None,
+    max_side: int | None = None,
 ) -> tuple[list[SideTexts], TokenCoverage]:
-    """The texts of each battle, special tokens included, and how much of them was kept.
+    """Return the texts of each battle, special tokens included, and how many tokens were kept.
 
-    A text has at most `window` tokens; with `share="battle"` the two sides together have two windows, and one of
-    them up to `most` tokens. Raises UserError if a window cannot hold a text, or for the budget "right".
+    A text has at most `window` tokens. With `share="battle"` the two sides together have 2 `window` tokens, and one
+    side at most `max_side` (by default both windows). Raises UserError if a window has no room for a text, and for
+    the budget "right".
     """
     if budget == "right":
-        raise UserError('budget = "right": only the published template is cut on the right. Take "fair".')
-    wrap, marks = special_token_wrapper(tokenizer, 2 if layout == "pair" else 1)
-    alone, marks_alone = special_token_wrapper(tokenizer, 1)
-    room = window - marks
+        raise UserError('budget = "right": only the published template is cut on the right. Set budget to "fair".')
+    wrap, special = special_token_wrapper(tokenizer, 2 if layout == "pair" else 1)
+    wrap_one, special_one = special_token_wrapper(tokenizer, 1)
+    room = window - special
     if room < 2:
-        raise UserError(f"a window of {window} tokens has no room for a text: it takes {marks + 2} or more.")
+        raise UserError(f"a window of {window} tokens has no room for a text. Set it to {special + 2} or more.")
     rows = []
     kept, lengths = np.zeros((len(battles), 3), dtype=int), np.zeros((len(battles), 3), dtype=int)
     for i, rounds in enumerate(iterate_rounds(battles, tokenizer)):
@@ -77,14 +78,14 @@ def side_texts(
         if share == "battle":
             wanted = [sum(len(part) for turn in side for part in turn) for side in sides]
             granted = fair_shares(wanted, 2 * room, (1, 1))
-            windows = tuple(min(grant, (most or 2 * window) - marks) for grant in granted)
+            windows = tuple(min(grant, (max_side or 2 * window) - special) for grant in granted)
         cut = [cut_rounds(side, size, budget) for side, size in zip(sides, windows, strict=True)]
         prompt = np.array([], dtype=np.int32)
         if layout == "apart":
-            (prompt,) = cut_rounds([(turn[0],) for turn in rounds], window - marks_alone, budget)
-            kept[i, 0], prompt = len(prompt), alone(prompt)
+            (prompt,) = cut_rounds([(turn[0],) for turn in rounds], window - special_one, budget)
+            kept[i, 0], prompt = len(prompt), wrap_one(prompt)
         else:
-            # The same prompt may be cut differently on the two sides: what counts is the poorer copy.
+            # The prompt may be cut differently on the two sides: the shorter copy counts.
             kept[i, 0] = min(len(side[0]) for side in cut)
         kept[i, 1:] = [len(side[-1]) for side in cut]
         rows.append(SideTexts(wrap(*cut[0]), wrap(*cut[1]), prompt, _log_lengths(lengths[i, 1:])))

@@ -1,4 +1,4 @@
-"""One vector a text: sentence-transformers' Transformer and Pooling over any encoder that `find_encoder` finds."""
+"""A transformer with pooling turns a text into one vector, for any encoder that `find_encoder` returns."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,17 +17,18 @@ from pairrank.encoders.windows import Tokens
 from pairrank.errors import UserError
 
 PoolingMode = Literal["mean", "cls", "attention"]
+"""How the vectors of the tokens become one: their mean, that of the first token, or a learned weighted mean."""
 
 
 class AttentionPooling(nn.Module):
-    """A learned query weighs the tokens; it begins at 0, which is the mean."""
+    """A mean weighted by a learned query; the query starts at 0, which gives equal weights."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.query = nn.Parameter(torch.zeros(width))
 
     def forward(self, features: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Adds `sentence_embedding` (B, d) to `token_embeddings` (B, T, d) and `attention_mask` (B, T)."""
+        """Add `sentence_embedding` (B, d) to `token_embeddings` (B, T, d) and `attention_mask` (B, T)."""
         tokens, mask = features["token_embeddings"].float(), features["attention_mask"]
         scores = (tokens @ self.query).masked_fill(mask == 0, float("-inf"))
         features["sentence_embedding"] = (scores.softmax(dim=1)[:, :, None] * tokens).sum(dim=1)
@@ -35,19 +36,19 @@ class AttentionPooling(nn.Module):
 
 
 class TextEncoder(nn.Module):
-    """A pretrained transformer with its tokenizer, and the pooling that makes one vector of its tokens."""
+    """A pretrained transformer with its tokenizer and a pooling, as sentence-transformers combines them."""
 
     def __init__(
         self, folder: Path, pooling: PoolingMode, attention_dropout: float = 0.0, hidden_dropout: float = 0.0
     ) -> None:
-        """Raises UserError for a folder that does not hold a text encoder."""
+        """Open the encoder in `folder`; raises UserError if it is static or cannot be opened."""
         from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
         from transformers import AutoConfig
 
         super().__init__()
         if is_static(folder):
-            raise UserError(f"{folder}: a static encoder has no layers to train. Take the model frozen for it.")
-        # Without the second, transformers would ask at the terminal whether to run a folder's own code.
+            raise UserError(f"{folder}: a static encoder has no layers to train. Use the model frozen with it.")
+        # Unless it is forbidden, transformers asks at the terminal whether to run code from the folder.
         safely = {"local_files_only": True, "trust_remote_code": False}
         try:
             known = AutoConfig.from_pretrained(folder, **safely)
@@ -59,10 +60,10 @@ class TextEncoder(nn.Module):
                     processor_kwargs=dict(safely),
                 )
         except (OSError, ValueError, SafetensorError) as error:
-            what = next(iter(str(error).splitlines()), type(error).__name__)
-            raise UserError(f"{folder}: cannot be opened as a text encoder ({what}).") from error
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            raise UserError(f"{folder}: cannot be opened as a text encoder ({reason}).") from error
         if getattr(self.transformer.model, "pooler", None) is not None:
-            self.transformer.model.pooler = None  # its output is not used, so its weights would never learn
+            self.transformer.model.pooler = None  # its output is unused, so its weights would get no gradient
         apply_speedups(self.transformer.model)
         self.width: int = self.transformer.get_embedding_dimension()
         self.pooling: nn.Module = (
@@ -74,22 +75,22 @@ class TextEncoder(nn.Module):
 
     @property
     def tokenizer(self) -> Any:
-        """As transformers opens it."""
+        """The tokenizer of transformers."""
         return self.transformer.tokenizer
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        """(B, d) vectors in float32 of token ids (B, T)."""
+        """Return (B, d) vectors in float32 for token ids (B, T)."""
         features = self.transformer({"input_ids": input_ids, "attention_mask": attention_mask})
         pooled: torch.Tensor = self.pooling(features)["sentence_embedding"]
         return pooled.float()
 
     def collate(self, rows: Sequence[Tokens]) -> Batch:
-        """Token ids and attention mask (B, T), padded to the longest row."""
+        """Return token ids and attention mask (B, T), padded to the longest row."""
         return pad(rows, self.tokenizer.pad_token_id)
 
 
 def dropout_settings(config: Any, attention: float, hidden: float) -> dict[str, float]:
-    """The dropout settings under the names that this encoder's configuration has for them."""
+    """Return the two dropout probabilities under the names that this encoder's configuration uses for them."""
     named = {"attention_dropout": attention, "attention_probs_dropout_prob": attention}
     named |= dict.fromkeys(("hidden_dropout", "hidden_dropout_prob", "dropout"), hidden)
     return {name: value for name, value in named.items() if name in vars(config)}

@@ -1,4 +1,4 @@
-"""Vectors of texts on disk, so that nothing is encoded twice: one SQLite file for any number of processes."""
+"""Vectors of texts are cached on disk, in one SQLite file that any number of processes use at the same time."""
 
 import hashlib
 import os
@@ -19,85 +19,90 @@ from pairrank.files import cache_folder
 Vector = npt.NDArray[np.float32]
 T = TypeVar("T")
 
-MOST_BYTES = 4 * 2**30
-"""How large the file may grow; $PAIRRANK_CACHE_GB changes it."""
+MAX_BYTES = 4 * 2**30
+"""Size limit of the file if $PAIRRANK_CACHE_GB is not set."""
 
-ASKED = 500
-"""Keys of one query; SQLite allows 999 in its oldest builds."""
+KEYS_PER_QUERY = 500
+"""The oldest builds of SQLite allow 999."""
 
 WAIT_SECONDS = 60.0
-"""How long a process waits for another's writing."""
+"""Seconds that a process waits while another one writes."""
 
-USED_EVERY = 3_600
-"""Seconds within which a second use is not noted again: reading should not write."""
+USE_SECONDS = 3_600
+"""The time of use of a vector is not updated within these seconds, so that most reads do not write."""
 
 
 def open_cache() -> "VectorCache | None":
-    """The user's cache; None where $PAIRRANK_NO_CACHE is set. Raises UserError for a size that is no number."""
+    """Return the user's cache, or None if $PAIRRANK_NO_CACHE is set.
+
+    $PAIRRANK_CACHE_GB sets its largest size; raises UserError if that is not a number.
+    """
     if os.environ.get("PAIRRANK_NO_CACHE"):
         return None
     gigabytes = os.environ.get("PAIRRANK_CACHE_GB")
     try:
-        most = int(float(gigabytes) * 2**30) if gigabytes else MOST_BYTES
+        max_bytes = int(float(gigabytes) * 2**30) if gigabytes else MAX_BYTES
     except (ValueError, OverflowError):
         raise UserError(f"PAIRRANK_CACHE_GB = {gigabytes}: expected a number of gigabytes, such as 4.") from None
-    return VectorCache(cache_folder() / "vectors.sqlite", most)
+    return VectorCache(cache_folder() / "vectors.sqlite", max_bytes)
 
 
 @dataclass(frozen=True)
 class VectorCache:
-    """Vectors by key, the longest unused dropped first when the file is full.
+    """Vectors by key in one file; when it is full, the vectors that were unused for longest are deleted.
 
-    A cache only saves time: where it cannot be read or written (another process holds it too long, the disk is
-    full), vectors are just not there. An entry whose checksum is wrong is not there either, and a file that is no
-    database any more is begun anew.
+    A cache only saves time, so a failure to read or write it is no error: the vectors count as missing. That holds
+    for a full disk, for a file that another process locks too long, and for an entry with a wrong checksum. A file
+    that is not a database is deleted.
     """
 
     file: Path
-    most_bytes: int = MOST_BYTES
+    max_bytes: int = MAX_BYTES
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, Vector]:
-        """The vectors that are there and whole."""
+        """Return the vectors of those keys that have an undamaged entry."""
 
         def read(database: sqlite3.Connection) -> dict[bytes, Vector]:
             found: dict[bytes, Vector] = {}
             now = int(time.time())
-            for start in range(0, len(keys), ASKED):
-                some = keys[start : start + ASKED]
-                among = f"key IN ({','.join('?' * len(some))})"
-                rows = database.execute(f"SELECT key, vector, checksum FROM vectors WHERE {among}", some)  # noqa: S608
+            for start in range(0, len(keys), KEYS_PER_QUERY):
+                batch = keys[start : start + KEYS_PER_QUERY]
+                among = f"key IN ({','.join('?' * len(batch))})"
+                rows = database.execute(f"SELECT key, vector, checksum FROM vectors WHERE {among}", batch)  # noqa: S608
                 found |= {
-                    key: np.frombuffer(blob, np.float32) for key, blob, mark in rows if _is_whole(key, blob, mark)
+                    key: np.frombuffer(blob, np.float32)
+                    for key, blob, checksum in rows
+                    if _is_undamaged(key, blob, checksum)
                 }
                 database.execute(
                     f"UPDATE vectors SET used = ? WHERE {among} AND used < ?",  # noqa: S608
-                    [now, *some, now - USED_EVERY],
+                    [now, *batch, now - USE_SECONDS],
                 )
             return found
 
         return self._in_transaction(read, {})
 
     def put(self, vectors: Mapping[bytes, Vector]) -> None:
-        """Keep these, all or none of them, and drop the longest unused where there is no room."""
+        """Store all of these vectors or none, and delete the longest unused ones if the file is too large."""
         blobs = {key: vector.astype(np.float32).tobytes() for key, vector in vectors.items()}
-        rows = [(key, blob, _mark(key, blob), int(time.time())) for key, blob in blobs.items()]
+        rows = [(key, blob, _checksum(key, blob), int(time.time())) for key, blob in blobs.items()]
 
         def write(database: sqlite3.Connection) -> None:
             database.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?, ?, ?)", rows)
-            while _bytes(database) > self.most_bytes and (count := _count(database)):
+            while _bytes(database) > self.max_bytes and (count := _count(database)):
                 oldest = "SELECT rowid FROM vectors ORDER BY used, rowid LIMIT ?"
                 database.execute(f"DELETE FROM vectors WHERE rowid IN ({oldest})", [max(1, count // 10)])  # noqa: S608
 
         self._in_transaction(write, None)
 
     def size(self) -> tuple[int, int]:
-        """How many vectors there are, and how many bytes they take."""
+        """Return the number of vectors and the bytes they use."""
         if not self.file.is_file():
             return 0, 0
         return self._in_transaction(lambda database: (_count(database), _bytes(database)), (0, 0))
 
-    def _in_transaction(self, work: Callable[[sqlite3.Connection], T], otherwise: T) -> T:
-        """What `work` makes of the database, undone as a whole and `otherwise` where something is wrong with it."""
+    def _in_transaction(self, work: Callable[[sqlite3.Connection], T], default: T) -> T:
+        """Return the result of `work` in one transaction; on a failure roll back and return `default`."""
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             with closing(sqlite3.connect(self.file, timeout=WAIT_SECONDS)) as database:
@@ -110,25 +115,25 @@ class VectorCache:
                     )
                     return work(database)
         except (sqlite3.OperationalError, OSError):
-            return otherwise  # held by another process, read-only, or the disk is full
+            return default  # locked by another process, read-only, or the disk is full
         except sqlite3.DatabaseError:
             with suppress(OSError):  # read-only, or open elsewhere on Windows
                 self.file.unlink()
-            return otherwise
+            return default
 
 
 def cache_key(*parts: Any) -> bytes:
-    """32 bytes that stand for everything a vector depends on."""
+    """Return the SHA-256 of everything that a vector depends on, as 32 bytes."""
     return hashlib.sha256(repr(parts).encode("utf-8", "surrogatepass")).digest()
 
 
-def _mark(key: bytes, blob: bytes) -> bytes:
-    """A checksum that also tells a vector under another's key."""
+def _checksum(key: bytes, blob: bytes) -> bytes:
+    """Return a checksum of a vector that is wrong under any other key."""
     return hashlib.sha256(key + blob).digest()[:8]
 
 
-def _is_whole(key: bytes, blob: Any, mark: Any) -> bool:
-    return isinstance(blob, bytes) and mark == _mark(key, blob)
+def _is_undamaged(key: bytes, blob: Any, checksum: Any) -> bool:
+    return isinstance(blob, bytes) and checksum == _checksum(key, blob)
 
 
 def _count(database: sqlite3.Connection) -> int:
@@ -136,7 +141,7 @@ def _count(database: sqlite3.Connection) -> int:
 
 
 def _bytes(database: sqlite3.Connection) -> int:
-    """Bytes in use, free pages left out."""
+    """Return the bytes in use, without free pages."""
     pages, free, size = (
         database.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
     )

@@ -1,4 +1,4 @@
-"""Prompt, A and B share a window fairly: what one leaves unused goes to the others, and A and B are equals."""
+"""Prompt, A and B share a window fairly: tokens that one leaves unused go to the others, and A and B are equal."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -12,16 +12,19 @@ from pairrank.data.turns import Turns, join_turns
 from pairrank.errors import UserError
 
 Budget = Literal["fair", "head+tail", "latest", "right"]
+"""What is kept of texts that do not fit: see `cut_rounds`, and `template_rows` for "right"."""
 Cells = Literal["turns", "json"]
+"""Whether a text is read as its turns, or as the JSON list in the competition's file."""
 Tokens = npt.NDArray[np.int32]
+"""(length,) token ids of one text."""
 Round = tuple[Tokens, ...]
-"""The tokens of one turn of each text: of the prompt and its two answers, or of one side."""
+"""The tokens of one turn of several texts: of the prompt and both answers, or of the prompt and one answer."""
 
 WEIGHTS = (1, 2, 2)
-"""How prompt, A and B share a window that all three would fill (as in the better public solutions)."""
+"""Shares of prompt, A and B in a window that each would fill alone, as in the better public solutions."""
 
 BLOCK = 1_000
-"""Battles tokenised at a time."""
+"""Battles that are tokenised together."""
 
 
 @dataclass(frozen=True)
@@ -39,37 +42,38 @@ class TokenCoverage:
 
 
 def fair_shares(lengths: Sequence[int], total: int, weights: Sequence[int] = WEIGHTS) -> tuple[int, ...]:
-    """Tokens granted to parts of these lengths in a window of `total` (water-filling).
+    """Return how many tokens of a window of `total` each part gets, by water-filling.
 
-    A part shorter than its weighted share keeps everything and leaves the rest to the others. The two answers
-    get the same grant when both are cut, so one token may stay unused; a fraction of one goes to the prompt (which
-    a window one token larger may take back for the answers).
+    A part shorter than its weighted share keeps all its tokens and leaves the rest of its share to the others. If
+    both answers are cut, they get the same number, so one token of the window may stay unused. Fractions of a
+    token go to the prompt, which is the first part; with a window one token larger, the prompt may therefore get
+    one token less.
     """
     granted, left = [0] * len(lengths), total
-    hungry = list(range(len(lengths)))
-    while hungry:
-        weight = sum(weights[i] for i in hungry)
-        content = [i for i in hungry if lengths[i] * weight <= weights[i] * left]
-        if not content:
+    open_parts = list(range(len(lengths)))
+    while open_parts:
+        weight = sum(weights[i] for i in open_parts)
+        fitting = [i for i in open_parts if lengths[i] * weight <= weights[i] * left]
+        if not fitting:
             break
-        for i in content:
+        for i in fitting:
             granted[i] = lengths[i]
-        left -= sum(lengths[i] for i in content)
-        hungry = [i for i in hungry if i not in content]
-    for i in hungry:
-        granted[i] = weights[i] * left // sum(weights[j] for j in hungry)
-    if 0 in hungry:
-        granted[0] += min(left - sum(granted[i] for i in hungry), lengths[0] - granted[0])
+        left -= sum(lengths[i] for i in fitting)
+        open_parts = [i for i in open_parts if i not in fitting]
+    for i in open_parts:
+        granted[i] = weights[i] * left // sum(weights[j] for j in open_parts)
+    if 0 in open_parts:
+        granted[0] += min(left - sum(granted[i] for i in open_parts), lengths[0] - granted[0])
     return tuple(granted)
 
 
 def keep_head(tokens: Tokens, count: int) -> Tokens:
-    """The first `count` tokens."""
+    """Return the first `count` tokens."""
     return tokens[:count]
 
 
 def keep_both_ends(tokens: Tokens, count: int) -> Tokens:
-    """The first and the last tokens, `count` in all, the head one longer if the count is odd."""
+    """Return `count` tokens, half from each end; of an odd count the head gets one more."""
     if count >= len(tokens):
         return tokens
     tail = count // 2
@@ -77,11 +81,12 @@ def keep_both_ends(tokens: Tokens, count: int) -> Tokens:
 
 
 def cut_rounds(rounds: Sequence[Round], total: int, budget: Budget) -> tuple[Tokens, ...]:
-    """The tokens of prompt, A and B that fit a window of `total`, under a budget that treats A and B alike.
+    """Return the tokens of prompt, A and B that fit a window of `total`; A and B are treated alike.
 
-    "fair" and "head+tail" share the window between the whole conversation's three texts and keep the head, or
-    both ends, of each. "latest" lets the newest turn share the window first, then the one before with what
-    is left, so that the oldest turns are the ones that go. ("right" is no budget: see `template_rows`.)
+    "fair" and "head+tail" share the window between the three texts of the whole conversation and keep the head or
+    both ends of each. "latest" first shares the window between the texts of the newest turn, then what is left
+    between those of the turn before, and so on, so that the oldest turns are lost. "right" is handled by
+    `template_rows`.
     """
     if budget == "latest":
         kept: list[tuple[Tokens, ...]] = []
@@ -97,10 +102,10 @@ def cut_rounds(rounds: Sequence[Round], total: int, budget: Budget) -> tuple[Tok
 
 
 def tokenise(battles: Battles, tokenizer: Any, cells: Cells = "turns") -> list[list[Round]]:
-    """The tokens of every turn of every battle, uncut and without special tokens.
+    """Return the tokens of every turn of every battle, uncut and without special tokens.
 
-    With `cells="json"` a text is one turn: the JSON list as it stands in the competition's file, brackets and
-    quotes included, which is what the published notebook feeds its model.
+    With `cells="json"` a text is a single turn: the JSON list from the competition's file, brackets and quotes
+    included. The published notebook feeds its model with that.
     """
     texts = list(zip(*(getattr(battles, name) for name in TEXTS), strict=True))
     if cells == "json":
@@ -109,12 +114,15 @@ def tokenise(battles: Battles, tokenizer: Any, cells: Cells = "turns") -> list[l
 
 
 def tokenise_turns(texts: Sequence[tuple[Turns, ...]], tokenizer: Any) -> list[list[Round]]:
-    """The tokens of every turn of texts that belong together, such as a prompt and an answer."""
+    """Return the tokens of every turn of texts that belong together, such as a prompt and an answer.
+
+    A text with fewer turns than the others is continued with empty turns.
+    """
     flat: list[str] = []
     counts = [max(1, *map(len, parts)) for parts in texts]
     for parts, count in zip(texts, counts, strict=True):
         for i in range(count):
-            # A line break between turns, for the tokenizers that see one.
+            # A line break between turns, for tokenizers that do not ignore it.
             flat += [("\n" if i else "") + turns[i] if i < len(turns) else "" for turns in parts]
     tokens = iter([np.array(t, dtype=np.int32) for t in encode(tokenizer, flat)])
     return [
@@ -124,16 +132,16 @@ def tokenise_turns(texts: Sequence[tuple[Turns, ...]], tokenizer: Any) -> list[l
 
 
 def iterate_rounds(battles: Battles, tokenizer: Any, cells: Cells = "turns") -> Iterator[list[Round]]:
-    """`tokenise` in blocks, because the uncut tokens of 57,477 battles would take gigabytes."""
+    """Yield what `tokenise` returns, in blocks: the uncut tokens of 57,477 battles would need gigabytes."""
     for start in range(0, len(battles), BLOCK):
         yield from tokenise(battles.take(slice(start, start + BLOCK)), tokenizer, cells)
 
 
 def encode(tokenizer: Any, texts: list[str]) -> list[list[int]]:
-    """Token ids of texts, uncut and without special tokens, even where a text spells one."""
+    """Return the token ids of texts, uncut and without special tokens, even if a text contains their names."""
     if not texts:
         return []
-    # People write "[SEP]" and "</s>" in their prompts: split, or they would become the model's own marks.
+    # Prompts contain "[SEP]" and "</s>": unless they are split, they would become special tokens of the model.
     encoded = tokenizer(texts, add_special_tokens=False, split_special_tokens=True, truncation=False, verbose=False)
     ids: list[list[int]] = encoded["input_ids"]
     return ids
@@ -142,10 +150,11 @@ def encode(tokenizer: Any, texts: list[str]) -> list[list[int]]:
 def template_rows(
     battles: Battles, tokenizer: Any, window: int, budget: Budget = "fair", cells: Cells = "turns"
 ) -> tuple[list[Tokens], TokenCoverage]:
-    """One row of tokens a battle: `Prompt: … Response A: … Response B: …` between the tokenizer's special tokens.
+    """Return one row of tokens per battle, and how many tokens were kept.
 
-    Under the budget "right" the text is cut where the window ends, as the published notebook does it, and
-    little or nothing may remain of B. Raises UserError if the window cannot hold the template.
+    A row is `Prompt: … Response A: … Response B: …` between the tokenizer's special tokens, at most `window` long.
+    With the budget "right" the text is cut where the window ends, as in the published notebook, so that little or
+    nothing may remain of B. Raises UserError if the window has no room for the template.
     """
     names = encode(tokenizer, ["Prompt:", "\nResponse A:", "\nResponse B:"])
     heads = [np.array(name, dtype=np.int32) for name in names]
@@ -153,7 +162,7 @@ def template_rows(
     room = space - sum(map(len, heads))
     if room < 3:
         least = window - room + 3
-        raise UserError(f"a window of {window} tokens has no room for prompt, A and B: it takes {least} or more.")
+        raise UserError(f"a window of {window} tokens has no room for prompt, A and B. Set it to {least} or more.")
     wrap, _ = special_token_wrapper(tokenizer)
     rows, kept, lengths = [], np.zeros((len(battles), 3), dtype=int), np.zeros((len(battles), 3), dtype=int)
     for i, conversation in enumerate(iterate_rounds(battles, tokenizer, cells)):
@@ -185,8 +194,8 @@ def measure_coverage(kept: npt.NDArray[Any], lengths: npt.NDArray[Any]) -> Token
 
 
 def special_token_wrapper(tokenizer: Any, parts: int = 1) -> tuple[Callable[..., Tokens], int]:
-    """A function that puts the tokenizer's special tokens around and between one or two texts, and their number."""
-    # Markers that stand for the texts show which special tokens come before, between and after them.
+    """Return a function that adds the tokenizer's special tokens to one or two texts, and the number it adds."""
+    # A marker in place of each text shows which special tokens come before, between and after the texts.
     [marker] = encode(tokenizer, ["a"])
     wrapped = tokenizer(*["a"] * parts)["input_ids"]
     pieces, at = [], 0

@@ -68,7 +68,7 @@ def test_what_cannot_be_explored_is_said(call):
     Path("empty").mkdir()
     assert refused(call("explore", "--data", "empty"), "neither a train.csv nor a test.csv")
     assert refused(call("explore", "--data", "gone"), "no such folder")
-    assert refused(call("explore", "--data", "data/train.csv"), "is a file", "its folder, data")
+    assert refused(call("explore", "--data", "data/train.csv"), "is a file", "its folder: data")
     assert refused(
         call("explore", "--data", "data", "--encoder", "nowhere"), "no requested encoder is available", "nowhere"
     )

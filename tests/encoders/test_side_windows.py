@@ -87,8 +87,8 @@ def test_apart_the_prompt_stands_alone_and_once(tokenizer):
 def test_what_one_side_leaves_goes_to_the_other_only_where_they_share(tokenizer):
     battles = plain_battles(("why", "red " * 30, "blue"))
     [alone], _ = side_texts(battles, tokenizer, 16, share="side")
-    [together], _ = side_texts(battles, tokenizer, 16, share="battle", most=64)
-    [limited], _ = side_texts(battles, tokenizer, 16, share="battle", most=20)
+    [together], _ = side_texts(battles, tokenizer, 16, share="battle", max_side=64)
+    [limited], _ = side_texts(battles, tokenizer, 16, share="battle", max_side=20)
     assert len(alone.a) == 16
     assert len(together.a) + len(together.b) == 32
     assert len(limited.a) == 20
@@ -111,7 +111,7 @@ def test_lengths_are_those_of_the_uncut_answers(tokenizer):
 
 
 def test_a_window_without_room_is_refused_with_the_least_that_serves(tokenizer):
-    with pytest.raises(UserError, match="a window of 4 tokens has no room for a text: it takes 5 or more"):
+    with pytest.raises(UserError, match="no room for a text"):
         side_texts(plain_battles(("a", "b", "c")), tokenizer, 4)
     side_texts(plain_battles(("a", "b", "c")), tokenizer, 5)
 

@@ -8,7 +8,13 @@ from transformers import AutoModel, AutoTokenizer
 from pairrank.encoders import static as module
 from pairrank.encoders.catalogue import Encoder, find_encoder
 from pairrank.encoders.inference import compute_outputs
-from pairrank.encoders.static import StaticEncoder, is_static, principal, static_encoder, weighted
+from pairrank.encoders.static import (
+    StaticEncoder,
+    is_static,
+    principal_components,
+    static_encoder,
+    weight_by_frequency,
+)
 from pairrank.encoders.transformer import TextEncoder
 from pairrank.errors import UserError
 
@@ -76,7 +82,7 @@ def test_an_interrupted_build_leaves_nothing(tiny_bert: Path, cached: Path, monk
 
 
 def test_frequent_tokens_count_less():
-    norms = np.linalg.norm(weighted(np.ones((1_000, 4))), axis=1)
+    norms = np.linalg.norm(weight_by_frequency(np.ones((1_000, 4))), axis=1)
     assert (np.diff(norms) > 0).all()
     assert norms[0] < 0.01 * norms[-1]
 
@@ -84,7 +90,7 @@ def test_frequent_tokens_count_less():
 def test_principal_components_keep_the_most_variance():
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(200, 6)) * [9, 5, 3, 0.1, 0.1, 0.1]
-    scores = principal(vectors, 3)
+    scores = principal_components(vectors, 3)
     centred = vectors - vectors.mean(axis=0)
     assert scores.shape == (200, 3)
     assert (scores**2).sum() == pytest.approx((np.linalg.svd(centred)[1][:3] ** 2).sum())

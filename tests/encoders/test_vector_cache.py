@@ -108,13 +108,13 @@ def test_a_cache_that_another_process_holds_is_no_error(cache: VectorCache, monk
 
 
 def test_a_full_cache_drops_what_was_not_used_the_longest(tmp_path: Path, monkeypatch):
-    cache = VectorCache(tmp_path / "v.sqlite", most_bytes=400_000)
+    cache = VectorCache(tmp_path / "v.sqlite", max_bytes=400_000)
     clock = [1_000_000.0]
     monkeypatch.setattr(time, "time", lambda: clock[0])
     cache.put(vectors(*range(20), width=1_000))
-    clock[0] += 2 * vector_cache.USED_EVERY
+    clock[0] += 2 * vector_cache.USE_SECONDS
     cache.put(vectors(*range(20, 40), width=1_000))
-    clock[0] += 2 * vector_cache.USED_EVERY
+    clock[0] += 2 * vector_cache.USE_SECONDS
     assert held(cache, 3) == {3}
     for start in range(40, 120, 20):
         clock[0] += 1
@@ -129,7 +129,7 @@ def test_a_full_cache_drops_what_was_not_used_the_longest(tmp_path: Path, monkey
 
 
 def test_one_vector_larger_than_the_whole_cache_ends(tmp_path: Path):
-    cache = VectorCache(tmp_path / "v.sqlite", most_bytes=20_000)
+    cache = VectorCache(tmp_path / "v.sqlite", max_bytes=20_000)
     cache.put(vectors(1, width=100_000))
     assert cache.get([cache_key(1)]) == {}
 

@@ -247,7 +247,7 @@ def test_a_window_too_small_says_what_it_takes(tokenizer):
     battles = plain_battles(("why", "yes", "no"))
     rows, _ = template_rows(battles, tokenizer, 13)
     assert len(rows[0]) == 13
-    with pytest.raises(UserError, match=r"a window of 12 tokens has no room .* takes 13 or more"):
+    with pytest.raises(UserError, match=r"a window of 12 tokens has no room .* to 13 or more"):
         template_rows(battles, tokenizer, 12)
 
 
