@@ -1,4 +1,4 @@
-"""The published recipe: one text `Prompt: … Response A: … Response B: …`, a three-class sequence classifier."""
+"""The published recipe: a three-class sequence classifier of the text `Prompt: … Response A: … Response B: …`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -53,42 +53,42 @@ class _Logits(nn.Module):
 @register("baseline")
 @dataclass
 class Baseline(Model):
-    """A pretrained encoder reads prompt and both answers in one window and is fine-tuned to name the winner."""
+    """A pretrained encoder reads prompt and both answers in one window and is fine-tuned to predict the winner."""
 
     encoder: list[str] = field(default_factory=lambda: ["distilbert/distilbert-base-uncased", "minilm"])
-    """In order of preference: a local folder, a hub id with a pinned revision, or a name of the catalogue."""
+    """Encoders in order of preference: a local folder, a hub id with a pinned revision, or a catalogue name."""
     max_tokens: int = 512
-    """The window, special tokens included; at most what the encoder has positions for."""
+    """Tokens of the window, special tokens included; bounded by the positions of the encoder."""
     budget: Budget = "fair"
-    """How prompt, A and B share the window; "right" cuts the text where the window ends, as published."""
+    """How prompt, A and B share the window; "right" truncates the text at the end of the window, as published."""
     cells: Cells = "turns"
-    """"json" feeds the file's raw JSON lists, brackets and quotes included, as published."""
+    """Text of a conversation: its turns, or with "json" the raw JSON list of the file, as published."""
     padding: Literal["longest", "window"] = "longest"
-    """"window" pads every row to `max_tokens`, as published."""
+    """Pad each batch to its longest row, or with "window" every row to `max_tokens`, as published."""
     attention_dropout: float = 0.0
-    """Anything above 0 keeps PyTorch off its fast ways of attention; the published recipe has .1."""
+    """Dropout of attention weights. Above 0, PyTorch's fast attention is not used. The published recipe has 0.1."""
     hidden_dropout: float = 0.0
-    """Of the encoder; the published recipe has .1. A processor takes its time to draw the masks."""
+    """Dropout of the encoder's hidden states, which is slow on a CPU. The published recipe has 0.1."""
     swap_augmentation: bool = False
     """Train on both orders of every battle."""
     both_sides: bool = False
-    """Average the predictions for both orders (geometric mean): twice the cost, and exactly symmetric in fp32."""
+    """Average the predictions for both orders (geometric mean), at twice the cost; exactly symmetric in fp32."""
     soft_targets: bool = False
-    """Learn from `battles.soft` where the battles carry it, instead of the winners."""
+    """Train on `battles.soft`, if the battles carry it, instead of the winners."""
     training: Recipe = field(default_factory=Recipe)
-    """Epochs, learning rate, batches, precision."""
+    """Epochs, learning rates, batches, precision and the other settings of fine-tuning."""
     seed: int = 0
-    """Of the new head, the order of the battles and the dropout."""
+    """Seed of the new head, the order of the battles and the dropout."""
 
     progress: ClassVar[Progress] = "epochs"
 
     @property
     def symmetric(self) -> bool:
-        """Only if both orders are averaged."""
+        """True if both orders are averaged."""
         return self.both_sides
 
     def fit(self, train: Battles, folder: Path | None = None, monitor: Monitor | None = None) -> Self:
-        """Fine-tune; with a `folder`, an interrupted training goes on from its last whole epoch.
+        """Fine-tune; with a `folder`, an interrupted training resumes from its last complete epoch.
 
         `monitor` receives the log loss of held-out training prompts after each epoch.
         """
@@ -109,7 +109,7 @@ class Baseline(Model):
         return self
 
     def predict_proba(self, battles: Battles) -> Proba:
-        """(n, 3) probabilities of A, B, tie."""
+        """Return (n, 3) probabilities of A, B and tie."""
         if not len(battles):
             return np.empty((0, 3))
         tokens, self.coverage_ = self._tokens(battles)
@@ -125,16 +125,16 @@ class Baseline(Model):
             self.tokenizer_.save_pretrained(folder)
 
     def load(self, folder: Path) -> Self:
-        """Open what `save` wrote."""
+        """Read what `save` wrote."""
         self._open(folder, {})
         return self
 
     def report(self) -> dict[str, Any]:
-        """Size, encoder, tokens kept, history and warnings."""
+        """Return the number of parameters, the encoder, the tokens kept, the history and warnings."""
         return training_report(self)
 
     def _start_from(self, encoder: Encoder) -> None:
-        """Put a new three-class head, drawn from the seed, on the pretrained encoder."""
+        """Add a new three-class head, drawn from the seed, to the pretrained encoder."""
         names = {"num_labels": 3, "id2label": LABELS, "label2id": {name: i for i, name in LABELS.items()}}
         with torch.random.fork_rng():
             torch.manual_seed(self.seed)
@@ -142,17 +142,18 @@ class Baseline(Model):
                 self._open(encoder.folder, names)
             except (OSError, ValueError, SafetensorError) as error:
                 what = next(iter(str(error).splitlines()), type(error).__name__)
-                raise UserError(f"{encoder.name}: cannot be opened as a text encoder ({what}).") from error
+                raise UserError(f"{encoder.name}: cannot open it as a text encoder ({what}).") from error
         limit = position_limit(self.module_)
         if limit is not None and self.max_tokens > limit:
             raise UserError(f"max_tokens = {self.max_tokens}: {encoder.name} has positions for {limit} tokens.")
 
     def _open(self, folder: Path, options: dict[str, Any]) -> None:
-        # Without the second, transformers would ask at the terminal whether to run a folder's own code.
+        # Without trust_remote_code, transformers would ask at the terminal whether to run code of the folder.
         safely = {"local_files_only": True, "trust_remote_code": False}
         config = AutoConfig.from_pretrained(folder, **safely, **options)
         if getattr(config, "classifier_dropout", "") is None:
-            # BERT's head takes the encoder's where it has none of its own; it costs nothing, and stays.
+            # BERT's head falls back to the encoder's dropout, which changes below. It keeps the pretrained value,
+            # since dropout in the head costs no time.
             config.classifier_dropout = config.hidden_dropout_prob
         for name, share in dropout_settings(config, self.attention_dropout, self.hidden_dropout).items():
             setattr(config, name, share)
@@ -172,5 +173,5 @@ class Baseline(Model):
         return softmax(compute_outputs(self.module_, tokens, self._collate, self.training.precision))
 
     def _collate(self, rows: Sequence[Tokens]) -> Batch:
-        """Token ids and attention mask (B, T), padded to the longest row or to the whole window."""
+        """Return token ids and attention mask (B, T), padded as `padding` says."""
         return pad(rows, self.tokenizer_.pad_token_id, self.max_tokens if self.padding == "window" else 0)

@@ -1,4 +1,4 @@
-"""An encoder that stays as it is: its vectors are kept on disk, and a small head learns from them in seconds."""
+"""The encoder is not trained: its vectors are cached on disk, and a small head learns from them in seconds."""
 
 import json
 from copy import deepcopy
@@ -29,25 +29,26 @@ from pairrank.models.heads.neural import as_sides, build_head
 from pairrank.training.monitor import Monitor
 from pairrank.training.recipe import make_targets
 
-HEAD_FILE, LINE_FILE = "head.safetensors", "logistic.json"
+HEAD_FILE, LOGISTIC_FILE = "head.safetensors", "logistic.json"
 CLIP = 4.0
-"""Standard deviations at which an input of the logistic head stops growing."""
+"""Bound of each standardised column of the logistic head, in standard deviations."""
 CHARACTERS = 4
-"""Of an average token: lengths are told without a tokenizer, which takes seconds to load."""
+"""Characters per token on average. Lengths are estimated with it, since a tokenizer takes seconds to load."""
 
 
 @dataclass(frozen=True)
 class Vectors:
-    """n battles as a frozen encoder sees them: (n, d) each."""
+    """Vectors of n battles from a frozen encoder, (n, d) each."""
 
     prompt: FloatArray
     a: FloatArray
     b: FloatArray
     with_a: FloatArray
-    """Of prompt and answer A as a sentence pair."""
+    """Vectors of prompt and answer A, encoded as a sentence pair."""
     with_b: FloatArray
+    """Vectors of prompt and answer B, encoded as a sentence pair."""
     lengths: FloatArray
-    """(n, 2) log(1 + characters / 4) of both answers: about that of their tokens."""
+    """(n, 2) log(1 + characters / 4) of both answers, about the logarithm of their tokens."""
 
 
 @register("frozen")
@@ -56,40 +57,40 @@ class Frozen(Model):
     """Vectors of prompt, answers and pairs from a frozen encoder, and a head that compares them."""
 
     encoder: list[str] = field(default_factory=lambda: ["minilm"])
-    """In order of preference: a local folder, a hub id with a pinned revision, or a name of the catalogue."""
+    """Encoders in order of preference: a local folder, a hub id with a pinned revision, or a catalogue name."""
     head: Literal["logistic", "difference"] = "logistic"
-    """Two penalised logistic models of odd and even parts, or the difference head of `siamese`."""
+    """Two penalised logistic models over odd and even columns, or the difference head of `siamese`."""
     pooling: Literal["mean", "cls"] = "mean"
-    """How the tokens' vectors become one."""
+    """How the vectors of the tokens become one: their mean, or that of the first token."""
     max_tokens: int = 256
-    """The window of one text, special tokens included; at most what the encoder has positions for."""
+    """Tokens of one text at most, special tokens included; bounded by the positions of the encoder."""
     budget: Literal["fair", "head+tail", "latest"] = "fair"
-    """What of a text is kept where it does not fit: the head, both ends, or the latest turns."""
+    """What is kept of a text that does not fit: its beginning, both ends, or the latest turns."""
     lengths: bool = True
-    """The head also sees the logarithm of each answer's length, which the mean over tokens forgets."""
+    """Give the head the logarithm of each answer's length as well, which a mean over tokens does not contain."""
     precision: Precision = "auto"
-    """In which the encoder computes; "auto" chooses for the device."""
+    """Precision of the encoder; "auto" chooses by device."""
     penalty: float = 30.0
-    """L2 penalty of the logistic head on standardised inputs."""
+    """L2 penalty of the logistic head on standardised columns."""
     hidden: int = 128
     """Width of the difference head's hidden layer."""
     dropout: float = 0.1
-    """Of the difference head's vectors, the same on both sides."""
+    """Dropout on the vectors of the difference head, with one mask for both sides."""
     learning_rate: float = 5e-4
-    """Of the difference head, trained on all battles at once."""
+    """Learning rate of the difference head, which is trained on all battles at once."""
     weight_decay: float = 0.1
-    """Of the difference head."""
+    """Weight decay of the difference head."""
     steps: int = 150
-    """Of the difference head at most; it goes back to the best one by held-out training prompts."""
+    """Training steps of the difference head at most; the step with the lowest held-out loss is kept."""
     hold_out: float = 0.1
-    """Share of the training prompts kept out to watch the difference head; 0 takes every step."""
+    """Share of the training prompts that chooses the step of the difference head; 0 takes the last step."""
     soft_targets: bool = False
-    """Learn the difference head from `battles.soft` where the battles carry it, instead of the winners."""
+    """Train the difference head on `battles.soft`, if the battles carry it, instead of the winners."""
     seed: int = 0
-    """Of the difference head."""
+    """Seed of the difference head."""
 
     symmetric: ClassVar[bool] = True
-    """By construction: margins are odd, tie logits even."""
+    """Margins are odd and tie logits even by construction."""
 
     def __post_init__(self) -> None:
         bounds = {
@@ -102,14 +103,16 @@ class Frozen(Model):
             "steps": (self.steps >= 1, "1 or more"),
             "hold_out": (0 <= self.hold_out < 1, "a share from 0 to below 1"),
         }
-        wrong = bounds_complaints(self, bounds)
+        complaints = bounds_complaints(self, bounds)
         if self.soft_targets and self.head == "logistic":
-            wrong.append('soft_targets = true: a logistic head learns from winners only. Take head = "difference".')
-        if wrong:
-            raise UserError(" ".join(wrong))
+            complaints.append(
+                'soft_targets = true: a logistic head learns from winners only. Set head = "difference".'
+            )
+        if complaints:
+            raise UserError(" ".join(complaints))
 
     def fit(self, train: Battles, folder: Path | None = None, monitor: Monitor | None = None) -> Self:
-        """Encode what is not known yet, then learn the head."""
+        """Encode the texts that are not cached yet, then fit the head."""
         if not len(train):
             raise UserError("no battles to learn from.")
         self.encoder_ = find_encoder(self.encoder)
@@ -120,62 +123,62 @@ class Frozen(Model):
         return self
 
     def predict_proba(self, battles: Battles) -> Proba:
-        """(n, 3) probabilities of A, B, tie."""
+        """Return (n, 3) probabilities of A, B and tie."""
         if not len(battles):
             return np.empty((0, 3))
         vectors = self._vectors(battles)
         if self.head == "difference":
             with torch.inference_mode():
                 return softmax(self.module_.eval()(*self._sides(vectors)).double().numpy())
-        odd, even, _, _ = self._parts(vectors)
-        tie, margin = (self.linear_[head].logits(x)[:, 0] for head, x in (("tie", even), ("margin", odd)))
-        return from_logs(log_outcomes(tie, margin))
+        odd, even, _, _ = self._columns(vectors)
+        tie, margin = self.linear_["tie"].logits(even), self.linear_["margin"].logits(odd)
+        return from_logs(log_outcomes(tie[:, 0], margin[:, 0]))
 
     def save(self, folder: Path) -> None:
-        """Write the head, and which encoder it belongs to; the encoder itself is not copied."""
+        """Write the head, and name and hash of its encoder; the encoder itself is not copied."""
         write_json(folder / "encoder.json", {"name": self.encoder_.name, "sha256": self.encoder_.sha256})
         if self.head == "difference":
-            with atomic_path(folder / HEAD_FILE) as temporary:
-                save_file(self.module_.state_dict(), temporary)
+            with atomic_path(folder / HEAD_FILE) as path:
+                save_file(self.module_.state_dict(), path)
         else:
-            write_json(folder / LINE_FILE, {head: asdict(line) for head, line in self.linear_.items()})
+            write_json(folder / LOGISTIC_FILE, {head: asdict(fitted) for head, fitted in self.linear_.items()})
 
     def load(self, folder: Path) -> Self:
-        """Read what `save` wrote; raises UserError if the encoder is another today."""
+        """Read what `save` wrote; raises UserError if the encoder has changed since."""
         self.encoder_ = find_encoder(self.encoder)
         expected = json.loads((folder / "encoder.json").read_text(encoding="utf-8"))["sha256"]
         if self.encoder_.sha256 != expected:
             raise UserError(
-                f"{folder}: learned on an encoder with SHA-256 {expected}; {self.encoder_.name} has "
-                f"{self.encoder_.sha256} now. Run it again, or bring that encoder back."
+                f"{folder}: trained on an encoder with SHA-256 {expected}, but {self.encoder_.name} now has "
+                f"{self.encoder_.sha256}. Run the experiment again, or restore that encoder."
             )
         if self.head == "difference":
             learned = load_file(folder / HEAD_FILE)
-            # The tie's first layer reads the product and the gap of two sides.
+            # The first layer of the tie reads the product and the absolute difference of both sides.
             self._build(learned["tie.0.weight"].shape[1] // 2 - self.lengths)
             self.module_.load_state_dict(learned)
         else:
-            lines = json.loads((folder / LINE_FILE).read_text(encoding="utf-8"))
-            self.linear_ = {head: LinearHead(**line) for head, line in lines.items()}
+            saved = json.loads((folder / LOGISTIC_FILE).read_text(encoding="utf-8"))
+            self.linear_ = {head: LinearHead(**values) for head, values in saved.items()}
         return self
 
     def report(self) -> dict[str, Any]:
-        """Parameters of the head, encoder."""
+        """Return the number of parameters of the head, the encoder and the device."""
         if self.head == "difference":
             size = sum(p.numel() for p in self.module_.parameters())
         else:
-            size = sum(line.size for line in self.linear_.values())
+            size = sum(fitted.size for fitted in self.linear_.values())
         encoder = {"name": self.encoder_.name, "sha256": self.encoder_.sha256}
         return {"parameters": size, "encoder": encoder, "device": device_name(self.precision)}
 
     def _fit_logistic(self, train: Battles) -> None:
-        odd, even, odd_widths, even_widths = self._parts(self._vectors(train))
+        odd, even, odd_widths, even_widths = self._columns(self._vectors(train))
         margin = fit_linear_head(margin_task(odd, -odd, train), self.penalty, CLIP, odd=True, widths=odd_widths)
         tie = fit_linear_head(tie_task(even, train), self.penalty, CLIP, odd=False, widths=even_widths)
         self.linear_ = {"tie": tie, "margin": margin}
 
     def _fit_difference(self, train: Battles) -> None:
-        """AdamW on all battles at once; of all steps, the one that held-out prompts liked best."""
+        """Train by AdamW on all battles at once, and keep the step with the lowest loss on held-out prompts."""
         held = torch.from_numpy(hold_out(train, self.hold_out, salt="watch"))
         if held.all():
             raise UserError("no battles to learn from. Give more of them, or a smaller hold_out.")
@@ -183,8 +186,8 @@ class Frozen(Model):
         self._build(vectors.a.shape[1])
         sides = self._sides(vectors)
         targets = torch.from_numpy(make_targets(train, self.soft_targets)).float()
-        chosen = torch.from_numpy(make_targets(train)).float()
-        learned, watched = ([side[rows] for side in sides] for rows in (~held, held))
+        winners = torch.from_numpy(make_targets(train)).float()
+        learned, validation = ([side[rows] for side in sides] for rows in (~held, held))
         optimizer = torch.optim.AdamW(
             self.module_.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay
         )
@@ -199,7 +202,7 @@ class Frozen(Model):
                 if held.any():
                     self.module_.eval()
                     with torch.inference_mode():
-                        loss = cross_entropy(self.module_(*watched), chosen[held]).item()
+                        loss = cross_entropy(self.module_(*validation), winners[held]).item()
                     if loss < best_loss:
                         best, best_loss = deepcopy(self.module_.state_dict()), loss
         if held.any():
@@ -208,19 +211,18 @@ class Frozen(Model):
             raise UserError("training diverged: try a smaller learning_rate.")
 
     def _build(self, width: int) -> None:
-        """A new difference head for vectors of this width."""
+        """Build a new difference head for vectors of this width."""
         self.module_ = build_head("difference", width + self.lengths, 0, self.hidden, self.dropout, self.seed)
 
     def _sides(self, vectors: Vectors) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """What the difference head compares, as in `siamese`: the vectors of both pairs, and the lengths."""
+        """Return the inputs of the difference head, as in `siamese`: the vectors of both pairs, and the lengths."""
         a, b, lengths = (torch.from_numpy(v).float() for v in (vectors.with_a, vectors.with_b, vectors.lengths))
         return as_sides(a, b, None, lengths if self.lengths else None)
 
-    def _parts(self, vectors: Vectors) -> tuple[FloatArray, ...]:
-        """Odd inputs (n, p) and even ones (n, q), and how many columns each column's block has (p) and (q)."""
-        prompt, a, b, with_a, with_b = (
-            _unit(getattr(vectors, name)) for name in ("prompt", "a", "b", "with_a", "with_b")
-        )
+    def _columns(self, vectors: Vectors) -> tuple[FloatArray, ...]:
+        """Return odd columns (n, p), even ones (n, q), and the width of each column's block, (p,) and (q,)."""
+        prompt, a, b = _unit(vectors.prompt), _unit(vectors.a), _unit(vectors.b)
+        with_a, with_b = _unit(vectors.with_a), _unit(vectors.with_b)
         like_a, like_b, alike, pairs_alike = (
             (x * y).sum(axis=1, keepdims=True) for x, y in ((prompt, a), (prompt, b), (a, b), (with_a, with_b))
         )
@@ -247,7 +249,7 @@ def _vectors_of(
     for prompt, a, b in zip(battles.prompt, battles.response_a, battles.response_b, strict=True):
         for column, text in zip(texts, ((prompt,), (a,), (b,), (prompt, a), (prompt, b)), strict=True):
             column.append(text)
-    # All in one call, so that batches do not depend on which column a text stands in.
+    # One call for all columns, so that batches do not depend on the column of a text.
     vectors = embedder.vectors([text for column in texts for text in column]).astype(np.float64)
     lengths = [[sum(map(len, turns)) for turns in column] for column in (battles.response_a, battles.response_b)]
     prompt, a, b, with_a, with_b = np.split(vectors, len(texts))
@@ -255,6 +257,6 @@ def _vectors_of(
 
 
 def _unit(vectors: FloatArray) -> FloatArray:
-    """Vectors of length 1; a vector of zeros stays one."""
+    """Return vectors of length 1; a vector of zeros stays zero."""
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     return vectors / np.where(norms > 0, norms, 1.0)

@@ -1,4 +1,4 @@
-"""What the models' names alone tell: how far one gets without reading a word, in battles that name them."""
+"""How much the names of the models alone predict, without any text, in battles that have names."""
 
 import json
 from dataclasses import asdict, dataclass, replace
@@ -19,25 +19,24 @@ from pairrank.training.monitor import Monitor
 @register("identity")
 @dataclass
 class Identity(Model):
-    """Davidson's model of who answers, and no text: a diagnostic, since test battles lack names.
+    """Davidson's model of the strengths of named models, without text: a diagnostic, since test battles lack names.
 
-    An unknown model has the strength of the average; two of them tie as often as equals do.
+    An unknown model has average strength, and two unknown models tie as often as two equal ones.
     """
 
     penalty: float = PENALTY
-    """Draws strengths to their mean: 1 / penalty is their prior's variance. More for fewer battles a model."""
+    """Pulls strengths to their mean: 1 / penalty is their prior variance. Few battles per model need more."""
 
     symmetric: ClassVar[bool] = True
-    """By construction: margins are differences of strengths, and there is one tie logit."""
+    """Margins are differences of strengths, and there is one tie logit."""
     needs_names: ClassVar[bool] = True
-    """It reads what test battles lack."""
 
     def __post_init__(self) -> None:
         if self.penalty <= 0:
             raise UserError(f"penalty = {self.penalty}: expected above 0.")
 
     def fit(self, train: Battles, folder: Path | None = None, monitor: Monitor | None = None) -> Self:
-        """Learn strengths from the battles that name both models; without any, only how often there are ties."""
+        """Fit strengths to the battles that name both models; without any, fit the frequency of ties alone."""
         self.ratings_: Ratings = fit_ratings(train, self.penalty)
         if not self.ratings_.models:
             a, b, tie = np.bincount(train.labels, train.weights, minlength=3) + 1
@@ -45,7 +44,7 @@ class Identity(Model):
         return self
 
     def predict_proba(self, battles: Battles) -> Proba:
-        """(n, 3) probabilities."""
+        """Return (n, 3) probabilities."""
         return self.ratings_.proba(*(names_of(battles, f"model_{side}") for side in "ab"))
 
     def save(self, folder: Path) -> None:
@@ -58,6 +57,6 @@ class Identity(Model):
         return self
 
     def report(self) -> dict[str, Any]:
-        """A strength a model, and the tie parameter."""
-        told: dict[str, Any] = {"parameters": len(self.ratings_.models) + 1, "log_nu": self.ratings_.log_nu}
-        return told if self.ratings_.models else told | {"warnings": [NO_NAMES]}
+        """Return the number of parameters (a strength per model, the tie parameter) and the tie parameter."""
+        report: dict[str, Any] = {"parameters": len(self.ratings_.models) + 1, "log_nu": self.ratings_.log_nu}
+        return report if self.ratings_.models else report | {"warnings": [NO_NAMES]}

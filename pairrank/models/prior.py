@@ -1,9 +1,9 @@
-"""How often each outcome occurs: the floor of every table."""
+"""The frequencies of the outcomes: the baseline that every model must beat."""
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -18,26 +18,23 @@ from pairrank.training.monitor import Monitor
 @register("prior")
 @dataclass
 class Prior(Model):
-    """The class frequencies of the training battles, for every battle alike."""
+    """Predicts the class frequencies of the training battles for every battle."""
 
     smoothing: float = 1.0
-    """Battles added to each outcome before counting, so that none is impossible."""
+    """Battles added to the count of each outcome, so that none has probability 0."""
 
     def __post_init__(self) -> None:
         if self.smoothing < 0:
             raise UserError(f"smoothing = {self.smoothing}: expected 0 or more.")
 
-    symmetric: ClassVar[bool] = False
-    """A fold's winners are not exactly balanced, so a swap would show."""
-
     def fit(self, train: Battles, folder: Path | None = None, monitor: Monitor | None = None) -> Self:
-        """Count winners."""
+        """Count the winners."""
         counts = np.bincount(train.labels, train.weights, minlength=3) + self.smoothing
         self.proba_: list[float] = normalise(counts[None, :])[0].tolist()
         return self
 
     def predict_proba(self, battles: Battles) -> Proba:
-        """(n, 3) equal rows."""
+        """Return (n, 3) equal rows."""
         return np.tile(np.array(self.proba_), (len(battles), 1))
 
     def save(self, folder: Path) -> None:
@@ -50,5 +47,5 @@ class Prior(Model):
         return self
 
     def report(self) -> dict[str, Any]:
-        """Two free probabilities."""
+        """Return the number of parameters: two free probabilities."""
         return {"parameters": 2}

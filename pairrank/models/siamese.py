@@ -1,4 +1,4 @@
-"""One shared encoder reads each answer behind its prompt, and a head compares the two vectors."""
+"""One encoder reads each answer after its prompt, and a head compares the two vectors."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -30,13 +30,13 @@ from pairrank.training.recipe import Recipe
 
 HEAD_FILE = "head.safetensors"
 PRETRAINED = "encoder.transformer."
-"""What the names of the encoder's own weights begin with."""
+"""Prefix of the names of the encoder's weights."""
 HEAD_BATCH = 1_024
-"""Battles whose vectors are compared at once."""
+"""Battles per batch of the head in prediction."""
 
 
 class _Siamese(nn.Module):
-    """Token ids of both sides to the logits (B, 3)."""
+    """Maps token ids of both sides to logits (B, 3)."""
 
     def __init__(self, encoder: TextEncoder, head: nn.Module) -> None:
         super().__init__()
@@ -55,14 +55,14 @@ class _Siamese(nn.Module):
         prompt_ids: torch.Tensor | None = None,
         prompt_mask: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """(B, 3) logits of token ids (B, 2, T), which go through the encoder as 2B texts."""
+        """Return (B, 3) logits of token ids (B, 2, T), which are encoded as 2B texts."""
         vectors = self._encode(input_ids.flatten(0, 1), attention_mask.flatten(0, 1))
         a, b = vectors.view(len(input_ids), 2, -1).unbind(1)
         prompt = None if prompt_ids is None or prompt_mask is None else self.encoder(prompt_ids, prompt_mask)
         return self.compare(a, b, prompt, lengths)
 
     def _encode(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        """(2B, d) vectors of 2B texts: in one pass, or, where padding costs time, long ones apart from short."""
+        """Return (2B, d) vectors of 2B texts: on a CPU, where padding costs time, in groups of similar length."""
         if input_ids.device.type != "cpu":
             vectors: torch.Tensor = self.encoder(input_ids, attention_mask)
             return vectors
@@ -77,7 +77,7 @@ class _Siamese(nn.Module):
     def compare(
         self, a: torch.Tensor, b: torch.Tensor, prompt: torch.Tensor | None, lengths: torch.Tensor | None
     ) -> torch.Tensor:
-        """(B, 3) logits of the vectors (B, d) of both sides, in float32."""
+        """Return (B, 3) logits of the vectors (B, d) of both sides, computed in float32."""
         with torch.autocast(a.device.type, enabled=False):
             logits: torch.Tensor = self.head(*as_sides(a, b, prompt, lengths))
         return logits
@@ -89,54 +89,54 @@ class _Siamese(nn.Module):
 @register("siamese")
 @dataclass
 class Siamese(Model):
-    """Both sides go through one encoder; a difference head turns their vectors into margin and tie logit."""
+    """One encoder for both sides; a difference head turns their vectors into a margin and a tie logit."""
 
     encoder: list[str] = field(default_factory=lambda: ["minilm"])
-    """In order of preference: a local folder, a hub id with a pinned revision, or a name of the catalogue."""
+    """Encoders in order of preference: a local folder, a hub id with a pinned revision, or a catalogue name."""
     head: Literal["difference", "concat"] = "difference"
     """"difference" is symmetric by construction, "concat" is the usual [a, b, a-b, a*b]."""
     hidden: int = 128
     """Width of the head's hidden layer."""
     pooling: PoolingMode = "mean"
-    """How the tokens' vectors become one: their mean, the first one's, or a learned weighing."""
+    """How the vectors of the tokens become one: their mean, that of the first token, or a learned weighted mean."""
     layout: Layout = "pair"
-    """Prompt and answer as one sentence pair a side; "apart": the answers alone, and the prompt encoded once."""
+    """Encode prompt and answer as one sentence pair per side; "apart": the answers alone, and the prompt once."""
     max_tokens: int = 512
-    """The window of one text, special tokens included; at most what the encoder has positions for."""
+    """Tokens of one text at most, special tokens included; bounded by the positions of the encoder."""
     budget: Literal["fair", "head+tail", "latest"] = "fair"
-    """What of a side is kept where it does not fit: the head, both ends, or the latest turns."""
+    """What is kept of a side that does not fit: its beginning, both ends, or the latest turns."""
     share: Share = "side"
     """"battle": what one side leaves of its window goes to the other."""
     lengths: bool = True
-    """The head also sees the logarithm of each answer's length, which the mean over tokens forgets."""
+    """Give the head the logarithm of each answer's length as well, which a mean over tokens does not contain."""
     attention_dropout: float = 0.0
-    """Anything above 0 keeps PyTorch off its fast ways of attention."""
+    """Dropout of attention weights. Above 0, PyTorch's fast attention is not used."""
     hidden_dropout: float = 0.0
-    """Of the encoder. On a processor, drawing the masks takes a third of the training."""
+    """Dropout of the encoder's hidden states. On a CPU, its masks take a third of the training time."""
     head_dropout: float = 0.1
-    """Of the vectors that the head compares, the same on both sides."""
+    """Dropout on the vectors that the head compares, with one mask for both sides."""
     both_sides: bool = False
-    """Average the predictions for both orders (geometric mean), for the head that is not symmetric."""
+    """Average the predictions for both orders (geometric mean); makes the "concat" head symmetric."""
     soft_targets: bool = False
-    """Learn from `battles.soft` where the battles carry it, instead of the winners."""
+    """Train on `battles.soft`, if the battles carry it, instead of the winners."""
     training: Recipe = field(
         default_factory=lambda: Recipe(
             learning_rate=3e-5, head_rate=30.0, frozen_layers=4, epochs=2, batch_size=16, patience=1
         )
     )
-    """Epochs, learning rates, batches, precision."""
+    """Epochs, learning rates, batches, precision and the other settings of fine-tuning."""
     seed: int = 0
-    """Of the head, the order of the battles and the dropout."""
+    """Seed of the head, the order of the battles and the dropout."""
 
     progress: ClassVar[Progress] = "epochs"
 
     @property
     def symmetric(self) -> bool:
-        """By its head, or by averaging both orders."""
+        """True for the difference head, or if both orders are averaged."""
         return self.head == "difference" or self.both_sides
 
     def fit(self, train: Battles, folder: Path | None = None, monitor: Monitor | None = None) -> Self:
-        """Fine-tune; with a `folder`, an interrupted training goes on from its last whole epoch.
+        """Fine-tune; with a `folder`, an interrupted training resumes from its last complete epoch.
 
         `monitor` receives the log loss of held-out training prompts after each epoch.
         """
@@ -156,7 +156,7 @@ class Siamese(Model):
         return self
 
     def predict_proba(self, battles: Battles) -> Proba:
-        """(n, 3) probabilities of A, B, tie. Each distinct text is encoded once, in an order of its own."""
+        """Return (n, 3) probabilities of A, B and tie; each text is encoded once, in batches of similar length."""
         if not len(battles):
             return np.empty((0, 3))
         rows, self.coverage_ = self._texts(battles)
@@ -171,31 +171,31 @@ class Siamese(Model):
         )
 
     def save(self, folder: Path) -> None:
-        """Write the encoder as transformers opens it, and the head with the pooling beside it."""
+        """Write the encoder as transformers reads it, and the head and the pooling in a file of their own."""
         with quiet_transformers():
             self.module_.encoder.transformer.model.save_pretrained(folder)
             self.module_.encoder.tokenizer.save_pretrained(folder)
         learned = {
             name: value for name, value in self.module_.state_dict().items() if not name.startswith(PRETRAINED)
         }
-        with atomic_path(folder / HEAD_FILE) as temporary:
-            save_file(learned, temporary)
+        with atomic_path(folder / HEAD_FILE) as path:
+            save_file(learned, path)
 
     def load(self, folder: Path) -> Self:
-        """Open what `save` wrote."""
+        """Read what `save` wrote."""
         self._open(folder)
         learned = load_file(folder / HEAD_FILE)
         missing = self.module_.load_state_dict(learned, strict=False)
         if missing.unexpected_keys or [name for name in missing.missing_keys if not name.startswith(PRETRAINED)]:
-            raise UserError(f"{folder / HEAD_FILE}: is not the head of this model. Train it again.")
+            raise UserError(f"{folder / HEAD_FILE}: not a head of this model. Train the model again.")
         return self
 
     def report(self) -> dict[str, Any]:
-        """Size, encoder, tokens kept, history and warnings."""
+        """Return the number of parameters, the encoder, the tokens kept, the history and warnings."""
         return training_report(self)
 
     def _open(self, folder: Path) -> None:
-        """The encoder in `folder` with a new head."""
+        """Open the encoder in `folder` and give it a new head."""
         encoder = TextEncoder(folder, self.pooling, self.attention_dropout, self.hidden_dropout)
         if encoder.positions is not None and self.max_tokens > encoder.positions:
             raise UserError(
@@ -215,7 +215,7 @@ class Siamese(Model):
     def _compare(
         self, a: torch.Tensor, b: torch.Tensor, prompt: Sequence[torch.Tensor], lengths: torch.Tensor
     ) -> Proba:
-        """(n, 3) probabilities from the vectors (n, d) of both sides, and of the prompts where they stand apart."""
+        """Return (n, 3) probabilities from vectors (n, d) of both sides, and of the prompts with layout "apart"."""
         shared = prompt[0] if prompt else None, lengths if self.lengths else None
         module, where = self.module_.eval(), device()
         parts = []
@@ -227,7 +227,7 @@ class Siamese(Model):
         return softmax(torch.cat(parts).numpy())
 
     def _collate(self, rows: Sequence[SideTexts]) -> Batch:
-        """Token ids and attention mask (B, 2, T), lengths (B, 2); prompts (B, P) where they stand apart."""
+        """Return token ids and attention mask (B, 2, T), lengths (B, 2), and prompts (B, P) with layout "apart"."""
         encoder = self.module_.encoder
         texts = encoder.collate([text for row in rows for text in (row.a, row.b)])
         batch = {name: value.view(len(rows), 2, -1) for name, value in texts.items()}

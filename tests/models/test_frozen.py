@@ -93,14 +93,14 @@ def test_with_the_cache_switched_off_nothing_is_kept(tiny_bert: Path, cache: Pat
 
 
 @pytest.mark.parametrize("head", HEADS)
-def test_a_loaded_model_wants_the_encoder_it_learned_on(tmp_path: Path, head: str):
+def test_load_refuses_another_encoder_than_the_one_it_was_trained_on(tmp_path: Path, head: str):
     encoder = write_encoder(tmp_path / "encoder")
     model = make(encoder, head=head).fit(arena_of_words(12))
     save_model(model, tmp_path / "saved")
     battles = arena_of_words(9, seed=2)
     assert np.array_equal(load_model(tmp_path / "saved").predict_proba(battles), model.predict_proba(battles))
     write_encoder(encoder, "distilbert")
-    with pytest.raises(UserError, match=r"learned on an encoder with SHA-256 \w{64}; .* has \w{64} now"):
+    with pytest.raises(UserError, match=r"trained on an encoder with SHA-256 \w{64}, but .* now has \w{64}"):
         load_model(tmp_path / "saved")
 
 

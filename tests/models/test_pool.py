@@ -482,8 +482,8 @@ def test_battles_without_inputs_are_told_what_to_write():
     [
         ({"inner_folds": 1}, "inner_folds = 1: expected 2 or more"),
         ({"steps": 0}, "steps = 0: expected 1 or more"),
-        ({"space": "linear", "tie_offset": True}, 'take "log"'),
-        ({"space": "linear", "weights": "temperature"}, 'take "log"'),
+        ({"space": "linear", "tie_offset": True}, 'Set space = "log"'),
+        ({"space": "linear", "weights": "temperature"}, 'Set space = "log"'),
         ({"weights": "greedy", "tie_offset": True}, "no tie offset"),
     ],
 )

@@ -1,16 +1,16 @@
-"""From the vectors of two sides to the logits of A, B and tie."""
+"""Neural heads turn the vectors of two sides into logits of A, B and tie."""
 
 import torch
 from torch import nn
 
 
 class DifferenceHead(nn.Module):
-    """Logits (m, -m, t): the margin m changes its sign when the sides change places, the tie logit t does not.
+    """Logits (m, -m, t): the margin m changes its sign when the sides are swapped, the tie logit t does not change.
 
-    That is the Bradley-Terry model with Davidson's ties (Davidson 1970): 2m is the difference of the log strengths,
-    t the logarithm of his nu. m = (g(a-b, a*b, |a-b|, c) - g(b-a, a*b, |a-b|, c)) / 2, so it is odd to the last bit
-    and needs neither swap augmentation nor a second pass; c is what both sides share. g has no last bias: it would
-    cancel.
+    This is the Bradley-Terry model with Davidson's ties (Davidson 1970): 2m is the difference of the log strengths,
+    and t is the logarithm of his nu. m = (g(a-b, a*b, |a-b|, c) - g(b-a, a*b, |a-b|, c)) / 2, where c is what both
+    sides share. So m is odd to the last bit, without swap augmentation or a second pass. g has no final bias, which
+    would cancel.
     """
 
     def __init__(self, width: int, shared: int = 0, hidden: int = 128, dropout: float = 0.0) -> None:
@@ -22,7 +22,7 @@ class DifferenceHead(nn.Module):
         self.tie = nn.Sequential(nn.Linear(2 * width + shared, hidden), nn.GELU(), nn.Linear(hidden, 1))
 
     def forward(self, a: torch.Tensor, b: torch.Tensor, shared: torch.Tensor) -> torch.Tensor:
-        """(B, 3) logits of A, B, tie, from (B, width) a side and (B, shared) of both."""
+        """Return (B, 3) logits of A, B, tie from (B, width) vectors of each side and (B, shared) common ones."""
         a, b = _dropped(self.dropout, a, b)
         odd, even = a - b, torch.cat([a * b, (a - b).abs(), shared], dim=1)
         margin = (self.margin(torch.cat([odd, even], dim=1)) - self.margin(torch.cat([-odd, even], dim=1))) / 2
@@ -30,7 +30,7 @@ class DifferenceHead(nn.Module):
 
 
 class ConcatHead(nn.Module):
-    """Logits from [a, b, a-b, a*b], the usual head of sentence pairs: it can prefer a side for being first."""
+    """Logits from [a, b, a-b, a*b], the usual head of sentence pairs, which can prefer a side for its position."""
 
     def __init__(self, width: int, shared: int = 0, hidden: int = 128, dropout: float = 0.0) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class ConcatHead(nn.Module):
         self.outcome = nn.Sequential(nn.Linear(4 * width + shared, hidden), nn.GELU(), nn.Linear(hidden, 3))
 
     def forward(self, a: torch.Tensor, b: torch.Tensor, shared: torch.Tensor) -> torch.Tensor:
-        """(B, 3) logits of A, B, tie, from (B, width) a side and (B, shared) of both."""
+        """Return (B, 3) logits of A, B, tie from (B, width) vectors of each side and (B, shared) common ones."""
         a, b = _dropped(self.dropout, a, b)
         logits: torch.Tensor = self.outcome(torch.cat([a, b, a - b, a * b, shared], dim=1))
         return logits
@@ -48,7 +48,7 @@ HEADS = {"difference": DifferenceHead, "concat": ConcatHead}
 
 
 def build_head(kind: str, width: int, shared: int, hidden: int, dropout: float, seed: int) -> nn.Module:
-    """A head for sides of `width` and what both share of `shared` numbers, its weights drawn from the seed."""
+    """Return a new head for sides of `width` numbers and `shared` common ones, with weights drawn from the seed."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return HEADS[kind](width, shared, hidden, dropout)
@@ -57,11 +57,12 @@ def build_head(kind: str, width: int, shared: int, hidden: int, dropout: float, 
 def as_sides(
     a: torch.Tensor, b: torch.Tensor, prompt: torch.Tensor | None, lengths: torch.Tensor | None
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """What a head compares: each side's vector (B, d), its product with the prompt's, and its length.
+    """Return the inputs of a head: the columns of side A, those of side B, and those that both share.
 
-    Vectors have length 1, where sentence encoders are at home; on the scale of a layer norm a head of a thousand
-    battles learns them by heart. `lengths` (B, 2) are log(1 + tokens). What both sides share is the prompt's
-    vector, or nothing: (B, 0).
+    A side has its vector (B, d), its product with the prompt's vector if there is one, and its length from
+    `lengths` (B, 2), log(1 + tokens). The prompt's vector is shared; without it the shared part is (B, 0). Vectors
+    are scaled to length 1, as sentence encoders are trained; on the scale of a layer norm a head memorises a
+    thousand battles.
     """
     sides = [nn.functional.normalize(side, dim=1) for side in (a, b)]
     shared = a[:, :0]
@@ -69,12 +70,12 @@ def as_sides(
         shared = nn.functional.normalize(prompt, dim=1)
         sides = [torch.cat([side, side * shared], dim=1) for side in sides]
     if lengths is not None:
-        # An answer of 150 tokens is 0: log lengths around their middle, so that the head need not learn it.
+        # Centre the log lengths, so that an answer of 150 tokens has the value 0.
         sides = [torch.cat([side, lengths[:, i : i + 1] - 5], dim=1) for i, side in enumerate(sides)]
     return sides[0], sides[1], shared
 
 
 def _dropped(dropout: nn.Dropout, a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Both sides under one mask: under two, most of a difference would be the masks'."""
+    """Apply one dropout mask to both sides: with two, most of their difference would come from the masks."""
     mask = dropout(torch.ones_like(a))
     return a * mask, b * mask
