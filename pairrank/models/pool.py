@@ -28,7 +28,7 @@ class Weighting:
     """How k predictions are combined into one."""
 
     weights: list[float]
-    """(k,) weights of the logarithms, or in linear space of the probabilities; 0 or more, of sum 1 / temperature."""
+    """(k,) weights of the logarithms (in linear space, of the probabilities), 0 or more, of sum 1 / temperature."""
     tie_offset: float = 0.0
     """Added to the logit of a tie."""
 
