@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from pairrank.data.battles import WINNERS, Battles, concatenate, object_array
+from pairrank.data.battles import Battles, concatenate, object_array
 from pairrank.data.folder import table_in
 from pairrank.data.folds import prompt_keys
-from pairrank.data.reading import SUFFIXES, read_battles
+from pairrank.data.reading import SUFFIXES, read_training_battles
 from pairrank.errors import UserError
 
 
@@ -48,9 +48,7 @@ class Extra:
                 f"extra {self.path!r}: no battles there. Expected a file ({', '.join(SUFFIXES)}) or a folder "
                 "with train.csv. Check the path, relative to the current folder; Dataset/README.md lists sources."
             )
-        battles = read_battles(file)
-        if battles.winner is None:
-            raise UserError(f"{file}: no winners in it. Training needs the columns {', '.join(WINNERS)}.")
+        battles = read_training_battles(file)
         ids = object_array([f"{self.name}/{name}" for name in battles.id])
         return replace(battles, id=ids, weight=np.full(len(battles), self.weight))
 

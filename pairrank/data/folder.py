@@ -7,7 +7,7 @@ from typing import Protocol
 
 from pairrank.data.battles import Battles
 from pairrank.data.predictions import Predictions, read_predictions
-from pairrank.data.reading import SUFFIXES, read_battles
+from pairrank.data.reading import SUFFIXES, read_battles, read_training_battles
 from pairrank.errors import UserError
 
 SOURCE = Path(__file__).parents[1]
@@ -89,10 +89,7 @@ class DataFolder:
                 f"{self.path}: no train.csv in it (nor .csv.gz, .parquet). Expected the competition's files. "
                 "See Dataset/README.md, or omit --data to use the sample."
             )
-        battles = read_battles(file)
-        if battles.winner is None:
-            raise UserError(f"{file}: no winners in it, which training needs. Is this a test file?")
-        return battles
+        return read_training_battles(file)
 
     @cached_property
     def test(self) -> Battles | None:

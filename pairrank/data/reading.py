@@ -63,6 +63,15 @@ def read_battles(path: str | Path, damage: Damage = "raise") -> Battles:
     return replace(battles, repairs=tuple(complaints))
 
 
+def read_training_battles(path: str | Path) -> Battles:
+    """Read a file of battles with winners. Raises UserError with every complaint, or if there are no winners."""
+    battles = read_battles(path)
+    if battles.winner is None:
+        columns = ", ".join(WINNERS)
+        raise UserError(f"{path}: no winners in it. Training needs the columns {columns}. Is this a test file?")
+    return battles
+
+
 def stream_battles(
     path: str | Path, rows: int = 2_000, damage: Literal["repair", "drop"] = "repair"
 ) -> Iterator[Battles]:

@@ -67,23 +67,6 @@ def load_tfidf(source: Path) -> Tfidf:
 
 
 def fit_tfidf(
-    texts: Iterable[str],
-    analyzer: Analyzer = "word",
-    ngrams: tuple[int, int] = (1, 1),
-    min_count: int = 3,
-    most: int = 20_000,
-    characters: int = 4000,
-    lowercase: bool = True,
-) -> Tfidf:
-    """Return the vocabulary of the `most` most frequent n-grams that occur in at least `min_count` texts.
-
-    The other arguments are the fields of `Tfidf`. Repeated texts count once. Without any n-gram, because there are
-    too few texts or only empty ones, the vocabulary is empty. Raises UserError for settings out of bounds.
-    """
-    return fit_vectors(list(texts), analyzer, ngrams, min_count, most, characters, lowercase)[0]
-
-
-def fit_vectors(
     texts: Sequence[str],
     analyzer: Analyzer = "word",
     ngrams: tuple[int, int] = (1, 1),
@@ -92,7 +75,12 @@ def fit_vectors(
     characters: int = 4000,
     lowercase: bool = True,
 ) -> tuple[Tfidf, csr_matrix]:
-    """Return `fit_tfidf` of n texts together with their (n, v) `vectors`, splitting each text only once."""
+    """Return the vocabulary of n texts, and their (n, v) vectors as `Tfidf.vectors` would compute them again.
+
+    The vocabulary consists of the `most` most frequent n-grams that occur in at least `min_count` texts. The other
+    arguments are the fields of `Tfidf`. Repeated texts count once. The vocabulary is empty if no n-gram is frequent
+    enough. Raises UserError for settings out of bounds.
+    """
     least, longest = ngrams
     bounds = {
         f"ngrams = {ngrams}: expected 1 <= first <= last.": 1 <= least <= longest,

@@ -16,7 +16,7 @@ from pairrank.data.battles import Battles, Winner
 from pairrank.data.probabilities import FloatArray, Labels, Proba, from_logs, log_outcomes
 from pairrank.errors import UserError, bounds_complaints
 from pairrank.features.scaling import SMALLEST_SPREAD, Scaling
-from pairrank.features.tfidf import Analyzer, Tfidf, fit_vectors, load_tfidf
+from pairrank.features.tfidf import Analyzer, Tfidf, fit_tfidf, load_tfidf
 from pairrank.files import atomic_path
 from pairrank.memo import memoise
 from pairrank.models.base import Model, register
@@ -225,7 +225,7 @@ class Sparse(Model):
 def _fit_vectors(
     train: Battles, analyzer: Analyzer, ngrams: tuple[int, int], min_count: int, most: int, characters: int
 ) -> tuple[Tfidf, csr_matrix]:
-    return fit_vectors(_texts(train)[0], analyzer, ngrams, min_count, most, characters)
+    return fit_tfidf(_texts(train)[0], analyzer, ngrams, min_count, most, characters)
 
 
 @memoise

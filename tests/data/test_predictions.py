@@ -119,26 +119,6 @@ def test_validate_reports_a_wrong_shape_together_with_wrong_ids(shape: tuple[int
         Predictions(object_array(["1", "1"]), np.full(shape, 1 / 3)).validate()
 
 
-# Normalise once
-
-
-def test_normalising_divides_by_the_sum_in_float64_and_is_no_softmax():
-    assert normalise(np.array([[2, 1, 1]], dtype=np.float32)).tolist() == [[0.5, 0.25, 0.25]]
-    assert normalise(np.array([[1, 0, 0]])).tolist() == [[1, 0, 0]]
-    assert normalise(np.zeros((0, 3))).shape == (0, 3)
-
-
-def test_normalising_twice_is_normalising_once():
-    once = normalise(np.random.default_rng(0).random((50, 3)))
-    assert normalise(once) == pytest.approx(once, abs=1e-15)
-
-
-@pytest.mark.parametrize("row", [[0, 0, 0], [np.nan, 1, 1], [np.inf, 1, 1], [-1, 0, 0]])
-def test_a_row_without_a_positive_sum_is_refused(row: list[float]):
-    with pytest.raises(ValueError, match="cannot normalise"):
-        normalise(np.array([[0.2, 0.3, 0.5], row]))
-
-
 # Files
 
 

@@ -5,6 +5,7 @@ import math
 import re
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,9 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pairrank.errors import UserError
-from pairrank.features.tfidf import Tfidf, fit_tfidf, fit_vectors, load_tfidf
+from pairrank.features.tfidf import Tfidf, fit_tfidf, load_tfidf
 
 TEXTS = ["The cat sat on the mat.", "the dog sat", "A cat! The CAT, the hat", "", "dog dog dog mat"]
+
+
+def vocabulary(*args: Any, **settings: Any) -> Tfidf:
+    return fit_tfidf(*args, **settings)[0]
 
 
 def runs(text: str, shortest: int, longest: int) -> list[str]:
@@ -56,21 +61,21 @@ def test_vectors_equal_the_definition(analyzer, least: int, ngrams: tuple[int, i
     asked = [*TEXTS, "cat cat unheard of", "unheard"]
     take = {"word": runs, "char_wb": letters}[analyzer]
     words, expected = by_hand(TEXTS, asked, lambda text: take(text, *ngrams), least)
-    known = fit_tfidf(TEXTS, analyzer, ngrams, min_count=least)
+    known = vocabulary(TEXTS, analyzer, ngrams, min_count=least)
     assert list(known.words) == words
     assert len(words) > 0
     np.testing.assert_allclose(known.vectors(asked).toarray(), expected, atol=1e-12)
 
 
 def test_rows_have_length_one_or_are_zero_without_a_known_word():
-    rows = fit_tfidf(TEXTS, min_count=2).vectors([*TEXTS, "zebra"]).toarray()
+    rows = vocabulary(TEXTS, min_count=2).vectors([*TEXTS, "zebra"]).toarray()
     assert (rows**2).sum(axis=1) == pytest.approx([1, 1, 1, 0, 1, 0])
 
 
 @given(st.lists(st.text("ab cd", max_size=20), max_size=8), st.randoms())
 @settings(max_examples=30, deadline=None)
 def test_a_vector_does_not_depend_on_other_texts(texts: list[str], random):
-    known = fit_tfidf(TEXTS, "char_wb", (1, 2), min_count=1)
+    known = vocabulary(TEXTS, "char_wb", (1, 2), min_count=1)
     whole = known.vectors(texts).toarray()
     order = list(range(len(texts)))
     random.shuffle(order)
@@ -79,46 +84,46 @@ def test_a_vector_does_not_depend_on_other_texts(texts: list[str], random):
         np.testing.assert_array_equal(known.vectors([text]).toarray()[0], whole[i])
 
 
-def test_fit_vectors_returns_the_vectors_of_the_fitted_texts():
-    known, vectors = fit_vectors([*TEXTS, TEXTS[0]], min_count=1)
+def test_fit_tfidf_returns_the_vectors_of_the_fitted_texts():
+    known, vectors = fit_tfidf([*TEXTS, TEXTS[0]], min_count=1)
     np.testing.assert_allclose(vectors.toarray(), known.vectors([*TEXTS, TEXTS[0]]).toarray(), atol=1e-15)
 
 
 def test_repeated_texts_count_once_and_order_does_not_matter():
-    once = fit_tfidf(TEXTS, min_count=2)
-    assert fit_tfidf([*TEXTS, *TEXTS], min_count=2) == once
-    assert fit_tfidf(TEXTS[::-1], min_count=2) == once
+    once = vocabulary(TEXTS, min_count=2)
+    assert vocabulary([*TEXTS, *TEXTS], min_count=2) == once
+    assert vocabulary(TEXTS[::-1], min_count=2) == once
     # "zebra" is in two texts only if one text is two.
-    assert "zebra" not in fit_tfidf([*TEXTS, "zebra", "zebra"], min_count=2).words
+    assert "zebra" not in vocabulary([*TEXTS, "zebra", "zebra"], min_count=2).words
 
 
 def test_only_the_first_characters_are_read():
-    known = fit_tfidf(["one two", "one three"], min_count=1, characters=3)
+    known = vocabulary(["one two", "one three"], min_count=1, characters=3)
     assert known.words == ("one",)
     assert known.vectors(["one" + " two" * 9]).toarray() == pytest.approx(np.ones((1, 1)))
     # Cut first, then told apart: both begin alike.
-    assert fit_tfidf(["one two", "one three"], min_count=2, characters=3).words == ()
+    assert vocabulary(["one two", "one three"], min_count=2, characters=3).words == ()
 
 
 def test_the_most_frequent_words_are_kept():
     texts = ["a b", "a b", "a c", "a b d"]
-    assert fit_tfidf(texts, min_count=1, most=2).words == ("a", "b")
-    assert len(fit_tfidf(texts, min_count=1, most=9).words) == 4
+    assert vocabulary(texts, min_count=1, most=2).words == ("a", "b")
+    assert len(vocabulary(texts, min_count=1, most=9).words) == 4
 
 
 def test_case_is_kept_if_lowercase_is_false():
-    assert fit_tfidf(["The the"], min_count=1).words == ("the",)
-    assert fit_tfidf(["The the"], min_count=1, lowercase=False).words == ("The", "the")
+    assert vocabulary(["The the"], min_count=1).words == ("the",)
+    assert vocabulary(["The the"], min_count=1, lowercase=False).words == ("The", "the")
 
 
 @pytest.mark.parametrize("texts", [[], [""], ["", " "], ["one text alone"], ["!", "?", "."]])
 @pytest.mark.parametrize("analyzer", ["word", "char_wb"])
 def test_vectors_without_any_word_have_no_columns(texts: list[str], analyzer, tmp_path: Path):
-    known = fit_tfidf(texts, analyzer, min_count=9)
+    known = vocabulary(texts, analyzer, min_count=9)
     assert known.words == ()
     assert known.vectors(["a", "b"]).shape == (2, 0)
     assert known.vectors([]).shape == (0, 0)
-    assert fit_vectors(texts, analyzer, min_count=9)[1].shape == (len(texts), 0)
+    assert fit_tfidf(texts, analyzer, min_count=9)[1].shape == (len(texts), 0)
     known.save(tmp_path / "words.json")
     assert load_tfidf(tmp_path / "words.json") == known
 
@@ -126,7 +131,7 @@ def test_vectors_without_any_word_have_no_columns(texts: list[str], analyzer, tm
 def test_a_saved_vocabulary_gives_exactly_the_same_vectors(tmp_path: Path):
     # Half an emoji, as some files have it, could not be written.
     texts = [*TEXTS, "naïve 😀 \ud83d text", "\0"]
-    known = fit_tfidf(texts, "char_wb", (1, 3), min_count=1, characters=50, lowercase=False)
+    known = vocabulary(texts, "char_wb", (1, 3), min_count=1, characters=50, lowercase=False)
     known.save(tmp_path / "words.json")
     again = load_tfidf(tmp_path / "words.json")
     assert isinstance(again, Tfidf)
@@ -137,6 +142,6 @@ def test_a_saved_vocabulary_gives_exactly_the_same_vectors(tmp_path: Path):
 
 def test_all_settings_out_of_bounds_are_reported_together():
     with pytest.raises(UserError) as caught:
-        fit_tfidf(TEXTS, ngrams=(2, 1), min_count=0, most=0, characters=0)
+        vocabulary(TEXTS, ngrams=(2, 1), min_count=0, most=0, characters=0)
     for key in ("ngrams = (2, 1)", "min_count = 0", "most = 0", "characters = 0"):
         assert key in str(caught.value)

@@ -10,14 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from scipy.special import logsumexp
 from sklearn.linear_model import LogisticRegression
 
 from pairrank.data.battles import Battles, object_array
 from pairrank.data.folds import prompt_key
-from pairrank.data.probabilities import margin_and_tie
 from pairrank.errors import UserError
 from pairrank.evaluation.scoring import log_loss
 from pairrank.features.counting import GROUPS, count_features
@@ -77,29 +74,6 @@ def fitted(request: pytest.FixtureRequest, train: Battles) -> Gbdt:
 
 
 # --- What it sees
-
-
-@given(st.lists(st.floats(1e-9, 1.0), min_size=3, max_size=3))
-def test_margin_and_tie_logit_give_the_probabilities_back(cells: list[float]):
-    proba = np.array([cells]) / sum(cells)
-    margin, tie = margin_and_tie(proba)
-    assert softmax(np.stack([margin, -margin, tie], axis=-1)) == pytest.approx(proba, abs=1e-12)
-    turned = margin_and_tie(proba[:, [1, 0, 2]])
-    assert (turned[0], turned[1]) == (-margin, pytest.approx(tie))
-
-
-def test_davidsons_model_is_read_back_from_its_probabilities():
-    """Strengths 3 and 0.5, tie parameter 0.7: P(A) ∝ 3, P(B) ∝ 0.5, P(tie) ∝ 0.7 · sqrt(1.5)."""
-    shares = np.array([3.0, 0.5, 0.7 * math.sqrt(1.5)])
-    margin, tie = margin_and_tie(shares / shares.sum())
-    assert 2 * margin == pytest.approx(math.log(3.0) - math.log(0.5))
-    assert tie == pytest.approx(math.log(0.7))
-
-
-def test_sure_inputs_have_finite_margins():
-    margin, tie = margin_and_tie(np.array([[[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]]))
-    assert margin.shape == tie.shape == (1, 2)
-    assert np.isfinite([margin, tie]).all()
 
 
 def test_columns_are_named_in_the_order_they_stand_in(train: Battles):
