@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from pairrank.evaluation.leaderboard import Leaderboard, Row
 from pairrank.report.charts import BLUE, GREEN, GREY, INK, PURPLE, RED, Chart, label, new_axes, styled
@@ -66,6 +67,7 @@ def difference_plot(leaderboard: Leaderboard) -> Chart:
     axes.errorbar(means, range(len(pairs)), xerr=half, fmt="o", color=BLUE, markersize=4, linewidth=1.2)
     axes.axvline(0, color=INK, linewidth=0.8)
     axes.set(xlabel=f"log loss minus that of {label(reference, 24)} (nats)")
+    axes.xaxis.set_major_locator(MaxNLocator(5))
     _name_rows(axes, [name for _, name in pairs])
     better = sum(d.high < 0 for d, _ in pairs)
     return Chart(
