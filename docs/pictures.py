@@ -17,9 +17,9 @@ from pairrank.data.folder import find_data
 from pairrank.evaluation.entries import entries_in
 from pairrank.evaluation.leaderboard import build_leaderboard
 from pairrank.evaluation.survey import survey_of
-from pairrank.report.judged_runs import Results, judge
 from pairrank.report.leaderboard_charts import leaderboard_plot
 from pairrank.report.results import results_page
+from pairrank.report.scored_runs import Results, score_run
 
 ROOT = Path(__file__).parents[1]
 SAMPLE, PICTURES = ROOT / "Dataset" / "sample", ROOT / "docs" / "pictures"
@@ -47,8 +47,8 @@ def main() -> None:
     entries = {entry.label: entry for entry in entries_in(runs, data.train)}
     board = build_leaderboard(data.name, data.train, list(entries.values()), truth=data.truth)
     leaderboard_plot(board).save(PICTURES / "leaderboard.png")
-    judged = [judge(entries[row.label], data.train) for row in board.rows]
-    page = results_page(Results(board, data.train, survey_of(data.train), judged))
+    scored = [score_run(entries[row.label], data.train) for row in board.rows]
+    page = results_page(Results(board, data.train, survey_of(data.train), scored))
     best = [section for section in page.sections if section.title == board.rows[0].label]
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / "report.html"

@@ -25,8 +25,8 @@ from pairrank.evaluation.leaderboard_table import DASH, to_json, to_markdown
 from pairrank.evaluation.run_record import read_run_record
 from pairrank.evaluation.survey import survey_of
 from pairrank.files import read_json
-from pairrank.report.judged_runs import Results, judge
 from pairrank.report.model_card import write_model_card
+from pairrank.report.scored_runs import Results, score_run
 from pairrank.runs.cross_validation import assist_rank_zero, cross_validate
 from pairrank.runs.experiment import RUN_FILE, load_experiment
 from pairrank.runs.experiment_files import experiment_files
@@ -283,9 +283,9 @@ def _write_pages(board: Leaderboard, entries: Sequence[Entry], source: DataFolde
     """For each run of this command, and what it builds on: its model card, and the curves of a fine-tuning."""
     folders = {each.experiment.label: each.folder for run in started for each in (*all_inputs(run), run)}
     labels = {row.label for row in board.rows} & set(folders)
-    judged = [judge(entry, source.train) for entry in entries if entry.label in labels]
-    results = Results(board, source.train, survey_of(source.train, guess_language=False), judged)
-    for run in judged:
+    scored = [score_run(entry, source.train) for entry in entries if entry.label in labels]
+    results = Results(board, source.train, survey_of(source.train, guess_language=False), scored)
+    for run in scored:
         write_model_card(results, run, folders[run.label])
         if run.record and (rows := run.record.history):
             from pairrank.report.model_charts import learning_curves

@@ -20,9 +20,9 @@ from pairrank.errors import UserError
 from pairrank.evaluation.leaderboard import build_leaderboard
 from pairrank.evaluation.survey import FileSurvey, survey_file, survey_of
 from pairrank.report.explore import TokenCounts, explore_page
-from pairrank.report.judged_runs import Judged, Results, judge
 from pairrank.report.page import Page
 from pairrank.report.results import results_page
+from pairrank.report.scored_runs import Results, ScoredRun, score_run
 
 ONE_TEXT = "baseline"
 """The model that reads prompt, A and B in one window; the others have a window for each answer."""
@@ -62,7 +62,7 @@ def report(
     add: Sequence[str],
     published: Path | None,
 ) -> None:
-    """Gather runs, judge them, and write the page about them."""
+    """Gather runs, score them, and write the page about them."""
     source = find_source(data)
     home = home_of(runs, source)
     refuse_out(out, *filter(None, [table_in(source.path, part) for part in ("train", "test")]))
@@ -72,10 +72,10 @@ def report(
     chosen = choose_references(references, list(by_label))
     say(f"Judging {len(entries)} experiments on {len(source.train):,} battles of {source.name}.")
     board = build_leaderboard(source.name, source.train, entries, chosen, source.truth)
-    judged = [judge(by_label[row.label], source.train) for row in board.rows]
+    scored = [score_run(by_label[row.label], source.train) for row in board.rows]
     if unscored := [name for name in named if name in board.unscored]:
-        raise UserError(f"{unscored[0]}: it has predicted only folds that the search for its setting has seen.")
-    results = Results(board, source.train, survey_of(source.train), judged, tuple(dict.fromkeys(named)))
+        raise UserError(f"{unscored[0]}: it has predicted only folds on which its setting was tuned.")
+    results = Results(board, source.train, survey_of(source.train), scored, tuple(dict.fromkeys(named)))
     _write(results_page(replace(results, windows=_windows(results.shown, source.train))), out)
 
 
@@ -96,7 +96,7 @@ def _tokens(battles: Battles, name: str) -> TokenCounts | str:
     return TokenCounts(encoder, counts)
 
 
-def _windows(shown: Sequence[Judged], battles: Battles) -> dict[str, tuple[str, npt.NDArray[np.bool_]]]:
+def _windows(shown: Sequence[ScoredRun], battles: Battles) -> dict[str, tuple[str, npt.NDArray[np.bool_]]]:
     """Label of a run that reads through an encoder -> its window, and which battles were cut to fit it."""
     windows: dict[str, tuple[str, npt.NDArray[np.bool_]]] = {}
     cuts: dict[str, npt.NDArray[np.bool_]] = {}

@@ -1,4 +1,4 @@
-"""What competes in a leaderboard: out-of-fold predictions, and the numbers that were measured with them."""
+"""Entries of a leaderboard: out-of-fold predictions, and the record of the run that made them, if there is one."""
 
 import logging
 from collections.abc import Sequence
@@ -22,51 +22,31 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Entry:
-    """Out-of-fold predictions that compete, and what their run measured besides."""
+    """Out-of-fold predictions to be compared with others."""
 
     label: str
     predictions: Predictions
     record: RunRecord | None = None
     """The results of the run; None for a prediction file that no run of pairrank made."""
     test: Predictions | None = None
+    """The predictions of the same run for the test battles."""
 
 
 def entries_in(runs: Path, battles: Battles) -> list[Entry]:
-    """Return the runs in a folder that were made on these battles; a warning names each one that is left out."""
+    """Return the runs in the folder `runs` that were made on these battles; a warning names each one left out."""
     entries = []
     for file in sorted(runs.glob("[!.]*/metrics.json")):
-        folder = file.parent
         try:
-            record = read_run_record(folder)
-            predictions = read_predictions(folder / "oof.csv")
-            _refuse_borrowed(folder, predictions, record)
-            _refuse_outdated(folder, record)
-            # Earlier versions kept the history in a file of its own only.
-            if not record.history:
-                record = replace(record, history=tuple(read_history(folder / "history.csv")))
-            test = read_predictions(folder / "test.csv") if (folder / "test.csv").is_file() else None
+            entries.append(_read_run(file.parent, battles))
         except UserError as error:
             logger.warning(f"Left out: {error}")
-            continue
-        if not is_of(record, battles):
-            logger.warning(f"Left out: {folder} is a run on other battles ({record.data.name}).")
-            continue
-        # A folder that its user has renamed shows both names: neither may pass for another experiment.
-        label = record.label if record.label == folder.name else f"{folder.name} ({record.label})"
-        entries.append(Entry(label, predictions, record, test))
     return entries
 
 
-def is_of(record: RunRecord, battles: Battles) -> bool:
-    """Whether a run was made on these battles, or on the first of them: the same ids are not enough."""
-    limit = record.split.get("limit") or len(battles)
-    return record.data.hash == battles.take(slice(limit)).content_hash()
-
-
 def published_entries(folder: Path, data: str, battles: Battles) -> list[Entry]:
-    """The entries that `publish` wrote.
+    """Return the entries that `publish` wrote into `folder` for the data set of this name.
 
-    Raises UserError for predictions and a result that are not of one run, or of a run on other battles.
+    Raises UserError if a result belongs to other predictions, or to a run on other battles.
     """
     entries = []
     for file in sorted((folder / "predictions" / data).glob("[!.]*.csv")):
@@ -74,10 +54,11 @@ def published_entries(folder: Path, data: str, battles: Battles) -> list[Entry]:
         result = folder / "results" / data / f"{label}.json"
         record = read_record_file(result) if result.is_file() else None
         if record:
-            _refuse_borrowed(file, predictions, record)
-            if not is_of(record, battles):
+            _check_predictions(file, predictions, record)
+            if not is_run_on(record, battles):
                 raise UserError(
-                    f"{file}: published for other battles than those of --data, though called {data} too."
+                    f"{file}: published for other battles than those of --data, although both are called {data}. "
+                    "Choose the data that it was published for, or another folder."
                 )
         test = folder / "submissions" / data / file.name
         entries.append(Entry(label, predictions, record, read_predictions(test) if test.is_file() else None))
@@ -85,9 +66,9 @@ def published_entries(folder: Path, data: str, battles: Battles) -> list[Entry]:
 
 
 def publish(folder: Path, data: str, entries: Sequence[Entry]) -> None:
-    """Write each entry's predictions and result where a later comparison finds them; no text of any battle.
+    """Write each entry's predictions, record and submission into `folder`, without the text of any battle.
 
-    What an earlier publication left under the same label and this entry lacks is removed: it is another's.
+    Files of an earlier entry with the same label that this entry does not have are removed.
     """
     for entry in entries:
         entry.predictions.write(folder / "predictions" / data / f"{entry.label}.csv")
@@ -103,17 +84,43 @@ def publish(folder: Path, data: str, entries: Sequence[Entry]) -> None:
             submission.unlink(missing_ok=True)
 
 
-def _refuse_outdated(folder: Path, record: RunRecord) -> None:
-    """Raise UserError if what a run was built on has been made anew since."""
+def is_run_on(record: RunRecord, battles: Battles) -> bool:
+    """Return whether a run was made on these battles or, with a limit, on the first of them.
+
+    The content of the battles is compared, because other battles may have the same ids.
+    """
+    limit = record.split.get("limit") or len(battles)
+    return record.data.hash == battles.take(slice(limit)).content_hash()
+
+
+def _read_run(folder: Path, battles: Battles) -> Entry:
+    """Return the entry of a run's folder; raises UserError if it is damaged, outdated, or not on these battles."""
+    record = read_run_record(folder)
+    predictions = read_predictions(folder / "oof.csv")
+    _check_predictions(folder, predictions, record)
+    _check_inputs(folder, record)
+    # Earlier versions kept the history in a file of its own only.
+    if not record.history:
+        record = replace(record, history=tuple(read_history(folder / "history.csv")))
+    test = read_predictions(folder / "test.csv") if (folder / "test.csv").is_file() else None
+    if not is_run_on(record, battles):
+        raise UserError(f"{folder} is a run on other battles ({record.data.name}).")
+    # A renamed folder shows both names, so that it cannot be mistaken for another experiment.
+    label = record.label if record.label == folder.name else f"{folder.name} ({record.label})"
+    return Entry(label, predictions, record, test)
+
+
+def _check_inputs(folder: Path, record: RunRecord) -> None:
+    """Raise UserError if an input of the run was trained again since, with other predictions."""
     for label, predictions in record.inputs.items():
         now = find_run_record(folder.parent / label)
         if now and now.predictions != predictions:
-            raise UserError(f"{folder}: made on other predictions of {label} than there are now. Run it again.")
+            raise UserError(f"{folder}: made with other predictions of {label} than it has now. Run it again.")
 
 
-def _refuse_borrowed(place: Path, predictions: Predictions, record: RunRecord) -> None:
-    """Raise UserError if these numbers were measured on other predictions than these."""
+def _check_predictions(place: Path, predictions: Predictions, record: RunRecord) -> None:
+    """Raise UserError if the record was measured on other predictions."""
     if record.predictions != predictions_hash(predictions):
         raise UserError(
-            f"{place}: the numbers beside these predictions belong to others. Run {record.label} again."
+            f"{place}: the recorded results belong to other predictions than these. Run {record.label} again."
         )

@@ -1,15 +1,17 @@
-"""The benchmark harness: prediction files in, one table with intervals out. It never sees a model."""
+"""The leaderboard: prediction files in, one table with intervals out; models themselves are never used."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from pairrank.data.battles import Battles
 from pairrank.data.folds import assign_folds, prompt_keys
 from pairrank.data.predictions import Predictions
+from pairrank.data.probabilities import FloatArray
 from pairrank.errors import UserError, unknown_name
 from pairrank.evaluation.entries import Entry
 from pairrank.evaluation.run_record import RunRecord
@@ -22,57 +24,61 @@ from pairrank.evaluation.scoring import (
     standard_error,
 )
 
-SEARCHED = (
-    "each fold's setting was chosen by a search among its own training battles; the seconds are those of the last "
-    "training alone."
+CHOSEN_BY_SEARCH = (
+    "the setting of each fold was chosen by a search within its training battles; the seconds are those of the "
+    "last training only."
 )
-"""What a reader of a nested search's row must know."""
+"""Warning for runs whose setting was chosen within each fold."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Row:
-    """One line of the table; None where the entry cannot tell."""
+    """One line of the leaderboard; None means that a value is unknown."""
 
     label: str
     encoder: str | None
     battles: int
     folds: str | None
+    """The folds that the scores cover, in words."""
     log_loss: float
     standard_error: float
     differences: dict[str, Difference | None]
-    """To each reference, on the battles both have predicted."""
+    """The difference to each reference, on the battles that both have predicted; None for the reference itself."""
     accuracy: float
     calibration_error: float
     above_floor: float | None
-    """Log loss minus that of the true probabilities on the same battles; simulated data only."""
-    swap_gap: float | None
-    flip_rate: float | None
-    """Share of battles whose likeliest outcome is another when A and B change places."""
-    kept: dict[str, float] | None
-    lost_a_side: int | None
-    parameters: int | None
-    training_seconds: float | None
-    battles_per_second: float | None
-    peak_memory_mb: float | None
-    seed: int | None
-    submittable: bool | None
-    tuned_on: tuple[int, ...]
-    """Folds that a search for this setting has seen. They are not in `folds`, nor in any number of this row."""
-    warnings: tuple[str, ...]
+    """Log loss minus that of the true probabilities on the same battles; only for simulated battles."""
+    swap_gap: float | None = None
+    flip_rate: float | None = None
+    """Share of battles whose most probable outcome changes when A and B change places."""
+    kept: dict[str, float] | None = None
+    """Share of the tokens of prompt, A and B that the model reads."""
+    lost_a_side: int | None = None
+    """Training battles of which one answer was cut away completely."""
+    parameters: int | None = None
+    training_seconds: float | None = None
+    battles_per_second: float | None = None
+    peak_memory_mb: float | None = None
+    seed: int | None = None
+    submittable: bool | None = None
+    tuned_on: tuple[int, ...] = ()
+    """Folds on which the setting was tuned. No number of this row covers them."""
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Leaderboard:
-    """Rows in order of their log loss, with the battles and references they were made with."""
+    """Rows in the order of their log loss, and the data and references they are compared on."""
 
     data: str
     battles: int
     prompts: int
     references: tuple[str, ...]
     floor: float | None
+    """Log loss of the true probabilities; only for simulated battles."""
     rows: tuple[Row, ...]
     unscored: tuple[str, ...] = ()
-    """Entries that have predicted only battles which the search for their setting has seen."""
+    """Entries that have predicted only folds on which their setting was tuned."""
 
 
 def build_leaderboard(
@@ -82,65 +88,73 @@ def build_leaderboard(
     references: Sequence[str] = ("prior",),
     truth: Predictions | None = None,
 ) -> Leaderboard:
-    """Score all entries on the battles with winners; raises UserError for a foreign id or an unknown reference."""
-    entries = [untouched(entry, battles) for entry in entries]
+    """Score all entries on `battles`, which must have winners.
+
+    `references` are the labels to which differences are computed, and `truth` the true probabilities of simulated
+    battles. Raises UserError for an id that is not among the battles, an unknown reference, or a repeated label.
+    """
+    entries = [without_tuning_folds(entry, battles) for entry in entries]
     unscored = tuple(entry.label for entry in entries if _tuned_on(entry) and not len(entry.predictions))
     entries = [entry for entry in entries if entry.label not in unscored]
-    labels = Counter(entry.label for entry in entries)
-    if twice := [label for label, count in labels.items() if count > 1]:
-        raise UserError(f"{twice[0]}: {labels[twice[0]]} entries of this name. Give one of them another.")
-    for name in references:
-        if name not in labels:
-            raise UserError(f"--reference {unknown_name('entry', name, labels)}")
-    place = {name: row for row, name in enumerate(battles.id.tolist())}
-    losses = {entry.label: _losses(entry, battles, place) for entry in entries}
-    keys = np.array(prompt_keys(battles))
+    _check_labels([entry.label for entry in entries], references)
+    index = {name: row for row, name in enumerate(battles.id.tolist())}
+    losses = {entry.label: _losses(entry, battles, index) for entry in entries}
+    prompts = np.array(prompt_keys(battles))
     floor = None
     if truth is not None:
         floor = battle_losses(truth.align(battles.id, "true probabilities").proba, battles.labels)
-    rows = [_row(entry, battles, keys, losses, references, floor, place) for entry in entries]
+    rows = [_row(entry, battles, index, prompts, losses, references, floor) for entry in entries]
     return Leaderboard(
         data=data,
         battles=len(battles),
-        prompts=len(set(keys.tolist())),
+        prompts=len(set(prompts.tolist())),
         references=tuple(dict.fromkeys(references)),
         floor=None if floor is None else float(floor.mean()),
-        # A row that covers fewer battles has met others: it stands below the whole ones, whatever its score.
+        # The log loss of a row that covers fewer battles is not comparable: such rows come last.
         rows=tuple(sorted(rows, key=lambda row: (row.battles < len(battles), row.log_loss, row.label))),
         unscored=unscored,
     )
 
 
-def untouched(entry: Entry, battles: Battles) -> Entry:
-    """The entry on those battles alone whose fold no search for its setting has seen."""
-    seen = _tuned_on(entry)
-    if not seen:
+def without_tuning_folds(entry: Entry, battles: Battles) -> Entry:
+    """Return the entry without its predictions for folds on which its setting was tuned."""
+    tuned_on = _tuned_on(entry)
+    if not tuned_on or entry.record is None:
         return entry
-    split = entry.record.split if entry.record else {}
-    member = assign_folds(battles, split["folds"], split.get("salt", ""))
-    unseen = set(battles.id[~np.isin(member, seen)].tolist())
-    # Ids that are of no battle here stay, to be complained of.
+    split = entry.record.split
+    fold = assign_folds(battles, split["folds"], split.get("salt", ""))
+    scorable = set(battles.id[~np.isin(fold, tuned_on)].tolist())
+    # Ids that are not among the battles are kept, so that they are reported later.
     foreign = set(entry.predictions.id.tolist()) - set(battles.id.tolist())
-    rows = np.array([name in unseen or name in foreign for name in entry.predictions.id], dtype=np.bool_)
-    kept = Predictions(entry.predictions.id[rows], entry.predictions.proba[rows])
-    return replace(entry, predictions=kept)
+    rows = np.array([name in scorable or name in foreign for name in entry.predictions.id], dtype=np.bool_)
+    return replace(entry, predictions=Predictions(entry.predictions.id[rows], entry.predictions.proba[rows]))
 
 
 def _tuned_on(entry: Entry) -> tuple[int, ...]:
     return entry.record.tuned_on if entry.record else ()
 
 
-def _losses(entry: Entry, battles: Battles, place: dict[str, int]) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """(n,) losses in the order of `battles`, NaN where the entry made no prediction."""
+def _check_labels(labels: Sequence[str], references: Sequence[str]) -> None:
+    """Raise UserError for a repeated label or an unknown reference."""
+    counts = Counter(labels)
+    if repeated := [label for label, count in counts.items() if count > 1]:
+        raise UserError(f"{repeated[0]}: {counts[repeated[0]]} entries have this name. Rename all but one of them.")
+    for name in references:
+        if name not in counts:
+            raise UserError(f"--reference {unknown_name('entry', name, counts)}")
+
+
+def _losses(entry: Entry, battles: Battles, index: Mapping[str, int]) -> FloatArray:
+    """Return (n,) losses in the order of `battles`, NaN where the entry has no prediction."""
     if not len(entry.predictions):
         raise UserError(f"{entry.label}: its prediction file has no rows, so there is nothing to score.")
-    foreign = [name for name in entry.predictions.id.tolist() if name not in place]
+    foreign = [name for name in entry.predictions.id.tolist() if name not in index]
     if foreign:
         raise UserError(
             f"{entry.label}: {len(foreign):,} of its {len(entry.predictions):,} ids are not among these battles "
             f"(the first: {foreign[0]}). Expected out-of-fold predictions for the battles of --data."
         )
-    rows = [place[name] for name in entry.predictions.id.tolist()]
+    rows = [index[name] for name in entry.predictions.id.tolist()]
     losses = np.full(len(battles), np.nan)
     losses[rows] = battle_losses(entry.predictions.proba, battles.labels[rows])
     return losses
@@ -149,52 +163,63 @@ def _losses(entry: Entry, battles: Battles, place: dict[str, int]) -> np.ndarray
 def _row(
     entry: Entry,
     battles: Battles,
-    keys: np.ndarray[Any, Any],
-    losses: dict[str, np.ndarray[Any, np.dtype[np.float64]]],
+    index: Mapping[str, int],
+    prompts: npt.NDArray[Any],
+    losses: Mapping[str, FloatArray],
     references: Sequence[str],
-    floor: np.ndarray[Any, np.dtype[np.float64]] | None,
-    place: dict[str, int],
+    floor: FloatArray | None,
 ) -> Row:
-    own = losses[entry.label]
+    """Return the row of an entry; `losses` are those of all entries, `floor` those of the true probabilities."""
+    own, proba = losses[entry.label], entry.predictions.proba
     covered = ~np.isnan(own)
-    differences: dict[str, Difference | None] = {}
-    for name in references:
-        both = covered & ~np.isnan(losses[name])
-        same = name == entry.label or not both.any()
-        differences[name] = None if same else paired_difference(own[both], losses[name][both], keys[both].tolist())
-    proba = entry.predictions.proba
-    winner = battles.labels[[place[name] for name in entry.predictions.id.tolist()]]
+    winner = battles.labels[[index[name] for name in entry.predictions.id.tolist()]]
     record = entry.record
-    encoder = record.encoder if record else None
     return Row(
         label=entry.label,
-        encoder=f"{encoder.name} ({encoder.sha256[:8]})" if encoder else None,
+        encoder=f"{record.encoder.name} ({record.encoder.sha256[:8]})" if record and record.encoder else None,
         battles=int(covered.sum()),
         folds=_folds(record) if record else None,
         log_loss=float(own[covered].mean()),
-        standard_error=standard_error(own[covered], keys[covered].tolist()),
-        differences=differences,
+        standard_error=standard_error(own[covered], prompts[covered].tolist()),
+        differences={name: _difference(entry.label, name, losses, prompts) for name in references},
         accuracy=accuracy(proba, winner),
         calibration_error=expected_calibration_error(proba, winner),
         above_floor=None if floor is None else float((own - floor)[covered].mean()),
-        swap_gap=record.swap_gap if record else None,
-        flip_rate=record.flip_rate if record else None,
-        kept=record.kept if record else None,
-        lost_a_side=record.lost_a_side if record else None,
-        parameters=record.parameters if record else None,
-        training_seconds=record.training_seconds if record else None,
-        battles_per_second=record.battles_per_second if record else None,
-        peak_memory_mb=record.peak_memory_mb if record else None,
-        seed=record.model.get("seed") if record else None,
-        submittable=record.is_submittable if record else None,
-        tuned_on=_tuned_on(entry),
-        warnings=(*record.warnings, *([SEARCHED] if record.chosen else [])) if record else (),
+        **(_recorded(record) if record else {}),
     )
+
+
+def _difference(
+    label: str, reference: str, losses: Mapping[str, FloatArray], prompts: npt.NDArray[Any]
+) -> Difference | None:
+    """Return the paired difference of two entries on their common battles; None if there is nothing to compare."""
+    both = ~np.isnan(losses[label]) & ~np.isnan(losses[reference])
+    if label == reference or not both.any():
+        return None
+    return paired_difference(losses[label][both], losses[reference][both], prompts[both].tolist())
+
+
+def _recorded(record: RunRecord) -> dict[str, Any]:
+    """Return the fields of a row that are taken from the record of its run."""
+    return {
+        "swap_gap": record.swap_gap,
+        "flip_rate": record.flip_rate,
+        "kept": record.kept,
+        "lost_a_side": record.lost_a_side,
+        "parameters": record.parameters,
+        "training_seconds": record.training_seconds,
+        "battles_per_second": record.battles_per_second,
+        "peak_memory_mb": record.peak_memory_mb,
+        "seed": record.model.get("seed"),
+        "submittable": record.is_submittable,
+        "tuned_on": record.tuned_on,
+        "warnings": (*record.warnings, *([CHOSEN_BY_SEARCH] if record.chosen else [])),
+    }
 
 
 def _folds(record: RunRecord) -> str:
     """Return which folds the scores of a run cover, in words."""
-    count, done = record.split["folds"], record.scored_folds
-    if len(done) == count:
+    count, scored = record.split["folds"], record.scored_folds
+    if len(scored) == count:
         return f"all {count}"
-    return f"{len(done)} of {count} (number {', '.join(map(str, done))})"
+    return f"{len(scored)} of {count} (number {', '.join(map(str, scored))})"

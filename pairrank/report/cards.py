@@ -11,8 +11,8 @@ from pairrank.data.battles import Battles
 from pairrank.data.turns import Turns
 from pairrank.evaluation.survey import Survey
 from pairrank.report.charts import OUTCOMES
-from pairrank.report.judged_runs import Judged
 from pairrank.report.page import BattlePrediction, Card, Turn
+from pairrank.report.scored_runs import ScoredRun
 
 MAX_CHARS = 3_000
 """Characters of one turn that are shown."""
@@ -72,29 +72,29 @@ def card(
     )
 
 
-def worst_and_disputed(judged: Sequence[Judged], worst: int, disputed: int) -> dict[int, list[Reason]]:
+def worst_and_disputed(runs: Sequence[ScoredRun], worst: int, disputed: int) -> dict[int, list[Reason]]:
     """Return row of a battle -> the reasons to show it.
 
     Shown are the `worst` battles with the largest loss of each run, and the `disputed` battles with the largest
     total variation distance (half the sum of absolute differences) between the predictions of any two runs.
     """
     reasons: dict[int, list[Reason]] = {}
-    for run in judged:
+    for run in runs:
         for index in np.argsort(-run.losses, kind="stable")[:worst]:
             reason = Reason("large loss", (run.label,), float(run.losses[index]))
             reasons.setdefault(int(run.rows[index]), []).append(reason)
     chosen: set[int] = set()
-    for distance, row, pair in sorted(_distances(judged, disputed), key=lambda found: (-found[0], found[1])):
+    for distance, row, pair in sorted(_distances(runs, disputed), key=lambda found: (-found[0], found[1])):
         if row not in chosen and len(chosen) < disputed:
             chosen.add(row)
             reasons.setdefault(row, []).append(Reason("disagreement", pair, distance))
     return reasons
 
 
-def predictions_for(judged: Sequence[Judged], row: int) -> list[BattlePrediction]:
+def predictions_for(runs: Sequence[ScoredRun], row: int) -> list[BattlePrediction]:
     """Return the predictions for the battle at `row`, of those runs that predicted it."""
     found = []
-    for run in judged:
+    for run in runs:
         index = int(np.searchsorted(run.rows, row))
         if index < len(run.rows) and run.rows[index] == row:
             a, b, tie = run.proba[index].tolist()
@@ -102,10 +102,10 @@ def predictions_for(judged: Sequence[Judged], row: int) -> list[BattlePrediction
     return found
 
 
-def _distances(judged: Sequence[Judged], count: int) -> list[tuple[float, int, tuple[str, str]]]:
+def _distances(runs: Sequence[ScoredRun], count: int) -> list[tuple[float, int, tuple[str, str]]]:
     """Return distance, row and labels of the `count` most disputed battles of each pair of runs."""
     found = []
-    for one, other in combinations(judged, 2):
+    for one, other in combinations(runs, 2):
         rows = np.intersect1d(one.rows, other.rows, assume_unique=True)
         first, second = one.shared_with(other)
         distance = np.abs(first - second).sum(axis=1) / 2

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from pairrank.evaluation.scoring import confusion, reliability, wilson
 from pairrank.evaluation.slices import SliceScore
 from pairrank.report.charts import BLUE, CYCLE, GREEN, GREY, INK, MARKERS, Chart, heat_map, label, new_axes, styled
-from pairrank.report.judged_runs import Judged, gap
+from pairrank.report.scored_runs import ScoredRun, calibration_gap
 
 LARGE_SLICE = 50
 """Battles that a slice must have to be named in a caption."""
@@ -54,18 +54,18 @@ def learning_curves(run: str, name: str, history: Sequence[Mapping[str, Any]]) -
 
 
 @styled
-def reliability_plot(name: str, judged: Sequence[Judged], title: str) -> Chart:
+def reliability_plot(name: str, runs: Sequence[ScoredRun], title: str) -> Chart:
     """Draw observed shares against predicted probabilities, for one or several runs."""
     figure, [axes, below] = new_axes(5.0, rows=2, sharex=True, height_ratios=(3, 1))
     axes.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle=":")
     end = 0.0
-    for run, colour, marker in zip(judged, CYCLE, MARKERS, strict=False):
+    for run, colour, marker in zip(runs, CYCLE, MARKERS, strict=False):
         bins = reliability(run.proba, run.winner)
         predicted, observed, counts = zip(*((b.predicted, b.observed, b.count) for b in bins), strict=True)
         axes.plot(
             predicted, observed, color=colour, marker=marker, markersize=5, linewidth=1.2, label=label(run.label)
         )
-        if len(judged) == 1:
+        if len(runs) == 1:
             low, high = wilson(np.array(observed) * np.array(counts), counts)
             axes.vlines(predicted, low, high, color=colour, linewidth=1)
         below.plot(predicted, counts, color=colour, marker=marker, markersize=4, linewidth=1)
@@ -73,7 +73,7 @@ def reliability_plot(name: str, judged: Sequence[Judged], title: str) -> Chart:
     axes.set(ylabel="observed share", xlim=(0, end + 0.05), ylim=(0, end + 0.05))
     axes.legend()
     below.set(xlabel="predicted probability of an outcome", ylabel="outcomes per bin", ylim=(0, None))
-    gaps = ", ".join(f"{run.label} {gap(run):.3f}" for run in judged[: len(CYCLE)])
+    gaps = ", ".join(f"{run.label} {calibration_gap(run):.3f}" for run in runs[: len(CYCLE)])
     return Chart(
         f"{name}-reliability",
         figure,
@@ -81,13 +81,13 @@ def reliability_plot(name: str, judged: Sequence[Judged], title: str) -> Chart:
         "below). On the dotted line, outcomes with a predicted probability of 30 % were observed 30 % of the "
         "time. A curve flatter than the line is over-confident, a steeper one under-confident. Mean distance "
         "from the line, over "
-        f"all outcomes: {gaps}." + (" Bars are Wilson's 95 % intervals." if len(judged) == 1 else ""),
+        f"all outcomes: {gaps}." + (" Bars are Wilson's 95 % intervals." if len(runs) == 1 else ""),
         f"Reliability diagram; mean distance from the diagonal: {gaps}.",
     )
 
 
 @styled
-def confusion_plot(name: str, run: Judged) -> Chart:
+def confusion_plot(name: str, run: ScoredRun) -> Chart:
     """Draw the most probable outcome against the observed one."""
     table = confusion(run.proba, run.winner)
     share = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
@@ -136,31 +136,31 @@ def slice_plot(name: str, run: str, scores: Sequence[SliceScore], overall: float
 
 
 @styled
-def agreement_map(judged: Sequence[Judged]) -> Chart:
+def agreement_map(runs: Sequence[ScoredRun]) -> Chart:
     """Draw how often two runs have the same most probable outcome."""
-    names = [label(run.label, 22) for run in judged]
-    shares = np.array([[agreement(a, b) for b in judged] for a in judged])
-    figure, [axes] = new_axes(1.6 + 0.25 * len(judged))
+    names = [label(run.label, 22) for run in runs]
+    shares = np.array([[agreement(a, b) for b in runs] for a in runs])
+    figure, [axes] = new_axes(1.6 + 0.25 * len(runs))
     heat_map(axes, shares, names, [f"{100 * share:.0f}" for share in shares.ravel()])
     axes.set(xlabel="experiment", ylabel="same outcome (%)")
-    pairs = [(shares[i, j], i, j) for i in range(len(judged)) for j in range(i) if not np.isnan(shares[i, j])]
+    pairs = [(shares[i, j], i, j) for i in range(len(runs)) for j in range(i) if not np.isnan(shares[i, j])]
     summary = "no two experiments have predicted the same battles"
     if pairs:
         (low, i, j), (high, k, m) = min(pairs), max(pairs)
         summary = (
-            f"{judged[k].label} and {judged[m].label} agree most ({high:.0%}), "
-            f"{judged[i].label} and {judged[j].label} least ({low:.0%})"
+            f"{runs[k].label} and {runs[m].label} agree most ({high:.0%}), "
+            f"{runs[i].label} and {runs[j].label} least ({low:.0%})"
         )
     return Chart(
         "agreement",
         figure,
         "Share of battles for which two experiments have the same most probable outcome, of the battles that both "
         f"have predicted: {summary}. Experiments that are about equally good and disagree are worth pooling.",
-        f"Heat map of agreement between {len(judged)} experiments: {summary}.",
+        f"Heat map of agreement between {len(runs)} experiments: {summary}.",
     )
 
 
-def agreement(a: Judged, b: Judged) -> float:
+def agreement(a: ScoredRun, b: ScoredRun) -> float:
     """Return the share of their common battles with the same most probable outcome; NaN without common battles."""
     first, second = a.shared_with(b)
     if not len(first):

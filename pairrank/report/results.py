@@ -12,8 +12,8 @@ from pairrank.evaluation.scoring import Mean
 from pairrank.evaluation.slices import Bias, SliceScore
 from pairrank.report import leaderboard_charts, model_charts
 from pairrank.report.cards import card, predictions_for, worst_and_disputed
-from pairrank.report.judged_runs import Judged, Results, gap
 from pairrank.report.page import Block, Cards, Heading, Page, Section, Table, Text
+from pairrank.report.scored_runs import Results, ScoredRun, calibration_gap
 from pairrank.report.wording import configuration, ends, facts
 
 COLUMNS = Table(
@@ -49,35 +49,35 @@ WORST, DISPUTED = 15, 30
 
 def results_page(results: Results) -> Page:
     """Return the page about the runs."""
-    board, shown = results.board, results.shown
+    leaderboard, shown = results.leaderboard, results.shown
     sections = [
-        Section("Leaderboard", _board(board)),
-        Section("Cost", _costs(board)),
+        Section("Leaderboard", _board(leaderboard)),
+        Section("Cost", _costs(leaderboard)),
     ]
-    if len(results.judged) > 1:
+    if len(results.runs) > 1:
         sections.append(Section("Agreement", [model_charts.agreement_map(_compared(results))]))
     which = ", ".join(run.label for run in shown)
     sections += [Section(run.label, _run(results, run, f"run{i}")) for i, run in enumerate(shown)]
-    if trained := [run for run in results.judged if run.record and run.record.history]:
+    if trained := [run for run in results.runs if run.record and run.record.history]:
         sections.append(
             Section("Training", [block for i, run in enumerate(trained) for block in _training(run, i)])
         )
     sections += [
         Section("Large errors and disagreements", _mistakes(results)),
-        Section("Provenance", [block for run in results.judged for block in _provenance(run)]),
+        Section("Provenance", [block for run in results.runs for block in _provenance(run)]),
     ]
     return Page(
-        f"Which architecture predicts the vote best? {board.data}",
-        f"{len(results.judged)} experiments on {board.battles:,} battles with {board.prompts:,} distinct prompts, "
-        f"scored out of fold by log loss (nats, lower is better). Shown in detail: {which}.",
+        f"Which architecture predicts the vote best? {leaderboard.data}",
+        f"{len(results.runs)} experiments on {leaderboard.battles:,} battles with {leaderboard.prompts:,} "
+        f"distinct prompts, scored out of fold by log loss (nats, lower is better). Shown in detail: {which}.",
         sections,
         "Made by pairrank report.",
     )
 
 
-def board_table(board: Leaderboard) -> Table:
+def board_table(leaderboard: Leaderboard) -> Table:
     """Return the leaderboard without the columns that are empty for every row."""
-    table = {name: cells for name, cells in columns(board).items() if set(cells) != {"–"}}
+    table = {name: cells for name, cells in columns(leaderboard).items() if set(cells) != {"–"}}
     rows = list(zip(*table.values(), strict=True))
     return Table(list(table), rows, "The leaderboard: ± is the standard error, [ ] a 95 % interval.")
 
@@ -135,34 +135,34 @@ def interval(mean: Mean, form: str = ".3f") -> str:
     return f"{mean.mean:{form}} {ends(mean, form)}"
 
 
-def _board(board: Leaderboard) -> list[Block]:
+def _board(leaderboard: Leaderboard) -> list[Block]:
     general: list[str] = []
     single: list[str] = []
-    labels = [row.label for row in board.rows] + list(board.unscored)
-    for line in filter(None, notes(board)):
+    labels = [row.label for row in leaderboard.rows] + list(leaderboard.unscored)
+    for line in filter(None, notes(leaderboard)):
         (single if any(line.startswith(f"{name}: ") for name in labels) else general).append(line)
-    blocks: list[Block] = [leaderboard_charts.leaderboard_plot(board)]
-    if len(board.rows) > 1:
-        blocks.append(leaderboard_charts.difference_plot(board))
-    blocks += [board_table(board), *map(Text, general), COLUMNS]
+    blocks: list[Block] = [leaderboard_charts.leaderboard_plot(leaderboard)]
+    if len(leaderboard.rows) > 1:
+        blocks.append(leaderboard_charts.difference_plot(leaderboard))
+    blocks += [board_table(leaderboard), *map(Text, general), COLUMNS]
     return [*blocks, Text("\n".join(single), f"Notes on single rows ({len(single)})")] if single else blocks
 
 
-def _costs(board: Leaderboard) -> list[Block]:
+def _costs(leaderboard: Leaderboard) -> list[Block]:
     charts: list[Block] = []
     for cost in ("training_seconds", "parameters"):
-        if any(getattr(row, cost) for row in board.rows):
-            charts.append(leaderboard_charts.cost_plot(board, cost))
+        if any(getattr(row, cost) for row in leaderboard.rows):
+            charts.append(leaderboard_charts.cost_plot(leaderboard, cost))
     return charts or [Text("The cost of these entries is unknown.")]
 
 
-def _compared(results: Results) -> list[Judged]:
+def _compared(results: Results) -> list[ScoredRun]:
     shown = results.shown
-    others = [run for run in results.judged if run not in shown]
+    others = [run for run in results.runs if run not in shown]
     return [*shown, *others][:MAX_COMPARED]
 
 
-def _run(results: Results, run: Judged, name: str) -> list[Block]:
+def _run(results: Results, run: ScoredRun, name: str) -> list[Block]:
     """Return the charts and tables of one run."""
     row = results.row(run)
     record = run.record
@@ -170,7 +170,7 @@ def _run(results: Results, run: Judged, name: str) -> list[Block]:
     score = f"Log loss {row.log_loss:.4f} ± {row.standard_error:.4f} on {row.battles:,} battles."
     blocks: list[Block] = [Text(" ".join(filter(None, [about, score])))]
     labels = record.inputs if record else {}
-    inputs = [other for label in labels for other in results.judged if other.label == label]
+    inputs = [other for label in labels for other in results.runs if other.label == label]
     if inputs and record and record.model["name"] == "pool":
         title = f"{run.label} (after pooling) and its inputs (before)"
         blocks.append(model_charts.reliability_plot(name, [run, *inputs], title))
@@ -188,19 +188,27 @@ def _run(results: Results, run: Judged, name: str) -> list[Block]:
     return blocks
 
 
-def _training(run: Judged, number: int) -> list[Block]:
+def _training(run: ScoredRun, number: int) -> list[Block]:
     """Return the learning curves of a fine-tuned run."""
     history = run.record.history if run.record else ()
     curves = model_charts.learning_curves(run.label, f"training{number}", history)
     return [Heading(run.label), curves, history_table(history)]
 
 
-def pooling_table(results: Results, run: Judged, inputs: Sequence[Judged]) -> Table:
+def pooling_table(results: Results, run: ScoredRun, inputs: Sequence[ScoredRun]) -> Table:
     """Return log loss and calibration of a pool and of its inputs."""
     rows = []
     for when, each in [("after", run), *(("before", one) for one in inputs)]:
         row = results.row(each)
-        rows.append([each.label, when, f"{row.log_loss:.4f}", f"{row.calibration_error:.3f}", f"{gap(each):.3f}"])
+        rows.append(
+            [
+                each.label,
+                when,
+                f"{row.log_loss:.4f}",
+                f"{row.calibration_error:.3f}",
+                f"{calibration_gap(each):.3f}",
+            ]
+        )
     titles = ["experiment", "pooling", "log loss", "ECE (most probable outcome)", "mean distance (all outcomes)"]
     return Table(titles, rows, "Before and after pooling: log loss and calibration")
 
@@ -234,7 +242,7 @@ def _mistakes(results: Results) -> list[Block]:
     return [Text(intro), Cards("mistakes", cards)]
 
 
-def _provenance(run: Judged) -> list[Block]:
+def _provenance(run: ScoredRun) -> list[Block]:
     """Return the provenance and the configuration of a run."""
     if run.record is None:
         return [Heading(run.label), Text("This file was added by a user; its provenance is unknown.")]

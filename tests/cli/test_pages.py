@@ -17,8 +17,8 @@ from pairrank.encoders.side_windows import side_texts
 from pairrank.encoders.windows import template_rows
 from pairrank.evaluation.run_record import EncoderRecord, read_run_record
 from pairrank.evaluation.scoring import accuracy, log_loss
-from pairrank.report.judged_runs import Judged
 from pairrank.report.model_card import model_card, plain
+from pairrank.report.scored_runs import ScoredRun
 from tests.support.battles import write_folder
 from tests.support.command_line import refused, run_python
 from tests.support.pages import hostile_battles, made_up_results, publish_made_up
@@ -138,7 +138,7 @@ def test_what_cannot_be_reported_is_said(call):
 def test_a_battle_is_called_cut_where_its_model_keeps_less_of_it_alone(tiny_bert, model):
     """The oracle: a window that nothing fills keeps every token, so a battle is cut if alone it keeps fewer."""
     battles = hostile_battles(40)
-    one = next(run for run in made_up_results(battles).judged if run.label == "one")
+    one = next(run for run in made_up_results(battles).runs if run.label == "one")
     _, counts = pages._counted(battles, [str(tiny_bert)])
     # About the middle one fits: of a battle in one text, or of an answer behind its prompt.
     parts = (
@@ -163,7 +163,7 @@ def test_a_battle_is_called_cut_where_its_model_keeps_less_of_it_alone(tiny_bert
 
 def test_a_run_without_an_encoder_or_whose_encoder_is_gone_has_no_window(tiny_bert, monkeypatch):
     battles = hostile_battles(30)
-    one = next(run for run in made_up_results(battles).judged if run.label == "one")
+    one = next(run for run in made_up_results(battles).runs if run.label == "one")
     assert pages._windows([one], battles) == {}
     model = {"name": "baseline", "max_tokens": 60}
     for encoder, most in (("gone", 100), (str(tiny_bert), 10)):
@@ -185,12 +185,12 @@ def test_a_run_leaves_a_card_that_a_hub_can_read(call):
         text = card.text
         for part in ("Intended use", "Metrics", "Biases", "Provenance", metrics.data.hash, metrics.commit):
             assert part in text
-    assert "log loss less that of prior, same battles" in text
+    assert "log loss minus that of prior, same battles" in text
 
 
 def test_the_figures_of_a_card_are_those_of_the_predictions():
     results = made_up_results()
-    one = next(run for run in results.judged if run.label == "one")
+    one = next(run for run in results.runs if run.label == "one")
     text = model_card(results, one)
     assert f"| log loss (nats) | {log_loss(one.proba, one.winner):.4f} | [" in text
     assert f"| accuracy | {accuracy(one.proba, one.winner):.3f} | [" in text
@@ -207,7 +207,7 @@ def test_no_name_becomes_markup_in_a_card():
     battles = hostile_battles()
     battles.model_a[:] = EVIL
     results = made_up_results(battles)
-    one = next(run for run in results.judged if run.label == "one")
+    one = next(run for run in results.runs if run.label == "one")
     data = replace(one.record.data, name=EVIL)
     one = replace(one, record=replace(one.record, experiment=one.record.experiment | {"about": EVIL}, data=data))
     body = model_card(results, one).split("---\n", 2)[2].split("```toml")[0]
@@ -229,8 +229,8 @@ def test_no_name_becomes_markup_in_a_card():
 
 def test_a_card_without_a_second_prompt_claims_no_interval():
     results = made_up_results()
-    one = next(run for run in results.judged if run.label == "one")
-    lone = Judged(one.label, one.record, one.rows[:1], one.proba[:1], one.winner[:1])
+    one = next(run for run in results.runs if run.label == "one")
+    lone = ScoredRun(one.label, one.record, one.rows[:1], one.proba[:1], one.winner[:1])
     text = model_card(results, lone)
     assert "[one prompt]" in text
     assert "inf" not in text.split("```toml")[0].replace("information", "")

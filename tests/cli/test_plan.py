@@ -179,7 +179,7 @@ def test_what_was_built_on_other_predictions_is_neither_submitted_nor_compared(e
     assert call("run", "quick", "--data", "arena").code == 0
     assert refused(call("submit", "both", "--data", "arena"), "other predictions of quick")
     ended = call("compare", "--data", "arena")
-    assert "Left out: runs/arena/both: made on other predictions of quick" in ended.out.replace("\\", "/")
+    assert "Left out: runs/arena/both: made with other predictions of quick" in ended.out.replace("\\", "/")
 
 
 def test_battles_without_names_are_told_to_have_taught_nothing_of_models(experiments, call):

@@ -161,7 +161,7 @@ def test_foreign_empty_unknown_and_doubled_entries_are_errors():
         build_leaderboard("d", BATTLES, [entry("none", 0, slice(0))], [])
     with pytest.raises(UserError, match=r"--reference no entry is called 'pior'. Did you mean 'prior'\?"):
         build_leaderboard("d", BATTLES, [entry("prior")], ["pior"])
-    with pytest.raises(UserError, match="prior: 2 entries of this name"):
+    with pytest.raises(UserError, match="prior: 2 entries have this name"):
         build_leaderboard("d", BATTLES, [entry("prior"), entry("prior", 1)], ["prior"])
 
 
@@ -266,7 +266,7 @@ def test_no_published_number_stays_with_anothers_predictions(tmp_path):
     assert (found.record, found.test) == (None, None)
     publish(tmp_path, "d", [entry("x", 0)])
     some_predictions(1).write(tmp_path / "predictions" / "d" / "x.csv")
-    with pytest.raises(UserError, match=r"x\.csv: the numbers beside these predictions belong to others"):
+    with pytest.raises(UserError, match=r"x\.csv: the recorded results belong to other predictions"):
         published_entries(tmp_path, "d", BATTLES)
 
 
@@ -293,7 +293,7 @@ def test_no_run_lends_its_numbers_to_anothers_predictions(runs, caplog):
     sound = metrics.read_bytes()
     metrics.write_bytes((runs / "prior" / "metrics.json").read_bytes())
     assert [e.label for e in entries_in(runs, BATTLES)] == ["prior"]
-    assert "belong to others" in caplog.messages[0]
+    assert "belong to other predictions" in caplog.messages[0]
     metrics.write_bytes(sound)
     (runs / "prior" / "oof.csv").write_bytes((runs / "prior+smoothing=50" / "oof.csv").read_bytes())
     assert [e.label for e in entries_in(runs, BATTLES)] == ["prior+smoothing=50"]
@@ -399,5 +399,6 @@ def test_a_foreign_id_of_a_tuned_entry_is_complained_of_as_ever():
 def test_the_row_of_a_nested_search_says_that_its_seconds_are_not_all():
     searched = entry("searched", 2, chosen={"0": {}})
     board = build_leaderboard("tiny", BATTLES, [entry("whole"), searched], ["whole"])
-    assert "searched: each fold's setting was chosen by a search among its own training battles" in markdown(board)
-    assert "whole: each fold's setting" not in markdown(board)
+    text = markdown(board)
+    assert "searched: the setting of each fold was chosen by a search within its training" in text
+    assert "whole: the setting of each fold" not in text

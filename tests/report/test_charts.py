@@ -13,7 +13,7 @@ from pairrank.evaluation.survey import survey_of
 from pairrank.features.ratings import fit_ratings
 from pairrank.report import data_charts, leaderboard_charts, model_charts
 from pairrank.report.charts import SVG, Chart, inline, label, new_axes, styled
-from pairrank.report.judged_runs import Results
+from pairrank.report.scored_runs import Results
 from tests.support.pages import HISTORY_ROWS, NAME, hostile_battles, made_up_entries, made_up_results
 
 
@@ -25,7 +25,7 @@ def results() -> Results:
 @pytest.fixture(scope="module")
 def charts(results: Results) -> dict[str, Chart]:
     """One of each."""
-    survey, one = results.survey, next(run for run in results.judged if run.label == "one")
+    survey, one = results.survey, next(run for run in results.runs if run.label == "one")
     drawn = [
         data_charts.label_counts(survey),
         data_charts.length_histograms(survey.chars, "characters"),
@@ -35,15 +35,15 @@ def charts(results: Results) -> dict[str, Chart]:
         data_charts.model_strengths(fit_ratings(survey.without_text())),
         data_charts.pair_heat_map(survey),
         data_charts.length_effect(survey),
-        leaderboard_charts.leaderboard_plot(results.board),
-        leaderboard_charts.cost_plot(results.board, "training_seconds"),
-        leaderboard_charts.cost_plot(results.board, "parameters"),
-        leaderboard_charts.difference_plot(results.board),
+        leaderboard_charts.leaderboard_plot(results.leaderboard),
+        leaderboard_charts.cost_plot(results.leaderboard, "training_seconds"),
+        leaderboard_charts.cost_plot(results.leaderboard, "parameters"),
+        leaderboard_charts.difference_plot(results.leaderboard),
         model_charts.learning_curves("one", "run0", HISTORY_ROWS),
         model_charts.reliability_plot("run0", [one], "one"),
         model_charts.confusion_plot("run0", one),
         model_charts.slice_plot("run0", "one", results.slices(one), one.log_loss),
-        model_charts.agreement_map(results.judged),
+        model_charts.agreement_map(results.runs),
     ]
     return {chart.name: chart for chart in drawn}
 
@@ -102,7 +102,7 @@ def test_inline_turns_a_font_shorthand_into_attributes():
 
 
 def test_drawing_a_chart_again_gives_the_same_svg(results: Results):
-    first, second = (leaderboard_charts.leaderboard_plot(results.board).svg() for _ in range(2))
+    first, second = (leaderboard_charts.leaderboard_plot(results.leaderboard).svg() for _ in range(2))
     assert first == second
 
 
@@ -146,12 +146,12 @@ def ends_of(axes, container: int = 0) -> list[tuple[float, float]]:
 
 
 def test_error_bars_are_the_intervals_that_the_captions_name(results: Results):
-    board = results.board
+    board = results.leaderboard
     axes = leaderboard_charts.leaderboard_plot(board).figure.axes[0]
     whole = [row for row in board.rows[::-1] if row.battles == board.battles]
     expected = [(r.log_loss - 1.96 * r.standard_error, r.log_loss + 1.96 * r.standard_error) for r in whole]
     assert np.array(ends_of(axes)) == pytest.approx(np.array(expected))
-    one = next(run for run in results.judged if run.label == "one")
+    one = next(run for run in results.runs if run.label == "one")
     axes = leaderboard_charts.difference_plot(board).figure.axes[0]
     names = [text.get_text() for text in axes.get_yticklabels()]
     expected = {label(row.label): row.differences["prior"] for row in board.rows if row.differences["prior"]}
@@ -202,7 +202,7 @@ def test_histograms_turns_and_bins_equal_plain_counts(results: Results):
     bars = data_charts.turn_counts(results.survey).figure.axes[0].patches
     turns = results.survey.turns
     assert [bar.get_height() for bar in bars] == [*((turns == i).sum() for i in range(1, 10)), (turns >= 10).sum()]
-    one = next(run for run in results.judged if run.label == "one")
+    one = next(run for run in results.runs if run.label == "one")
     above, below = model_charts.reliability_plot("r", [one], "one").figure.axes
     bins = reliability(one.proba, one.winner)
     assert below.get_lines()[0].get_ydata().tolist() == [b.count for b in bins]
@@ -213,7 +213,7 @@ def test_bars_and_confusion_cells_equal_plain_counts(results: Results):
     survey = results.survey
     bars = data_charts.label_counts(survey).figure.axes[0].patches
     assert [bar.get_height() for bar in bars] == [int((survey.winner == i).sum()) for i in range(3)]
-    one = next(run for run in results.judged if run.label == "one")
+    one = next(run for run in results.runs if run.label == "one")
     cells = [text.get_text().split("\n")[0] for text in model_charts.confusion_plot("r", one).figure.axes[0].texts]
     expected = [
         int(((one.winner == observed) & (one.proba.argmax(axis=1) == predicted)).sum())
@@ -240,7 +240,7 @@ def test_win_rates_in_the_heat_map_count_a_tie_as_half_a_win():
 
 
 def test_pareto_keeps_the_rows_that_no_cheaper_row_beats(results: Results):
-    rows = [row for row in results.board.rows if row.parameters]
+    rows = [row for row in results.leaderboard.rows if row.parameters]
     assert len(rows) == 4
     front = leaderboard_charts.pareto(rows, "parameters")
     for row in rows:
@@ -264,7 +264,7 @@ def test_a_diagnostic_is_not_on_the_pareto_front():
 
 
 def test_agreement_is_over_battles_that_both_runs_predicted(results: Results):
-    runs = {run.label: run for run in results.judged}
+    runs = {run.label: run for run in results.runs}
     stranger, two = runs["x$y$ <i>"], runs["two"]
     assert model_charts.agreement(two, two) == 1.0
     assert model_charts.agreement(stranger, two) == 1.0  # half of two's own predictions

@@ -15,9 +15,9 @@ from pairrank.evaluation.survey import survey_file, survey_of
 from pairrank.report.cards import MAX_CHARS, card, predictions_for, worst_and_disputed
 from pairrank.report.charts import Chart
 from pairrank.report.explore import TokenCounts, explore_page
-from pairrank.report.judged_runs import judge
 from pairrank.report.page import WARNING, Cards, Page, Section, Table, Text
 from pairrank.report.results import results_page
+from pairrank.report.scored_runs import score_run
 from pairrank.report.wording import one_line
 from tests.support.battles import tiny_battles, write_folder
 from tests.support.pages import ATTACK, HISTORY_ROWS, NAME, entry_of, hostile_battles, made_up_results
@@ -171,11 +171,11 @@ def test_every_fine_tuned_run_has_learning_curves_even_if_it_is_not_shown_itself
 def test_learning_curves_of_a_diverged_training_are_drawn():
     results = made_up_results()
     history = tuple(row | {"Log Loss": float("nan"), "Runtime": float("inf")} for row in HISTORY_ROWS)
-    judged = [
+    runs = [
         replace(run, record=replace(run.record, history=history)) if run.label == "one" else run
-        for run in results.judged
+        for run in results.runs
     ]
-    results = replace(results, judged=judged)
+    results = replace(results, runs=runs)
     page = results_page(results)
     [chart] = [block for block in page.blocks if isinstance(block, Chart) and block.name == "training0-curves"]
     assert "no training prompts were held out" in chart.caption
@@ -198,8 +198,8 @@ def test_cards_are_sorted_by_loss_and_can_be_filtered_by_run():
 
 def test_constant_runs_are_shown_only_if_named():
     results = made_up_results()
-    assert {run.label for run in results.judged if run.is_constant} == {"prior"}
-    assert [run.label for run in results.shown] == [run.label for run in results.judged if run.label != "prior"]
+    assert {run.label for run in results.runs if run.is_constant} == {"prior"}
+    assert [run.label for run in results.shown] == [run.label for run in results.runs if run.label != "prior"]
     assert [run.label for run in made_up_results(named=["prior"]).shown] == ["prior"]
 
 
@@ -217,7 +217,7 @@ def test_explore_shows_a_sample_of_all_battles(tmp_path: Path):
 def test_the_table_of_pooling_compares_the_pool_with_its_inputs():
     results = made_up_results(named=["pool"])
     [table] = [b for b in results_page(results).blocks if isinstance(b, Table) and "pooling" in b.columns]
-    losses = {run.label: f"{run.log_loss:.4f}" for run in results.judged}
+    losses = {run.label: f"{run.log_loss:.4f}" for run in results.runs}
     assert [(row[0], row[1], row[2]) for row in table.rows] == [
         ("pool", "after", losses["pool"]),
         ("one", "before", losses["one"]),
@@ -236,7 +236,7 @@ def test_battles_cut_to_a_window_are_a_slice():
 
 def test_worst_and_disputed_chooses_the_largest_losses_and_distances():
     results = made_up_results()
-    runs = {run.label: run for run in results.judged}
+    runs = {run.label: run for run in results.runs}
     one, two = runs["one"], runs["two"]
     reasons = worst_and_disputed([one, two], worst=4, disputed=5)
     for run in (one, two):
@@ -252,11 +252,11 @@ def test_worst_and_disputed_chooses_the_largest_losses_and_distances():
 
 def test_predictions_for_leaves_out_runs_without_a_prediction():
     results = made_up_results()
-    labels = [each.label for each in predictions_for(results.judged, 1)]
+    labels = [each.label for each in predictions_for(results.runs, 1)]
     assert "x$y$ <i>" not in labels
-    assert "x$y$ <i>" in [each.label for each in predictions_for(results.judged, 2)]
-    shown = next(each for each in predictions_for(results.judged, 2) if each.label == "one")
-    one = next(run for run in results.judged if run.label == "one")
+    assert "x$y$ <i>" in [each.label for each in predictions_for(results.runs, 2)]
+    shown = next(each for each in predictions_for(results.runs, 2) if each.label == "one")
+    one = next(run for run in results.runs if run.label == "one")
     assert shown.loss == pytest.approx(-np.log(shown.proba[int(one.winner[2])]))
 
 
@@ -279,7 +279,7 @@ def test_the_card_of_a_long_conversation_says_what_is_not_shown():
 def test_judge_leaves_out_the_folds_on_which_a_run_was_tuned():
     battles = hostile_battles()
     entry = entry_of("tuned", battles, 1.0, 7, tuned_on=[0, 1, 2, 3])
-    run = judge(entry, battles)
+    run = score_run(entry, battles)
     untouched = np.array([fold_of(key) == 4 for key in prompt_keys(battles)])
     assert run.rows.tolist() == np.flatnonzero(untouched).tolist()
     np.testing.assert_allclose(run.proba, entry.predictions.proba[untouched])

@@ -12,7 +12,7 @@ from pairrank.evaluation.entries import Entry, publish
 from pairrank.evaluation.leaderboard import build_leaderboard
 from pairrank.evaluation.run_record import record_from_json
 from pairrank.evaluation.survey import survey_of
-from pairrank.report.judged_runs import Results, judge
+from pairrank.report.scored_runs import Results, score_run
 
 ATTACK = "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 2'>\u202e\x1b[31m</div></details>"
 """A battle's text that wants to be more than text."""
@@ -98,8 +98,8 @@ def made_up_results(battles: Battles | None = None, **fields: object) -> Results
     entries = made_up_entries(battles)
     board = build_leaderboard("hostile", battles, entries)
     by_label = {entry.label: entry for entry in entries}
-    judged = [judge(by_label[row.label], battles) for row in board.rows]
-    return Results(board, battles, survey_of(battles), judged, **fields)
+    runs = [score_run(by_label[row.label], battles) for row in board.rows]
+    return Results(board, battles, survey_of(battles), runs, **fields)
 
 
 def publish_made_up(folder: Path, battles: Battles) -> None:
