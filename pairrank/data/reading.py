@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from pairrank.data.battles import MODELS, TEXTS, WINNERS, Battles, concatenate, object_array
+from pairrank.data.probabilities import Labels
 from pairrank.data.seen_ids import SeenIds
 from pairrank.data.turns import SURROGATE, join_turns, parse_turns, repair_text
 from pairrank.errors import UserError, combined_error
@@ -232,7 +232,7 @@ def _texts(cells: dict[str, Sequence[Any]], ids: list[str]) -> tuple[dict[str, A
     return {name: object_array(values) for name, values in texts.items()}, complaints
 
 
-def _winners(cells: list[list[str]], ids: list[str]) -> tuple[npt.NDArray[np.int64], list[str]]:
+def _winners(cells: list[list[str]], ids: list[str]) -> tuple[Labels, list[str]]:
     """Return (n,) winners and one complaint per `UNCLEAR` row, whose three cells are not a single 1 and two 0."""
     rows = np.array([[_flag(cell) for cell in column] for column in cells], dtype=np.int64).T
     unsound = (rows < 0).any(axis=1) | (rows.sum(axis=1) != 1)

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from pairrank.data.battles import MODELS, TEXTS, WINNERS, Battles, Winner, object_array
 from pairrank.data.predictions import COLUMNS, Predictions, prediction_lines
+from pairrank.data.probabilities import FloatArray
 from pairrank.data.simulated_text import DRAWS, MAX_TURNS, Row, conversation, request, words
 from pairrank.data.turns import Turns
 from pairrank.files import atomic_path
@@ -55,7 +55,7 @@ def write_arena(folder: str | Path, train: int = 600, test: int = 150, seed: int
     _write(Path(folder), "test", range(train, train + test), seed, ("id", *TEXTS))
 
 
-def uniforms(n: int, seed: int, start: int) -> npt.NDArray[np.float64]:
+def uniforms(n: int, seed: int, start: int) -> FloatArray:
     """Return (n, columns) random numbers in [0, 1), whose row i depends on `seed` and `start + i` only.
 
     The Philox generator is based on a counter: each step yields four numbers, and any step is reached directly. Its

@@ -14,7 +14,7 @@ COLUMNS = [f.name for f in dataclasses.fields(Battles) if f.name not in TABLE_FI
 SIDED = [name for name in COLUMNS if name.endswith(("_a", "_b"))]
 SIDELESS = {"id", "prompt", "weight"}
 EXCHANGED = {"winner", "soft", "inputs"}
-"""Columns about both sides at once, whose values change on a swap."""
+"""Columns that describe both sides together. Their values change on a swap."""
 OTHER = {"winner": 1, "soft": [0.6, 0.2, 0.2], "weight": 0.25, "inputs": [[0.6, 0.2, 0.2], [0.4, 0.3, 0.3]]}
 """Values that do not occur in `full_battles`."""
 

@@ -1,4 +1,4 @@
-"""Extra battles are learned from at their weight, and never bring a prompt that is scored or to be predicted."""
+"""Extra battles are trained on with their weight, and never with a prompt that is scored or to be predicted."""
 
 import json
 import math
@@ -27,7 +27,7 @@ from tests.support.battles import arena_of_words, tiny_battles, write_folder
 from tests.support.examples import example
 from tests.support.fine_tuning import FAST
 
-# Knows a prompt again whatever its case and white space.
+# A model that memorises prompts regardless of case and white space.
 KEEN = example("memory").replace("prompt[0]", '" ".join(prompt[0].split()).casefold()')
 
 
@@ -38,7 +38,7 @@ def source(folder: Path, battles: Battles, name: str = "more", weight: float = 0
 
 
 def disguised(battles: Battles) -> Battles:
-    """The same battles under other ids, their prompts in capitals and spread over lines."""
+    """The same battles with other ids, and with prompts in capitals and on several lines."""
     prompts = [(f"  {prompt[0].upper().replace(' ', chr(10))} ",) for prompt in battles.prompt]
     return replace(battles, prompt=object_array(prompts), id=object_array([f"x{name}" for name in battles.id]))
 
@@ -53,11 +53,11 @@ def complaint(call: Callable[[], object]) -> str:
     return str(caught.value)
 
 
-# --- Which rows are learned from
+# --- Which battles are trained on
 
 
 def test_battles_with_a_prompt_of_the_test_file_or_the_scored_fold_are_left_out(tmp_path: Path):
-    """Ten battles of prompts 0 to 4, two each: prompt 0 is tested, prompt 1 scored, prompt 2 both."""
+    """Two battles of each prompt from 0 to 4: prompt 0 is in the test file, 1 in the scored fold, 2 in both."""
     more = source(tmp_path, tiny_battles(10))
     train = tiny_battles(8, first=100)
     asked = [tiny_battles(10).prompt[i] for i in (0, 2, 4)]
@@ -104,7 +104,7 @@ def test_without_sources_the_training_battles_are_unchanged():
     assert train.weight is None
 
 
-# --- What they look like
+# --- Columns
 
 
 def test_battles_have_the_weight_of_their_source_and_distinct_ids(tmp_path: Path):
@@ -145,7 +145,7 @@ def test_soft_targets_of_extra_battles_are_their_winners(tmp_path: Path):
 
 
 def test_a_battle_in_both_files_is_used_twice(tmp_path: Path):
-    """Only prompts are compared with what is scored or tested; training may hear the same battle again."""
+    """Extra battles are compared with scored and test prompts only, so training may contain a battle twice."""
     train = tiny_battles(6)
     whole, [drawn] = add_extra(train, [source(tmp_path, train)], frozenset(), frozenset())
     assert len(whole) == 12
@@ -166,7 +166,7 @@ def test_two_sources_with_the_same_name_are_refused(tmp_path: Path):
         assert "called more" in complaint(lambda s=sources: add_extra(tiny_battles(4), s, frozenset(), frozenset()))
 
 
-# --- Where they come from
+# --- Sources
 
 
 def test_a_file_or_a_folder_with_a_train_file_is_read(tmp_path: Path):
@@ -250,7 +250,7 @@ def fits(run: Run) -> list[list[str]]:
 
 
 def leaky(train: Battles, extra: list[Extra], *_: object) -> tuple[Battles, list[ExtraUsage]]:
-    """`add_extra` without its rule."""
+    """`add_extra` without leaving out any battle."""
     return add_extra(train, extra, frozenset(), frozenset())
 
 
@@ -322,7 +322,7 @@ def test_another_extra_file_or_weight_changes_the_identity(data: DataFolder, tmp
     assert len(fits(a_run(data, more))) == 15
 
 
-# --- What fine-tuning makes of weights
+# --- Weights in fine-tuning
 
 
 def test_targets_contain_the_weights():
@@ -342,7 +342,7 @@ def test_targets_contain_the_weights():
 
 
 def test_a_row_that_sums_to_its_weight_weighs_its_loss():
-    """Cross-entropy by hand: minus the weighted sum of log-probabilities, over the number of rows."""
+    """The expected cross-entropy is minus the weighted sum of log-probabilities, divided by the number of rows."""
     battles = replace(tiny_battles(6), weight=np.array([1.0, 0.2, 3.0, 1.0, 0.5, 2.0]))
     logits = torch.randn(6, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     loss = torch.nn.functional.cross_entropy(logits, torch.tensor(make_targets(battles, label_smoothing=0.1)))
@@ -357,7 +357,7 @@ def test_a_training_is_watched_by_battles_of_the_highest_weight_alone(
     monkeypatch: pytest.MonkeyPatch, weight: float
 ):
     battles = arena_of_words(120)
-    # Every prompt is asked in both sources, so a held-out one must be out of both.
+    # Every prompt is in both sources, so a held-out prompt must be held out of both.
     again = replace(battles, id=object_array([f"more/{name}" for name in battles.id]), weight=np.full(120, weight))
     whole = concatenate([replace(battles, weight=np.ones(120)), again])
     rows = {}

@@ -1,4 +1,4 @@
-"""The user's own battles come first, then the sample, and what was found is what is read."""
+"""The user's battles are preferred to the sample, and every format of a file gives the same battles."""
 
 import gzip
 from pathlib import Path

@@ -21,7 +21,7 @@ def of_prompts(prompts: list[str]) -> Battles:
     return Battles(object_array([str(i) for i in range(len(prompts))]), column, column, column)
 
 
-# The rule
+# The definition
 
 
 @given(st.text(), st.integers(1, 1000), st.text())
@@ -31,7 +31,7 @@ def test_fold_of_is_the_first_8_bytes_of_sha256_over_salt_zero_byte_and_key(key:
 
 
 def test_assign_folds_of_a_worked_example():
-    """The keys are "hi"; what sha256sum prints begins with
+    """The keys are "hi". The output of sha256sum begins with
 
     printf '\\0hi': e6908025cd50ce38, modulo 5 = 1 · printf 's\\0hi': d2d9c78aebbc629b, modulo 7 = 1
     """
@@ -74,7 +74,7 @@ def test_prompt_key_depends_on_the_first_turn_only():
     assert prompt_key(("a", "b")) == prompt_key(("a",)) != prompt_key(("b", "a"))
 
 
-# No prompt on both sides
+# No prompt is on both sides of a split
 
 
 @given(valid_battles(least=1), st.randoms(), st.integers(2, 9), st.text(max_size=3))
@@ -126,7 +126,7 @@ def test_salted_splits_are_independent_of_the_scored_folds_and_of_each_other():
         for right in splits[:i]:
             table = np.zeros((left.max() + 1, right.max() + 1))
             np.add.at(table, (left.astype(int), right.astype(int)), 1)
-            # The prompts are fixed, so this either passes always or never; a dependent split has p near 0.
+            # The prompts are fixed, so the result never varies. A dependent split has p near 0.
             assert chi2_contingency(table).pvalue > 0.001
 
 

@@ -30,7 +30,7 @@ def test_columns_are_those_of_the_competition():
     assert COLUMNS == ("id", "winner_model_a", "winner_model_b", "winner_tie")
 
 
-# Align: never a silent inner join
+# Align never drops rows silently
 
 
 def test_align_returns_the_rows_in_the_order_of_the_ids(predictions: Predictions):

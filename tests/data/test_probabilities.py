@@ -1,4 +1,4 @@
-"""Probabilities are compared with hand-worked examples, with scipy-free formulas and with their symmetries."""
+"""Arithmetic on probabilities agrees with worked examples, with its definitions and with the swap of A and B."""
 
 import math
 

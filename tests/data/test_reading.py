@@ -39,7 +39,7 @@ def changed(rows: list[list[str]], row: int, **cells: str) -> list[list[str]]:
 def test_read_battles_inverts_write_battles(tmp_path: Path, battles: Battles):
     write_battles(battles, tmp_path / "train.csv")
     back = read_battles(tmp_path / "train.csv")
-    # A file has no place for soft labels; everything else comes back.
+    # A file cannot hold soft labels; everything else is restored.
     assert back.content_hash() == replace(battles, soft=None).content_hash()
     assert back.repairs == ()
 
@@ -164,7 +164,7 @@ def test_winners_may_be_numbers_or_booleans(tmp_path: Path, cells: str):
     assert read_battles(write_rows(tmp_path / "train.csv", rows)).labels.tolist() == [0, 1, 2]
 
 
-# Training data: one error with every complaint
+# Training data: one error with all complaints
 
 
 @pytest.mark.parametrize(
@@ -287,7 +287,7 @@ def test_a_header_alone_is_an_error_in_training_and_no_rows_in_prediction(tmp_pa
         assert [len(part) for part in stream_battles(path)] == [0]
 
 
-# Battles to predict: nothing stops
+# Battles to predict: damaged rows are repaired
 
 
 @SHARED_FOLDER
@@ -349,7 +349,7 @@ def test_short_and_long_rows_are_repaired(tmp_path: Path):
 
 
 def test_rows_with_one_cell_more_than_the_header_do_not_shift(tmp_path: Path):
-    # pandas takes such a file's first column for its index, and every cell moves one column to the left.
+    # pandas uses the first column of such a file as the index and shifts every cell one column to the left.
     (tmp_path / "test.csv").write_text(
         'id,prompt,response_a,response_b\n1,["p"],["a"],["b"],\n2,["p"],["a"],["b"],\n'
     )
@@ -395,7 +395,7 @@ def test_stream_battles_needs_no_more_memory_for_a_longer_file(tmp_path: Path):
         return used
 
     small, large = peak(200), peak(2000)
-    # 1,800 more rows hold 10.8 MB of text; only their ids (about 100 bytes each) may stay.
+    # 1,800 more rows hold 10.8 MB of text; only their ids (about 100 bytes each) may be kept.
     assert large - small < 500_000
 
 

@@ -1,4 +1,4 @@
-"""The invented arena keeps its promises: known probabilities, battles that stand alone, text that matters."""
+"""Simulated battles have the stated probabilities, are independent of each other, and depend on their text."""
 
 import csv
 import json
@@ -32,7 +32,7 @@ def surprise(proba: np.ndarray, winner: np.ndarray) -> float:
 
 
 def frequencies(groups: np.ndarray, winner: np.ndarray) -> np.ndarray:
-    """Every battle's outcome frequencies among the battles of its group."""
+    """Return, for every battle, the outcome frequencies among the battles of its group."""
     counts = np.full((groups.max() + 1, 3), 1e-9)
     np.add.at(counts, (groups, winner), 1)
     return (counts / counts.sum(axis=1, keepdims=True))[groups]
@@ -98,7 +98,7 @@ def test_the_share_of_ties_follows_davidson_for_every_kind_of_request(big):
 
 
 def test_probabilities_depend_on_the_text_and_not_on_the_side(big):
-    """The same prompt and answers always have the same probabilities, in the other order the swapped ones."""
+    """Equal prompts and answers have equal probabilities, and exchanged answers the exchanged ones."""
     battles, truth = big
     seen: dict[tuple[object, ...], np.ndarray] = {}
     met, met_swapped = 0, 0
@@ -129,7 +129,7 @@ def test_shares_of_outcomes_and_turns_are_those_of_real_arenas(big):
 
 
 def test_length_alone_predicts_little(big):
-    """Even frequencies looked up on the battles they score, by both lengths, leave most of the way to go."""
+    """Frequencies by both lengths, even on the battles they were counted on, explain little of the outcome."""
     battles, truth = big
     lengths = [
         np.array([len(" ".join(turns).split()) for turns in column])
@@ -158,7 +158,7 @@ def test_a_fact_has_two_wordings():
 
 
 def test_false_statements_lose_to_true_ones(big):
-    """Equally many bare statements on one subject on both sides: whoever errs more is less likely to win."""
+    """With equally many plain statements about the subject, the side with more errors is less likely to win."""
     battles, truth = big
     subjects = enumerate(words().facts)
     known = {fact[false]: (i, false) for i, facts in subjects for fact in facts for false in (0, 1)}
@@ -213,7 +213,7 @@ def test_the_sample_has_many_prompts_and_a_few_twice():
 
 
 def test_the_sample_is_short():
-    """At most 90 wordpieces a battle on average, and few battles above 160."""
+    """Battles have at most 90 wordpieces on average, and few have more than 160."""
     battles = read_battles(SAMPLE / "train.csv")
     columns = (battles.prompt, battles.response_a, battles.response_b)
     texts = ["\n".join(sum(turns, ())) for turns in zip(*columns, strict=True)]
@@ -226,7 +226,7 @@ def test_the_sample_is_short():
         encodings = tokenizer.encode_batch(texts, add_special_tokens=False)
         counts = [len(encoding.tokens) for encoding in encodings]
     except UserError:
-        # Words and marks, and one more for every eight words that fall into pieces.
+        # Words and punctuation, plus one piece per eight words for words that are split.
         counts = [len(re.findall(r"\w+|[^\w\s]", text)) * 9 // 8 for text in texts]
     assert np.mean(counts) <= 75
     assert np.quantile(counts, 0.99) <= 160

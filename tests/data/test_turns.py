@@ -72,7 +72,7 @@ def test_parse_turns_of_damaged_cells_keeps_the_text(cell: object, turns: tuple[
 
 
 def test_parse_turns_accepts_any_depth_of_nesting():
-    # Where the decoder still copes, the encoder may not: depths on both sides of the recursion limit are tried.
+    # The encoder may fail at depths that the decoder accepts, so depths around the recursion limit are tested.
     def parse_all() -> None:
         for depth in range(2, 1200, 7):
             whole, inner = ("[" * d + "]" * d for d in (depth, depth - 1))
@@ -81,7 +81,7 @@ def test_parse_turns_accepts_any_depth_of_nesting():
             assert complaint
 
     failed: list[BaseException] = []
-    thread = threading.Thread(target=lambda: _catch(parse_all, failed))  # a stack of its own, near empty
+    thread = threading.Thread(target=lambda: _catch(parse_all, failed))  # a separate, nearly empty stack
     thread.start()
     thread.join()
     assert not failed
@@ -114,7 +114,7 @@ def test_parse_turns_of_any_cell_returns_at_least_one_turn_in_valid_utf8(cell: o
 
 @given(st.text(st.characters() | st.characters(categories=["Cs"])))
 def test_repair_text_replaces_lone_surrogates_only(text: str):
-    """A pair is a high one (D800 to DBFF) before a low one (DC00 to DFFF): 0x10000 + 1024 * high + low."""
+    """A pair is a high surrogate (D800 to DBFF) before a low one (DC00 to DFFF): 0x10000 + 1024 * high + low."""
 
     def join(pair: re.Match[str]) -> str:
         high, low = map(ord, pair.group())

@@ -1,4 +1,4 @@
-"""A guess of the author is a logistic model of one answer: habits are found, and nothing else is looked at."""
+"""The author classifier is a logistic model of one answer that finds habits and uses nothing else."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -43,7 +43,7 @@ def test_shuffled_names_give_probabilities_near_the_prior(train: Battles, fresh:
 
 
 def test_probabilities_equal_the_formula(train: Battles, fresh: Battles):
-    """softmax(W' x + b) of measures taken one answer at a time, and of word vectors, in dense arithmetic."""
+    """The oracle is softmax(W' x + b) in dense arithmetic, with measurements and word vectors of single answers."""
     guesser = fit_author_classifier(train)
     rows = []
     for prompt, answer in zip(fresh.prompt, fresh.response_b, strict=True):
@@ -57,7 +57,7 @@ def test_probabilities_equal_the_formula(train: Battles, fresh: Battles):
 
 
 def test_the_gradient_of_the_penalised_loss_vanishes_at_the_fit(train: Battles):
-    """The gradient by w of sum weight x -log p + penalty / 2 |w|^2, for the intercept without a penalty, is 0."""
+    """The gradient of sum weight x -log p + penalty / 2 |w|^2 is 0; intercepts have no penalty."""
     heavy = replace(train, weight=np.random.default_rng(0).uniform(0.5, 2, len(train)))
     guesser = fit_author_classifier(heavy, penalty=7.0)
     missed = [
@@ -67,7 +67,7 @@ def test_the_gradient_of_the_penalised_loss_vanishes_at_the_fit(train: Battles):
     ]
     slope = sum(np.sum(heavy.weights[:, None] * each, axis=0) for each in missed)
     assert np.abs(slope).max() < 0.02
-    # By the weight of one word's column: its value in every answer, times what was missed there.
+    # The gradient of one word's weight: its value in every answer times the residual of that answer.
     column = len(guesser.centre) + guesser.words.words.index("VERY")
     pulls = np.zeros(4)
     for each, texts in zip(missed, (heavy.response_a, heavy.response_b), strict=True):
@@ -131,7 +131,7 @@ def test_models_with_too_few_answers_share_one_class(train: Battles, fresh: Batt
     guesser = fit_author_classifier(train, fewest=fewest)
     assert guesser.classes == (*((name,) for name in often), seldom)
     assert guesser.proba(fresh, "a").shape == (len(fresh), len(often) + 1)
-    # Weights are added up, so battles of another source at weight .1 are a tenth of a battle.
+    # Weights are summed, so ten battles of weight 0.1 count as one.
     assert fit_author_classifier(replace(train, weight=np.full(len(train), 0.1))).classes == (
         tuple(sorted(HABITS)),
     )

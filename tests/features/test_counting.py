@@ -1,4 +1,4 @@
-"""Every feature counts what its name says: worked out by hand on tiny texts, and lawful on any text."""
+"""Features agree with values worked out by hand on tiny texts, and with their laws on any text."""
 
 import math
 import warnings
@@ -154,7 +154,7 @@ def test_relevance_is_the_share_of_the_prompts_content_words() -> None:
     got = side(
         "relevance", "Green whales swim, whales sing", prompt="What do whales and dolphins eat when they swim?"
     )
-    # Asked: whales dolphins swim (eat is short, the rest are stop words); said: green whales swim sing.
+    # Prompt: whales dolphins swim (eat is short, the rest are stop words). Answer: green whales swim sing.
     assert got["covered"] == pytest.approx(2 / 3)
     assert got["borrowed"] == pytest.approx(2 / 4)
     assert got["opening"] == pytest.approx(2 / 3)
@@ -226,7 +226,7 @@ def test_measurements_of_b_are_those_of_b() -> None:
 
 @pytest.mark.parametrize("group", sorted(SIDES))
 def test_every_side_group_measures_each_side_separately(group: str) -> None:
-    # Each measure of A against an empty B is the measure itself less that of nothing; and the other way round.
+    # The difference of A and an empty B is the measurement of A minus that of an empty text, and vice versa.
     text = "- I cannot: **well**, however!\nI cannot, cannot say so... 42 elephants, you know"
     full = SIDES[group](ParsedText((text,)), ParsedText(("Why?",)))
     none = SIDES[group](ParsedText(("",)), ParsedText(("Why?",)))

@@ -1,4 +1,4 @@
-"""Strengths are those of Bradley and Terry and of Davidson, by three other ways to compute them."""
+"""Strengths agree with three other ways to fit the models of Bradley and Terry and of Davidson."""
 
 import json
 import sys
@@ -21,7 +21,7 @@ from tests.support.battles import write_folder
 
 
 def duels(*rows: tuple[str, str, int], weight: list[float] | None = None) -> Battles:
-    """Battles of (model A, model B, winner), and no text."""
+    """Battles without text from rows (model A, model B, winner)."""
     a, b, winner = zip(*rows, strict=True) if rows else ((), (), ())
     empty = object_array([("",)] * len(rows))
     return Battles(
@@ -37,7 +37,7 @@ def duels(*rows: tuple[str, str, int], weight: list[float] | None = None) -> Bat
 
 
 def league(n: int = 400, k: int = 5, seed: int = 0) -> Battles:
-    """n battles of k models of unlike strengths, drawn from Davidson's model with nu = 1."""
+    """n battles of k models with different strengths, sampled from Davidson's model with nu = 1."""
     rng = np.random.default_rng(seed)
     true = np.linspace(1, -1, k)
     rows = []
@@ -49,7 +49,7 @@ def league(n: int = 400, k: int = 5, seed: int = 0) -> Battles:
 
 
 def davidson_loss(battles: Battles, penalty: float) -> Callable[[np.ndarray], float]:
-    """The penalised loss of (k strengths, log nu), as the paper writes it: with products of the pi."""
+    """The penalised loss of (k strengths, log nu) in the notation of the paper, with products of pi."""
     models = sorted({*battles.model_a, *battles.model_b})
     weights = np.ones(len(battles)) if battles.weight is None else battles.weight
 
@@ -119,7 +119,7 @@ def test_errors_are_the_inverse_of_a_numeric_hessian(penalty: float):
     found = fit_ratings(battles, penalty)
     hessian = numeric_hessian(davidson_loss(battles, penalty), position_of(found))
     spread, k = np.linalg.inv(hessian)[:-1, :-1], len(found.models)
-    # The variance of a strength less the mean of all: that common shift is told by no battle.
+    # The variance of a strength minus the mean, because battles do not determine a common shift.
     expected = [spread[i, i] - 2 * spread[i].sum() / k + spread.sum() / k**2 for i in range(k)]
     assert found.error == pytest.approx(np.sqrt(expected), rel=1e-4)
 
@@ -130,7 +130,7 @@ def test_errors_of_a_tiny_penalty_are_those_without_a_penalty():
 
 
 def test_errors_without_a_penalty_are_relative_to_the_mean():
-    """The usual way: hold the last strength at 0, invert what is left, then take the mean off all of them."""
+    """The usual method: fix the last strength at 0, invert the remaining matrix, then subtract the mean."""
     battles = league(150, 4)
     found = fit_ratings(battles, 0)
     hessian = numeric_hessian(davidson_loss(battles, 0), position_of(found))
@@ -248,7 +248,7 @@ def test_a_penalty_out_of_bounds_is_refused(penalty: float):
         fit_ratings(league(20), penalty)
 
 
-# What they say
+# Predictions
 
 
 def test_probabilities_are_those_of_davidsons_model():
@@ -284,7 +284,7 @@ def test_ratings_are_restored_from_json():
 
 @pytest.fixture
 def call(tmp_path, monkeypatch, capsys):
-    """The command `ratings` on a folder of hand-made battles."""
+    """Call the command `ratings` on a folder of a few battles."""
 
     def run(*arguments: str, names: bool = True) -> tuple[int, str, str]:
         write_folder(tmp_path / "data")

@@ -1,4 +1,4 @@
-"""TF-IDF vectors are what counting by hand gives, and a text's vector is its own affair."""
+"""TF-IDF vectors agree with a count by hand, and the vector of a text does not depend on other texts."""
 
 import json
 import math
@@ -23,13 +23,13 @@ def vocabulary(*args: Any, **settings: Any) -> Tfidf:
 
 
 def runs(text: str, shortest: int, longest: int) -> list[str]:
-    """Runs of words, by splitting at whatever is no letter."""
+    """N-grams of words, which are split at everything that is not a letter."""
     words = [word for word in re.split(r"[^a-z0-9]+", text.lower()) if word]
     return [" ".join(words[i : i + n]) for n in range(shortest, longest + 1) for i in range(len(words) - n + 1)]
 
 
 def letters(text: str, shortest: int, longest: int) -> list[str]:
-    """Runs of letters of every word between two blanks; a word shorter than a run counts once."""
+    """N-grams of characters of every word with a blank on both sides; a shorter word counts once."""
     found = []
     for word in text.lower().split():
         padded = f" {word} "
@@ -41,7 +41,7 @@ def letters(text: str, shortest: int, longest: int) -> list[str]:
 
 
 def by_hand(texts: list[str], asked: list[str], take, least: int) -> tuple[list[str], np.ndarray]:
-    """Known words, and vectors from the definition: (1 + log count) (1 + log((1 + n) / (1 + texts))), length 1."""
+    """Vocabulary and vectors by definition: (1 + log count) (1 + log((1 + n) / (1 + texts))), with length 1."""
     held = Counter(word for text in texts for word in set(take(text)))
     words = sorted(word for word, count in held.items() if count >= least)
     vectors = np.zeros((len(asked), len(words)))
@@ -93,7 +93,7 @@ def test_repeated_texts_count_once_and_order_does_not_matter():
     once = vocabulary(TEXTS, min_count=2)
     assert vocabulary([*TEXTS, *TEXTS], min_count=2) == once
     assert vocabulary(TEXTS[::-1], min_count=2) == once
-    # "zebra" is in two texts only if one text is two.
+    # "zebra" is in two texts only if the repeated text counts twice.
     assert "zebra" not in vocabulary([*TEXTS, "zebra", "zebra"], min_count=2).words
 
 
@@ -101,7 +101,7 @@ def test_only_the_first_characters_are_read():
     known = vocabulary(["one two", "one three"], min_count=1, characters=3)
     assert known.words == ("one",)
     assert known.vectors(["one" + " two" * 9]).toarray() == pytest.approx(np.ones((1, 1)))
-    # Cut first, then told apart: both begin alike.
+    # Texts are cut before they are compared, and both have the same beginning.
     assert vocabulary(["one two", "one three"], min_count=2, characters=3).words == ()
 
 
@@ -129,7 +129,7 @@ def test_vectors_without_any_word_have_no_columns(texts: list[str], analyzer, tm
 
 
 def test_a_saved_vocabulary_gives_exactly_the_same_vectors(tmp_path: Path):
-    # Half an emoji, as some files have it, could not be written.
+    # A lone surrogate, which some files contain, could not be written.
     texts = [*TEXTS, "naïve 😀 \ud83d text", "\0"]
     known = vocabulary(texts, "char_wb", (1, 3), min_count=1, characters=50, lowercase=False)
     known.save(tmp_path / "words.json")
