@@ -142,7 +142,7 @@ class Baseline(Model):
                 self._open(encoder.folder, names)
             except (OSError, ValueError, SafetensorError) as error:
                 what = next(iter(str(error).splitlines()), type(error).__name__)
-                raise UserError(f"{encoder.name}: cannot open it as a text encoder ({what}).") from error
+                raise UserError(f"{encoder.name}: cannot be opened as a text encoder ({what}).") from error
         limit = position_limit(self.module_)
         if limit is not None and self.max_tokens > limit:
             raise UserError(f"max_tokens = {self.max_tokens}: {encoder.name} has positions for {limit} tokens.")

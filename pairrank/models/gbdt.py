@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple, Self
+from typing import Any, ClassVar, Literal, Self
 
 import lightgbm as lgb
 import numpy as np
@@ -23,13 +23,13 @@ from pairrank.data.probabilities import (
     margin_and_tie,
 )
 from pairrank.errors import UserError, bounds_complaints
-from pairrank.evaluation.scoring import log_loss
 from pairrank.features.counting import GROUPS, Features, concat, count_features, group_complaints
 from pairrank.features.model_strengths import ModelStrengths, NameSource, fit_model_strengths, load_model_strengths
 from pairrank.features.ratings import NO_NAMES
-from pairrank.files import atomic_path, write_json, write_text
+from pairrank.files import atomic_path, write_json
 from pairrank.memo import memoise
 from pairrank.models.base import Model, UseOfInputs, register
+from pairrank.models.heads.importance import Importance, importance_rows, loss_increases, read_importances
 from pairrank.models.heads.linear import (
     HeadName,
     LinearHead,
@@ -39,7 +39,14 @@ from pairrank.models.heads.linear import (
     outcome_task,
     tie_task,
 )
-from pairrank.models.heads.trees import TreeParameters, booster_logits, fit_booster, leaf_count
+from pairrank.models.heads.trees import (
+    TreeParameters,
+    booster_logits,
+    fit_booster,
+    leaf_count,
+    load_boosters,
+    save_boosters,
+)
 from pairrank.progress import with_progress
 from pairrank.training.monitor import Monitor
 
@@ -47,21 +54,10 @@ Mask = npt.NDArray[np.bool_]
 
 HEADS: tuple[HeadName, ...] = ("tie", "margin")
 """The heads of the boosted trees."""
-NAN = float("nan")
 MOST_PERMUTED = 1_000
 """Held-out battles on which permutation importances are measured: each column asks all trees again."""
 REPORTED = 20
 """Columns that the report names."""
-
-
-class Importance(NamedTuple):
-    """How much one column contributes to the model."""
-
-    column: str
-    gain: float
-    """Training loss that its splits removed, over all trees; for the linear model, the norm of its weights."""
-    permutation: float
-    """Increase of the log loss on held-out training battles when the column is shuffled; NaN without any."""
 
 
 @register("gbdt")
@@ -169,10 +165,8 @@ class Gbdt(Model):
     def save(self, folder: Path) -> None:
         """Write the linear model as JSON or the trees as LightGBM text, and importances.csv for the reader."""
         saved = {"inputs": self.names_, "lines": [asdict(fitted) for fitted in self.linear_]}
-        write_json(folder / "gbdt.json", saved | {"importances": self._importance_rows()})
-        for head, boosters in self.boosters_.items():
-            for i, booster in enumerate(boosters):
-                write_text(folder / f"{head}_{i}.txt", booster.model_to_string())
+        write_json(folder / "gbdt.json", saved | {"importances": importance_rows(self.importances_)})
+        save_boosters(folder, self.boosters_)
         if self.identity != "none":
             self.strengths_.save(folder)
         table = folder / "importances.csv"
@@ -184,15 +178,10 @@ class Gbdt(Model):
         saved = json.loads((folder / "gbdt.json").read_text(encoding="utf-8"))
         self.names_ = tuple(saved["inputs"])
         self.linear_ = [LinearHead(**values) for values in saved["lines"]]
-        self.boosters_ = {}
-        if self.learner == "lightgbm":
-            for head in HEADS:
-                texts = [(folder / f"{head}_{i}.txt").read_text(encoding="utf-8") for i in range(self.seeds)]
-                self.boosters_[head] = [lgb.Booster(model_str=text) for text in texts]
+        self.boosters_ = load_boosters(folder, HEADS, self.seeds) if self.learner == "lightgbm" else {}
         if self.identity != "none":
             self.strengths_ = load_model_strengths(folder)
-        rows = [Importance(**row) for row in saved["importances"]]
-        self.importances_ = [row if row.permutation is not None else row._replace(permutation=NAN) for row in rows]
+        self.importances_ = read_importances(saved["importances"])
         return self
 
     def report(self) -> dict[str, Any]:
@@ -202,14 +191,9 @@ class Gbdt(Model):
         return {
             "parameters": leaf_count(boosters) + sum(fitted.size for fitted in self.linear_),
             "trees": {head: each[0].num_trees() for head, each in self.boosters_.items()},
-            "importances": self._importance_rows()[:REPORTED],
+            "importances": importance_rows(self.importances_)[:REPORTED],
             "warnings": [NO_NAMES] if unnamed else [],
         }
-
-    def _importance_rows(self) -> list[dict[str, Any]]:
-        """Return the importances as JSON can hold them, with null for NaN."""
-        rows = [each._asdict() for each in self.importances_]
-        return [row | ({"permutation": None} if np.isnan(row["permutation"]) else {}) for row in rows]
 
     def _seeds(self) -> range:
         return range(self.seed, self.seed + self.seeds)
@@ -270,20 +254,9 @@ class Gbdt(Model):
         return from_logs(log_outcomes(tie, (straight - turned) / 2))
 
     def _loss_increases(self, columns: Features, held: Battles) -> dict[str, float]:
-        """Return the increase of the held-out log loss by shuffled column; NaN without held-out battles."""
-        if not len(held):
-            return dict.fromkeys((*columns.odd_names, *columns.even_names), NAN)
+        """Return `Importance.permutation` by column, measured on some of the held-out battles."""
         held, columns = held.take(slice(MOST_PERMUTED)), _rows(columns, slice(MOST_PERMUTED))
-        order = np.random.default_rng(self.seed).permutation(len(held))
-        loss = log_loss(self._proba(columns), held.labels)
-        increases = {}
-        for i, name in enumerate(columns.odd_names):
-            shuffled = replace(columns, odd=_shuffle(columns.odd, i, order))
-            increases[name] = log_loss(self._proba(shuffled), held.labels) - loss
-        for i, name in enumerate(columns.even_names):
-            shuffled = replace(columns, even=_shuffle(columns.even, i, order))
-            increases[name] = log_loss(self._proba(shuffled), held.labels) - loss
-        return increases
+        return loss_increases(self._proba, columns, held.labels, self.seed)
 
     def _gains(self, columns: Features) -> dict[str, float]:
         """Return `Importance.gain` by column."""
@@ -316,13 +289,6 @@ def _both(columns: Features) -> FloatArray:
 
 def _rows(columns: Features, rows: Mask | slice) -> Features:
     return replace(columns, odd=columns.odd[rows], even=columns.even[rows])
-
-
-def _shuffle(x: FloatArray, column: int, order: npt.NDArray[np.int64]) -> FloatArray:
-    """Return a copy of (n, p) columns with one of them in another order."""
-    copy = x.copy()
-    copy[:, column] = copy[order, column]
-    return copy
 
 
 def _task(head: HeadName, columns: Features, train: Battles) -> Task:

@@ -14,7 +14,7 @@ from pairrank.data.probabilities import SWAP, FloatArray, Proba, from_logs, log_
 from pairrank.errors import UserError, bounds_complaints
 from pairrank.evaluation.scoring import log_loss
 from pairrank.features.counting import GROUPS, Features, count_features, group_complaints
-from pairrank.files import write_json, write_text
+from pairrank.files import write_json
 from pairrank.models.base import Model, Progress, register
 from pairrank.models.heads.linear import (
     HeadName,
@@ -25,7 +25,16 @@ from pairrank.models.heads.linear import (
     outcome_task,
     tie_task,
 )
-from pairrank.models.heads.trees import TreeParameters, add_trees, booster_logits, detach, leaf_count, new_booster
+from pairrank.models.heads.trees import (
+    TreeParameters,
+    add_trees,
+    booster_logits,
+    detach,
+    leaf_count,
+    load_boosters,
+    new_booster,
+    save_boosters,
+)
 from pairrank.progress import with_progress
 from pairrank.training.monitor import Monitor
 
@@ -104,7 +113,7 @@ class Structure(Model):
         """
         counted = count_features(train, self.groups)
         self.linear_: dict[str, LinearHead] = {}
-        self.boosters_: dict[str, list[lgb.Booster]] = {}
+        self.boosters_: dict[HeadName, list[lgb.Booster]] = {}
         for head in self.heads:
             for learner in self.learners:
                 task = _task(head, learner, counted, train)
@@ -133,19 +142,13 @@ class Structure(Model):
     def save(self, folder: Path) -> None:
         """Write logistic.json, and one LightGBM text file per head and seed."""
         write_json(folder / "logistic.json", {head: asdict(fitted) for head, fitted in self.linear_.items()})
-        for head, boosters in self.boosters_.items():
-            for i, booster in enumerate(boosters):
-                write_text(folder / f"{head}_{i}.txt", booster.model_to_string())
+        save_boosters(folder, self.boosters_)
 
     def load(self, folder: Path) -> Self:
         """Read what `save` wrote."""
         saved = json.loads((folder / "logistic.json").read_text(encoding="utf-8"))
         self.linear_ = {head: LinearHead(**values) for head, values in saved.items()}
-        self.boosters_ = {}
-        if "lightgbm" in self.learners:
-            for head in self.heads:
-                texts = [(folder / f"{head}_{i}.txt").read_text(encoding="utf-8") for i in range(self.seeds)]
-                self.boosters_[head] = [lgb.Booster(model_str=text) for text in texts]
+        self.boosters_ = load_boosters(folder, self.heads, self.seeds) if "lightgbm" in self.learners else {}
         return self
 
     def report(self) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """Boosted trees of LightGBM that predict one target, with a fixed number of rounds or stopped by held-out rows."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import lightgbm as lgb
@@ -8,7 +10,8 @@ import numpy as np
 
 from pairrank.data.probabilities import FloatArray
 from pairrank.errors import UserError, bounds_complaints
-from pairrank.models.heads.linear import Task
+from pairrank.files import write_text
+from pairrank.models.heads.linear import HeadName, Task
 
 
 @dataclass(frozen=True)
@@ -118,6 +121,21 @@ def booster_logits(boosters: list[lgb.Booster], x: FloatArray, threads: int = 1)
     raw = [np.asarray(booster.predict(x, raw_score=True, num_threads=threads)) for booster in boosters]
     mean: FloatArray = np.mean(raw, axis=0).reshape(len(x), -1)
     return mean
+
+
+def save_boosters(folder: Path, boosters: Mapping[HeadName, Sequence[lgb.Booster]]) -> None:
+    """Write the boosters of each head as HEAD_0.txt, HEAD_1.txt and so on, in LightGBM's text format."""
+    for head, each in boosters.items():
+        for i, booster in enumerate(each):
+            write_text(folder / f"{head}_{i}.txt", booster.model_to_string())
+
+
+def load_boosters(folder: Path, heads: Sequence[HeadName], count: int) -> dict[HeadName, list[lgb.Booster]]:
+    """Read `count` boosters per head that `save_boosters` wrote."""
+    texts = {
+        head: [(folder / f"{head}_{i}.txt").read_text(encoding="utf-8") for i in range(count)] for head in heads
+    }
+    return {head: [lgb.Booster(model_str=text) for text in each] for head, each in texts.items()}
 
 
 def leaf_count(boosters: list[lgb.Booster]) -> int:
