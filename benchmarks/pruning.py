@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pairrank.data.folder import find_data
 from pairrank.memo import memo_scope
-from pairrank.runs.experiment import load_experiment
+from pairrank.runs.experiment_files import load_experiment
 from pairrank.runs.run import resolve_run
 from pairrank.tuning.search import Search, best_of, own_of
 from pairrank.tuning.storage import finished

@@ -15,7 +15,7 @@ from pairrank.evaluation.scoring import Difference, battle_losses, paired_differ
 from pairrank.features import model_strengths
 from pairrank.runs import cross_validation
 from pairrank.runs.cross_validation import cross_validate
-from pairrank.runs.experiment import load_experiment
+from pairrank.runs.experiment_files import load_experiment
 from pairrank.runs.run import resolve_run
 
 CHEAP = [

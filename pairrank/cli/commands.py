@@ -28,8 +28,8 @@ from pairrank.files import read_json
 from pairrank.report.model_card import write_model_card
 from pairrank.report.scored_runs import Results, score_run
 from pairrank.runs.cross_validation import assist_rank_zero, cross_validate
-from pairrank.runs.experiment import RUN_FILE, load_experiment
-from pairrank.runs.experiment_files import experiment_files
+from pairrank.runs.experiment import RUN_FILE
+from pairrank.runs.experiment_files import experiment_files, load_experiment
 from pairrank.runs.fold_models import load_fold_models, refuse_stale
 from pairrank.runs.folder import CURVES, current_folds, read_matching
 from pairrank.runs.run import Run, all_inputs, resolve_run

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pairrank.evaluation.run_record import read_run_record
-from pairrank.runs.experiment import load_experiment
+from pairrank.runs.experiment_files import load_experiment
 from pairrank.runs.identity import identity_of
 from pairrank.runs.run import Run, all_inputs, is_reusable
 

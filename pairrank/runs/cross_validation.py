@@ -17,7 +17,6 @@ from pairrank.evaluation.run_record import OwnCost, RunRecord, read_run_record, 
 from pairrank.evaluation.scoring import accuracy, log_loss
 from pairrank.files import write_text
 from pairrank.models.base import load_model
-from pairrank.nested import json_ready
 from pairrank.runs.experiment import RUN_FILE
 from pairrank.runs.fold import SWAPPED, FoldTask, collective_fold, fit_and_predict, save_fold
 from pairrank.runs.fold_models import load_fold_models
@@ -138,7 +137,7 @@ def _finish_fold(run: Run, fold: int, start: FoldStart) -> None:
     if len(scored) == len(run.train):
         raise UserError(f"{title}: all {len(scored):,} battles are in this fold, so none are left to learn from.")
     _begin_fold(run, fold, start, is_finished=record is not None)
-    with tracked(title, run.experiment.resolved(), run.folder.parent) as send:
+    with tracked(title, run.settings, run.folder.parent) as send:
         restart_peak_memory()
         task = _prepare_fold(run, fold, start.identity)
         with collective_fold(task, run.folder, fold, bool(run.enclosing)):
@@ -256,7 +255,7 @@ def _write_results(run: Run, start: FoldStart) -> RunRecord:
     proba, winner = predictions.proba[scored], run.battles.labels[rows][scored]
     record = RunRecord(
         label=experiment.label,
-        experiment=json_ready(experiment.resolved()),
+        experiment=run.settings,
         data=start.data,
         folds=tuple(sorted(done)),
         identity=start.identity,
@@ -271,7 +270,7 @@ def _write_results(run: Run, start: FoldStart) -> RunRecord:
     )
     record = _with_cost_of_inputs(run, record)
     write_run_record(record, run.folder)
-    with tracked(f"{experiment.label}, all folds", experiment.resolved(), run.folder.parent) as send:
+    with tracked(f"{experiment.label}, all folds", run.settings, run.folder.parent) as send:
         send({name: value for name, value in vars(record).items() if isinstance(value, int | float)})
     return record
 

@@ -1,11 +1,22 @@
-"""Where experiment files are looked for, and what may stand in one; `config` says what it then means."""
+"""Experiment files: where they are found, what they may hold, and the experiment that one describes."""
 
+import logging
 import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from pairrank.data.extra import Extra
 from pairrank.data.folder import shipped
+from pairrank.data.folds import name_folds
 from pairrank.errors import UserError, combined_error, unknown_name
+from pairrank.models.base import current_name, model_class, parameters_of, with_current_names
+from pairrank.nested import from_mapping
+from pairrank.runs.experiment import RUN_FILE, Experiment, Split
+from pairrank.runs.overrides import override, parse_change, refuse_infinite
+
+logger = logging.getLogger(__name__)
 
 KEYS: dict[str, tuple[type | tuple[type, ...], str]] = {
     "about": (str, "a text"),
@@ -20,16 +31,16 @@ KEYS: dict[str, tuple[type | tuple[type, ...], str]] = {
     "search": (dict, "a table [search]"),
     "tuned_on": (list, "a list of folds"),
 }
-"""What may stand at the top of an experiment file, and what it must be."""
+"""The keys of an experiment file: the type of each, and that type in words."""
 
 
 def experiment_folders() -> list[Path]:
-    """Where experiment files are looked for: the user's own ./experiments first."""
+    """Return where experiment files are looked for: the user's own ./experiments first."""
     return [Path("experiments"), shipped("experiments", "experiments")]
 
 
 def experiment_files() -> dict[str, Path]:
-    """Every experiment by name."""
+    """Return the file of every experiment by name; a user's own replaces a shipped one of the same name."""
     found: dict[str, Path] = {}
     for folder in experiment_folders():
         for file in sorted(folder.glob("[!.]*.toml")):
@@ -38,19 +49,22 @@ def experiment_files() -> dict[str, Path]:
 
 
 def read_about(path: Path) -> str:
-    """What an experiment file says of itself, its model unseen; raises UserError if it cannot be read."""
+    """Return what an experiment file says about itself, without its model; raises UserError if it is unreadable."""
     return str(read_table(path).get("about", ""))
 
 
 def read_table(path: Path) -> dict[str, Any]:
-    """The content of an experiment file, its keys and their types checked, but for the model's own."""
+    """Return the content of an experiment file with all keys and types checked except those of the model.
+
+    Raises UserError, with all complaints at once, if the file is missing, unreadable, no TOML, or has wrong keys.
+    """
     try:
-        # Windows editors like to begin a file with a byte-order mark.
+        # Windows editors may begin a file with a byte-order mark.
         table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise UserError(f"{path}: no such experiment file.") from None
     except OSError as error:
-        raise UserError(f"{path}: cannot read this file ({error.strerror}).") from None
+        raise UserError(f"{path}: this file cannot be read ({error.strerror}).") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not TOML: {error}") from None
     complaints = [unknown_name("key", key, KEYS) for key in table if key not in KEYS]
@@ -63,3 +77,148 @@ def read_table(path: Path) -> dict[str, Any]:
     if complaints:
         raise combined_error(str(path), complaints, "README.md shows an experiment file.")
     return table
+
+
+def load_experiment(
+    name: str,
+    overrides: Sequence[str] = (),
+    *,
+    seed: int | None = None,
+    salt: str = "",
+    limit: int = 0,
+    nested: bool = False,
+    extra: Sequence[Extra] = (),
+) -> Experiment:
+    """Return the experiment of this name, or of this .toml file, with changes from the command line.
+
+    `overrides` are `key=value` changes of the model's parameters, `seed`, `salt`, `limit` and `nested` replace the
+    file's values where given, and `extra` replaces the file's list. Whatever differs from the file is part of the
+    run's name. Raises UserError for an unknown name, a file that is not TOML, unknown keys, values of a wrong type,
+    and keys that contradict each other.
+    """
+    path = _find(name)
+    table = read_table(path)
+    # A mapping, so that the last of two values for one key counts, as it does in the label.
+    changes = dict(map(parse_change, overrides))
+    place = f"{path}{''.join(f' --set {key}={text}' for key, text in changes.items())}"
+    model = table["model"]["name"]
+    try:
+        changes = _with_current_keys(model, changes)
+        parameters = _parameters(path, table["model"], changes)
+        search = with_current_names(model, table.get("search", {}), f"{path}, [search]")
+        split = from_mapping(Split, table.get("split", {}), "[split]")
+        sources = tuple(map(_source, table.get("extra", [])))
+    except UserError as error:
+        raise UserError(f"{place}: {error}") from None
+    if seed is not None and parameters.get("seed", seed) != seed:
+        parameters["seed"] = seed
+        changes["seed"] = str(seed)
+    given = {key: value for key, value in {"salt": salt, "limit": limit, "nested": nested}.items() if value}
+    changes |= {key: str(value).lower() for key, value in given.items() if value != getattr(split, key)}
+    if extra and tuple(extra) != sources:
+        sources = tuple(extra)
+        changes["extra"] = ",".join(f"{source.path},{source.weight:g}" for source in extra)
+    experiment = Experiment(
+        name=path.resolve().parent.name if path.name == RUN_FILE else path.stem,
+        about=table.get("about", ""),
+        model=model,
+        parameters=parameters,
+        submittable=table.get("submittable", True),
+        soft_targets=table.get("soft_targets", ""),
+        inputs=tuple(table.get("inputs", [])),
+        extra=sources,
+        teacher=table.get("teacher", ""),
+        seconds=float(table.get("seconds", 0)),
+        search=search,
+        tuned_on=tuple(table.get("tuned_on", [])),
+        overrides=tuple(f"{key}={text}" for key, text in changes.items()),
+        **(asdict(split) | given),
+    )
+    _refuse_contradictions(experiment, place)
+    _refuse_other_split(experiment, split, place)
+    return experiment
+
+
+def _find(name: str) -> Path:
+    """Return the file of an experiment by its name or path."""
+    files = experiment_files()
+    path = Path(name) if name.endswith(".toml") else files.get(name)
+    if path is None:
+        raise UserError(unknown_name("experiment", name, files))
+    return path
+
+
+def _parameters(path: Path, table: Mapping[str, Any], changes: Mapping[str, str]) -> dict[str, Any]:
+    """Return all hyperparameters of the model in a table [model], with changes of the command line."""
+    values = dict(table)
+    model = values.pop("name")
+    values = with_current_names(model, values, f"{path}, [model]")
+    for key, text in changes.items():
+        override(values, key, text)
+    refuse_infinite(values)
+    return parameters_of(from_mapping(model_class(model), values, f"model {model!r}"))
+
+
+def _with_current_keys(model: str, changes: Mapping[str, str]) -> dict[str, str]:
+    """Return changes of the command line with present names in place of former ones, each of which is logged."""
+    current = {}
+    for key, text in changes.items():
+        name = current_name(model, key)
+        if name != key:
+            logger.warning("--set %s: %s is now %s. The former name is still read.", f"{key}={text}", key, name)
+        current[name] = text
+    return current
+
+
+def _source(value: Any) -> Extra:
+    """Return one entry of `extra`: a path, or a table with a path and a weight."""
+    if not isinstance(value, str | dict) or (isinstance(value, dict) and "path" not in value):
+        raise UserError(f"extra: {value!r}: expected {KEYS['extra'][1]}.")
+    source: Extra = from_mapping(Extra, {"path": value} if isinstance(value, str) else value, "extra")
+    return source
+
+
+def _refuse_contradictions(experiment: Experiment, place: str) -> None:
+    """Raise UserError if keys of an experiment contradict each other or its model."""
+    model, wrong = experiment.build(), []
+    teachers = [key for key in ("soft_targets", "teacher") if getattr(experiment, key)]
+    if teachers and experiment.parameters.get("soft_targets") is not True:
+        wrong.append(
+            f"{teachers[0]} is given, but the model does not learn from it: [model] needs soft_targets = true, "
+            "which not every model has."
+        )
+    if len(teachers) == 2:
+        wrong.append("soft_targets and teacher: expected only one of them.")
+    if wrong_names := [name for name in experiment.inputs if not isinstance(name, str)]:
+        wrong.append(f"inputs: {wrong_names[0]!r}: expected the name of an experiment.")
+    if twice := {name for name in experiment.inputs if experiment.inputs.count(name) > 1}:
+        wrong.append(f"inputs: {', '.join(sorted(map(str, twice)))} is named more than once.")
+    if experiment.inputs and experiment.extra:
+        wrong.append("inputs and extra: the inputs' out-of-fold predictions do not cover extra battles.")
+    if experiment.submittable and model.needs_names:
+        wrong.append("the model reads names, which test battles lack: a diagnostic. Add submittable = false.")
+    if experiment.inputs and model.inputs == "ignored":
+        wrong.append(f"inputs: the model {experiment.model!r} does not read predictions of other experiments.")
+    if model.inputs == "needed" and not experiment.inputs:
+        wrong.append(f'inputs: the model {experiment.model!r} needs some, for instance inputs = ["structure"].')
+    if experiment.nested and not experiment.inputs:
+        wrong.append("nested = true: this experiment has no inputs to train again.")
+    if wrong:
+        raise UserError(f"{place}: {' '.join(wrong)}")
+
+
+def _refuse_other_split(experiment: Experiment, file: Split, place: str) -> None:
+    """Raise UserError if `tuned_on` names other folds than those of a search, or leaves none to score."""
+    used = experiment.tuned_on
+    if not used:
+        return
+    if not all(type(fold) is int and 0 <= fold < file.folds for fold in used) or len(set(used)) != len(used):
+        expected = f"numbers from 0 to {file.folds - 1}, each once"
+        raise UserError(f"{place}: tuned_on = {list(used)}: expected {expected}.")
+    if len(used) == file.folds:
+        raise UserError(f"{place}: tuned_on names every fold, so no fold is left to score this setting on.")
+    if (experiment.folds, experiment.salt) != (file.folds, file.salt):
+        raise UserError(
+            f"{place}: its setting was searched on {name_folds(used)} of salt {file.salt!r}. With another split "
+            f"(salt {experiment.salt!r}), the search has used battles of every fold."
+        )

@@ -1,4 +1,4 @@
-"""One parameter changed from the command line: `--set training.epochs=1` into nested plain values."""
+"""Changes of single parameters from the command line, such as `--set training.epochs=1`."""
 
 import math
 import tomllib
@@ -10,18 +10,18 @@ from pairrank.nested import dotted_items, set_dotted
 
 
 def parse_change(change: str) -> tuple[str, str]:
-    """Key and value of `key=value`; raises UserError if it is no such thing."""
+    """Return key and value of `key=value`; raises UserError for any other text, and for the model's name."""
     key, equals, text = (part.strip() for part in change.partition("="))
     key = key.removeprefix("model.")  # as the file has it
     if not equals or not all(key.split(".")):
         raise UserError(f"--set {change}: expected key=value, such as --set training.epochs=1.")
     if key.split(".")[0] == "name":
-        raise UserError(f"--set {change}: the model's name makes the experiment. Write another experiment file.")
+        raise UserError(f"--set {change}: the name of the model cannot be changed. Write another experiment file.")
     return key, text
 
 
 def override(parameters: dict[str, Any], key: str, text: str) -> None:
-    """Put `key=value` or `table.key=value` into nested parameters; the value is TOML, or else text."""
+    """Set `key` or `table.key` in nested parameters to a value that is read as TOML or, failing that, as text."""
     try:
         value = tomllib.loads(f"value = {text}")
     except tomllib.TOMLDecodeError:
@@ -31,7 +31,7 @@ def override(parameters: dict[str, Any], key: str, text: str) -> None:
 
 
 def refuse_infinite(parameters: Mapping[str, Any]) -> None:
-    """TOML has nan and inf; no hyperparameter has, and JSON cannot record them."""
+    """Raise UserError for nan and inf, which TOML has, but which no hyperparameter may be and JSON cannot hold."""
     strange = [
         f"{key} = {number}"
         for key, value in dotted_items(parameters)

@@ -1,4 +1,4 @@
-"""A number has a name: the code, versions, commit and device that made it."""
+"""The provenance of a number: the code, versions, commit and memory that produced it."""
 
 import ast
 import hashlib
@@ -17,16 +17,17 @@ PACKAGES = ("numpy", "scikit-learn", "lightgbm", "torch", "transformers", "sente
 
 
 def versions() -> dict[str, str]:
-    """The versions that a result depends on, "missing" where a package is not installed."""
+    """Return the versions that a result depends on; "missing" for a package that is not installed."""
     return {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES}
 
 
 def commit() -> str:
-    """The commit of the checkout pairrank runs from, with "+changes" if files differ from it; "" outside one."""
-    folder = Path(__file__).parent
+    """Return the commit of pairrank's checkout, with "+changes" if its files differ from it; "" outside one."""
+    file = Path(__file__)
+    folder = file.parents[1]
     try:
-        # An environment may lie inside a checkout of something else, whose commit would say nothing.
-        _git(folder, "ls-files", "--error-unmatch", Path(__file__).name)
+        # An environment may lie inside the checkout of another project, whose commit would be meaningless.
+        _git(folder, "ls-files", "--error-unmatch", str(file.relative_to(folder)))
         head = _git(folder, "rev-parse", "--short=12", "HEAD")
         return head + ("+changes" if _git(folder, "status", "--porcelain", "--", str(folder)) else "")
     except (OSError, subprocess.SubprocessError):
@@ -34,9 +35,9 @@ def commit() -> str:
 
 
 def code_hash(module: str) -> str:
-    """16 hexadecimal digits over a pairrank module and every pairrank module it imports, directly or not.
+    """Return 16 hexadecimal digits over a pairrank module and every pairrank module it imports, directly or not.
 
-    Comments, docstrings and layout do not count, so that only a change of behaviour makes a finished fold stale.
+    Comments, docstrings and layout are left out, so that only a change of behaviour makes a finished fold stale.
     """
     seen: dict[str, str] = {}
     waiting = [module]
@@ -56,7 +57,7 @@ def code_hash(module: str) -> str:
 
 
 def restart_peak_memory() -> None:
-    """Forget earlier peaks where the system can (Linux): a fold does not report those of its forerunners."""
+    """Reset the peak of `peak_memory_mb` where the system can (Linux), so that each fold reports its own."""
     release_memory()
     try:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
@@ -65,7 +66,7 @@ def restart_peak_memory() -> None:
 
 
 def peak_memory_mb() -> float:
-    """The most memory this process has held, in MiB, since `restart_peak_memory` or else since it started."""
+    """Return the most memory this process has held, in MiB, since `restart_peak_memory` or since it started."""
     if sys.platform == "win32":
         return float(psutil.Process().memory_info().peak_wset) / 2**20
     import resource
@@ -82,7 +83,7 @@ def _version(package: str) -> str:
 
 
 def _source(module: str) -> Path | None:
-    """The file of a pairrank module other than the package itself, which only re-exports."""
+    """Return the file of a pairrank module, or None for other modules and for the package itself."""
     if not module.startswith("pairrank."):
         return None
     try:

@@ -1,6 +1,5 @@
 """A run is an experiment on its data, settled once: inputs, teacher, encoders, folds and paths."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -15,7 +14,9 @@ from pairrank.errors import UserError
 from pairrank.evaluation.run_record import DataRecord, find_run_record, read_run_record
 from pairrank.files import read_json
 from pairrank.models.base import Model, build
-from pairrank.runs.experiment import Experiment, load_experiment
+from pairrank.nested import json_ready
+from pairrank.runs.experiment import Experiment
+from pairrank.runs.experiment_files import load_experiment
 from pairrank.runs.fold_record import read_fold_record
 from pairrank.runs.folder import finished_folds, read_matching, test_file
 from pairrank.runs.training_rows import attach_predictions
@@ -46,6 +47,12 @@ class Run:
     def title(self) -> str:
         """What log lines call the run."""
         return f"{self.experiment.label} (inside {self.enclosing})" if self.enclosing else self.experiment.label
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """The resolved experiment as JSON holds it."""
+        settings: dict[str, Any] = json_ready(self.experiment.resolved())
+        return settings
 
     @property
     def builds_on(self) -> tuple["Run", ...]:
@@ -242,9 +249,7 @@ def is_reusable(run: Run) -> bool:
     done = finished_folds(run.folder, run.experiment.folds, record.identity)
     if record.data.hash != run.data_record.hash or not set(run.fold_index.tolist()) <= done.keys():
         return False
-    # Compared as JSON, which has no tuples.
-    resolved = json.loads(json.dumps(run.experiment.resolved()))
-    if any(_differs(record.experiment.get(key), resolved[key]) for key in MAKES_THE_RESULT):
+    if any(_differs(record.experiment.get(key), run.settings[key]) for key in MAKES_THE_RESULT):
         return False
     if record.inputs != input_hashes(run.inputs) or not all(map(is_reusable, run.inputs)):
         return False

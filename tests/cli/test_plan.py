@@ -34,7 +34,7 @@ def write(name: str, text: str) -> None:
 
 
 def plan(name: str, nested: bool = False) -> list[str]:
-    from pairrank.runs.experiment import load_experiment
+    from pairrank.runs.experiment_files import load_experiment
 
     experiment = load_experiment(name, nested=nested)
     return plan_lines([resolve_run(experiment, DataFolder(Path("arena")), Path("runs/arena"))])

@@ -20,7 +20,7 @@ from pairrank.evaluation.leaderboard import build_leaderboard
 from pairrank.evaluation.leaderboard_table import markdown, notes, to_json, to_markdown
 from pairrank.evaluation.run_record import record_from_json
 from pairrank.runs.cross_validation import cross_validate
-from pairrank.runs.experiment import load_experiment
+from pairrank.runs.experiment_files import load_experiment
 from pairrank.runs.run import resolve_run
 from tests.support.battles import tiny_battles, write_folder
 

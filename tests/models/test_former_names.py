@@ -9,7 +9,7 @@ import pytest
 
 from pairrank.errors import UserError
 from pairrank.models.base import build, load_model, parameters_of, save_model
-from pairrank.runs.experiment import load_experiment
+from pairrank.runs.experiment_files import load_experiment
 from pairrank.tuning.space import read_space
 from tests.support.battles import arena_of_words
 

@@ -17,7 +17,7 @@ from pairrank.evaluation.scoring import log_loss
 from pairrank.models.base import load_model, save_model
 from pairrank.models.siamese import Siamese, _Siamese
 from pairrank.runs.cross_validation import cross_validate
-from pairrank.runs.experiment import load_experiment
+from pairrank.runs.experiment_files import load_experiment
 from pairrank.runs.run import resolve_run
 from tests.support.battles import WORDS, arena_of_words, conversations, plain_battles, write_folder
 from tests.support.encoders import WINDOW

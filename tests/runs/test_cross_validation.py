@@ -458,7 +458,7 @@ def test_a_run_without_models_says_what_to_do(tmp_path):
 
 
 def test_the_resolved_experiment_runs_again_with_the_same_identity(tmp_path, monkeypatch, log_lines):
-    from pairrank.runs.experiment import load_experiment
+    from pairrank.runs.experiment_files import load_experiment
 
     data = write_folder(tmp_path / "data")
     experiment = load_experiment("prior", ["smoothing=2"], salt="x", limit=30)

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from pairrank.data.folder import DataFolder
 from pairrank.errors import UserError
-from pairrank.runs.experiment import Experiment, load_experiment
-from pairrank.runs.experiment_files import experiment_files, read_about
+from pairrank.runs.experiment import Experiment
+from pairrank.runs.experiment_files import experiment_files, load_experiment, read_about
 from pairrank.runs.run import resolve_run
 
 SHIPPED = sorted((Path(__file__).parents[2] / "experiments").glob("*.toml"))
@@ -138,7 +138,7 @@ def test_unreadable_files(here):
     with pytest.raises(UserError, match="no such experiment file"):
         load_experiment("none.toml")
     (here / "folder.toml").mkdir()
-    with pytest.raises(UserError, match=r"folder.toml: cannot read this file \(Is a directory\)"):
+    with pytest.raises(UserError, match=r"folder.toml: this file cannot be read \(Is a directory\)"):
         load_experiment("folder.toml")
     (here / "bytes.toml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UserError, match="not TOML"):

@@ -72,8 +72,9 @@ def git(folder, *arguments):
 
 def test_the_commit_is_that_of_pairranks_own_checkout(tmp_path, monkeypatch):
     package = tmp_path / "pairrank"
-    package.mkdir()
-    file = package / "provenance.py"
+    (package / "runs").mkdir(parents=True)
+    file, other = package / "runs" / "provenance.py", package / "errors.py"
+    other.write_text("x = 1\n")
     file.write_text("x = 1\n")
     monkeypatch.setattr(provenance, "__file__", str(file))
     assert commit() == ""
@@ -87,7 +88,7 @@ def test_the_commit_is_that_of_pairranks_own_checkout(tmp_path, monkeypatch):
     assert commit() == head[:12]
     (tmp_path / "elsewhere").write_text("no matter")
     assert commit() == head[:12]
-    file.write_text("x = 2\n")
+    other.write_text("x = 2\n")
     assert commit() == head[:12] + "+changes"
 
 

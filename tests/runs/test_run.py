@@ -15,7 +15,7 @@ from pairrank.data.reading import write_battles
 from pairrank.errors import UserError
 from pairrank.runs import cross_validation, run
 from pairrank.runs.cross_validation import cross_validate
-from pairrank.runs.experiment import load_experiment
+from pairrank.runs.experiment_files import load_experiment
 from pairrank.runs.fold import save_fold
 from pairrank.runs.fold_models import load_fold_models
 from pairrank.runs.run import all_inputs, is_reusable, resolve_run
@@ -185,7 +185,7 @@ def test_a_diagnostic_may_build_on_a_diagnostic(here):
 
 
 def test_nested_without_inputs_and_two_teachers_are_refused(here):
-    assert "no inputs to remake" in complaint(lambda: load_experiment("memory", nested=True))
+    assert "no inputs to train again" in complaint(lambda: load_experiment("memory", nested=True))
     write(here, "mine", 'teacher = "memory"\nsoft_targets = "x.csv"\n[model]\nname = "frozen"\nhead = "difference"')
     assert "expected one of them" in complaint(lambda: load_experiment("mine"))
 
@@ -370,8 +370,11 @@ def test_a_run_costs_what_all_it_builds_on_costs_each_once(here):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ('inputs = ["memory"]\n[model]\nname = "kernel"', "'kernel' does not read what other experiments say"),
-        ('[model]\nname = "pool"', "'pool' has nothing else"),
+        (
+            'inputs = ["memory"]\n[model]\nname = "kernel"',
+            "'kernel' does not read predictions of other experiments",
+        ),
+        ('[model]\nname = "pool"', "'pool' needs some"),
     ],
 )
 def test_inputs_that_nobody_reads_or_that_lack_are_told(here, text, expected):

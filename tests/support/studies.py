@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from pairrank.data.folder import DataFolder
-from pairrank.runs.experiment import load_experiment
+from pairrank.runs.experiment_files import load_experiment
 from pairrank.runs.run import resolve_run
 from pairrank.tuning.search import Search
 

@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pairrank.errors import UserError
-from pairrank.runs.experiment import load_experiment
-from pairrank.runs.experiment_files import experiment_files
+from pairrank.runs.experiment_files import experiment_files, load_experiment
 from pairrank.tuning.space import DIGITS, changed, read_space
 
 STRUCTURE = '[model]\nname = "structure"\n'

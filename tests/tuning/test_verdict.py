@@ -13,7 +13,7 @@ from pairrank.data.predictions import read_predictions
 from pairrank.errors import UserError
 from pairrank.evaluation.scoring import Difference
 from pairrank.models.base import build
-from pairrank.runs.experiment import load_experiment
+from pairrank.runs.experiment_files import load_experiment
 from pairrank.runs.run import resolve_run
 from pairrank.tuning import worker as working
 from pairrank.tuning.plots import PLOTS, draw_study
