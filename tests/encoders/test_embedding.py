@@ -40,7 +40,7 @@ def many(n: int = 150) -> list[Text]:
 
 
 def encoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many texts each batch has that is encoded from now on."""
+    """The number of texts in each batch that is encoded from now on."""
     seen: list[int] = []
     inner = embedding.compute_outputs
 
@@ -65,7 +65,7 @@ def test_a_vector_is_the_mean_over_the_tokens_as_transformers_gives_them(tiny_be
     assert np.array_equal(vectors[1], vectors[5])
 
 
-def test_what_is_known_is_not_encoded_and_nothing_is_loaded(tiny_bert: Path, cache: VectorCache, monkeypatch):
+def test_cached_texts_are_not_encoded_and_no_encoder_is_loaded(tiny_bert: Path, cache: VectorCache, monkeypatch):
     first = embedder(tiny_bert, cache).vectors(TEXTS)
     monkeypatch.setattr(Embedder, "_module", property(lambda _: pytest.fail("an encoder was loaded")))
     again = embedder(tiny_bert, cache).vectors(TEXTS[::-1])
@@ -79,7 +79,7 @@ def test_each_distinct_text_is_encoded_once(tiny_bert: Path, monkeypatch):
     assert seen == [BATCH, BATCH, 70 - 2 * BATCH]
 
 
-def test_anything_that_a_vector_depends_on_makes_another_entry(tiny_bert: Path, cache: VectorCache):
+def test_every_setting_that_changes_a_vector_makes_another_cache_entry(tiny_bert: Path, cache: VectorCache):
     plain = embedder(tiny_bert, cache).vectors(TEXTS)
     count = cache.size()[0]
     others = [
@@ -103,7 +103,7 @@ def test_anything_that_a_vector_depends_on_makes_another_entry(tiny_bert: Path, 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("survivors", [0, 1, 3])
-def test_killed_while_it_encodes_and_begun_again_it_has_the_very_same_vectors(
+def test_an_interrupted_encoding_that_is_repeated_has_the_very_same_vectors(
     tiny_bert: Path, tmp_path: Path, monkeypatch, precision: str, survivors: int
 ):
     undisturbed = embedder(tiny_bert, VectorCache(tmp_path / "a.sqlite"), precision=precision).vectors(many())
@@ -127,7 +127,7 @@ def test_killed_while_it_encodes_and_begun_again_it_has_the_very_same_vectors(
     assert len(seen) == 5 - survivors
 
 
-def test_a_damaged_entry_is_made_again(tiny_bert: Path, cache: VectorCache):
+def test_a_damaged_entry_is_encoded_again(tiny_bert: Path, cache: VectorCache):
     import sqlite3
 
     first = embedder(tiny_bert, cache).vectors(many(40))
@@ -139,7 +139,7 @@ def test_a_damaged_entry_is_made_again(tiny_bert: Path, cache: VectorCache):
     assert zeros == (0,)
 
 
-def test_the_order_of_texts_makes_no_difference_at_all_in_bf16(tiny_bert: Path):
+def test_vectors_are_identical_in_any_order_of_texts_in_bf16(tiny_bert: Path):
     texts = many(90)
     order = np.random.default_rng(0).permutation(90)
     straight = embedder(tiny_bert, precision="bf16").vectors(texts)
@@ -147,7 +147,7 @@ def test_the_order_of_texts_makes_no_difference_at_all_in_bf16(tiny_bert: Path):
     assert np.array_equal(mixed, straight[order])
 
 
-def test_a_window_beyond_the_encoders_positions_is_refused(tiny_bert: Path):
+def test_a_window_longer_than_the_encoders_positions_is_refused(tiny_bert: Path):
     with pytest.raises(UserError, match="max_tokens = 65: tiny has positions for 64 tokens"):
         embedder(tiny_bert, max_tokens=65).vectors(TEXTS)
 
@@ -157,7 +157,7 @@ def test_a_window_without_room_is_refused(tiny_bert: Path):
         embedder(tiny_bert, max_tokens=4).vectors(TEXTS)
 
 
-def test_a_vector_that_is_known_stays_when_its_text_comes_in_other_company(tiny_bert: Path, cache: VectorCache):
+def test_a_cached_vector_is_not_replaced_when_its_batch_has_other_texts(tiny_bert: Path, cache: VectorCache):
     first = embedder(tiny_bert, cache).vectors(many(3))
     embedder(tiny_bert, cache).vectors(many(40)[2:])
     assert np.array_equal(embedder(tiny_bert, cache).vectors(many(3)), first)
@@ -173,5 +173,5 @@ def test_another_tokenizer_makes_another_entry(tmp_path: Path, cache: VectorCach
     assert cache.size()[0] == 2 * count
 
 
-def test_no_texts_have_no_vectors(tiny_bert: Path):
+def test_no_texts_give_no_vectors(tiny_bert: Path):
     assert len(embedder(tiny_bert).vectors([])) == 0

@@ -13,7 +13,7 @@ from pairrank.errors import UserError
 from tests.support.fine_tuning import Bag, collate, some_rows
 
 
-def test_softmax_is_torchs_and_survives_large_logits():
+def test_softmax_equals_torchs_and_survives_large_logits():
     logits = np.array([[1.0, 2.0, 3.0], [-800.0, 0.0, 800.0]])
     assert softmax(logits) == pytest.approx(torch.softmax(torch.tensor(logits), dim=1).numpy())
     assert softmax(logits).dtype == np.float64
@@ -34,7 +34,7 @@ def test_a_row_that_overflows_half_precision_is_computed_in_fp32():
     assert logits == pytest.approx(np.outer([2, 3, 4], [0.1, 0.2, 0.3]), rel=1e-6)
 
 
-def test_logits_are_those_of_the_bare_module(tmp_path: Path):
+def test_compute_outputs_equals_the_bare_module(tmp_path: Path):
     rows, module = some_rows(10), Bag(dropout=0.5)
     logits = compute_outputs(module, rows.tokens, collate, "fp32", 60)
     assert logits.dtype == np.float64
@@ -44,7 +44,7 @@ def test_logits_are_those_of_the_bare_module(tmp_path: Path):
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_the_order_of_rows_makes_no_difference_at_all(precision):
+def test_compute_outputs_is_identical_in_any_order_of_rows(precision):
     rows, batches = some_rows(23), []
 
     def remember(batch: Sequence[np.ndarray]) -> dict[str, torch.Tensor]:
@@ -64,19 +64,19 @@ def test_the_order_of_rows_makes_no_difference_at_all(precision):
 
 
 @pytest.mark.parametrize("most", [1, 25, 100, 10_000])
-def test_how_many_tokens_go_at_once_makes_no_difference_in_fp32(most):
+def test_compute_outputs_does_not_depend_on_max_tokens_in_fp32(most):
     rows = some_rows(23)
     reference = compute_outputs(Bag(), rows.tokens, collate, "fp32", 60)
     assert compute_outputs(Bag(), rows.tokens, collate, "fp32", most) == pytest.approx(reference, abs=1e-6)
 
 
-def test_bf16_is_used_where_asked_for():
+def test_bf16_is_used_if_requested():
     rows = some_rows(9)
     exact, rough = (compute_outputs(Bag(), rows.tokens, collate, precision, 60) for precision in ("fp32", "bf16"))
     assert 1e-6 < np.abs(exact - rough).max() < 2e-2
 
 
-def test_no_rows_make_no_logits():
+def test_compute_outputs_of_no_rows_is_empty():
     assert len(compute_outputs(Bag(), [], collate, "fp32", 60)) == 0
     assert softmax(np.zeros((0, 3))).shape == (0, 3)
 
@@ -100,7 +100,7 @@ def test_fp16_without_a_gpu_is_refused(monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.mark.parametrize("most", [1, 7, 12, 30, 1_000])
-def test_parts_hold_like_lengths_all_rows_once_and_no_more_tokens_than_asked(most: int):
+def test_cut_by_tokens_groups_similar_lengths_and_keeps_the_limit(most: int):
     lengths = np.random.default_rng(0).integers(1, 13, 40).tolist()
     parts = cut_by_tokens(lengths, most)
     assert sorted(row for part in parts for row in part) == list(range(40))
@@ -113,7 +113,7 @@ def test_parts_hold_like_lengths_all_rows_once_and_no_more_tokens_than_asked(mos
         assert (len(part) + 1) * lengths[after[0]] > most
 
 
-def test_no_rows_make_no_parts():
+def test_cut_by_tokens_of_no_rows_is_empty():
     assert cut_by_tokens([], 10) == []
 
 

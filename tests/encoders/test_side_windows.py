@@ -74,7 +74,7 @@ def test_a_pair_is_the_tokenizers_own_sentence_pair(tokenizer):
     assert len(row) == len(row.a)
 
 
-def test_apart_the_prompt_stands_alone_and_once(tokenizer):
+def test_in_the_layout_apart_the_prompt_is_encoded_alone_and_once(tokenizer):
     battles = plain_battles(("why how", "good apple", "bad"))
     [row], _ = side_texts(battles, tokenizer, 40, "apart")
     assert [words(tokenizer, text) for text in (row.prompt, row.a, row.b)] == [
@@ -84,7 +84,7 @@ def test_apart_the_prompt_stands_alone_and_once(tokenizer):
     ]
 
 
-def test_what_one_side_leaves_goes_to_the_other_only_where_they_share(tokenizer):
+def test_unused_tokens_go_to_the_other_side_only_with_share_battle(tokenizer):
     battles = plain_battles(("why", "red " * 30, "blue"))
     [alone], _ = side_texts(battles, tokenizer, 16, share="side")
     [together], _ = side_texts(battles, tokenizer, 16, share="battle", max_side=64)
@@ -95,7 +95,7 @@ def test_what_one_side_leaves_goes_to_the_other_only_where_they_share(tokenizer)
     assert len(alone.b) == len(together.b) == len(limited.b) == 5
 
 
-def test_the_latest_turns_are_kept_where_that_is_the_budget(tokenizer):
+def test_the_budget_latest_keeps_the_latest_turns(tokenizer):
     battles = conversations((("why", "how"), ("red " * 20, "good"), ("blue", "bad")))
     [row], _ = side_texts(battles, tokenizer, 10, "pair", "latest")
     assert "good" in words(tokenizer, row.a)
@@ -103,26 +103,26 @@ def test_the_latest_turns_are_kept_where_that_is_the_budget(tokenizer):
     assert "good" not in words(tokenizer, row.a)
 
 
-def test_lengths_are_those_of_the_uncut_answers(tokenizer):
+def test_lengths_are_measured_before_cutting(tokenizer):
     [row], coverage = side_texts(plain_battles(("why", "red " * 99, "")), tokenizer, 16)
     assert row.lengths == pytest.approx((np.log(100), 0.0))
     assert coverage.total["response_a"] == 99
     assert coverage.kept["response_a"] == 12
 
 
-def test_a_window_without_room_is_refused_with_the_least_that_serves(tokenizer):
+def test_a_window_without_room_is_refused_with_the_smallest_possible_one(tokenizer):
     with pytest.raises(UserError, match="no room for a text"):
         side_texts(plain_battles(("a", "b", "c")), tokenizer, 4)
     side_texts(plain_battles(("a", "b", "c")), tokenizer, 5)
 
 
-def test_the_published_cut_is_refused(tokenizer):
+def test_the_budget_right_is_refused_for_siamese_texts(tokenizer):
     with pytest.raises(UserError, match="only the published template"):
         side_texts(plain_battles(("a", "b", "c")), tokenizer, 40, budget="right")
 
 
 @pytest.mark.parametrize("parts", [1, 2])
-def test_wrapping_is_what_the_tokenizer_does(tokenizer, parts: int):
+def test_special_token_wrapper_equals_the_tokenizer(tokenizer, parts: int):
     texts = ["why how", "a a a [SEP]"][:parts]
     wrap, marks = special_token_wrapper(tokenizer, parts)
     wrapped = wrap(*(np.array(ids, dtype=np.int32) for ids in encode(tokenizer, texts)))
@@ -130,7 +130,7 @@ def test_wrapping_is_what_the_tokenizer_does(tokenizer, parts: int):
     assert marks == parts + 1
 
 
-def test_battles_whose_cut_texts_are_equal_are_told_apart_by_what_was_cut():
+def test_battles_with_equal_cut_texts_differ_in_their_uncut_lengths():
     texts = [np.array([1, 2, 3], np.int32), np.array([4], np.int32), np.array([], np.int32)]
     one, other, same = (SideTexts(*texts, lengths) for lengths in ((1.0, 2.0), (3.0, 2.0), (1.0, 2.0)))
     assert one.tobytes() == same.tobytes() != other.tobytes()

@@ -1,4 +1,4 @@
-"""What makes an encoder faster may change what it says by rounding alone."""
+"""Speedups may change the outputs of an encoder only by rounding."""
 
 from pathlib import Path
 
@@ -58,7 +58,7 @@ def by_hand(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tenso
 
 @pytest.mark.parametrize("mask", [None, padding((9, 4, 1), 9)], ids=["whole", "padded"])
 @pytest.mark.parametrize("kind", ["bool", "additive"])
-def test_attention_by_products_is_attention_and_so_are_its_gradients(mask: torch.Tensor | None, kind: str):
+def test_matmul_attention_and_its_gradients_equal_the_formula(mask: torch.Tensor | None, kind: str):
     given = mask
     if mask is not None and kind == "additive":
         given = torch.where(mask, 0.0, torch.finfo(torch.float32).min)
@@ -75,7 +75,7 @@ def test_attention_by_products_is_attention_and_so_are_its_gradients(mask: torch
         assert (one.double() - other.double()).norm() < 0.02 * other.double().norm()
 
 
-def test_padding_is_not_attended_to_at_all():
+def test_padding_is_never_attended_to():
     q, k, v = some_heads()
     mask = padding((4, 4, 4), 9)
     before, _ = matmul_attention(Whole(), q, k, v, mask, scaling=0.3)
@@ -88,13 +88,13 @@ def test_padding_is_not_attended_to_at_all():
 
 @pytest.mark.parametrize("length", [7, 1_025])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_where_products_do_not_pay_the_fused_kernel_gives_the_same(length: int, dtype: torch.dtype):
+def test_matmul_attention_equals_the_formula_at_any_length_and_precision(length: int, dtype: torch.dtype):
     heads = some_heads(length, dtype)
     mixed, _ = matmul_attention(Whole(), *heads, None, scaling=8**-0.5)
     assert (mixed.double() - by_hand(*heads, None)).abs().max() < (1e-5 if dtype == torch.float32 else 0.03)
 
 
-def test_an_attention_that_may_not_look_ahead_does_not():
+def test_causal_attention_stays_causal():
     heads, decoder = some_heads(), Whole()
     decoder.is_causal = True
     mixed, _ = matmul_attention(decoder, *heads, None, scaling=8**-0.5)
@@ -102,7 +102,7 @@ def test_an_attention_that_may_not_look_ahead_does_not():
     assert (mixed.double() - by_hand(*heads, before)).abs().max() < 0.03
 
 
-def test_dropout_of_attention_is_still_drawn():
+def test_attention_dropout_is_still_applied():
     heads = some_heads()
     kept, _ = matmul_attention(Whole(), *heads, None, scaling=1.0, dropout=0.5)
     whole, _ = matmul_attention(Whole(), *heads, None, scaling=1.0)
@@ -121,7 +121,7 @@ def tokens(n: int = 5) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_quick_encoder_says_the_same_in_fp32_and_in_bf16(kind: str, tmp_path: Path):
+def test_a_sped_up_encoder_has_the_same_outputs_in_fp32_and_in_bf16(kind: str, tmp_path: Path):
     folder = write_encoder(tmp_path, kind)
     plain, quick = (AutoModel.from_pretrained(folder).eval() for _ in range(2))
     apply_speedups(quick)
@@ -137,7 +137,7 @@ def test_a_quick_encoder_says_the_same_in_fp32_and_in_bf16(kind: str, tmp_path: 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_only_the_first_token_reads_is_spared_and_nothing_else_changes(kind: str, tmp_path: Path):
+def test_compute_first_token_only_skips_the_other_tokens_and_changes_no_output(kind: str, tmp_path: Path):
     folder = write_encoder(tmp_path, kind)
     torch.manual_seed(0)
     plain = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=3).eval()
@@ -160,7 +160,7 @@ def test_what_only_the_first_token_reads_is_spared_and_nothing_else_changes(kind
         assert torch.allclose(one.grad, other.grad, atol=1e-6), name
 
 
-def test_by_products_the_others_do_not_even_attend():
+def test_with_matmul_attention_only_the_first_token_attends():
     module = Whole()
     heads = some_heads()
     whole, _ = matmul_attention(module, *heads, padding((9, 4, 2), 9), scaling=0.4)
@@ -170,7 +170,7 @@ def test_by_products_the_others_do_not_even_attend():
     assert not first[:, 1:].any()
 
 
-def test_roberta_is_spared_too_and_what_is_built_otherwise_is_left_alone(tmp_path: Path):
+def test_compute_first_token_only_works_on_roberta_and_leaves_other_architectures_unchanged(tmp_path: Path):
     size = {"vocab_size": 99, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 24}
     size |= {"num_hidden_layers": 2, "pad_token_id": 0}
     roberta = RobertaForSequenceClassification(RobertaConfig(**size, num_labels=3, max_position_embeddings=30))
@@ -187,7 +187,7 @@ def test_roberta_is_spared_too_and_what_is_built_otherwise_is_left_alone(tmp_pat
     assert not any(hasattr(part, FIRST_TOKEN) for part in bert.modules())
 
 
-def test_the_models_that_read_one_token_are_spared_and_those_that_read_all_are_not(tmp_path: Path):
+def test_only_models_that_read_one_token_skip_the_others(tmp_path: Path):
     folder = write_encoder(tmp_path)
     baseline = build("baseline", encoder=[str(folder)], max_tokens=64)
     baseline._start_from(find_encoder([str(folder)]))
@@ -201,7 +201,7 @@ def test_the_models_that_read_one_token_are_spared_and_those_that_read_all_are_n
     assert marked == {"baseline": True, "cls": True, "mean": False, "attention": False}
 
 
-def test_nothing_of_it_is_saved_with_a_model(tmp_path: Path):
+def test_speedups_are_not_saved_with_a_model(tmp_path: Path):
     folder = write_encoder(tmp_path / "encoder")
     model = build("baseline", encoder=[str(folder)], max_tokens=64)
     model.fit(arena_of_words(40)).save(tmp_path / "saved")
@@ -216,7 +216,7 @@ def test_nothing_of_it_is_saved_with_a_model(tmp_path: Path):
 
 
 @pytest.mark.parametrize(("published", "encoder", "head"), [(True, 0.1, 0.1), (False, 0.0, 0.1)])
-def test_the_encoder_has_the_dropout_asked_for_and_the_head_keeps_its_own(
+def test_the_encoder_has_the_requested_dropout_and_the_head_keeps_its_own(
     published: bool, encoder: float, head: float, tmp_path: Path
 ):
     folder = write_encoder(tmp_path)
@@ -231,20 +231,20 @@ def test_the_encoder_has_the_dropout_asked_for_and_the_head_keeps_its_own(
 # --- The processor
 
 
-def test_the_processor_is_made_ready_once_and_with_no_more_threads_than_cores(monkeypatch: pytest.MonkeyPatch):
-    asked = []
-    monkeypatch.setattr(torch, "set_num_threads", asked.append)
+def test_prepare_cpu_runs_once_and_uses_no_more_threads_than_cores(monkeypatch: pytest.MonkeyPatch):
+    threads = []
+    monkeypatch.setattr(torch, "set_num_threads", threads.append)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     prepare_cpu.cache_clear()
     prepare_cpu()
     prepare_cpu()
-    assert len(asked) == 1
-    assert 1 <= asked[0] <= usable_cores()
-    # The smallest numbers are still there: other models in this process count with them.
+    assert len(threads) == 1
+    assert 1 <= threads[0] <= usable_cores()
+    # Denormal numbers are not flushed to zero: other models in this process need them.
     assert (torch.tensor([1e-39]) * 1.0).all()
 
 
-def test_memory_that_was_given_back_is_not_paid_for_again():
+def test_freed_memory_is_reused_without_new_page_faults():
     resource = pytest.importorskip("resource")
     prepare_cpu()
 
@@ -254,5 +254,5 @@ def test_memory_that_was_given_back_is_not_paid_for_again():
         return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
     faults_of_a_large_block()
-    # 64 MB are 16,384 pages; without it each of them is asked for anew.
+    # 64 MB are 16,384 pages; without `prepare_cpu` each of them would be a new page fault.
     assert min(faults_of_a_large_block() for _ in range(3)) < 1_000

@@ -25,7 +25,7 @@ def cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_a_token_is_what_the_source_makes_of_it_alone_turned_and_weighed(tiny_bert: Path, cached: Path):
+def test_a_static_vector_is_the_weighted_projection_of_the_source_vector(tiny_bert: Path, cached: Path):
     encoder = StaticEncoder(static_encoder(tiny_bert, "0" * 64))
     source = AutoModel.from_pretrained(tiny_bert, local_files_only=True).eval()
     tokenizer = AutoTokenizer.from_pretrained(tiny_bert, local_files_only=True)
@@ -45,7 +45,7 @@ def test_a_token_is_what_the_source_makes_of_it_alone_turned_and_weighed(tiny_be
         )
 
 
-def test_a_text_is_the_mean_of_its_tokens_and_the_models_marks_are_nothing(tiny_bert: Path, cached: Path):
+def test_a_text_is_the_mean_of_its_tokens_and_special_tokens_are_zero(tiny_bert: Path, cached: Path):
     encoder = StaticEncoder(static_encoder(tiny_bert, "0" * 64))
     good, bad, mark = (
         np.array([encoder.tokenizer.convert_tokens_to_ids(word)], dtype=np.int32)
@@ -57,7 +57,7 @@ def test_a_text_is_the_mean_of_its_tokens_and_the_models_marks_are_nothing(tiny_
     assert not marked.any()
 
 
-def test_it_is_built_once_and_again_only_where_damaged(tiny_bert: Path, cached: Path, monkeypatch):
+def test_a_static_encoder_is_built_once_and_again_only_if_damaged(tiny_bert: Path, cached: Path, monkeypatch):
     folder = static_encoder(tiny_bert, "0" * 64)
     assert is_static(folder)
     assert not is_static(tiny_bert)
@@ -96,7 +96,9 @@ def test_principal_components_keep_the_most_variance():
     assert (scores**2).sum() == pytest.approx((np.linalg.svd(centred)[1][:3] ** 2).sum())
 
 
-def test_it_is_found_by_its_name_and_its_hash_is_of_its_own_vectors(tiny_bert: Path, cached: Path, monkeypatch):
+def test_find_encoder_returns_a_static_encoder_with_the_hash_of_its_own_vectors(
+    tiny_bert: Path, cached: Path, monkeypatch
+):
     from pairrank.encoders import catalogue
 
     monkeypatch.setitem(catalogue.STATIC, "tiny-static", str(tiny_bert))

@@ -26,7 +26,7 @@ def cache(tmp_path: Path) -> VectorCache:
     return VectorCache(tmp_path / "deep" / "vectors.sqlite")
 
 
-def test_what_is_put_is_got_bit_for_bit(cache: VectorCache):
+def test_get_returns_what_was_put_bit_for_bit(cache: VectorCache):
     kept = {cache_key(i): np.random.default_rng(i).normal(size=33).astype(np.float32) for i in range(1_234)}
     cache.put(kept)
     found = VectorCache(cache.file).get([*kept, cache_key("never put")])
@@ -35,26 +35,26 @@ def test_what_is_put_is_got_bit_for_bit(cache: VectorCache):
     assert cache.size()[0] == 1_234
 
 
-def test_an_empty_cache_holds_nothing_and_is_not_made_by_asking_its_size(cache: VectorCache):
+def test_size_of_a_missing_cache_is_zero_and_creates_no_file(cache: VectorCache):
     assert cache.size() == (0, 0)
     assert not cache.file.exists()
     assert cache.get([cache_key(1)]) == {}
 
 
-def test_the_last_of_two_vectors_counts(cache: VectorCache):
+def test_the_last_vector_put_under_a_key_is_returned(cache: VectorCache):
     cache.put({cache_key(1): np.zeros(3, np.float32)})
     cache.put({cache_key(1): np.ones(3, np.float32)})
     assert cache.get([cache_key(1)])[cache_key(1)].tolist() == [1, 1, 1]
 
 
-def test_keys_tell_everything_apart():
+def test_cache_key_differs_for_different_parts():
     parts = [("a", "b"), ("ab",), ("a", ("b",)), (("a", "b"),), ("a", "b", None), ("\ud800",), ("\\ud800",)]
     assert len({cache_key(*part) for part in parts}) == len(parts)
     assert cache_key("a", 1) == cache_key("a", 1)
 
 
 @pytest.mark.parametrize("column", ["vector", "checksum"])
-def test_a_damaged_entry_is_as_if_it_were_not_there_and_can_be_replaced(cache: VectorCache, column: str):
+def test_a_damaged_entry_counts_as_missing_and_can_be_replaced(cache: VectorCache, column: str):
     cache.put(vectors(1, 2))
     with sqlite3.connect(cache.file) as database:
         database.execute(f"UPDATE vectors SET {column} = zeroblob(length({column})) WHERE key = ?", [cache_key(1)])  # noqa: S608
@@ -64,14 +64,14 @@ def test_a_damaged_entry_is_as_if_it_were_not_there_and_can_be_replaced(cache: V
 
 
 @pytest.mark.parametrize("damage", ["NULL", "'text'", "7"])
-def test_an_entry_that_is_no_vector_at_all_is_not_there(cache: VectorCache, damage: str):
+def test_an_entry_that_is_not_a_vector_counts_as_missing(cache: VectorCache, damage: str):
     cache.put(vectors(1, 2))
     with sqlite3.connect(cache.file) as database:
         database.execute(f"UPDATE vectors SET vector = {damage} WHERE key = ?", [cache_key(1)])  # noqa: S608
     assert held(cache, 1, 2) == {2}
 
 
-def test_a_vector_under_anothers_key_is_not_believed(cache: VectorCache):
+def test_a_vector_under_another_key_counts_as_missing(cache: VectorCache):
     cache.put(vectors(1, 2))
     with sqlite3.connect(cache.file) as database:
         database.execute("DELETE FROM vectors WHERE key = ?", [cache_key(1)])
@@ -80,7 +80,7 @@ def test_a_vector_under_anothers_key_is_not_believed(cache: VectorCache):
 
 
 @pytest.mark.parametrize("size", [0, 100, 5_000])
-def test_a_file_that_is_no_database_is_begun_anew(cache: VectorCache, size: int):
+def test_a_file_that_is_not_a_database_is_replaced(cache: VectorCache, size: int):
     cache.put(vectors(1, 2, 3))
     cache.file.write_bytes(b"not a database " * 400 if size else b"")
     assert held(cache, 1) == set()
@@ -95,7 +95,7 @@ def test_a_cache_that_cannot_be_written_is_no_error(tmp_path: Path):
     assert cache.get([cache_key(1)]) == {}
 
 
-def test_a_cache_that_another_process_holds_is_no_error(cache: VectorCache, monkeypatch):
+def test_a_cache_that_another_process_locks_is_no_error(cache: VectorCache, monkeypatch):
     cache.put(vectors(1))
     monkeypatch.setattr(vector_cache, "WAIT_SECONDS", 0.1)
     other = sqlite3.connect(cache.file)
@@ -107,7 +107,7 @@ def test_a_cache_that_another_process_holds_is_no_error(cache: VectorCache, monk
     assert held(cache, 1, 2) == {1}
 
 
-def test_a_full_cache_drops_what_was_not_used_the_longest(tmp_path: Path, monkeypatch):
+def test_a_full_cache_deletes_the_longest_unused_vectors(tmp_path: Path, monkeypatch):
     cache = VectorCache(tmp_path / "v.sqlite", max_bytes=400_000)
     clock = [1_000_000.0]
     monkeypatch.setattr(time, "time", lambda: clock[0])
@@ -128,7 +128,7 @@ def test_a_full_cache_drops_what_was_not_used_the_longest(tmp_path: Path, monkey
     assert {*range(100, 120)} <= there
 
 
-def test_one_vector_larger_than_the_whole_cache_ends(tmp_path: Path):
+def test_a_vector_larger_than_the_cache_does_not_loop_forever(tmp_path: Path):
     cache = VectorCache(tmp_path / "v.sqlite", max_bytes=20_000)
     cache.put(vectors(1, width=100_000))
     assert cache.get([cache_key(1)]) == {}
@@ -139,7 +139,7 @@ def _fill(file: Path, start: int) -> None:
         VectorCache(file).put(vectors(i, i + 1_000))
 
 
-def test_several_processes_lose_nothing_of_each_other(cache: VectorCache):
+def test_several_processes_write_without_losing_vectors(cache: VectorCache):
     context = multiprocessing.get_context("fork" if os.name == "posix" else "spawn")
     workers = [context.Process(target=_fill, args=(cache.file, 100 * i)) for i in range(3)]
     for worker in workers:
@@ -159,7 +159,7 @@ def _fill_for_ever(file: Path) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="kills a process as POSIX does")
-def test_a_process_killed_while_it_writes_leaves_whole_batches(cache: VectorCache):
+def test_a_process_killed_during_a_write_leaves_complete_batches(cache: VectorCache):
     worker = multiprocessing.get_context("fork").Process(target=_fill_for_ever, args=(cache.file,))
     worker.start()
     deadline = time.monotonic() + 20
@@ -173,7 +173,7 @@ def test_a_process_killed_while_it_writes_leaves_whole_batches(cache: VectorCach
     assert len(cache.get([cache_key(i, n) for i in range(count // 50) for n in range(50)])) == count
 
 
-def test_the_users_cache_is_where_and_as_large_as_the_environment_says(tmp_path: Path, monkeypatch):
+def test_open_cache_follows_the_environment_variables(tmp_path: Path, monkeypatch):
     monkeypatch.setenv("PAIRRANK_CACHE", str(tmp_path))
     monkeypatch.setenv("PAIRRANK_CACHE_GB", "0.5")
     monkeypatch.delenv("PAIRRANK_NO_CACHE", raising=False)

@@ -44,12 +44,12 @@ BUDGETS = ["fair", "head+tail", "latest"]
         ((1, 2, 2), 4, (1, 1, 1)),  # the prompt is whole; the fourth token would favour A or B
     ],
 )
-def test_shares_worked_by_hand(lengths, total, shares):
+def test_fair_shares_worked_by_hand(lengths, total, shares):
     assert fair_shares(lengths, total) == shares
 
 
 @given(LENGTHS, TOTAL)
-def test_nobody_gets_more_than_there_is_and_at_most_one_token_is_wasted(lengths, total):
+def test_fair_shares_grant_no_more_than_a_length_and_waste_at_most_one_token(lengths, total):
     shares = fair_shares(lengths, total)
     assert all(0 <= share <= length for share, length in zip(shares, lengths, strict=True))
     if sum(lengths) <= total:
@@ -59,7 +59,7 @@ def test_nobody_gets_more_than_there_is_and_at_most_one_token_is_wasted(lengths,
 
 
 @given(LENGTHS, TOTAL)
-def test_the_answers_are_equals(lengths, total):
+def test_fair_shares_treat_both_answers_equally(lengths, total):
     prompt, a, b = lengths
     shares = fair_shares(lengths, total)
     assert fair_shares((prompt, b, a), total) == (shares[0], shares[2], shares[1])
@@ -68,14 +68,14 @@ def test_the_answers_are_equals(lengths, total):
 
 
 @given(LENGTHS, TOTAL)
-def test_a_text_below_its_weighted_share_is_kept_whole(lengths, total):
+def test_a_text_below_its_weighted_share_keeps_all_its_tokens(lengths, total):
     shares = fair_shares(lengths, total)
     for share, length, weight in zip(shares, lengths, (1, 2, 2), strict=True):
         assert share >= min(length, weight * total // 5)
 
 
 @given(LENGTHS, TOTAL)
-def test_a_larger_window_takes_nothing_away_but_the_prompts_fraction(lengths, total):
+def test_a_larger_window_takes_away_at_most_the_prompts_fraction(lengths, total):
     small, large = fair_shares(lengths, total), fair_shares(lengths, total + 1)
     assert large[1] >= small[1]
     assert large[2] >= small[2]
@@ -106,7 +106,7 @@ def test_fair_keeps_the_head_of_each_whole_text():
     assert cut(TWO_ROUNDS, 20, "fair") == [[0, 1, 2, 3], [*range(100, 108)], [*range(200, 208)]]
 
 
-def test_both_ends_keep_head_and_tail_of_each_whole_text():
+def test_head_and_tail_of_each_whole_text_are_kept():
     # The same shares: 2 + 2, 4 + 4, 4 + 4.
     assert cut(TWO_ROUNDS, 20, "head+tail") == [
         [0, 1, 10, 11],
@@ -115,7 +115,7 @@ def test_both_ends_keep_head_and_tail_of_each_whole_text():
     ]
 
 
-def test_latest_lets_the_oldest_turns_go():
+def test_latest_drops_the_oldest_turns():
     # The last turn has 11 tokens and keeps them all; 9 are left for the first: shares 9/5, so 1 + 2 over, 3, 3.
     assert cut(TWO_ROUNDS, 20, "latest") == [
         [0, 1, 2, 10, 11],
@@ -128,7 +128,7 @@ def test_latest_lets_the_oldest_turns_go():
 
 
 @pytest.mark.parametrize("budget", BUDGETS)
-def test_what_fits_is_kept_whole_and_in_order(budget):
+def test_texts_that_fit_are_kept_whole_and_in_order(budget):
     whole = [[*range(4), 10, 11], [*range(100, 108), *range(110, 116)], [*range(200, 208), *range(210, 213)]]
     assert cut(TWO_ROUNDS, 31, budget) == whole
 
@@ -161,12 +161,12 @@ def only_row(battles: Battles, tokenizer, window: int, **options) -> str:
     return words(row)
 
 
-def test_a_battle_that_fits_reads_as_the_published_template(tokenizer):
+def test_a_battle_that_fits_becomes_the_published_template(tokenizer):
     row = only_row(plain_battles(("why", "yes", "no")), tokenizer, 64)
     assert row == "[CLS] prompt : why response a : yes response b : no [SEP]"
 
 
-def test_turns_follow_each_other_and_empty_ones_are_nothing(tokenizer):
+def test_turns_are_concatenated_and_empty_ones_add_nothing(tokenizer):
     battle = conversations((("why", "how"), ("yes", ""), ("no", "two")))
     row = only_row(battle, tokenizer, 64)
     assert row == "[CLS] prompt : why how response a : yes response b : no two [SEP]"
@@ -175,13 +175,13 @@ def test_turns_follow_each_other_and_empty_ones_are_nothing(tokenizer):
     assert row == "[CLS] prompt : why response a : yes good bad response b : [SEP]"
 
 
-def test_a_null_turn_is_an_empty_one(tokenizer):
+def test_a_null_turn_counts_as_empty(tokenizer):
     texts = [parse_turns(cell)[0] for cell in ('["why", null]', '[null, "yes"]', "[null]")]
     row = only_row(conversations(tuple(texts)), tokenizer, 64)
     assert row == "[CLS] prompt : why response a : yes response b : [SEP]"
 
 
-def test_kept_shares_worked_by_hand(tokenizer):
+def test_token_coverage_worked_by_hand(tokenizer):
     long = " ".join(["red"] * 20)
     battles = plain_battles((long, long, long), ("why", "", "no"), (long, "one", long))
     # 8 tokens are template and 2 marks, so a window of 30 leaves 20: 4 + 8 + 8; 1 + 0 + 1; 7 of 19 left + 1 + 12.
@@ -193,7 +193,7 @@ def test_kept_shares_worked_by_hand(tokenizer):
     assert coverage.lost_a_side == 0  # an empty answer is not lost
 
 
-def test_right_truncation_loses_b_and_says_so(tokenizer):
+def test_the_budget_right_loses_b_and_reports_it(tokenizer):
     long = " ".join(["red"] * 20)
     battles = plain_battles((long, "one", "two"), ("why", long, "two"), ("why", "one", "two"), ("why", "one", ""))
     rows, coverage = template_rows(battles, tokenizer, 16, budget="right")
@@ -205,7 +205,7 @@ def test_right_truncation_loses_b_and_says_so(tokenizer):
     assert coverage.lost_a_side == 2
 
 
-def test_a_prompt_that_spells_the_template_does_no_harm(tokenizer):
+def test_a_prompt_that_contains_the_template_stays_text(tokenizer):
     battles = plain_battles(("why Response B: red", "one", "two"))
     [row], coverage = template_rows(battles, tokenizer, 64)
     assert words(row) == "[CLS] prompt : why response b : red response a : one response b : two [SEP]"
@@ -214,7 +214,7 @@ def test_a_prompt_that_spells_the_template_does_no_harm(tokenizer):
 
 @pytest.mark.parametrize("budget", [*BUDGETS, "right"])
 @pytest.mark.parametrize("cells", ["turns", "json"])
-def test_battle_text_never_makes_a_mark_of_the_model(tokenizer, budget, cells):
+def test_battle_text_never_becomes_a_special_token(tokenizer, budget, cells):
     spelled = " ".join([*tokenizer.all_special_tokens, "[SEP][CLS]", "</s>", "<s>"])
     row = only_row(plain_battles((spelled, spelled, spelled)), tokenizer, 64, budget=budget, cells=cells)
     assert row.startswith("[CLS] prompt : ")
@@ -243,7 +243,7 @@ def split(row: list[int], middle: list[int], last: list[int]) -> list[list[int]]
     return [row[:at], row[at + len(middle) : then], row[then + len(last) : -1]]
 
 
-def test_a_window_too_small_says_what_it_takes(tokenizer):
+def test_a_window_that_is_too_small_is_refused_with_the_smallest_possible_one(tokenizer):
     battles = plain_battles(("why", "yes", "no"))
     rows, _ = template_rows(battles, tokenizer, 13)
     assert len(rows[0]) == 13
@@ -252,7 +252,7 @@ def test_a_window_too_small_says_what_it_takes(tokenizer):
 
 
 @pytest.mark.parametrize("budget", [*BUDGETS, "right"])
-def test_no_battles_make_no_rows(tokenizer, budget):
+def test_template_rows_of_no_battles_is_empty(tokenizer, budget):
     rows, coverage = template_rows(plain_battles(), tokenizer, 64, budget)
     assert rows == []
     assert coverage.kept == coverage.total == dict.fromkeys(TEXTS, 0)
@@ -274,14 +274,14 @@ CELLS = [
 
 
 @pytest.mark.parametrize("window", [20, 40, 64])
-def test_right_on_json_cells_is_the_published_notebook(tokenizer, window):
+def test_right_on_json_cells_equals_the_published_notebook(tokenizer, window):
     battles = conversations(*(tuple(parse_turns(cell)[0] for cell in row) for row in CELLS))
     rows, _ = template_rows(battles, tokenizer, window, budget="right", cells="json")
     assert [row.tolist() for row in rows] == notebook_rows(CELLS, tokenizer, window)
 
 
 @pytest.mark.slow
-def test_right_on_arena_is_the_notebook_and_deletes_b_while_fair_loses_none(minilm: Encoder, arena: Path):
+def test_on_arena_right_equals_the_notebook_and_loses_b_while_fair_loses_none(minilm: Encoder, arena: Path):
     from transformers import AutoTokenizer
 
     real = AutoTokenizer.from_pretrained(minilm.folder, local_files_only=True)
@@ -311,7 +311,7 @@ def test_right_on_arena_is_the_notebook_and_deletes_b_while_fair_loses_none(mini
 
 
 @pytest.mark.slow
-def test_ordinary_text_is_tokenised_as_the_tokenizer_does_by_itself(minilm: Encoder, arena: Path):
+def test_encode_of_ordinary_text_equals_the_tokenizer(minilm: Encoder, arena: Path):
     from transformers import AutoTokenizer
 
     real = AutoTokenizer.from_pretrained(minilm.folder, local_files_only=True)
@@ -321,7 +321,7 @@ def test_ordinary_text_is_tokenised_as_the_tokenizer_does_by_itself(minilm: Enco
     assert encode(real, ordinary) == real(ordinary, add_special_tokens=False, verbose=False)["input_ids"]
 
 
-def test_the_tiny_tokenizer_knows_marks_so_that_the_tests_above_are_not_vacuous(tokenizer):
+def test_the_tiny_tokenizer_has_special_tokens_so_the_tests_above_are_not_vacuous(tokenizer):
     assert wordpiece().encode("a [SEP] b", add_special_tokens=False).tokens == ["a", "[SEP]", "b"]
     assert tokenizer("a [SEP] b", add_special_tokens=False)["input_ids"] == [
         VOCABULARY.index(word) for word in ("a", "[SEP]", "b")

@@ -43,14 +43,14 @@ def measured(history: TrainingHistory) -> list[tuple]:
 # --- Targets
 
 
-def test_a_winner_is_one_hot_and_smoothing_spreads_its_share_over_all_three(battles: Battles):
+def test_make_targets_is_one_hot_and_label_smoothing_spreads_over_all_three(battles: Battles):
     battles = battles.take(np.array([0, 2, 3]))  # A, B, tie
     assert make_targets(battles).tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
     # 0.3 of each target is spread: 0.7 + 0.1 and 0.1.
     assert make_targets(battles, label_smoothing=0.3) == pytest.approx(np.eye(3) * 0.7 + 0.1)
 
 
-def test_soft_targets_are_learned_only_where_asked_for_and_carried(battles: Battles):
+def test_soft_targets_are_used_only_if_requested_and_present(battles: Battles):
     assert make_targets(battles)[0].tolist() == [1, 0, 0]
     assert make_targets(battles, soft=True)[0].tolist() == [0.7, 0.1, 0.2]
     assert make_targets(battles, soft=True, label_smoothing=0.3)[0] == pytest.approx([0.59, 0.17, 0.24])
@@ -82,7 +82,7 @@ def test_soft_targets_are_learned_only_where_asked_for_and_carried(battles: Batt
         ("patience", -1),
     ],
 )
-def test_a_recipe_that_makes_no_sense_is_refused_by_name(name, value):
+def test_a_recipe_value_out_of_bounds_is_refused_by_name(name, value):
     with pytest.raises(UserError, match=rf"training: {name} = {value}: expected"):
         from_mapping(Recipe, {name: value}, "training")
 
@@ -100,7 +100,7 @@ def test_fp16_without_a_gpu_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path
 
 
 @pytest.mark.parametrize("weights", [False, True])
-def test_a_batch_in_parts_takes_the_very_step_of_the_whole(tmp_path: Path, weights: bool):
+def test_a_batch_in_parts_gives_the_step_of_the_whole_batch(tmp_path: Path, weights: bool):
     """Battles count alike in it, however unequal the parts that their lengths make."""
     rows = some_rows(12)
     if weights:
@@ -122,7 +122,7 @@ def test_a_batch_in_parts_takes_the_very_step_of_the_whole(tmp_path: Path, weigh
 
 
 @pytest.mark.parametrize("grouped", [0, 8])
-def test_the_order_of_rows_is_that_of_seed_and_epoch_whatever_else_is_drawn(grouped: int):
+def test_the_order_of_rows_depends_on_seed_and_epoch_only(grouped: int):
     lengths = np.random.default_rng(0).integers(1, 50, 64).tolist()
     ours, theirs, other = (EpochSampler(lengths, grouped, seed) for seed in (3, 3, 4))
     for epoch in range(3):
@@ -146,22 +146,22 @@ def test_the_order_of_rows_is_that_of_seed_and_epoch_whatever_else_is_drawn(grou
             assert np.mean(widths) < 30  # 37 by chance
 
 
-def test_every_epoch_has_an_order_of_its_own(tmp_path: Path):
-    told = []
+def test_every_epoch_has_another_order(tmp_path: Path):
+    batches = []
 
     def remember(rows):
-        told.append([row.tobytes() for row in rows])
+        batches.append([row.tobytes() for row in rows])
         return collate(rows)
 
     rows = some_rows(24)
     fine_tune(Bag(), rows, None, remember, replace(RECIPE, epochs=3), tmp_path)
-    epochs = [list(chain(*told[start : start + 6])) for start in (0, 6, 12)]
-    assert len(told) == 18
+    epochs = [list(chain(*batches[start : start + 6])) for start in (0, 6, 12)]
+    assert len(batches) == 18
     assert all(sorted(epoch) == sorted(row.tobytes() for row in rows.tokens) for epoch in epochs)
     assert epochs[0] != epochs[1] != epochs[2] != epochs[0]
 
 
-def test_a_fine_tuning_that_several_processes_were_not_told_of_is_refused(tmp_path, monkeypatch):
+def test_a_fine_tuning_that_processes_cannot_share_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(UserError, match="Run it without torchrun"):
         train(tmp_path)
@@ -180,7 +180,7 @@ def first_step(folder: Path, recipe: Recipe, rows: Rows) -> tuple[list[torch.Ten
     return [seen[name] for name, _ in module.named_parameters()], list(module.parameters())
 
 
-def test_two_batches_of_four_make_the_step_of_one_batch_of_eight(tmp_path: Path):
+def test_two_accumulated_batches_of_four_give_the_step_of_one_batch_of_eight(tmp_path: Path):
     rows = some_rows(8)
     whole = first_step(tmp_path / "8", replace(RECIPE, epochs=1, batch_size=8), rows)
     halves = first_step(tmp_path / "4", replace(RECIPE, epochs=1, batch_size=4, accumulation=2), rows)
@@ -231,12 +231,12 @@ def test_the_recipe_reaches_the_trainer(tmp_path: Path, monkeypatch: pytest.Monk
     assert order.grouped == (2 * RECIPE.batch_size if grouped else 0)
 
 
-def test_nothing_to_learn_from_is_said(tmp_path: Path):
+def test_a_training_without_battles_is_refused(tmp_path: Path):
     with pytest.raises(UserError, match="no battles to learn from"):
         train(tmp_path, n=0)
 
 
-def test_a_training_that_diverges_is_told_so(tmp_path: Path):
+def test_a_training_that_diverges_raises_an_error(tmp_path: Path):
     with pytest.raises(UserError, match="training diverged"):
         train(tmp_path, replace(RECIPE, learning_rate=1e38), some_rows(4))
 
@@ -254,9 +254,9 @@ CONTRARY = replace(RECIPE, epochs=5, learning_rate=0.05)
 """Against held-out rows with other outcomes every epoch is worse than the one before."""
 
 
-def test_the_history_has_the_notebooks_columns_and_true_numbers(tmp_path: Path):
-    watch = some_rows(6, seed=1)
-    module, history = train(tmp_path, replace(RECIPE, keep_best=False), watch)
+def test_the_history_has_the_notebooks_columns_and_correct_numbers(tmp_path: Path):
+    validation = some_rows(6, seed=1)
+    module, history = train(tmp_path, replace(RECIPE, keep_best=False), validation)
     assert [list(row) for row in history.rows] == 3 * [
         [
             "Step",
@@ -271,10 +271,10 @@ def test_the_history_has_the_notebooks_columns_and_true_numbers(tmp_path: Path):
     ]
     assert [row["Step"] for row in history.rows] == [4, 8, 12]
     last = history.rows[-1]
-    assert last["Log Loss"] == pytest.approx(held_out_loss(module, watch), abs=1e-6)
+    assert last["Log Loss"] == pytest.approx(held_out_loss(module, validation), abs=1e-6)
     assert last["Validation Loss"] == pytest.approx(last["Log Loss"], abs=1e-6)
     with torch.no_grad():
-        hits = module(**collate(watch.tokens)).argmax(1).numpy() == watch.targets.argmax(axis=1)
+        hits = module(**collate(validation.tokens)).argmax(1).numpy() == validation.targets.argmax(axis=1)
     assert last["Accuracy"] == pytest.approx(hits.mean())
     assert history.rows[0]["Training Loss"] > history.rows[-1]["Training Loss"]
 
@@ -310,7 +310,7 @@ def test_an_exception_in_the_report_ends_the_training(tmp_path: Path):
     assert same_weights(whole, module)
 
 
-def test_without_held_out_rows_only_the_training_loss_is_there(tmp_path: Path):
+def test_without_held_out_rows_the_history_has_only_the_training_loss(tmp_path: Path):
     _, history = train(tmp_path)
     assert {name for row in history.rows for name, value in row.items() if value is not None} == {
         "Step",
@@ -319,15 +319,15 @@ def test_without_held_out_rows_only_the_training_loss_is_there(tmp_path: Path):
     assert history.warnings == []
 
 
-def test_the_best_epoch_is_kept_unless_the_last_is_asked_for(tmp_path: Path):
-    watch = some_rows(9, seed=1, shift=1)
-    best, history = train(tmp_path, CONTRARY, watch)
+def test_keep_best_decides_between_the_best_and_the_last_epoch(tmp_path: Path):
+    validation = some_rows(9, seed=1, shift=1)
+    best, history = train(tmp_path, CONTRARY, validation)
     losses = [row["Log Loss"] for row in history.rows]
     assert losses == sorted(losses)
     assert losses[0] < losses[-1] - 0.1
-    assert held_out_loss(best, watch) == pytest.approx(losses[0], abs=1e-6)
-    last, _ = train(tmp_path, replace(CONTRARY, keep_best=False), watch)
-    assert held_out_loss(last, watch) == pytest.approx(losses[-1], abs=1e-6)
+    assert held_out_loss(best, validation) == pytest.approx(losses[0], abs=1e-6)
+    last, _ = train(tmp_path, replace(CONTRARY, keep_best=False), validation)
+    assert held_out_loss(last, validation) == pytest.approx(losses[-1], abs=1e-6)
 
 
 @pytest.mark.parametrize("keep_best", [True, False])
@@ -338,23 +338,23 @@ def test_patience_counts_the_epochs_after_the_best(tmp_path: Path, patience, epo
     assert len(history.rows) == epochs
 
 
-def test_a_training_that_never_leaves_the_prior_is_reported(tmp_path: Path):
-    watch = some_rows(30, seed=1)
-    _, history = train(tmp_path, replace(RECIPE, learning_rate=0), watch, n=30)
+def test_a_training_that_never_beats_the_prior_is_warned_of(tmp_path: Path):
+    validation = some_rows(30, seed=1)
+    _, history = train(tmp_path, replace(RECIPE, learning_rate=0), validation, n=30)
     [warning] = history.warnings
     frequencies = np.tile(some_rows(30).targets.mean(axis=0), (30, 1))
-    prior = sklearn_log_loss(watch.targets.argmax(axis=1), frequencies, labels=[0, 1, 2])
+    prior = sklearn_log_loss(validation.targets.argmax(axis=1), frequencies, labels=[0, 1, 2])
     assert warning.startswith("stuck at the prior")
     assert f"outcome frequencies alone {prior:.4f}" in warning
 
 
-def test_shuffled_labels_are_reported_and_a_training_that_learns_is_not(tmp_path: Path):
+def test_shuffled_labels_are_warned_of_and_a_successful_training_is_not(tmp_path: Path):
     shuffled, recipe = some_rows(32), replace(RECIPE, learning_rate=0.1, epochs=3)
-    watch = some_rows(100, seed=1)
+    validation = some_rows(100, seed=1)
     shuffled.targets[:] = shuffled.targets[np.random.default_rng(0).permutation(32)]
-    history = fine_tune(Bag(), shuffled, watch, collate, recipe, tmp_path / "shuffled")
+    history = fine_tune(Bag(), shuffled, validation, collate, recipe, tmp_path / "shuffled")
     assert len(history.warnings) == 1
-    assert fine_tune(Bag(), some_rows(32), watch, collate, recipe, tmp_path / "sound").warnings == []
+    assert fine_tune(Bag(), some_rows(32), validation, collate, recipe, tmp_path / "sound").warnings == []
 
 
 def test_a_log_becomes_rows_by_step():
@@ -425,22 +425,22 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, 
 
 
 @pytest.mark.parametrize("batches", [2, 4, 6, 15])
-def test_a_training_killed_and_started_again_ends_as_one_that_was_not(tmp_path: Path, uninterrupted, batches):
+def test_a_resumed_training_ends_like_an_uninterrupted_one(tmp_path: Path, uninterrupted, batches):
     module, history = uninterrupted
-    watch, folder = some_rows(9, seed=1), tmp_path / "checkpoints"
+    validation, folder = some_rows(9, seed=1), tmp_path / "checkpoints"
     with pytest.raises(Killed):
-        fine_tune(Mortal(batches), some_rows(16), watch, collate, LONG, folder)
+        fine_tune(Mortal(batches), some_rows(16), validation, collate, LONG, folder)
     # The number of batches per epoch is 4: whole epochs before the death are not done again.
     assert len(list(folder.glob("checkpoint-*/complete"))) == min(2, batches // 4)
     counted = Mortal(16 - 4 * (batches // 4))
     torch.manual_seed(batches)  # a new process has another state of chance
-    resumed = fine_tune(counted, some_rows(16), watch, collate, LONG, folder)
+    resumed = fine_tune(counted, some_rows(16), validation, collate, LONG, folder)
     assert counted.left == 0
     assert same_weights(counted, module)
     assert measured(resumed) == measured(history)
     # What the caller has not removed yet ends the same training at once: no batch is learned again.
     finished = Mortal(0)
-    assert measured(fine_tune(finished, some_rows(16), watch, collate, LONG, folder)) == measured(history)
+    assert measured(fine_tune(finished, some_rows(16), validation, collate, LONG, folder)) == measured(history)
     assert same_weights(finished, module)
 
 
@@ -449,8 +449,8 @@ def test_dropout_was_on_so_that_the_test_above_is_not_vacuous(tmp_path: Path, un
     assert not same_weights(other, uninterrupted[0])
 
 
-def test_a_checkpoint_that_was_cut_off_is_ignored(tmp_path: Path, uninterrupted, monkeypatch: pytest.MonkeyPatch):
-    watch, folder = some_rows(9, seed=1), tmp_path / "checkpoints"
+def test_an_incomplete_checkpoint_is_ignored(tmp_path: Path, uninterrupted, monkeypatch: pytest.MonkeyPatch):
+    validation, folder = some_rows(9, seed=1), tmp_path / "checkpoints"
     mark = MarkComplete.on_save
 
     def die_while_writing(self, args, state, control, **rest) -> None:
@@ -462,20 +462,20 @@ def test_a_checkpoint_that_was_cut_off_is_ignored(tmp_path: Path, uninterrupted,
     with monkeypatch.context() as patch:
         patch.setattr(MarkComplete, "on_save", die_while_writing)
         with pytest.raises(Killed):
-            fine_tune(Bag(0.5), some_rows(16), watch, collate, LONG, folder)
+            fine_tune(Bag(0.5), some_rows(16), validation, collate, LONG, folder)
     assert {path.name for path in folder.glob("checkpoint-*")} == {"checkpoint-4", "checkpoint-8"}
     counted = Mortal(12)
-    history = fine_tune(counted, some_rows(16), watch, collate, LONG, folder)
+    history = fine_tune(counted, some_rows(16), validation, collate, LONG, folder)
     assert counted.left == 0
     assert same_weights(counted, uninterrupted[0])
     assert measured(history) == measured(uninterrupted[1])
 
 
 @pytest.mark.parametrize(("keep_best", "batches"), [(True, 6), (True, 8), (False, 9)])
-def test_patience_survives_a_death(tmp_path: Path, keep_best, batches, monkeypatch: pytest.MonkeyPatch):
+def test_patience_survives_an_interruption(tmp_path: Path, keep_best, batches, monkeypatch: pytest.MonkeyPatch):
     """Patience 2 and a best first epoch stop it after 3 epochs of 4 batches, wherever it died before."""
-    recipe, watch = replace(CONTRARY, patience=2, keep_best=keep_best), some_rows(9, seed=1, shift=1)
-    module, history = train(tmp_path / "whole", recipe, watch)
+    recipe, validation = replace(CONTRARY, patience=2, keep_best=keep_best), some_rows(9, seed=1, shift=1)
+    module, history = train(tmp_path / "whole", recipe, validation)
     assert len(history.rows) == 3
     folder = tmp_path / "checkpoints"
 
@@ -486,15 +486,15 @@ def test_patience_survives_a_death(tmp_path: Path, keep_best, batches, monkeypat
     counter = iter(range(100))
     first.register_forward_pre_hook(lambda m, _: die() if m.training and next(counter) == batches else None)
     with pytest.raises(Killed):
-        fine_tune(first, some_rows(16), watch, collate, recipe, folder)
+        fine_tune(first, some_rows(16), validation, collate, recipe, folder)
     # And once more, when the decision to stop is written down and the checkpoints are about to go.
     with monkeypatch.context() as patch:
         patch.setattr(fine_tuning, "warn_if_stuck", die)
         with pytest.raises(Killed):
-            fine_tune(Bag(), some_rows(16), watch, collate, recipe, folder)
+            fine_tune(Bag(), some_rows(16), validation, collate, recipe, folder)
     assert (folder / "checkpoint-12" / "complete").is_file()
     resumed = Bag()
-    again = fine_tune(resumed, some_rows(16), watch, collate, recipe, folder)
+    again = fine_tune(resumed, some_rows(16), validation, collate, recipe, folder)
     assert measured(again) == measured(history)
     assert same_weights(resumed, module)
 
@@ -503,14 +503,14 @@ def test_nothing_is_unpickled_on_resuming(tmp_path: Path, monkeypatch: pytest.Mo
     folder = tmp_path / "checkpoints"
     with pytest.raises(Killed):
         fine_tune(Mortal(6), some_rows(16), None, collate, LONG, folder)
-    load, asked = torch.load, []
-    monkeypatch.setattr(torch, "load", lambda *a, **o: (asked.append(o.get("weights_only")), load(*a, **o))[1])
+    load, flags = torch.load, []
+    monkeypatch.setattr(torch, "load", lambda *a, **o: (flags.append(o.get("weights_only")), load(*a, **o))[1])
     fine_tune(Mortal(99), some_rows(16), None, collate, LONG, folder)
-    assert asked
-    assert set(asked) == {True}
+    assert flags
+    assert set(flags) == {True}
 
 
-def test_the_checkpoint_log_holds_no_more_than_the_training(tmp_path: Path):
+def test_the_checkpoint_log_contains_only_the_epochs_done_so_far(tmp_path: Path):
     """The state a resume starts from is readable JSON with the epochs done so far."""
     with pytest.raises(Killed):
         fine_tune(Mortal(6), some_rows(16), some_rows(4), collate, LONG, tmp_path / "checkpoints")

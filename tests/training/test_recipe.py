@@ -38,13 +38,13 @@ def rates(module: nn.Module, recipe: Recipe) -> dict[str, float]:
     return {name: by_id[id(p)] for name, p in named.items() if id(p) in by_id}
 
 
-def test_by_default_everything_learns_at_one_rate(headed: Headed):
+def test_by_default_all_parameters_learn_at_one_rate(headed: Headed):
     found = rates(headed, RECIPE)
     assert set(found) == {name for name, _ in headed.named_parameters()}
     assert set(found.values()) == {0.01}
 
 
-def test_the_head_learns_at_a_rate_of_its_own_and_each_layer_slower_than_the_one_above(headed: Headed):
+def test_head_rate_and_layer_decay_set_the_learning_rates(headed: Headed):
     found = rates(headed, replace(RECIPE, head_rate=5.0, layer_decay=0.5))
     for name, rate in found.items():
         if name.startswith("head."):
@@ -59,20 +59,20 @@ def test_the_head_learns_at_a_rate_of_its_own_and_each_layer_slower_than_the_one
 
 
 @pytest.mark.parametrize(("layers", "frozen"), [(1, ("embeddings", "layer.0.")), (2, ("embeddings", "layer."))])
-def test_the_lowest_layers_and_the_embeddings_under_them_can_be_frozen(headed: Headed, layers: int, frozen):
+def test_frozen_layers_freezes_the_lowest_layers_and_the_embeddings(headed: Headed, layers: int, frozen):
     found = rates(headed, replace(RECIPE, frozen_layers=layers))
     named = {name for name, _ in headed.named_parameters()}
     assert set(found) == {name for name in named if not any(part in name for part in frozen)}
 
 
-def test_matrices_decay_and_biases_and_norms_do_not(headed: Headed):
+def test_only_matrices_have_weight_decay(headed: Headed):
     groups = parameter_groups(headed, replace(RECIPE, weight_decay=0.3))
     for group in groups:
         for parameter in group["params"]:
             assert group["weight_decay"] == (0.3 if parameter.ndim > 1 else 0.0)
 
 
-def test_the_rates_reach_the_training(tmp_path: Path):
+def test_the_learning_rates_reach_the_training(tmp_path: Path):
     def moved(recipe: Recipe) -> tuple[bool, bool]:
         module, rows = Bag(), some_rows(8)
         fine_tune(module, rows, None, collate, recipe, tmp_path / str(id(recipe)))
