@@ -51,7 +51,7 @@ def results_page(results: Results) -> Page:
     """Return the page about the runs."""
     leaderboard, shown = results.leaderboard, results.shown
     sections = [
-        Section("Leaderboard", _board(leaderboard)),
+        Section("Leaderboard", _leaderboard(leaderboard)),
         Section("Cost", _costs(leaderboard)),
     ]
     if len(results.runs) > 1:
@@ -63,7 +63,7 @@ def results_page(results: Results) -> Page:
             Section("Training", [block for i, run in enumerate(trained) for block in _training(run, i)])
         )
     sections += [
-        Section("Large errors and disagreements", _mistakes(results)),
+        Section("Large errors and disagreements", _errors(results)),
         Section("Provenance", [block for run in results.runs for block in _provenance(run)]),
     ]
     return Page(
@@ -75,7 +75,7 @@ def results_page(results: Results) -> Page:
     )
 
 
-def board_table(leaderboard: Leaderboard) -> Table:
+def leaderboard_table(leaderboard: Leaderboard) -> Table:
     """Return the leaderboard without the columns that are empty for every row."""
     table = {name: cells for name, cells in columns(leaderboard).items() if set(cells) != {"–"}}
     rows = list(zip(*table.values(), strict=True))
@@ -135,7 +135,7 @@ def interval(mean: Mean, form: str = ".3f") -> str:
     return f"{mean.mean:{form}} {ends(mean, form)}"
 
 
-def _board(leaderboard: Leaderboard) -> list[Block]:
+def _leaderboard(leaderboard: Leaderboard) -> list[Block]:
     general: list[str] = []
     single: list[str] = []
     labels = [row.label for row in leaderboard.rows] + list(leaderboard.unscored)
@@ -144,7 +144,7 @@ def _board(leaderboard: Leaderboard) -> list[Block]:
     blocks: list[Block] = [leaderboard_charts.leaderboard_plot(leaderboard)]
     if len(leaderboard.rows) > 1:
         blocks.append(leaderboard_charts.difference_plot(leaderboard))
-    blocks += [board_table(leaderboard), *map(Text, general), COLUMNS]
+    blocks += [leaderboard_table(leaderboard), *map(Text, general), COLUMNS]
     return [*blocks, Text("\n".join(single), f"Notes on single rows ({len(single)})")] if single else blocks
 
 
@@ -226,7 +226,7 @@ def _number(value: float | None) -> str:
     return f"{value:,.0f}" if value == int(value) else f"{value:.4f}"
 
 
-def _mistakes(results: Results) -> list[Block]:
+def _errors(results: Results) -> list[Block]:
     shown = results.shown
     reasons = worst_and_disputed(shown, WORST, DISPUTED)
     cards = [

@@ -1,5 +1,6 @@
-"""A small arena with runs, in memory and on disk: what pages are made from in tests."""
+"""Made-up battles and runs, in memory and on disk, from which tests make pages."""
 
+from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +16,29 @@ from pairrank.evaluation.survey import survey_of
 from pairrank.report.scored_runs import Results, score_run
 
 ATTACK = "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 2'>\u202e\x1b[31m</div></details>"
-"""A battle's text that wants to be more than text."""
+"""A text of a battle that contains markup, a script, control characters and closing tags."""
 NAME = "a$b$ <b>|`\u202e evil"
-"""A model's name that wants to be more than a name: markup, a formula, a table's end."""
+"""A model name that contains markup, a formula and the end of a table cell."""
+
+
+class PageParser(HTMLParser):
+    """The tags, attributes and text of an HTML page."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
 
 
 def hostile_battles(n: int = 240) -> Battles:
-    """Simulated battles, the first of which attack whoever shows them."""
+    """Return simulated battles, the first twelve of which contain attacks."""
     battles, _ = simulate(n)
     columns = {name: column.copy() for name, column in vars(battles).items() if isinstance(column, np.ndarray)}
     for i in range(12):
@@ -34,7 +51,7 @@ def hostile_battles(n: int = 240) -> Battles:
 
 
 def entry_of(label: str, battles: Battles, sharpness: float, seed: int, **metrics: object) -> Entry:
-    """A made-up run: the truth of the simulation, blurred and sharpened."""
+    """Return a made-up run, whose predictions are the true probabilities mixed with noise and sharpened."""
     _, truth = simulate(len(battles))
     noise = np.random.default_rng(seed).dirichlet(np.ones(3), len(battles))
     predictions = Predictions(battles.id, normalise((0.5 * truth.proba + 0.5 * noise + 0.02) ** sharpness))
@@ -82,7 +99,7 @@ HISTORY_ROWS = [
 
 
 def made_up_entries(battles: Battles) -> list[Entry]:
-    """A prior, two runs, a pool of them and somebody's file with a foul name."""
+    """Return a prior, two runs, a pool of them, and a user's file with a hostile name."""
     prior = entry_of("prior", battles, 0.0, 1)
     one, two = entry_of("one", battles, 1.0, 2, history=HISTORY_ROWS), entry_of("two", battles, 2.0, 3)
     pool = entry_of("pool", battles, 1.5, 4, inputs={"one": "1", "two": "2"}, warnings=["<b>a warning</b>"])
@@ -93,7 +110,7 @@ def made_up_entries(battles: Battles) -> list[Entry]:
 
 
 def made_up_results(battles: Battles | None = None, **fields: object) -> Results:
-    """What a page is made of."""
+    """Return the results of the made-up runs, from which a page is made."""
     battles = hostile_battles() if battles is None else battles
     entries = made_up_entries(battles)
     board = build_leaderboard("hostile", battles, entries)
@@ -103,5 +120,5 @@ def made_up_results(battles: Battles | None = None, **fields: object) -> Results
 
 
 def publish_made_up(folder: Path, battles: Battles) -> None:
-    """The same runs as `compare --publish` leaves them, less those whose name no file can have."""
+    """Publish the made-up runs as `compare --publish` does, except the one whose label is no valid file name."""
     publish(folder, "hostile", [entry for entry in made_up_entries(battles) if entry.label != "x$y$ <i>"])
