@@ -43,7 +43,7 @@ def json_ready(value: Any) -> Any:
         return {key: json_ready(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [json_ready(inner) for inner in value]
-    if type(value).__module__ == "numpy":  # asked by name, so that the command line's help need not load it
+    if type(value).__module__ == "numpy":  # compared by name, so that `--help` does not load numpy
         value = value.item()
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
@@ -87,13 +87,15 @@ def from_mapping(cls: type, values: Mapping[str, Any], place: str, ignore_unknow
 
 def _dataclass_in(hint: Any) -> type | None:
     """Return the dataclass that a type hint is, or that it may be besides None."""
-    options = (hint, *typing.get_args(hint)) if isinstance(hint, types.UnionType) else (hint,)
+    is_union = typing.get_origin(hint) in (types.UnionType, typing.Union)
+    options = typing.get_args(hint) if is_union else (hint,)
     return next(
         (option for option in options if isinstance(option, type) and dataclasses.is_dataclass(option)), None
     )
 
 
 def _is_required(field: dataclasses.Field[Any]) -> bool:
+    """Return whether a field has no default."""
     return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 
 
@@ -144,4 +146,5 @@ def _expected_of_class(value: Any, hint: type) -> str | None:
 
 
 def _name(hint: Any) -> str:
+    """Return the name of a type in a message."""
     return str(getattr(hint, "__name__", hint))

@@ -153,3 +153,28 @@ def test_from_mapping_keeps_the_defaults_of_a_nested_field_that_are_not_given():
 
     assert from_mapping(Own, {"inner": {"steps": 1}}, "model 'own'") == Own(Inner(rate=9.0, steps=1))
     assert from_mapping(Own, {"inner": Inner()}, "model 'own'") == Own(Inner())
+
+
+@dataclass
+class Record:
+    """A dataclass with required fields, as records of runs have them."""
+
+    label: str
+    inner: Inner | None = None
+
+
+def test_from_mapping_names_missing_fields_without_a_default():
+    assert complaint(lambda: from_mapping(Record, {}, "metrics.json")) == "metrics.json: label is missing."
+    assert from_mapping(Record, {"label": "x"}, "metrics.json") == Record("x")
+
+
+def test_from_mapping_accepts_a_table_or_nothing_for_an_optional_dataclass():
+    for value, inner in (({"steps": 2}, Inner(steps=2)), (None, None), (Inner(9.0), Inner(9.0))):
+        assert from_mapping(Record, {"label": "x", "inner": value}, "metrics.json") == Record("x", inner)
+    message = complaint(lambda: from_mapping(Record, {"label": "x", "inner": 3}, "metrics.json"))
+    assert message == "metrics.json: inner = 3: expected a table or nothing."
+
+
+def test_from_mapping_can_ignore_unknown_names_also_within_a_table():
+    values = {"label": "x", "later": 1, "inner": {"steps": 2, "later": 3}}
+    assert from_mapping(Record, values, "metrics.json", ignore_unknown=True) == Record("x", Inner(steps=2))

@@ -17,9 +17,11 @@ from pairrank.errors import UserError, combined_error
 from pairrank.files import atomic_path, csv_rows
 
 SUFFIXES = (".csv", ".csv.gz", ".parquet")
+"""The formats of battle files."""
 COLUMNS = ("id", *MODELS, *TEXTS, *WINNERS)
 """The columns of a battle file. Test files have no models and no winners."""
 REMEDY = "`Dataset/README.md` describes the format."
+"""The last sentence of messages about a file's format."""
 BUFFER = 2**20
 """Bytes that are read at a time from a column of a .parquet file."""
 
@@ -27,7 +29,7 @@ UNCLEAR = -1
 """The winner of a row whose winner columns are not a single 1 and two 0. It never leaves this module."""
 
 Damage = Literal["raise", "repair", "drop"]
-"""What happens to damaged rows: an error, a repair, or a repair unless the winner is unclear."""
+"""Handling of damaged rows: an error, a repair, or a repair that leaves out battles with an unclear winner."""
 
 
 class Table(NamedTuple):

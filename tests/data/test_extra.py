@@ -306,8 +306,15 @@ def test_each_fold_trains_on_the_allowed_battles_and_counts_them(data: DataFolde
             f"memory, fold {k}: {used} of 50 extra battles from more at weight 0.25; left out: 6 with a prompt of "
             f"the test file, {in_fold} with a prompt of the scored fold"
         ) in log_lines
-        [told] = json.loads((run.folder / f"fold{k}" / "fold.json").read_text())["extra"]
-        assert told == {"name": "more", "weight": 0.25, "read": 50, "in_test": 6, "in_fold": in_fold, "used": used}
+        [record] = json.loads((run.folder / f"fold{k}" / "fold.json").read_text())["extra"]
+        assert record == {
+            "name": "more",
+            "weight": 0.25,
+            "read": 50,
+            "in_test": 6,
+            "in_fold": in_fold,
+            "used": used,
+        }
     assert sorted(read_predictions(run.folder / "oof.csv").id) == sorted(train.id)
 
 
