@@ -65,7 +65,7 @@ def test_defaults_are_those_of_the_model():
     assert load_experiment("prior").parameters == {"smoothing": 1.0}
     assert load_experiment("prior").resolved() == {
         "name": "prior",
-        "about": "How often each outcome occurs, for every battle alike: the floor of every table.",
+        "about": "The frequency of each outcome, the same for every battle: the baseline every model must beat.",
         "submittable": True,
         "inputs": [],
         "extra": [],
