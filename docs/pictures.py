@@ -12,7 +12,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from pairrank.cli import commands
+from pairrank.cli.run import RunRequest, run
 from pairrank.data.folder import find_data
 from pairrank.evaluation.entries import entries_in
 from pairrank.evaluation.leaderboard import build_leaderboard
@@ -42,7 +42,7 @@ def main() -> None:
     chromium = shutil.which("chromium")
     if not chromium:
         sys.exit("no chromium here (Debian: apt-get install chromium)")
-    commands.run(NAMES, SAMPLE, runs, None, "", 0, None, [], False, [])
+    run(RunRequest(NAMES, SAMPLE, runs))
     data = find_data(SAMPLE)
     entries = {entry.label: entry for entry in entries_in(runs, data.train)}
     board = build_leaderboard(data.name, data.train, list(entries.values()), truth=data.truth)

@@ -30,13 +30,13 @@ def say(text: str) -> None:
     if distributed.rank():
         return
     with above_progress():
-        console.print(harmless(text), markup=False, soft_wrap=True)
+        console.print(escape_control(text), markup=False, soft_wrap=True)
 
 
 def warn(text: str) -> None:
     """Print one line as it stands, apart from the output."""
     with above_progress():
-        errors.print(harmless(text), markup=False, soft_wrap=True)
+        errors.print(escape_control(text), markup=False, soft_wrap=True)
 
 
 def show_repairs(repairs: Sequence[str], before: int = 0) -> None:
@@ -53,7 +53,7 @@ def show_count(text: str) -> None:
         errors.print(text, end="\r")
 
 
-def harmless(text: str) -> str:
+def escape_control(text: str) -> str:
     """The text with everything that could act on a terminal (escape sequences, reversed writing) spelled out."""
     return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
 
@@ -62,11 +62,11 @@ def show_table(
     title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], whole: Sequence[str] = ()
 ) -> None:
     """A table of plain text, in which the columns `whole` are never wrapped or cut."""
-    table = Table(title=Text(harmless(title)), title_justify="left")
+    table = Table(title=Text(escape_control(title)), title_justify="left")
     for name in columns:
-        table.add_column(Text(harmless(name)), no_wrap=name in whole, overflow="fold")
+        table.add_column(Text(escape_control(name)), no_wrap=name in whole, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(harmless(cell)) for cell in row))
+        table.add_row(*(Text(escape_control(cell)) for cell in row))
     # A console of its own, because that of the lines above cuts every table to 80 where there is no terminal.
     Console(width=_width(), highlight=False, emoji=False).print(table)
 

@@ -1,4 +1,4 @@
-"""Which runs a command is about: those of a folder, published ones, anybody's files; and which one a name means."""
+"""Which runs a command is about: those of a folder, published ones and added files; and which one a name means."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,11 +11,14 @@ from pairrank.evaluation.entries import Entry, entries_in, published_entries
 from pairrank.runs.experiment_files import experiment_files
 
 NO_NAME = set('/\\:*?"<>|')
-"""What a file's name cannot hold on every system."""
+"""Characters that the name of a file cannot have on every system."""
 
 
-def gather(source: DataFolder, home: Path, published: Path | None, add: Sequence[str]) -> list[Entry]:
-    """The runs in `home`, the results in `published` that are of none of them, and added files."""
+def collect_entries(source: DataFolder, home: Path, published: Path | None, add: Sequence[str]) -> list[Entry]:
+    """Return the runs in `home`, the published results of other runs, and the files of --add.
+
+    Raises UserError if there are none, or if a file has the name of a run.
+    """
     entries = (
         {entry.label: entry for entry in published_entries(published, source.name, source.train)}
         if published
@@ -24,47 +27,48 @@ def gather(source: DataFolder, home: Path, published: Path | None, add: Sequence
     entries |= {entry.label: entry for entry in entries_in(home, source.train)}
     for argument in add:
         entry = _added(argument)
-        # A file that was added before may be replaced; a run's name stays the run's.
+        # A file may replace one that was added and published before, but never a run.
         if entry.label in entries and entries[entry.label].record:
-            raise UserError(f"--add {argument}: {entry.label} is a run already. Give the file another name.")
+            raise UserError(f"--add {argument}: {entry.label} is the name of a run. Give the file another name.")
         entries[entry.label] = entry
     if not entries:
         raise UserError(
-            f"nothing to compare: no runs in {home}. Start with: run baseline, or enter files with --add."
+            f"nothing to compare: no runs in {home}. Start with: run baseline, or add files with --add."
         )
     return list(entries.values())
 
 
 def choose_references(names: Sequence[str], labels: Sequence[str]) -> list[str]:
-    """The rows that differences are taken to: the named ones, or the prior, or else anyone."""
+    """Return the rows that the others are compared with: the named ones, else the prior, else the first by name."""
     if not names and "prior" not in labels:
-        say(f"There is no prior here: differences are taken to {min(labels)}. Another: --reference NAME.")
+        say(f"There is no run of prior here: differences are taken to {min(labels)}. To choose: --reference NAME")
         return [min(labels)]
-    return [full_label(name, labels) for name in names or ["prior"]]
+    return [expand_label(name, labels) for name in names or ["prior"]]
 
 
 def run_folder(name: str, home: Path) -> Path:
-    """The folder of a run, by its full name or by the experiment's plain one."""
+    """Return the folder of a run, by its full name or by the name of its experiment."""
     there = sorted(file.parent.name for file in home.glob("[!.]*/metrics.json"))
-    return home / known_label(name, there, home)
+    return home / find_label(name, there, home)
 
 
-def known_label(name: str, there: Sequence[str], home: Path) -> str:
-    """The run that is meant, by its full name or by the experiment's plain one; raises UserError for none."""
-    label = full_label(name, there)
+def find_label(name: str, there: Sequence[str], home: Path) -> str:
+    """Return the full name of a run, from that or its experiment's name; raises UserError if no run fits."""
+    label = expand_label(name, there)
     if label not in there:
         remedy = f" Make it with: run {name}" if name in experiment_files() else ""
         raise UserError(f"{unknown_name('run', name, there)} Looked in {home} for finished runs.{remedy}")
     return label
 
 
-def full_label(name: str, labels: Sequence[str]) -> str:
-    """`baseline` also finds `baseline@minilm`, if that is the only run of it."""
+def expand_label(name: str, labels: Sequence[str]) -> str:
+    """Return `baseline@minilm` for `baseline` if that is its only run; other names are returned unchanged."""
     runs = [label for label in labels if label.startswith(f"{name}@") and "+" not in label]
     return runs[0] if name not in labels and len(runs) == 1 else name
 
 
 def _added(argument: str) -> Entry:
+    """Read NAME=OOF.CSV."""
     name, equals, path = argument.partition("=")
     if not equals or not name or not path:
         raise UserError(f"--add {argument}: expected NAME=OOF.CSV.")

@@ -1,11 +1,15 @@
-"""In which order and under which headings experiments are listed: those to start with come first."""
+"""`list`: the experiments under headings, those to start with first, and the runs made so far."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from pairrank.cli.console import say, show_table
+from pairrank.cli.locations import find_source, home_of
 from pairrank.errors import UserError
-from pairrank.runs.experiment_files import read_table
+from pairrank.evaluation.leaderboard_table import DASH
+from pairrank.evaluation.run_record import read_run_record
+from pairrank.runs.experiment_files import experiment_files, read_table
 
 STARTERS = ("prior", "lengths", "structure", "baseline", "siamese", "ensemble-fast")
 """Where a newcomer begins, from the quickest to the strongest."""
@@ -19,7 +23,34 @@ HEADINGS = {
     "Diagnostics: not submittable": (),
     "Others": (),
 }
-"""Heading -> the models whose experiments stand under it."""
+"""Heading -> the models whose experiments are listed under it."""
+
+
+def show_list(data: Path | None, runs: Path | None) -> None:
+    """Print one line per experiment, and one per run on the data."""
+    source = find_source(data)
+    home = home_of(runs, source)
+    for heading, experiments in grouped_experiments(experiment_files()).items():
+        show_table(heading, ["experiment", "what it is"], experiments)
+    say("For every parameter of an experiment: describe NAME")
+    found = list(_run_rows(home))
+    if found:
+        show_table(f"Runs in {home}", ["run", "folds", "log loss"], found, whole=["log loss"])
+    else:
+        say(f"Nothing has been run on {source.name} yet (looked in {home}).")
+
+
+def _run_rows(home: Path) -> Iterator[tuple[str, str, str]]:
+    """Yield name, scored folds and log loss of each run; a line names each one that cannot be read."""
+    for file in sorted(home.glob("[!.]*/metrics.json")):
+        try:
+            record = read_run_record(file.parent)
+        except UserError as error:
+            say(f"Left out: {error}")
+            continue
+        folds = ", ".join(map(str, record.scored_folds))
+        folds += f" (tuned on {', '.join(map(str, record.tuned_on))})" if record.tuned_on else ""
+        yield file.parent.name, folds, DASH if record.log_loss is None else f"{record.log_loss:.4f}"
 
 
 def grouped_experiments(files: Mapping[str, Path]) -> dict[str, list[tuple[str, str]]]:

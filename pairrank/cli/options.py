@@ -1,10 +1,16 @@
-"""The arguments and options that several commands share, each with its help text."""
+"""The arguments and options that commands share, each with its help text."""
 
+import os
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from pairrank.training.tracking import Tracker
+
+if TYPE_CHECKING:  # help texts load nothing heavy
+    from pairrank.cli.ray import Cluster
 
 
 class Engine(StrEnum):
@@ -123,7 +129,102 @@ TaskGpus = Annotated[
 ]
 Out = Annotated[Path, typer.Option("--out", help="The file to write.")]
 
+# Of `run` and `tune` alone
+
+Folds = Annotated[
+    list[int] | None,
+    typer.Option("--fold", min=0, help="Train only this fold; may be repeated. Inputs get all their folds."),
+]
+Salt = Annotated[str, typer.Option(help="Cut other folds, by any text. Published figures use no salt.")]
+Limit = Annotated[int, typer.Option(min=0, help="Use only the first battles, for a quick try. 0: all.")]
+Seeds = Annotated[
+    list[int] | None,
+    typer.Option(min=0, help="Another random seed, which makes another run; may be repeated."),
+]
+ExtraBattles = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="PATH[=WEIGHT]",
+        help="Also train on the battles of this file or folder, e.g. ../mt_bench=0.2; may be repeated. They "
+        "are never scored. Battles with a prompt of the scored fold or of test.csv are left out.",
+    ),
+]
+Nested = Annotated[
+    bool,
+    typer.Option(
+        "--nested",
+        help="Train the inputs again inside each fold, so that no scored winner has influenced them. Takes "
+        "several times as long.",
+    ),
+]
+Track = Annotated[
+    Tracker | None,
+    typer.Option(
+        help="Also log settings, scores and training steps to this tracker. Install its package first; its "
+        "own variables, such as MLFLOW_TRACKING_URI, say where it stores them."
+    ),
+]
+DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Show what would be trained, where and how long it takes, and stop."),
+]
+Trials = Annotated[
+    int,
+    typer.Option(min=1, help="Finished trials in the study, of all workers together; pruned ones count."),
+]
+Timeout = Annotated[
+    float | None, typer.Option(min=0, help="Start no trial after this many seconds, and judge what there is.")
+]
+Storage = Annotated[
+    str,
+    typer.Option(
+        metavar="URL",
+        help="Database that the workers share, e.g. postgresql://user@host/tuning. Default: an SQLite file "
+        "in the folder of the runs.",
+    ),
+]
+Jobs = Annotated[int, typer.Option(min=1, help="Worker processes to start on this machine.")]
+TuningFolds = Annotated[
+    list[int] | None,
+    typer.Option(
+        "--fold",
+        min=0,
+        help="Score trials on this fold only; may be repeated. Default: all but the untouched one.",
+    ),
+]
+Untouched = Annotated[
+    int | None,
+    typer.Option(
+        min=0, help="The fold that no trial trains on or is scored on. It tests the winner. Default: the last."
+    ),
+]
+NestedSearch = Annotated[
+    bool,
+    typer.Option(
+        "--nested",
+        help="Search separately for each fold, to get one unbiased figure over all folds. Takes five times as "
+        "long.",
+    ),
+]
+PrunerOption = Annotated[
+    Pruner, typer.Option(help="How a bad trial is stopped early, by its steps on the first fold.")
+]
+SearchSeed = Annotated[int, typer.Option(min=0, help="Another random seed, so that other settings are tried.")]
+
 
 def examples(*lines: str) -> str:
     """Return the last paragraph of a help text: one example per line, which is never wrapped."""
     return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])
+
+
+def cluster_of(engine: Engine, cpus: int | None, gpus: float | None) -> "Cluster | None":
+    """Return what one piece of work needs of a Ray cluster; None if the work is done in this process."""
+    from pairrank.cli.ray import Cluster
+
+    return Cluster(cpus, gpus) if engine is Engine.ray else None
+
+
+def skip_cache(skip: bool) -> None:
+    """Turn the cache of vectors off, for this process and those that it starts."""
+    if skip:
+        os.environ["PAIRRANK_NO_CACHE"] = "1"

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pairrank.cli.commands import refuse_out
 from pairrank.cli.console import say, show_count
-from pairrank.cli.entries import choose_references, gather, known_label
+from pairrank.cli.entries import choose_references, collect_entries, find_label
 from pairrank.cli.locations import find_source, home_of
+from pairrank.cli.predict import refuse_out
 from pairrank.data.battles import Battles
 from pairrank.data.folder import table_in
 from pairrank.encoders.quiet import quiet_transformers
@@ -66,9 +66,9 @@ def report(
     source = find_source(data)
     home = home_of(runs, source)
     refuse_out(out, *filter(None, [table_in(source.path, part) for part in ("train", "test")]))
-    entries = gather(source, home, published, add)
+    entries = collect_entries(source, home, published, add)
     by_label = {entry.label: entry for entry in entries}
-    named = [known_label(name, list(by_label), home) for name in names]
+    named = [find_label(name, list(by_label), home) for name in names]
     chosen = choose_references(references, list(by_label))
     say(f"Judging {len(entries)} experiments on {len(source.train):,} battles of {source.name}.")
     board = build_leaderboard(source.name, source.train, entries, chosen, source.truth)

@@ -1,29 +1,116 @@
-"""What a run will do, before it does it: which inputs are missing, their order, about how long it takes."""
+"""What a run will do, before it does it: which inputs are missing, in which order, and about how long it takes."""
 
+import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from pairrank.evaluation.run_record import read_run_record
 from pairrank.runs.experiment_files import load_experiment
+from pairrank.runs.folder import finished_folds
 from pairrank.runs.identity import identity_of
 from pairrank.runs.run import Run, all_inputs, is_reusable
 
-
-def in_order(started: Sequence[Run]) -> list[Run]:
-    """The same runs, none before one that it builds on."""
-    return sorted(started, key=lambda run: len(list(all_inputs(run))))
+LONG = 10.0
+"""Seconds; less is not worth a line about how long the rest will take."""
 
 
-def plan_lines(started: Sequence[Run]) -> list[str]:
-    """Describe what each run that builds on others uses, what is trained first, and about how long it all takes."""
-    named = {run.folder for run in started}
-    described: set[Path] = set()
-    lines: list[str] = []
-    for run in started:
-        needed = [each for each in all_inputs(run) if each.folder not in named | described]
-        described |= {each.folder for each in needed}
-        lines += _lines_of(run, needed)
-    return lines
+@dataclass(frozen=True)
+class Step:
+    """One run that the plan trains, with the folds that it needs."""
+
+    run: Run
+    missing: tuple[int, ...]
+    """The folds that are not finished, or are finished by other code, encoders or settings."""
+    finished: tuple[int, ...]
+
+    @cached_property
+    def seconds(self) -> float:
+        """The estimate for the missing folds; 0 without one."""
+        return estimated_seconds(self.run) * len(self.missing) / self.run.experiment.folds
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The named runs, none before one that it builds on, and the folds that are wanted of them."""
+
+    runs: tuple[Run, ...]
+    folds: tuple[int, ...] | None
+    """None for all folds."""
+
+    @classmethod
+    def of(cls, runs: Sequence[Run], folds: Sequence[int]) -> "Plan":
+        """Return the plan for these runs; () means all folds."""
+        ordered = tuple(sorted(runs, key=lambda run: len(list(all_inputs(run)))))
+        return cls(ordered, tuple(sorted(set(folds))) or None)
+
+    @cached_property
+    def steps(self) -> tuple[Step, ...]:
+        """Every run that is trained: the inputs that cannot be reused, and the named runs, in order."""
+        named = {run.folder for run in self.runs}
+        steps: dict[Path, Step] = {}
+        for run in self.runs:
+            for each in (*all_inputs(run), run):
+                if each.folder in named or not is_reusable(each):
+                    steps.setdefault(each.folder, _step(each, self.folds if each.folder in named else None))
+        return tuple(steps.values())
+
+    def lines(self) -> list[str]:
+        """Describe what each run that builds on others uses, what is trained first, and how long it all takes."""
+        named = {run.folder for run in self.runs}
+        described: set[Path] = set()
+        lines: list[str] = []
+        for run in self.runs:
+            needed = [each for each in all_inputs(run) if each.folder not in named | described]
+            described |= {each.folder for each in needed}
+            lines += _lines_of(run, needed)
+        return lines
+
+    def step_lines(self) -> Iterator[str]:
+        """Describe each run of the plan: its battles, folder and folds, and the time for those that are missing."""
+        for step in self.steps:
+            run = step.run
+            test = "no test battles" if run.test is None else f"{len(run.test):,} test battles"
+            yield f"{run.experiment.label}: {len(run.battles):,} battles, {test}, in {run.folder}"
+            if step.finished:
+                yield f"  finished, used again: {_folds(step.finished)}"
+            if step.missing:
+                yield f"  to train: {_folds(step.missing)}, {_duration(step.seconds)} on two cores"
+
+    def start_clock(self) -> "Clock":
+        """Return a clock that starts now."""
+        return Clock(self.steps)
+
+
+@dataclass
+class Clock:
+    """How long the rest of a plan takes, by the time that its first steps took."""
+
+    steps: tuple[Step, ...]
+    begun: float = field(default_factory=time.monotonic)
+    done: list[Step] = field(default_factory=list)
+
+    def remaining_after(self, step: Step) -> str:
+        """Count this step as done; return a line about the time that remains, or "" if that is short or unknown."""
+        self.done.append(step)
+        rest = self.steps[len(self.done) :]
+        estimated = sum(each.seconds for each in self.done)
+        if not rest or not estimated or not all(each.seconds or not each.missing for each in rest):
+            return ""
+        speed = (time.monotonic() - self.begun) / estimated
+        remaining = speed * sum(each.seconds for each in rest)
+        if remaining < LONG:
+            return ""
+        return f"{len(self.done)} of {len(self.steps)} runs done; at this speed, {_duration(remaining)} remain."
+
+
+def _step(run: Run, folds: Sequence[int] | None) -> Step:
+    wanted = range(run.experiment.folds) if folds is None else folds
+    # The identity of a fold includes its inputs' predictions, so without all of them none is finished.
+    has_inputs = all(map(is_reusable, run.inputs))
+    done = finished_folds(run.folder, run.experiment.folds, identity_of(run)) if has_inputs else {}
+    return Step(run, tuple(f for f in wanted if f not in done), tuple(f for f in wanted if f in done))
 
 
 def _lines_of(run: Run, needed: Sequence[Run]) -> Iterator[str]:
@@ -32,28 +119,31 @@ def _lines_of(run: Run, needed: Sequence[Run]) -> Iterator[str]:
     missing = [each for each in needed if each not in ready]
     label, teacher = run.experiment.label, run.experiment.teacher
     if ready:
-        yield f"{label} builds on {_names(ready)}: finished, used as they are."
+        yield f"{label} builds on {_names(ready)}: finished, used unchanged."
     if old := [each for each in ready if read_run_record(each.folder).identity != identity_of(each)]:
-        yield f"Made by other code, encoders or extra battles than today's: {_names(old)}. `run` makes them anew."
+        yield (
+            f"{_names(old)}: trained with other code, encoders or extra battles than today's. To train it again: "
+            f"run {' '.join(each.experiment.name for each in old)}"
+        )
     if missing:
-        todo = ", ".join(f"{each.experiment.label} ({_duration(_seconds(each))})" for each in missing)
-        yield f"{label} needs, and this run makes first: {todo}."
+        todo = ", ".join(f"{each.experiment.label} ({_duration(estimated_seconds(each))})" for each in missing)
+        yield f"{label} needs inputs that are trained first: {todo}."
     if teacher:
-        yield f"{label} has {teacher} for a teacher: trained again inside the training battles of each fold."
+        yield f"{label} has the teacher {teacher}, which is trained again inside the training battles of each fold."
     if needed or teacher:
-        whole = [_seconds(each) for each in (*missing, run)]
+        whole = [estimated_seconds(each) for each in (*missing, run)]
         if any(whole):
-            rest = "" if all(whole) else ", and what nobody has timed"
-            yield f"{label}: in all {_duration(sum(whole))}{rest}, on two cores."
+            rest = "" if all(whole) else ", and more for what has no estimate"
+            yield f"{label}: {_duration(sum(whole))} in all{rest}, on two cores."
 
 
-def _seconds(run: Run) -> float:
-    """The experiment's own estimate for these battles; 0 where it has none."""
+def estimated_seconds(run: Run) -> float:
+    """Return the experiment's own estimate for these battles and all folds; 0 without one."""
     seconds = run.experiment.seconds * len(run.battles) / 1000 * run.experiment.folds / 5
     if "nested=true" in run.experiment.overrides:
-        # The file's estimate is of the file's own way. Each fold makes every input again, on its other folds.
-        remade = [load_experiment(each.experiment.name).seconds for each in all_inputs(run)]
-        seconds += sum(remade) * len(run.battles) / 1000 * (run.experiment.folds - 1)
+        # The file's estimate is for inputs that are trained once. Nested, every fold trains them again.
+        repeated = [load_experiment(each.experiment.name).seconds for each in all_inputs(run)]
+        seconds += sum(repeated) * len(run.battles) / 1000 * (run.experiment.folds - 1)
     return seconds
 
 
@@ -61,7 +151,11 @@ def _names(runs: Sequence[Run]) -> str:
     return ", ".join(each.experiment.label for each in runs)
 
 
+def _folds(folds: Sequence[int]) -> str:
+    return f"fold{'' if len(folds) == 1 else 's'} {', '.join(map(str, folds))}"
+
+
 def _duration(seconds: float) -> str:
     if not seconds:
-        return "of unknown length"
+        return "unknown time"
     return f"about {max(seconds, 1):.0f} s" if seconds < 100 else f"about {seconds / 60:.0f} min"

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pairrank.cli import app, commands, console, entries, locations
+from pairrank.cli import app, console, entries, listing, locations
 from pairrank.data.battles import object_array
 from pairrank.data.predictions import Predictions, read_predictions
 from pairrank.data.reading import stream_battles, write_battles
@@ -225,7 +225,7 @@ def test_compare_refuses_what_would_mislead(call, trained):
     battles = tiny_battles()
     Predictions(battles.id, np.full((40, 3), 1 / 3)).write(Path("book.csv"))
     Predictions(object_array(["x"]), np.full((1, 3), 1 / 3)).write(Path("foreign.csv"))
-    assert refused(call("compare", "--data", "data", "--add", "prior=book.csv"), "prior is a run already")
+    assert refused(call("compare", "--data", "data", "--add", "prior=book.csv"), "prior is the name of a run")
     assert refused(call("compare", "--data", "data", "--add", "b=foreign.csv"), "not among these battles", "x")
     assert refused(call("compare", "--data", "data", "--add", "book.csv"), "expected NAME=OOF.CSV")
     assert refused(call("compare", "--data", "data", "--add", "../../b=book.csv"), "cannot name a file")
@@ -238,7 +238,7 @@ def test_compare_without_a_prior_says_what_it_compares_to(call):
     Predictions(tiny_battles().id, np.full((40, 3), 1 / 3)).write(Path("book.csv"))
     ended = call("compare", "--data", "data", "--runs", "none", "--add", "book=book.csv")
     assert ended.code == 0
-    assert "There is no prior here: differences are taken to book." in ended.out
+    assert "differences are taken to book." in ended.out
 
 
 def test_compare_publishes_and_reads_what_it_published(call, trained):
@@ -295,7 +295,7 @@ def test_submit_predicts_anew_where_the_test_file_is_another(call, remembered):
         file.write('"666","no [red]list\x1b[31m[/]","[""a""]","[""b"",""c""]"\n')
     ended = call("submit", "memory", "--data", "data", "--out", "deep/er/s.csv")
     assert ended.code == 0, ended.err
-    assert "predicting anew" in ended.out
+    assert "saved models predict them now" in ended.out
     assert "Repaired: id 666" in ended.err
     assert not CONTROL.search(ended.out + ended.err)
     rows = rows_of("deep/er/s.csv")[1:]
@@ -318,7 +318,7 @@ def test_submit_predicts_anew_where_ids_are_the_same_and_texts_are_not(call, rem
     before = rows_of(remembered / "test.csv")
     write_battles(tiny_battles(6, first=5000, word="new", labelled=False), Path("data/test.csv"))
     ended = call("submit", "memory", "--data", "data")
-    assert "predicting anew" in ended.out
+    assert "saved models predict them now" in ended.out
     rows = rows_of("submission.csv")
     assert [row[0] for row in rows] == [row[0] for row in before]
     # The model in arenas.py answers a third each where the prompt says nothing of a test.
@@ -370,9 +370,9 @@ def test_submit_needs_a_run_and_a_test_file(call, trained):
 def test_a_plain_name_finds_the_run_with_the_encoder_at_hand(call, trained):
     trained.rename(trained.parent / "prior@minilm")
     assert call("submit", "prior", "--data", "data").code == 0
-    assert entries.full_label("b", ["b", "b@x"]) == "b"
-    assert entries.full_label("b", ["b@x", "b@y"]) == "b"
-    assert entries.full_label("b", ["b@x", "b@x+seed=1"]) == "b@x"
+    assert entries.expand_label("b", ["b", "b@x"]) == "b"
+    assert entries.expand_label("b", ["b@x", "b@y"]) == "b"
+    assert entries.expand_label("b", ["b@x", "b@x+seed=1"]) == "b@x"
 
 
 # predict
@@ -406,7 +406,7 @@ def test_predict_streams_and_keeps_every_damaged_row(call, remembered, monkeypat
             sizes.append(len(part))
             yield part
 
-    monkeypatch.setattr("pairrank.data.reading.stream_battles", in_threes)
+    monkeypatch.setattr("pairrank.cli.predict.stream_battles", in_threes)
     write_battles(tiny_battles(7, first=7000, word="test", labelled=False), Path("new.csv"))
     with open("new.csv", "a", encoding="utf-8") as file:  # noqa: PTH123
         file.write('"a [red]","{","[""\x1b[2J""]","[1]"\n"","","",""\n"c"\n')
@@ -547,7 +547,7 @@ def test_debug_shows_the_traceback_wherever_it_stands(call):
 
 
 def test_a_bug_is_not_dressed_up_as_a_users_mistake(here, monkeypatch):
-    monkeypatch.setattr(commands, "show_list", lambda *_: int("x"))
+    monkeypatch.setattr(listing, "show_list", lambda *_: int("x"))
     monkeypatch.setattr(sys, "argv", ["pairrank", "list"])
     with pytest.raises(ValueError, match="invalid literal"):
         app.main()
@@ -572,7 +572,7 @@ def test_wrong_paths(call, trained, here):
     assert refused(call("run", "prior", "--data", "file"), "is a file", "expects its folder")
     assert refused(call("predict", "prior", "data", "--out", "o.csv", "--data", "data"), "data")
     assert refused(call("predict", "prior", "none.csv", "--out", "o.csv", "--data", "data"), "no such file")
-    assert refused(call("predict", "prior", "file", "--out", "o.csv", "--data", "data"), "cannot read this kind")
+    assert refused(call("predict", "prior", "file", "--out", "o.csv", "--data", "data"), "unknown file format")
     assert refused(call("submit", "prior", "--data", "data", "--out", "data"), "--out data: is a folder")
     assert refused(call("predict", "prior", "data/test.csv", "--out", "data", "--data", "data"), "is a folder")
     assert refused(call("submit", "prior", "--data", "data", "--out", "file/s.csv"), "file")
@@ -647,8 +647,8 @@ def test_ctrl_c_says_how_to_go_on(here):
         "import signal, sys, time; sys.argv = ['pairrank', 'run', 'prior']\n"
         # Under a shell's background job, Ctrl-C would be ignored.
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from pairrank.cli import app, commands\n"
-        "commands.run = lambda *_: (print('ready', flush=True), time.sleep(60))\n"
+        "from pairrank.cli import app, run\n"
+        "run.run = lambda *_: (print('ready', flush=True), time.sleep(60))\n"
         "app.main()"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -1,13 +1,14 @@
 """From the command line: what an experiment builds on is told, made in order, and goes with it wherever it goes."""
 
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from pairrank.cli.plan import plan_lines
+from pairrank.cli.plan import LONG, Clock, Plan, Step
 from pairrank.data.battles import object_array
 from pairrank.data.folder import DataFolder
 from pairrank.data.predictions import read_predictions
@@ -28,36 +29,99 @@ def experiments(here):
     write_arena(here / "arena", 60, 20, seed=0)
 
 
+ORDER = ("quick", "prior", "both", "tower")
+
+
 def write(name: str, text: str) -> None:
     Path("experiments").mkdir(exist_ok=True)
     Path("experiments", f"{name}.toml").write_text(text, encoding="utf-8")
 
 
-def plan(name: str, nested: bool = False) -> list[str]:
+def plan_of(*names: str, folds: tuple[int, ...] = (), nested: bool = False) -> Plan:
     from pairrank.runs.experiment_files import load_experiment
 
-    experiment = load_experiment(name, nested=nested)
-    return plan_lines([resolve_run(experiment, DataFolder(Path("arena")), Path("runs/arena"))])
+    data, home = DataFolder(Path("arena")), Path("runs/arena")
+    return Plan.of([resolve_run(load_experiment(name, nested=nested), data, home) for name in names], folds)
+
+
+def plan(name: str, nested: bool = False) -> list[str]:
+    return plan_of(name, nested=nested).lines()
 
 
 def test_a_run_says_what_it_will_do_and_about_how_long_it_takes(experiments, call):
     assert plan("quick") == []
     write("untimed", '[model]\nname = "prior"')
     write("both", 'inputs = ["quick", "untimed"]\nseconds = 1\n[model]\nname = "pool"')
-    assert plan("both") == [
-        # 50 s a thousand battles, 60 of them.
-        "both needs, and this run makes first: quick (about 3 s), untimed (of unknown length).",
-        "both: in all about 3 s, and what nobody has timed, on two cores.",
-    ]
+    first, whole = plan("both")
+    # 50 s per thousand battles, 60 of them.
+    assert first.startswith("both needs inputs")
+    assert first.endswith("quick (about 3 s), untimed (unknown time).")
+    assert "about 3 s in all, and more for what has no estimate" in whole
     ended = call("run", "tower", "--data", "arena")
     assert ended.code == 0, ended.err
     made = [line.split(",")[0] for line in ended.out.splitlines() if "training on" in line]
     assert list(dict.fromkeys(made)) == ["quick", "untimed", "both", "tower"]
-    assert plan("both") == [
-        "both builds on quick, untimed: finished, used as they are.",
-        "both: in all about 1 s, on two cores.",
-    ]
+    first, whole = plan("both")
+    assert first == "both builds on quick, untimed: finished, used unchanged."
+    assert "both: about 1 s in all, on two cores." in whole
     assert set(read_run_record(Path("runs/arena/tower")).inputs) == {"both"}
+
+
+def test_a_dry_run_shows_the_plan_and_writes_nothing(experiments, call, here):
+    before = sorted(here.rglob("*"))
+    ended = call("run", "tower", "quick", "--data", "arena", "--dry-run", "--fold", "1")
+    assert (ended.code, ended.err) == (0, "")
+    assert sorted(here.rglob("*")) == before
+    lines = ended.out.splitlines()
+    # Inputs get all their folds, the named experiments those of --fold.
+    places = [lines.index(f"{name}: 60 battles, 20 test battles, in runs/arena/{name}") for name in ORDER]
+    assert places == sorted(places)
+    assert [lines[i + 1].split(",")[0].strip() for i in places] == [
+        "to train: fold 1",
+        "to train: folds 0",
+        "to train: folds 0",
+        "to train: fold 1",
+    ]
+    assert "about 1 s on two cores" in lines[places[0] + 1]
+    assert "--dry-run" in lines[-1]
+
+
+def test_a_dry_run_says_what_is_finished_and_what_is_not(experiments, call):
+    assert call("run", "quick", "--data", "arena", "--fold", "0", "--fold", "3").code == 0
+    ended = call("run", "quick", "--data", "arena", "--dry-run")
+    assert "finished, used again: folds 0, 3" in ended.out
+    assert "to train: folds 1, 2, 4" in ended.out
+    # Another setting of the same file makes finished folds stale.
+    write("quick", '[model]\nname = "structure"\ngroups = ["length"]\nlearner = "logistic"\npenalty = 3.0')
+    assert "to train: folds 0, 1, 2, 3, 4" in call("run", "quick", "--data", "arena", "--dry-run").out
+
+
+def test_a_dry_run_refuses_what_a_run_refuses(experiments, call):
+    assert refused(call("run", "quikc", "--data", "arena", "--dry-run"), "Did you mean 'quick'?")
+    assert refused(call("run", "quick", "--data", "arena", "--dry-run", "--fold", "9"), "folds 0 to 4")
+
+
+def test_the_remaining_time_follows_what_the_first_runs_took(experiments):
+    """Estimates are 3 s, nothing, 0.06 s; the first run took ten times its estimate."""
+    quick, both = plan_of("quick").steps[0], plan_of("both").steps[-1]
+    assert quick.seconds == pytest.approx(3)
+    slow = Step(both.run, both.missing, ())
+    slow.__dict__["seconds"] = 6.0
+    clock = Clock((quick, slow), begun=time.monotonic() - 30)
+    line = clock.remaining_after(quick)
+    assert line.startswith("1 of 2 runs done")
+    assert "about 60 s" in line
+    assert clock.remaining_after(slow) == ""
+
+
+def test_no_remaining_time_is_invented(experiments):
+    write("untimed", '[model]\nname = "prior"')
+    quick, untimed = plan_of("quick").steps[0], plan_of("untimed").steps[0]
+    hour = time.monotonic() - 3600
+    assert Clock((quick, untimed), begun=hour).remaining_after(quick) == ""
+    assert Clock((untimed, quick), begun=hour).remaining_after(untimed) == ""
+    # And what is over in seconds needs no line.
+    assert Clock((quick, quick), begun=time.monotonic() - LONG / 2).remaining_after(quick) == ""
 
 
 def test_a_pool_of_equal_weights_is_the_geometric_mean_of_its_inputs_out_of_fold_and_in_test(experiments, call):
@@ -159,7 +223,7 @@ def test_every_missing_file_of_extra_battles_is_told_before_any_work(experiments
 
 def test_a_nested_run_is_told_to_take_longer(experiments, call):
     # 60 battles: 3 s for quick, four times that again inside the five folds, and what else there is.
-    assert plan("both", nested=True)[-1] == "both+nested=true: in all about 15 s, on two cores."
+    assert plan("both", nested=True)[-1] == "both+nested=true: about 15 s in all, on two cores."
 
 
 def test_battles_are_never_overwritten_by_predictions(experiments, call):

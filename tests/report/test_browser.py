@@ -79,9 +79,9 @@ def hostile_page(name: str, folder: Path) -> Page:
 
 
 def _runs(folder: Path, source: Path) -> Path:
-    from pairrank.cli import commands
+    from pairrank.cli.run import RunRequest, run
 
-    commands.run(["prior", "lengths", "kernel"], source, folder / "runs", None, "", 0, None, [], False, [])
+    run(RunRequest(["prior", "lengths", "kernel"], source, folder / "runs"))
     return folder / "runs"
 
 

@@ -1,0 +1,93 @@
+"""The commands about battles and this machine: explore, ratings, simulate, fetch-encoder, doctor."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pairrank.cli.options import Data, Out, examples
+
+commands = typer.Typer()
+
+
+@commands.command(epilog=examples("explore", "explore --data ../my-battles --out my-battles.html"))
+def explore(
+    data: Data = None,
+    out: Out = Path("data.html"),
+    encoder: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="Encoder that counts tokens: a folder or a name. Default: minilm."),
+    ] = "",
+) -> None:
+    """Write a page about the data, to look at before training.
+
+    One HTML file, which needs no network, shows labels, lengths, turns, languages, repeated prompts, the models
+    and their strengths, the influence of length on the vote, some battles to read, and every damaged or
+    suspicious row with its id. Damaged files are shown too, unless one ends inside a cell.
+    """
+    from pairrank.cli.pages import explore as make
+
+    make(data, out, encoder)
+
+
+@commands.command(epilog=examples("ratings", "ratings --data ../my-battles --penalty 0.5"))
+def ratings(
+    data: Data = None,
+    penalty: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="Strength of the pull towards the mean. 0 means none, and then every model must have won and "
+            "lost. Default: 2, which predicts new battles best.",
+        ),
+    ] = None,
+) -> None:
+    """Rank the chatbots that the battles name.
+
+    The ranks come from Bradley-Terry strengths with Davidson's ties. A chatbot that is stronger by 1 wins 2.7
+    times (e) as often as it loses; stronger by 2, 7.4 times. Where two intervals overlap widely, there are too
+    few battles to say which chatbot is better.
+    """
+    from pairrank.cli.ratings import ratings as show
+
+    show(data, penalty)
+
+
+@commands.command(epilog=examples("simulate toy", "simulate toy --train 2000 --seed 1"))
+def simulate(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write the battles to.")],
+    train: Annotated[int, typer.Option(min=1, help="Battles with winners, in train.csv.")] = 600,
+    test: Annotated[int, typer.Option(min=1, help="Battles without winners, in test.csv.")] = 150,
+    seed: Annotated[int, typer.Option(min=0, help="Another random seed, for other battles.")] = 0,
+) -> None:
+    """Write invented battles whose true probabilities are known.
+
+    Use them to try pairrank without data, and to see how far a model is from the best possible log loss.
+    """
+    from pairrank.cli.simulate import simulate as write
+
+    write(folder, train, test, seed)
+
+
+@commands.command("fetch-encoder", epilog=examples("fetch-encoder mpnet", "run frozen --set encoder=mpnet"))
+def fetch_encoder(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The encoder to download: mpnet.")],
+) -> None:
+    """Download a stronger encoder, and keep it in the cache.
+
+    Every file is checked by its hash. mpnet is all-mpnet-base-v2 (405 MB). No other command downloads it.
+    """
+    from pairrank.encoders.download import fetch
+
+    fetch(name)
+
+
+@commands.command()
+def doctor(data: Data = None) -> None:
+    """Show versions, device, available encoders and the data.
+
+    Run it first when something does not work, and add its output to a bug report.
+    """
+    from pairrank.cli.doctor import doctor as show
+
+    show(data)

@@ -1,0 +1,173 @@
+"""The commands about experiments: run, list, describe, tune."""
+
+import typer
+
+from pairrank.cli.options import (
+    Data,
+    Described,
+    DryRun,
+    Engine,
+    EngineOption,
+    Experiments,
+    ExtraBattles,
+    Folds,
+    Jobs,
+    Limit,
+    Nested,
+    NestedSearch,
+    NoCache,
+    Pruner,
+    PrunerOption,
+    Runs,
+    Salt,
+    Searched,
+    SearchSeed,
+    Seeds,
+    Set,
+    Storage,
+    TaskCpus,
+    TaskGpus,
+    Timeout,
+    Track,
+    Trials,
+    TuningFolds,
+    Untouched,
+    cluster_of,
+    examples,
+    skip_cache,
+)
+from pairrank.training.tracking import track_with
+
+commands = typer.Typer()
+
+
+@commands.command(
+    epilog=examples(
+        "run structure",
+        "run structure --dry-run",
+        "run baseline --data ../my-battles --fold 0",
+        "run baseline --set training.epochs=1",
+        "run siamese --seed 0 --seed 1 --engine ray",
+        "torchrun --nproc_per_node 2 -m pairrank.experiments run siamese",
+    )
+)
+def run(
+    names: Experiments,
+    data: Data = None,
+    runs: Runs = None,
+    fold: Folds = None,
+    salt: Salt = "",
+    limit: Limit = 0,
+    seed: Seeds = None,
+    set_: Set = None,
+    extra: ExtraBattles = None,
+    nested: Nested = False,
+    track: Track = None,
+    no_cache: NoCache = False,
+    engine: EngineOption = Engine.local,
+    task_cpus: TaskCpus = None,
+    task_gpus: TaskGpus = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Train experiments, one model per fold, and compare them.
+
+    An experiment may build on others, its inputs: those that are missing are trained first. Finished folds are
+    used again, and an interrupted training resumes from its last complete epoch, so the same command continues
+    after a crash. To fine-tune one model on several GPUs, start the command with torchrun.
+    """
+    from pairrank.cli.run import RunRequest
+    from pairrank.cli.run import run as train
+
+    skip_cache(no_cache)
+    if track:
+        track_with(track)
+    train(
+        RunRequest(
+            names,
+            data,
+            runs,
+            fold or (),
+            salt,
+            limit,
+            seed or (),
+            set_ or (),
+            nested,
+            extra or (),
+            cluster_of(engine, task_cpus, task_gpus),
+            dry_run,
+        )
+    )
+
+
+@commands.command("list")
+def list_(data: Data = None, runs: Runs = None) -> None:
+    """List the experiments, and the runs made so far."""
+    from pairrank.cli.listing import show_list
+
+    show_list(data, runs)
+
+
+@commands.command(epilog=examples("describe siamese", "describe gbdt", "describe my-experiment.toml"))
+def describe(name: Described) -> None:
+    """Explain every parameter of an experiment or a model.
+
+    Shown are its value, its default, its meaning, the values that are accepted, and what `tune` searches. Use
+    it to find the KEY for `run --set KEY=VALUE`, and before you write an experiment of your own.
+    """
+    from pairrank.cli.describe import describe as show
+
+    show(name)
+
+
+@commands.command(
+    epilog=examples(
+        "tune structure",
+        "tune structure --jobs 2 --trials 100",
+        "tune siamese --fold 0 --timeout 7200",
+        "tune sparse --nested",
+    )
+)
+def tune(
+    name: Searched,
+    trials: Trials = 60,
+    timeout: Timeout = None,
+    storage: Storage = "",
+    data: Data = None,
+    runs: Runs = None,
+    jobs: Jobs = 1,
+    fold: TuningFolds = None,
+    untouched: Untouched = None,
+    nested: NestedSearch = False,
+    pruner: PrunerOption = Pruner.median,
+    seed: SearchSeed = 0,
+    set_: Set = None,
+    no_cache: NoCache = False,
+) -> None:
+    """Search for better parameters, and test them on unused data.
+
+    The best setting is tested on a fold that the search never used, neither to train nor to score. The
+    experiment's table [search] says which parameters may change and within which limits. If the best setting
+    improves and the untouched fold does not contradict it, it is written to experiments/NAME-tuned.toml. The
+    same command resumes an interrupted study; run at the same time elsewhere, it adds another worker.
+    """
+    from pairrank.cli.tune import TuneRequest
+    from pairrank.cli.tune import tune as search
+
+    skip_cache(no_cache)
+    search(
+        TuneRequest(
+            name,
+            data,
+            runs,
+            trials,
+            timeout,
+            storage,
+            jobs,
+            tuple(sorted(set(fold or []))),
+            untouched,
+            nested,
+            pruner.value,
+            seed,
+            tuple(set_ or []),
+        )
+    )

@@ -1,0 +1,107 @@
+"""`submit` and `predict`: a trained run predicts the test battles, or any file of battles."""
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from pairrank.cli.console import say, show_count, show_repairs
+from pairrank.cli.entries import run_folder
+from pairrank.cli.locations import find_source, home_of
+from pairrank.cli.ray import Cluster, scorer
+from pairrank.data.battles import Battles
+from pairrank.data.folder import table_in
+from pairrank.data.predictions import COLUMNS, Predictions, prediction_lines, read_predictions
+from pairrank.data.reading import stream_battles
+from pairrank.errors import UserError
+from pairrank.evaluation.run_record import RunRecord, read_run_record
+from pairrank.files import atomic_path
+from pairrank.runs.experiment import RUN_FILE
+from pairrank.runs.fold_models import load_fold_models, refuse_stale
+from pairrank.runs.folder import current_folds, read_matching
+
+
+def submit(name: str, data: Path | None, runs: Path | None, out: Path) -> None:
+    """Write the predictions of a run for test.csv, and check the file that was written."""
+    source = find_source(data)
+    test = source.test
+    if test is None or not len(test):
+        raise UserError(f"{source.path}: expected battles in test.csv, found none, so there is nothing to submit.")
+    refuse_out(out, *filter(None, (table_in(source.path, part) for part in ("train", "test"))))
+    folder = run_folder(name, home_of(runs, source))
+    refuse_stale(folder)
+    record = read_run_record(folder)
+    options = "".join(f" {key} {value}" for key, value in (("--data", data), ("--runs", runs)) if value)
+    _refuse_unsubmittable(folder, record, options)
+    say(f"Submitting {folder}, trained on {record.data.battles:,} battles of {record.data.name}.")
+    show_repairs(test.repairs)
+    _test_predictions(folder, test).write(out)
+    # The file is what will be scored, so it is read again and compared with test.csv.
+    written = read_predictions(out)
+    if written.id.tolist() != test.id.tolist():
+        raise UserError(f"{out}: its ids are not those of the test battles, in their order. Please report this.")
+    a, b, tie = written.proba.mean(axis=0)
+    say(f"Written: {out}, {len(written):,} battles, valid. A wins {a:.1%}, B {b:.1%}, tie {tie:.1%} on average.")
+
+
+def _refuse_unsubmittable(folder: Path, record: RunRecord, options: str) -> None:
+    """Raise UserError for a diagnostic, and for a run that is not complete; `options` are those of its data."""
+    if not record.is_submittable:
+        raise UserError(
+            f"{folder.name}: a diagnostic, not submittable, because it uses what test battles do not have."
+        )
+    if not record.is_complete:
+        raise UserError(
+            f"{folder}: only fold {', '.join(map(str, record.folds))} of {record.split['folds']} is trained, and a "
+            f"submission is the mean of all. Finish the run with: run {folder / RUN_FILE}{options}"
+        )
+
+
+def _test_predictions(folder: Path, test: Battles) -> Predictions:
+    """Return the test predictions of a run; if test.csv has changed since, its saved models make them."""
+    is_same = {fold.test_hash for fold in current_folds(folder).values()} == {test.content_hash()}
+    predictions = read_matching(folder / "test.csv", test.id) if is_same else None
+    if predictions is None:
+        say("The run has no predictions for these test battles, so its saved models predict them now.")
+        predictions = load_fold_models(folder).predict(test)
+    return predictions
+
+
+def predict(
+    name: str, file: Path, out: Path, data: Path | None, runs: Path | None, cluster: Cluster | None = None
+) -> None:
+    """Predict a file of battles with the fold models of a run, in this process or on a cluster."""
+    refuse_out(out, file)
+    folder = run_folder(name, home_of(runs, find_source(data)))
+    record, count, repaired = read_run_record(folder), 0, 0
+    score = scorer(folder, cluster) if cluster else partial(map, load_fold_models(folder).predict)
+    say(f"Predicting with {folder}, trained on {record.data.battles:,} battles of {record.data.name}.")
+    if not record.is_complete:
+        every = record.split["folds"]
+        say(f"{folder.name}: only {len(record.folds)} of {every} folds trained; predicting with these.")
+
+    def repaired_parts() -> Iterator[Battles]:
+        """Read the file in parts, and report the repairs of each."""
+        nonlocal repaired
+        for battles in stream_battles(file):
+            show_repairs(battles.repairs, repaired)
+            repaired += len(battles.repairs)
+            if len(battles):
+                yield battles
+
+    with atomic_path(out) as temporary, temporary.open("w", encoding="utf-8", newline="") as target:
+        target.write(",".join(COLUMNS) + "\n")
+        for predictions in score(repaired_parts()):
+            target.writelines(prediction_lines(predictions.validate(str(file))))
+            count += len(predictions)
+            show_count(f"{count:,} battles")
+    say(f"Written: {out}, {count:,} battles, {repaired:,} repairs.")
+
+
+def refuse_out(out: Path, *read: Path) -> None:
+    """Raise UserError for an output that is a folder, not CSV, or one of the files that are read."""
+    if out.suffix.lower() in (".parquet", ".gz"):
+        raise UserError(f"--out {out}: expected a .csv file, since predictions are written in Kaggle's format.")
+    if out.is_dir():
+        raise UserError(f"--out {out}: is a folder. Expected the path of a file to write.")
+    if out.resolve() in [file.resolve() for file in read]:
+        raise UserError(f"--out {out}: the battles are read from this file. Give another one.")

@@ -1,0 +1,124 @@
+"""The commands about runs and their predictions: compare, report, submit, predict."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pairrank.cli.options import (
+    Add,
+    Data,
+    Engine,
+    EngineOption,
+    NoCache,
+    Out,
+    Reference,
+    RunName,
+    Runs,
+    TaskCpus,
+    TaskGpus,
+    cluster_of,
+    complete_runs,
+    examples,
+    skip_cache,
+)
+
+commands = typer.Typer()
+
+
+@commands.command(
+    epilog=examples(
+        "compare",
+        "compare --reference baseline --reference prior",
+        "compare --add notebook=oof.csv",
+        "compare --data ../my-battles --publish benchmarks",
+    )
+)
+def compare(
+    data: Data = None,
+    runs: Runs = None,
+    reference: Reference = None,
+    add: Add = None,
+    publish: Annotated[
+        Path | None,
+        typer.Option(help="Folder to collect predictions, results and LEADERBOARD.md in, to be committed."),
+    ] = None,
+) -> None:
+    """Show and write the leaderboard of all runs on the data.
+
+    It is written as Markdown and as JSON. Each difference to the reference comes with its 95 % interval, from a
+    paired bootstrap over prompts.
+    """
+    from pairrank.cli.compare import compare as show
+
+    show(data, runs, reference or [], add or [], publish)
+
+
+@commands.command(epilog=examples("report", "report structure siamese --data ../my-battles --out models.html"))
+def report(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[NAME...]",
+            help="Runs to examine one by one. Default: the best six.",
+            autocompletion=complete_runs,
+        ),
+    ] = None,
+    data: Data = None,
+    runs: Runs = None,
+    out: Out = Path("report.html"),
+    reference: Reference = None,
+    add: Add = None,
+    published: Annotated[
+        Path | None,
+        typer.Option(help="Folder that `compare --publish` wrote. Its results are shown next to the runs."),
+    ] = None,
+) -> None:
+    """Write a page about the runs: where each is right or wrong.
+
+    One HTML file, which needs no network, contains the leaderboard, cost, learning curves, calibration,
+    confusion, log loss on slices of the battles, length and position bias, agreement between runs, the battles
+    with the largest loss or disagreement, and the settings behind each number.
+    """
+    from pairrank.cli.pages import report as make
+
+    make(names or [], data, runs, out, reference or [], add or [], published)
+
+
+@commands.command(epilog=examples("submit structure", "submit ensemble-fast --data ../arena --out submission.csv"))
+def submit(name: RunName, data: Data = None, runs: Runs = None, out: Out = Path("submission.csv")) -> None:
+    """Write and check a submission for the test battles.
+
+    Uses the run's test predictions. If test.csv has changed since the run, its saved models predict it again.
+    """
+    from pairrank.cli.predict import submit as write
+
+    write(name, data, runs, out)
+
+
+@commands.command(
+    epilog=examples(
+        "predict structure new.parquet --out new.csv",
+        "predict siamese new.csv.gz --out new.csv --engine ray",
+    )
+)
+def predict(
+    name: RunName,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Battles: .csv, .csv.gz or .parquet.")],
+    out: Out,
+    data: Data = None,
+    runs: Runs = None,
+    no_cache: NoCache = False,
+    engine: EngineOption = Engine.local,
+    task_cpus: TaskCpus = None,
+    task_gpus: TaskGpus = None,
+) -> None:
+    """Predict a file of new battles with a trained run.
+
+    The file is read in parts, so its size does not matter. Damaged battles are repaired, predicted and
+    reported.
+    """
+    from pairrank.cli.predict import predict as write
+
+    skip_cache(no_cache)
+    write(name, file, out, data, runs, cluster_of(engine, task_cpus, task_gpus))

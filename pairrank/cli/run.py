@@ -1,0 +1,200 @@
+"""`run`: check everything, show the plan, train what is missing, and show the leaderboard."""
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+from pairrank import distributed
+from pairrank.cli.compare import write_board
+from pairrank.cli.console import say, show_board, show_count
+from pairrank.cli.locations import find_source, home_of
+from pairrank.cli.messages import ignore, messages_to
+from pairrank.cli.plan import Plan
+from pairrank.cli.ray import Cluster, make_folds
+from pairrank.data.extra import Extra
+from pairrank.data.folder import DataFolder
+from pairrank.errors import UserError
+from pairrank.evaluation.entries import Entry, entries_in
+from pairrank.evaluation.leaderboard import Leaderboard, build_leaderboard
+from pairrank.evaluation.survey import survey_of
+from pairrank.report.model_card import write_model_card
+from pairrank.report.scored_runs import Results, score_run
+from pairrank.runs.cross_validation import assist_rank_zero, cross_validate
+from pairrank.runs.experiment import Experiment
+from pairrank.runs.experiment_files import load_experiment
+from pairrank.runs.folder import CURVES
+from pairrank.runs.run import Run, all_inputs, resolve_run
+from pairrank.training.tracking import how_to_view, tracker
+
+REFERENCE = "prior"
+"""The experiment that every leaderboard compares with."""
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """What the command line asks `run` to do."""
+
+    names: Sequence[str]
+    """Experiments, or paths of .toml files."""
+    data: Path | None = None
+    runs: Path | None = None
+    folds: Sequence[int] = ()
+    """Only these folds of the named experiments; () for all."""
+    salt: str = ""
+    limit: int = 0
+    seeds: Sequence[int] = ()
+    overrides: Sequence[str] = ()
+    """Changes of parameters, as KEY=VALUE."""
+    nested: bool = False
+    extra: Sequence[str] = ()
+    """Sources of extra battles, as PATH or PATH=WEIGHT."""
+    cluster: Cluster | None = None
+    """What one fold needs of a Ray cluster; None works in this process."""
+    dry_run: bool = False
+    """Show the plan, and do nothing else."""
+
+
+def run(request: RunRequest) -> None:
+    """Check every experiment, show the plan, run their inputs and then them, and show the leaderboard."""
+    source = find_source(request.data)
+    home = home_of(request.runs, source)
+    experiments = _experiments(request)
+    plan = Plan.of([resolve_run(each, source, home) for each in experiments], request.folds)
+    _refuse_unreadable_extra(plan.runs)
+    if request.cluster and distributed.world_size() > 1:
+        raise UserError("--engine ray under torchrun: both distribute the work. Use one of them.")
+    if request.dry_run:
+        _show_plan(plan)
+        return
+    distributed.connect()
+    if distributed.rank():
+        assist_rank_zero(plan.runs)
+        return
+    for line in plan.lines():
+        say(line)
+    if REFERENCE not in [each.experiment.label for each in plan.runs]:
+        with messages_to(ignore):
+            cross_validate(resolve_run(load_experiment(REFERENCE), source, home))
+    if request.cluster:
+        make_folds(plan.runs, plan.folds, request.cluster, show_count)
+    _train(plan, request, {each.name: each for each in experiments})
+    distributed.stop_helpers()
+    _show_results(source, home, plan.runs)
+
+
+def _experiments(request: RunRequest) -> list[Experiment]:
+    """Load the experiments, one for each seed; raises UserError for a fold that one of them does not have."""
+    sources = [_extra(argument) for argument in request.extra]
+    experiments = [
+        load_experiment(
+            name,
+            request.overrides,
+            seed=seed,
+            salt=request.salt,
+            limit=request.limit,
+            nested=request.nested,
+            extra=sources,
+        )
+        for name in request.names
+        for seed in request.seeds or (None,)
+    ]
+    for experiment in experiments:
+        if missing := [fold for fold in request.folds if not 0 <= fold < experiment.folds]:
+            raise UserError(f"--fold {missing[0]}: {experiment.name} has the folds 0 to {experiment.folds - 1}.")
+    return experiments
+
+
+def _extra(argument: str) -> Extra:
+    """Read PATH or PATH=WEIGHT."""
+    path, equals, weight = argument.rpartition("=")
+    if not equals:
+        return Extra(argument)
+    try:
+        share = float(weight)
+    except ValueError:
+        raise UserError(f"--extra {argument}: expected PATH=WEIGHT, such as ../mt_bench=0.2.") from None
+    return Extra(path, share)
+
+
+def _refuse_unreadable_extra(runs: Sequence[Run]) -> None:
+    """Raise UserError for all files of extra battles that cannot be read, before any work is done."""
+    complaints = []
+    everything = {each.folder: each.experiment for run in runs for each in (*all_inputs(run), run)}
+    for experiment in everything.values():
+        names = [source.name for source in experiment.extra]
+        if repeated := sorted({name for name in names if names.count(name) > 1}):
+            complaints.append(f"{experiment.name}: more than one extra source is called {', '.join(repeated)}")
+        for source in experiment.extra:
+            try:
+                _ = source.battles
+            except UserError as error:
+                complaints.append(f"{experiment.name}: {error}")
+    if complaints:
+        raise UserError("\n".join(dict.fromkeys(complaints)))
+
+
+def _show_plan(plan: Plan) -> None:
+    """Print what `run` would do."""
+    if distributed.rank():
+        return
+    for line in (*plan.lines(), *plan.step_lines()):
+        say(line)
+    say("Nothing was trained or written (--dry-run).")
+
+
+def _train(plan: Plan, request: RunRequest, wanted: dict[str, Experiment]) -> None:
+    """Run the missing inputs and the named experiments, and say after each about how long the others will take."""
+    named = {each.folder for each in plan.runs}
+    clock = plan.start_clock()
+    for step in plan.steps:
+        if step.run.folder in named:
+            _announce(step.run, request, wanted[step.run.experiment.name])
+        # The workers of a cluster have reported these folds already.
+        with messages_to(ignore) if request.cluster else nullcontext():
+            cross_validate(step.run, plan.folds if step.run.folder in named else None)
+        if step.run.folder in named:
+            if step.run.test is None:
+                say(f"{step.run.data.path} has no test.csv, so there are no test predictions to submit.")
+            say(f"Written: {step.run.folder}")
+        if remaining := clock.remaining_after(step):
+            say(remaining)
+
+
+def _announce(run: Run, request: RunRequest, wanted: Experiment) -> None:
+    """Print what an experiment is, and in what its run differs from what was asked for."""
+    experiment = run.experiment
+    say(": ".join(filter(None, [experiment.label, experiment.about])))
+    if request.seeds and experiment.inputs:
+        say(f"--seed applies to {experiment.label} itself, if it has one; its inputs keep their own seeds.")
+    if experiment.encoder:
+        first = wanted.parameters["encoder"][0]
+        say(f"The encoder {first} is not available here. Using {experiment.encoder}; the run's name says so.")
+
+
+def _show_results(source: DataFolder, home: Path, runs: Sequence[Run]) -> None:
+    """Write and show the leaderboard, and write the model cards."""
+    entries = entries_in(home, source.train)
+    references = [REFERENCE] if REFERENCE in [entry.label for entry in entries] else []
+    board = build_leaderboard(source.name, source.train, entries, references, source.truth)
+    write_board(board, home)
+    _write_model_cards(board, entries, source, runs)
+    if tracker():
+        say(f"Tracked runs: {how_to_view(home)}")
+    show_board(board)
+
+
+def _write_model_cards(
+    board: Leaderboard, entries: Sequence[Entry], source: DataFolder, runs: Sequence[Run]
+) -> None:
+    """Write the model card of each run and of its inputs, and the learning curves of those with steps."""
+    folders = {each.experiment.label: each.folder for run in runs for each in (*all_inputs(run), run)}
+    labels = {row.label for row in board.rows} & set(folders)
+    scored = [score_run(entry, source.train) for entry in entries if entry.label in labels]
+    results = Results(board, source.train, survey_of(source.train, guess_language=False), scored)
+    for each in scored:
+        write_model_card(results, each, folders[each.label])
+        if each.record and (rows := each.record.history):
+            from pairrank.report.model_charts import learning_curves
+
+            learning_curves(each.label, "curves", rows).save(folders[each.label] / CURVES)
