@@ -13,7 +13,8 @@ import numpy as np
 from pairrank.data.folder import find_data
 from pairrank.data.folds import prompt_keys
 from pairrank.data.predictions import geometric_mean, read_predictions
-from pairrank.evaluation.scoring import battle_losses, paired_difference
+from pairrank.evaluation.intervals import paired_difference
+from pairrank.evaluation.scoring import battle_losses
 
 
 def main() -> None:

@@ -17,7 +17,8 @@ from pairrank.data.battles import Battles
 from pairrank.data.folder import find_data
 from pairrank.data.folds import prompt_keys
 from pairrank.data.predictions import read_predictions
-from pairrank.evaluation.scoring import battle_losses, bootstrap_means
+from pairrank.evaluation.intervals import bootstrap_means
+from pairrank.evaluation.scoring import battle_losses
 from pairrank.features.ratings import has_both_names
 
 FEWEST = 15

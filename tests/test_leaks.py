@@ -11,7 +11,8 @@ from pairrank.data.folds import prompt_keys
 from pairrank.data.predictions import read_predictions
 from pairrank.data.reading import read_battles, write_battles
 from pairrank.data.simulation import write_arena
-from pairrank.evaluation.scoring import Difference, battle_losses, paired_difference
+from pairrank.evaluation.intervals import Difference, paired_difference
+from pairrank.evaluation.scoring import battle_losses
 from pairrank.features import model_strengths
 from pairrank.runs import cross_validation
 from pairrank.runs.cross_validation import cross_validate

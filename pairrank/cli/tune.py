@@ -17,7 +17,7 @@ from pairrank.cli.locations import find_source, home_of
 from pairrank.cli.messages import messages_to
 from pairrank.data.folds import name_folds, prompt_keys
 from pairrank.errors import UserError
-from pairrank.evaluation.scoring import paired_difference
+from pairrank.evaluation.intervals import paired_difference
 from pairrank.runs.experiment_files import load_experiment
 from pairrank.runs.overrides import parse_change
 from pairrank.runs.run import Run, resolve_run

@@ -14,15 +14,9 @@ from pairrank.data.predictions import Predictions
 from pairrank.data.probabilities import FloatArray
 from pairrank.errors import UserError, unknown_name
 from pairrank.evaluation.entries import Entry
+from pairrank.evaluation.intervals import Difference, paired_difference, standard_error
 from pairrank.evaluation.run_record import RunRecord
-from pairrank.evaluation.scoring import (
-    Difference,
-    accuracy,
-    battle_losses,
-    expected_calibration_error,
-    paired_difference,
-    standard_error,
-)
+from pairrank.evaluation.scoring import accuracy, battle_losses, expected_calibration_error
 
 CHOSEN_BY_SEARCH = (
     "the setting of each fold was chosen by a search within its training battles; the seconds are those of the "

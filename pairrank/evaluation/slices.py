@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from pairrank.data.battles import Winner
 from pairrank.data.probabilities import Labels, Proba, normalise
-from pairrank.evaluation.scoring import Mean, battle_losses, clustered_mean
+from pairrank.evaluation.intervals import Mean, clustered_mean
+from pairrank.evaluation.scoring import battle_losses
 from pairrank.evaluation.survey import Survey
 
 Rows = npt.NDArray[np.bool_]

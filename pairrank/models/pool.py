@@ -12,7 +12,8 @@ from pairrank.data.battles import Battles
 from pairrank.data.folds import assign_folds, prompt_keys
 from pairrank.data.probabilities import SMALLEST, FloatArray, Labels, Proba, normalise, softmax
 from pairrank.errors import UserError
-from pairrank.evaluation.scoring import battle_losses, standard_error
+from pairrank.evaluation.intervals import standard_error
+from pairrank.evaluation.scoring import battle_losses
 from pairrank.files import write_json
 from pairrank.models.base import Model, UseOfInputs, register
 from pairrank.training.monitor import Monitor

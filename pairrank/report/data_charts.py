@@ -7,7 +7,7 @@ import numpy.typing as npt
 from matplotlib.ticker import MaxNLocator
 
 from pairrank.data.battles import Winner
-from pairrank.evaluation.scoring import wilson
+from pairrank.evaluation.intervals import wilson
 from pairrank.evaluation.survey import UNKNOWN, Survey
 from pairrank.features.ratings import Ratings
 from pairrank.report.charts import BLUE, GREY, INK, OUTCOMES, RED, Chart, heat_map, label, new_axes, styled

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pairrank.data.battles import MODELS, TEXTS, WINNERS
-from pairrank.evaluation.scoring import wilson
+from pairrank.evaluation.intervals import wilson
 from pairrank.evaluation.survey import UNKNOWN, FileSurvey, HashSample, Survey, survey_of
 from pairrank.features.ratings import Ratings, fit_ratings
 from pairrank.report import data_charts

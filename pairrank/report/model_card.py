@@ -8,8 +8,8 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from pairrank.evaluation.intervals import Mean
 from pairrank.evaluation.leaderboard import Row
-from pairrank.evaluation.scoring import Mean
 from pairrank.files import write_text
 from pairrank.report.scored_runs import Results, ScoredRun
 from pairrank.report.wording import configuration, ends, facts, one_line

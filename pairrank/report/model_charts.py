@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pairrank.evaluation.scoring import confusion, reliability, wilson
+from pairrank.evaluation.intervals import wilson
+from pairrank.evaluation.scoring import confusion, reliability
 from pairrank.evaluation.slices import SliceScore
 from pairrank.report.charts import BLUE, CYCLE, GREEN, GREY, INK, MARKERS, Chart, heat_map, label, new_axes, styled
 from pairrank.report.scored_runs import ScoredRun, calibration_gap

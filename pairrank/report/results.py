@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from pairrank.evaluation.history import HISTORY
+from pairrank.evaluation.intervals import Mean
 from pairrank.evaluation.leaderboard import Leaderboard, Row
 from pairrank.evaluation.leaderboard_table import columns, notes
-from pairrank.evaluation.scoring import Mean
 from pairrank.evaluation.slices import Bias, SliceScore
 from pairrank.report import leaderboard_charts, model_charts
 from pairrank.report.cards import card, predictions_for, worst_and_disputed

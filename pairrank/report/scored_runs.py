@@ -10,9 +10,10 @@ import numpy.typing as npt
 from pairrank.data.battles import Battles
 from pairrank.data.probabilities import Labels, Proba, normalise
 from pairrank.evaluation.entries import Entry
+from pairrank.evaluation.intervals import Mean, clustered_mean
 from pairrank.evaluation.leaderboard import Leaderboard, Row, without_tuning_folds
 from pairrank.evaluation.run_record import RunRecord
-from pairrank.evaluation.scoring import Mean, battle_losses, clustered_mean, log_loss, reliability
+from pairrank.evaluation.scoring import battle_losses, log_loss, reliability
 from pairrank.evaluation.slices import Bias, Rows, SliceScore, biases, score_slices, slices_of
 from pairrank.evaluation.survey import Survey
 

@@ -4,8 +4,8 @@ from math import isfinite
 
 import tomli_w
 
+from pairrank.evaluation.intervals import Mean
 from pairrank.evaluation.run_record import RunRecord
-from pairrank.evaluation.scoring import Mean
 
 
 def one_line(name: str) -> str:

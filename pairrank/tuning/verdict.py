@@ -19,7 +19,8 @@ from pairrank.data.folds import name_folds, prompt_keys
 from pairrank.data.predictions import read_predictions
 from pairrank.data.probabilities import Proba
 from pairrank.errors import UserError
-from pairrank.evaluation.scoring import Difference, battle_losses, paired_difference
+from pairrank.evaluation.intervals import Difference, paired_difference
+from pairrank.evaluation.scoring import battle_losses
 from pairrank.files import write_json, write_text
 from pairrank.models.base import build, parameters_of
 from pairrank.runs.cross_validation import cross_validate

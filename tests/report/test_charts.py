@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from pairrank.data.simulation import simulate
+from pairrank.evaluation.intervals import wilson
 from pairrank.evaluation.leaderboard import build_leaderboard
-from pairrank.evaluation.scoring import reliability, wilson
+from pairrank.evaluation.scoring import reliability
 from pairrank.evaluation.slices import slices_of
 from pairrank.evaluation.survey import survey_of
 from pairrank.features.ratings import fit_ratings

@@ -11,7 +11,7 @@ from sklearn.metrics import log_loss as sklearn_log_loss
 from pairrank.data.folder import DataFolder
 from pairrank.data.predictions import read_predictions
 from pairrank.errors import UserError
-from pairrank.evaluation.scoring import Difference
+from pairrank.evaluation.intervals import Difference
 from pairrank.models.base import build
 from pairrank.runs.experiment_files import load_experiment
 from pairrank.runs.run import resolve_run
