@@ -1,7 +1,6 @@
 """Strengths agree with three other ways to fit the models of Bradley and Terry and of Davidson."""
 
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import Any
@@ -13,11 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
-from pairrank.cli import app
 from pairrank.data.battles import Battles, concatenate, object_array
 from pairrank.errors import UserError
 from pairrank.features.ratings import Ratings, fit_ratings, has_both_names, load_ratings
-from tests.support.battles import write_folder
 
 
 def duels(*rows: tuple[str, str, int], weight: list[float] | None = None) -> Battles:
@@ -277,41 +274,3 @@ def test_an_unknown_model_has_strength_0_and_the_error_of_the_prior():
 def test_ratings_are_restored_from_json():
     found = fit_ratings(league())
     assert load_ratings(json.loads(json.dumps(asdict(found), allow_nan=False))) == found
-
-
-# The command
-
-
-@pytest.fixture
-def call(tmp_path, monkeypatch, capsys):
-    """Call the command `ratings` on a folder of a few battles."""
-
-    def run(*arguments: str, names: bool = True) -> tuple[int, str, str]:
-        write_folder(tmp_path / "data")
-        if not names:
-            text = (tmp_path / "data" / "train.csv").read_text().splitlines()
-            blank = [",".join([row.split(",")[0], '""', '""', *row.split(",")[3:]]) for row in text[1:]]
-            (tmp_path / "data" / "train.csv").write_text("\n".join([text[0], *blank]) + "\n")
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setenv("COLUMNS", "200")
-        monkeypatch.setattr(sys, "argv", ["pairrank", "ratings", "--data", "data", *arguments])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            app.main()
-        return (ended.value.code, *capsys.readouterr())
-
-    return run
-
-
-def test_the_ratings_command_shows_every_model_and_the_penalty(call):
-    code, out, err = call("--penalty", "3")
-    assert (code, err) == (0, "")
-    for word in ("rank", "strength", "s.e.", "95 % interval", "battles", "wins", "ties", "penalty 3", "log nu"):
-        assert word in out
-
-
-def test_the_ratings_command_reports_battles_without_names(call):
-    code, _, err = call(names=False)
-    assert code == 2
-    assert err.startswith("Error: ")
-    assert "names both of its models" in err

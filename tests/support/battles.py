@@ -1,10 +1,12 @@
 """Hand-made battles: of few words, of models with habits, and tiny ones in folders as users have them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from pairrank.data.battles import Battles, object_array
+from pairrank.data.extra import Extra
 from pairrank.data.reading import write_battles
 
 # --- Tiny battles in a folder
@@ -95,3 +97,15 @@ def chatter(n: int = 60, seed: int = 0, habits: dict[str, str] = HABITS) -> Batt
         model_b=object_array([str(both[1]) for both in models]),
         winner=rng.integers(0, 3, n),
     )
+
+
+def extra_source(folder: Path, battles: Battles, name: str = "more", weight: float = 0.5) -> Extra:
+    """A source of extra battles, written to a file."""
+    write_battles(battles, folder / f"{name}.csv")
+    return Extra(str(folder / f"{name}.csv"), weight)
+
+
+def disguised(battles: Battles) -> Battles:
+    """The same battles with other ids, and with prompts in capitals and on several lines."""
+    prompts = [(f"  {prompt[0].upper().replace(' ', chr(10))} ",) for prompt in battles.prompt]
+    return replace(battles, prompt=object_array(prompts), id=object_array([f"x{name}" for name in battles.id]))

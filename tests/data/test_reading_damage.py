@@ -1,0 +1,223 @@
+"""Every fault of a battle file is reported in training and repaired in prediction."""
+
+import gzip
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from pyarrow import parquet
+
+from pairrank.data.battles import TEXTS, WINNERS, Battles
+from pairrank.data.reading import read_battles, stream_battles, write_battles
+from pairrank.errors import UserError
+from tests.support.strategies import ragged_rows, training_rows, write_rows
+
+SHARED_FOLDER = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+
+
+def message(path: Path) -> str:
+    with pytest.raises(UserError) as caught:
+        read_battles(path)
+    return str(caught.value)
+
+
+def changed(rows: list[list[str]], row: int, **cells: str) -> list[list[str]]:
+    for name, cell in cells.items():
+        rows[row][rows[0].index(name)] = cell
+    return rows
+
+
+# Training data: one error with all complaints
+
+
+@pytest.mark.parametrize(
+    "winners", ["0 0 0", "1 1 0", "1 1 1", "1 0 ", "  ", "1 x 0", "0.5 0.5 0", "1 nan 0", "-1 1 1"]
+)
+def test_a_row_without_exactly_one_winner_is_a_complaint(tmp_path: Path, winners: str):
+    cells = dict(zip(WINNERS, winners.split(" "), strict=True))
+    text = message(write_rows(tmp_path / "train.csv", changed(training_rows(), 2, **cells)))
+    assert "1 complaint\n" in text
+    assert (
+        f"id 2: winner columns are {', '.join(c or 'empty' for c in cells.values())}, expected a single 1" in text
+    )
+
+
+def test_all_complaints_are_reported_in_one_error_with_file_ids_and_remedy(tmp_path: Path):
+    rows = training_rows(9)
+    changed(rows, 1, prompt="not json")
+    changed(rows, 2, response_a='["x", "y"]')
+    changed(rows, 3, response_b="")
+    changed(rows, 4, winner_model_a="1", winner_model_b="1")
+    changed(rows, 5, id="6")
+    changed(rows, 7, id=" ")
+    changed(rows, 8, prompt="[5]")
+    rows[9].append("")
+    text = message(write_rows(tmp_path / "train.csv", rows))
+    for part in [
+        "train.csv: 8 complaints",
+        "id 1: prompt is not JSON: 'not json', expected a JSON list of turns",
+        "id 2: unequal turns (1 in prompt, 2 in response_a, 1 in response_b), expected one answer per prompt turn",
+        "id 3: response_b is empty, expected a JSON list of turns",
+        "id 4: winner columns are 1, 1, 0, expected a single 1",
+        "id 6: repeated in row 6, expected once",
+        "row 7: no id, expected one",
+        "id 8: prompt contains '5', expected text or null",
+        "row 9: 10 cells, expected 9",
+        "Correct or remove these rows",
+    ]:
+        assert part in text
+    assert len(text.splitlines()) == 1 + 8 + 1
+
+
+def test_the_first_ten_complaints_are_shown_and_the_others_counted(tmp_path: Path):
+    rows = training_rows(40)
+    for row in range(1, 41):
+        changed(rows, row, prompt="x")
+    text = message(write_rows(tmp_path / "train.csv", rows))
+    assert "40 complaints" in text
+    assert text.count("id ") == 10
+    assert "30 more" in text
+
+
+def test_missing_columns_are_named_together_with_those_found(tmp_path: Path):
+    rows = [[row[0], row[1], *row[4:8]] for row in training_rows()]
+    text = message(write_rows(tmp_path / "train.csv", rows))
+    for name in ("prompt", "model_b", "winner_tie"):
+        assert f"missing column '{name}'" in text
+    assert "3 complaints" in text
+    assert (
+        "Found the columns 'id', 'model_a', 'response_a', 'response_b', 'winner_model_a', 'winner_model_b'" in text
+    )
+
+
+def test_a_column_that_occurs_twice_is_a_complaint(tmp_path: Path):
+    rows = [[*row, row[3]] for row in training_rows()]
+    assert "column 'prompt' occurs more than once" in message(write_rows(tmp_path / "train.csv", rows))
+
+
+def test_a_latin1_byte_is_a_complaint_in_training_and_a_repair_in_prediction(tmp_path: Path):
+    path = write_rows(tmp_path / "train.csv", changed(training_rows(), 2, prompt='["café"]'))
+    path.write_bytes(path.read_bytes().decode("utf-8").encode("latin-1"))
+    assert "id 2: prompt contains bytes that are not UTF-8" in message(path)
+    battles = read_battles(path, damage="repair")
+    assert battles.prompt.tolist() == [("prompt 1",), ("caf\ufffd",), ("prompt 3",)]
+    assert len(battles.repairs) == 1
+
+
+@pytest.mark.parametrize("damage", ["raise", "repair"])
+@pytest.mark.parametrize(
+    ("name", "data", "what"),
+    [
+        ("train.csv", b"", "the file is empty"),
+        ("train.csv", b"\x89PNG\r\n\x1a\n", "missing column 'id'"),
+        ("train.csv", b"id;prompt;response_a;response_b\n", "missing column 'id'"),
+        ("train.csv", b"id,prompt,response_b\n1,[],[]\n", "missing column 'response_a'"),
+        ("train.csv", b'id,prompt,response_a,response_b\n1,[],[],"[]\n2,[],[],[]\n', "row 1 is never closed"),
+        (
+            "train.csv.gz",
+            gzip.compress(b"id,prompt,response_a,response_b\n1,[],[],[]\n" * 9, mtime=0)[:-9],
+            "damaged file",
+        ),
+        ("train.parquet", b"PAR1", "damaged file"),
+        ("train.parquet", b"", "damaged file"),
+        ("train.json", b"{}", r"Expected one of \.csv, \.csv\.gz, \.parquet"),
+    ],
+)
+def test_an_unreadable_file_is_an_error_that_names_it(
+    tmp_path: Path, name: str, data: bytes, what: str, damage: Any
+):
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(UserError, match=what) as caught:
+        read_battles(tmp_path / name, damage)
+    assert str(tmp_path / name) in str(caught.value)
+
+
+@pytest.mark.parametrize("damage", ["raise", "repair"])
+def test_a_missing_file_or_a_folder_is_an_error(tmp_path: Path, damage: Any):
+    for path in (tmp_path / "train.csv", tmp_path):
+        with pytest.raises(UserError, match="no such file"):
+            read_battles(path, damage)
+
+
+def test_a_header_alone_is_an_error_in_training_and_no_rows_in_prediction(tmp_path: Path):
+    write_rows(tmp_path / "train.csv", training_rows(0))
+    parquet.write_table(
+        pa.table({name: pa.array([], pa.string()) for name in ("id", *TEXTS)}), tmp_path / "t.parquet"
+    )
+    for path in (tmp_path / "train.csv", tmp_path / "t.parquet"):
+        assert "no battles in it" in message(path)
+        assert len(read_battles(path, damage="repair")) == 0
+        assert [len(part) for part in stream_battles(path)] == [0]
+
+
+# Battles to predict: damaged rows are repaired
+
+
+@SHARED_FOLDER
+@given(rows=ragged_rows())
+def test_repair_keeps_every_row_except_repeated_ids(tmp_path: Path, rows: list[list[str]]):
+    battles = read_battles(write_rows(tmp_path / "test.csv", rows), damage="repair")
+    expected = [row[0].strip() or f"row-{i}" for i, row in enumerate(rows[1:], 1)]
+    assert battles.id.tolist() == list(dict.fromkeys(expected))
+    for prompt, a, b in zip(battles.prompt, battles.response_a, battles.response_b, strict=True):
+        assert len(prompt) == len(a) == len(b) >= 1
+        assert all(isinstance(turn, str) and turn.encode() is not None for turn in (*prompt, *a, *b))
+    repeated = [name for i, name in enumerate(expected) if name in expected[:i]]
+    assert [line.split(":")[0] for line in battles.repairs if "repeated" in line] == [f"id {n}" for n in repeated]
+    assert sum("no id" in line for line in battles.repairs) == sum(not row[0].strip() for row in rows[1:])
+
+
+def test_every_complaint_with_raise_is_a_repair_with_repair(tmp_path: Path):
+    rows = changed(changed(training_rows(), 1, prompt="x"), 2, response_a="[]", response_b='["a", "b"]')
+    path = write_rows(tmp_path / "test.csv", rows)
+    battles = read_battles(path, damage="repair")
+    assert [f"  - {line}" for line in battles.repairs] == message(path).splitlines()[1:-1]
+    assert battles.prompt.tolist() == [("x",), ("prompt 2", ""), ("prompt 3",)]
+    assert battles.response_a.tolist() == [("response_a 1",), ("", ""), ("response_a 3",)]
+    assert battles.labels.tolist() == [0, 1, 2]
+
+
+def test_valid_files_are_read_alike_with_raise_and_repair(tmp_path: Path, battles: Battles):
+    write_battles(battles, tmp_path / "train.csv")
+    repaired = read_battles(tmp_path / "train.csv", damage="repair")
+    assert repaired.repairs == ()
+    assert repaired.content_hash() == read_battles(tmp_path / "train.csv").content_hash()
+
+
+def test_only_the_first_row_of_an_id_is_used_and_the_order_is_kept(tmp_path: Path):
+    rows = changed(changed(training_rows(5), 3, id="1"), 5, id="1")
+    battles = read_battles(write_rows(tmp_path / "test.csv", rows), damage="repair")
+    assert battles.id.tolist() == ["1", "2", "4"]
+    assert battles.prompt[0] == ("prompt 1",)
+    assert len(battles.repairs) == 2
+
+
+def test_an_unknown_winner_is_never_invented(tmp_path: Path):
+    path = write_rows(tmp_path / "test.csv", changed(training_rows(), 2, winner_model_b=""))
+    battles = read_battles(path, damage="repair")
+    assert battles.winner is None
+    assert len(battles) == 3
+    assert len(battles.repairs) == 1
+
+
+def test_short_and_long_rows_are_repaired(tmp_path: Path):
+    (tmp_path / "test.csv").write_text(
+        'id,prompt,response_a,response_b\n1,["p"]\n2,["p"],["a"],["b"],x\n3,[],[],[]\n'
+    )
+    battles = read_battles(tmp_path / "test.csv", damage="repair")
+    assert battles.id.tolist() == ["1", "2", "3"]
+    assert battles.response_b.tolist() == [("",), ("b",), ("",)]
+    assert "row 1: 2 cells, expected 4 as in the header" in battles.repairs
+    assert "row 2: 5 cells, expected 4 as in the header" in battles.repairs
+
+
+def test_rows_with_one_cell_more_than_the_header_do_not_shift(tmp_path: Path):
+    # pandas uses the first column of such a file as the index and shifts every cell one column to the left.
+    (tmp_path / "test.csv").write_text(
+        'id,prompt,response_a,response_b\n1,["p"],["a"],["b"],\n2,["p"],["a"],["b"],\n'
+    )
+    battles = read_battles(tmp_path / "test.csv", damage="repair")
+    assert battles.id.tolist() == ["1", "2"]
+    assert battles.prompt.tolist() == [("p",), ("p",)]
