@@ -35,16 +35,8 @@ def matmul_attention(
     """
     causal = options.get("is_causal")
     causal = getattr(module, "is_causal", True) if causal is None else causal
-    plain = (
-        query.device.type == "cpu"
-        and query.dtype == torch.bfloat16
-        and key.shape == query.shape == value.shape
-        and query.shape[2] <= MAX_TOKENS
-        and dropout == 0.0
-        and not (causal and attention_mask is None)
-        and options.get("position_bias") is None
-    )
-    if scaling is None or not plain:
+    same = dropout == 0.0 and not (causal and attention_mask is None) and options.get("position_bias") is None
+    if scaling is None or not same or not _is_faster(query, key, value):
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **options
         )
@@ -63,6 +55,12 @@ def matmul_attention(
         mixed = torch.bmm(scores.softmax(dim=-1), v)
         mixed = nn.functional.pad(mixed, (0, 0, 0, length - read))
     return mixed.view(batch, heads, length, width).transpose(1, 2), None
+
+
+def _is_faster(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> bool:
+    """Return whether matrix products take tensors of this device, type and shape, and faster than the kernel."""
+    on_cpu = query.device.type == "cpu" and query.dtype == torch.bfloat16
+    return on_cpu and key.shape == query.shape == value.shape and query.shape[2] <= MAX_TOKENS
 
 
 AttentionInterface.register(NAME, matmul_attention)

@@ -10,7 +10,7 @@ from torch import nn
 from tqdm import tqdm
 
 from pairrank import distributed
-from pairrank.data.probabilities import Proba
+from pairrank.data.probabilities import FloatArray
 from pairrank.encoders.cpu import prepare_cpu
 from pairrank.encoders.devices import choose_precision, device, tokens_at_once
 from pairrank.progress import shows_progress
@@ -28,7 +28,7 @@ def compute_outputs(
     collate: Collate,
     precision: str = "auto",
     max_tokens: int = 0,
-) -> Proba:
+) -> FloatArray:
     """Return (n, k) outputs of the module (logits or vectors) in float64, in the order of the rows.
 
     Rows go through the module in one canonical order, by length and then by content, and equal rows only once. The
@@ -37,31 +37,35 @@ def compute_outputs(
     process computes its share of the parts. Rows whose outputs overflow half precision are computed again in fp32.
     """
     prepare_cpu()
-    target = device()
     chosen = choose_precision(precision)
-    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[chosen]
     keys = [(len(row), row.tobytes()) for row in rows]
     distinct = dict(zip(keys, rows, strict=True))
     order = sorted(distinct)
-    module.to(target).eval()
-    cut = cut_by_tokens([length for length, _ in order], max_tokens or tokens_at_once())
-    mine = [cut[i] for i in distributed.own_share(len(cut))]
-    outputs = []
-    with torch.inference_mode(), torch.autocast(target.type, dtype, enabled=dtype != torch.float32):
-        for part in tqdm(mine, "predicting", disable=not shows_progress(), leave=False):
-            batch = collate([distinct[order[i]] for i in part])
-            outputs.append(
-                module(**{name: value.to(target) for name, value in batch.items()}).double().cpu().numpy()
-            )
-    places = np.array([i for part in mine for i in part], dtype=np.int64)
-    known = distributed.gather_rows(np.concatenate(outputs) if outputs else np.zeros((0, 0)), places, len(order))
+    parts = cut_by_tokens([length for length, _ in order], max_tokens or tokens_at_once())
+    own = [parts[i] for i in distributed.own_share(len(parts))]
+    outputs = _forward(module, [[distinct[order[i]] for i in part] for part in own], collate, chosen)
+    places = np.array([i for part in own for i in part], dtype=np.int64)
+    gathered = distributed.gather_rows(outputs, places, len(order))
     place = {key: i for i, key in enumerate(order)}
-    every: Proba = known[[place[key] for key in keys]]
+    every: FloatArray = gathered[[place[key] for key in keys]]
     broken = np.flatnonzero(~np.isfinite(every).all(axis=1)).tolist()
     if broken and chosen != "fp32":
         # One battle that overflows half precision must not spoil a submission.
         every[broken] = compute_outputs(module, [rows[i] for i in broken], collate, "fp32", max_tokens)
     return every
+
+
+def _forward(module: nn.Module, parts: Sequence[list[Row]], collate: Collate, precision: str) -> FloatArray:
+    """Return (n, k) outputs for the rows of all parts, one part after the other; (0, 0) without parts."""
+    target = device()
+    module.to(target).eval()
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[precision]
+    outputs = []
+    with torch.inference_mode(), torch.autocast(target.type, dtype, enabled=dtype != torch.float32):
+        for rows in tqdm(parts, "predicting", disable=not shows_progress(), leave=False):
+            batch = {name: value.to(target) for name, value in collate(rows).items()}
+            outputs.append(module(**batch).double().cpu().numpy())
+    return np.concatenate(outputs) if outputs else np.zeros((0, 0))
 
 
 def cut_by_tokens(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:

@@ -1,5 +1,6 @@
 """A siamese encoder reads each answer after its prompt, or the three texts apart, each cut to its own window."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -74,12 +75,9 @@ def side_texts(
         sides: list[list[Round]] = [
             [(turn[0], turn[side]) if layout == "pair" else (turn[side],) for turn in rounds] for side in (1, 2)
         ]
-        windows: tuple[int, ...] = (room, room)
-        if share == "battle":
-            wanted = [sum(len(part) for turn in side for part in turn) for side in sides]
-            granted = fair_shares(wanted, 2 * room, (1, 1))
-            windows = tuple(min(grant, (max_side or 2 * window) - special) for grant in granted)
-        cut = [cut_rounds(side, size, budget) for side, size in zip(sides, windows, strict=True)]
+        granted = (room, room) if share == "side" else _share_windows(sides, room)
+        most = (max_side or 2 * window) - special if share == "battle" else room
+        cut = [cut_rounds(side, min(size, most), budget) for side, size in zip(sides, granted, strict=True)]
         prompt = np.array([], dtype=np.int32)
         if layout == "apart":
             (prompt,) = cut_rounds([(turn[0],) for turn in rounds], window - special_one, budget)
@@ -90,6 +88,12 @@ def side_texts(
         kept[i, 1:] = [len(side[-1]) for side in cut]
         rows.append(SideTexts(wrap(*cut[0]), wrap(*cut[1]), prompt, _log_lengths(lengths[i, 1:])))
     return rows, measure_coverage(kept, lengths)
+
+
+def _share_windows(sides: Sequence[Sequence[Round]], room: int) -> tuple[int, ...]:
+    """Return the tokens of text for each side of a battle if the sides share two windows of `room` tokens."""
+    wanted = [sum(len(part) for turn in side for part in turn) for side in sides]
+    return fair_shares(wanted, 2 * room, (1, 1))
 
 
 def _log_lengths(tokens: Any) -> tuple[float, float]:
