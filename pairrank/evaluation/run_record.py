@@ -186,7 +186,8 @@ def record_to_json(record: RunRecord) -> dict[str, Any]:
 
 def write_record_file(record: RunRecord, file: Path) -> None:
     """Write a record as JSON."""
-    write_json(file, record_to_json(record))
+    values = record_to_json(record)
+    write_json(file, values)
 
 
 def write_run_record(record: RunRecord, folder: Path) -> None:

@@ -6,15 +6,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 
-import numpy as np
-
 from pairrank import distributed
 from pairrank.data.battles import Battles
 from pairrank.data.extra import ExtraUsage
-from pairrank.data.predictions import Predictions, predictions_hash, read_predictions
+from pairrank.data.predictions import Predictions, read_predictions
 from pairrank.errors import UserError
-from pairrank.evaluation.run_record import OwnCost, RunRecord, read_run_record, write_run_record
-from pairrank.evaluation.scoring import accuracy, log_loss
+from pairrank.evaluation.run_record import RunRecord
 from pairrank.files import write_text
 from pairrank.models.base import load_model
 from pairrank.runs.experiment import RUN_FILE
@@ -25,23 +22,19 @@ from pairrank.runs.fold_record import (
     FoldStart,
     read_fold_record,
     read_fold_start,
-    summarise,
     write_fold_record,
     write_fold_start,
 )
 from pairrank.runs.folder import (
-    finished_folds,
     is_of_other_battles,
     read_matching,
-    read_out_of_fold,
     refuse_other_battles,
     test_file,
-    write_history,
-    write_test,
 )
 from pairrank.runs.identity import identity_of
 from pairrank.runs.provenance import restart_peak_memory
-from pairrank.runs.run import Run, all_inputs, inner_run, input_hashes, is_reusable
+from pairrank.runs.results import write_results
+from pairrank.runs.run import Run, all_inputs, inner_run, is_reusable
 from pairrank.runs.training_rows import attach_predictions, training_rows
 from pairrank.training.tracking import tracked, untracked
 
@@ -75,7 +68,7 @@ def cross_validate(run: Run, folds: Sequence[int] | None = None) -> RunRecord:
     start = FoldStart(identity_of(run), run.data_record)
     for fold in folds if folds is not None else range(run.experiment.folds):
         _finish_fold(run, fold, start)
-    return _write_results(run, start)
+    return write_results(run, start)
 
 
 def make_fold(run: Run, fold: int) -> None:
@@ -122,7 +115,8 @@ def _write_experiment(run: Run) -> None:
         # One file cannot hold the settings of all folds; run again, it would make another experiment.
         (run.folder / RUN_FILE).unlink(missing_ok=True)
     else:
-        write_text(run.folder / RUN_FILE, run.experiment.to_toml())
+        text = run.experiment.to_toml()
+        write_text(run.folder / RUN_FILE, text)
     (run.folder / "test.csv").unlink(missing_ok=True)
 
 
@@ -236,58 +230,6 @@ def _finish_inner(inner: Run, name: str, place: str) -> None:
     with untracked():
         for each in (*all_inputs(inner), inner):
             cross_validate(each, sorted(set(each.fold_index.tolist())))
-
-
-def _write_results(run: Run, start: FoldStart) -> RunRecord:
-    """Put the finished folds together: write predictions, history and results, and return the results."""
-    experiment = run.experiment
-    done = finished_folds(run.folder, experiment.folds, start.identity)
-    rows = np.isin(run.fold_index, list(done))
-    if not rows.any():
-        raise UserError(
-            f"{run.title}: no battle is in fold {', '.join(map(str, done))}, so there is nothing to score."
-        )
-    predictions = read_out_of_fold(run.folder, list(done)).align(run.train.id[rows])
-    predictions.write(run.folder / "oof.csv")
-    write_test(run.folder, run.test, list(done))
-    history = write_history(run.folder, done)
-    scored = ~np.isin(run.fold_index[rows], run.tuned_on)
-    proba, winner = predictions.proba[scored], run.battles.labels[rows][scored]
-    record = RunRecord(
-        label=experiment.label,
-        experiment=run.settings,
-        data=start.data,
-        folds=tuple(sorted(done)),
-        identity=start.identity,
-        predictions=predictions_hash(predictions),
-        inputs=input_hashes(run.inputs),
-        log_loss=log_loss(proba, winner) if len(winner) else None,
-        accuracy=accuracy(proba, winner) if len(winner) else None,
-        tuned_on=run.tuned_on,
-        chosen={str(fold): dict(parameters) for fold, parameters in run.chosen.items()} or None,
-        history=tuple(history),
-        **summarise(list(done.values())),
-    )
-    record = _with_cost_of_inputs(run, record)
-    write_run_record(record, run.folder)
-    with tracked(f"{experiment.label}, all folds", run.settings, run.folder.parent) as send:
-        send({name: value for name, value in vars(record).items() if isinstance(value, int | float)})
-    return record
-
-
-def _with_cost_of_inputs(run: Run, record: RunRecord) -> RunRecord:
-    """Return the results with parameters and seconds that include those of everything the run builds on."""
-    if not run.inputs:
-        return record
-    costs = [record.own_cost, *(read_run_record(each.folder).own_cost for each in all_inputs(run))]
-    return replace(
-        record,
-        training_seconds=sum(cost.training_seconds or 0 for cost in costs),
-        parameters=sum(cost.parameters or 0 for cost in costs),
-        # Its own predictions per second would hide what its inputs take.
-        battles_per_second=None,
-        alone=OwnCost(record.training_seconds, record.parameters),
-    )
 
 
 def _score(record: FoldRecord) -> str:

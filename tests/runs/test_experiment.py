@@ -303,7 +303,9 @@ def test_one_name_stands_for_a_list_of_one():
 def test_under_another_cut_no_fold_of_a_tuned_setting_is_untouched(here):
     file = write(here, 'tuned_on = [0, 1, 2, 3]\n[model]\nname = "prior"')
     assert load_experiment(file, limit=10).tuned_on == (0, 1, 2, 3)
-    with pytest.raises(UserError, match=r"searched on folds 0, 1, 2, 3 of salt ''. Cut another way \(salt '1'\)"):
+    with pytest.raises(
+        UserError, match=r"searched on folds 0, 1, 2, 3 of salt ''. With another split \(salt '1'\)"
+    ):
         load_experiment(file, salt="1")
 
 

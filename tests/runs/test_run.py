@@ -187,7 +187,7 @@ def test_a_diagnostic_may_build_on_a_diagnostic(here):
 def test_nested_without_inputs_and_two_teachers_are_refused(here):
     assert "no inputs to train again" in complaint(lambda: load_experiment("memory", nested=True))
     write(here, "mine", 'teacher = "memory"\nsoft_targets = "x.csv"\n[model]\nname = "frozen"\nhead = "difference"')
-    assert "expected one of them" in complaint(lambda: load_experiment("mine"))
+    assert "expected only one of them" in complaint(lambda: load_experiment("mine"))
 
 
 def test_inputs_are_cut_as_the_experiment_is(here):
