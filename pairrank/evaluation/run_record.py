@@ -1,4 +1,4 @@
-"""What a run measured, as its metrics.json holds it: read and written here and nowhere else."""
+"""The record of a run: its configuration, scores and costs; only this module reads and writes metrics.json."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -12,10 +12,10 @@ from pairrank.nested import from_mapping
 FILE = "metrics.json"
 
 VERSION = 1
-"""Of the file's format. Files without a version are older; what they lack has the default value of its field."""
+"""Version of the file format. Files without one are older; fields that they lack get their default values."""
 
 OPTIONAL = ("tuned_on", "chosen", "history", "extra", "kept", "lost_a_side", "alone")
-"""Keys that are written only where they hold something."""
+"""Keys that are written only if they have a value."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class EncoderRecord:
 
     name: str
     sha256: str
-    """Of model.safetensors."""
+    """Hash of model.safetensors."""
 
 
 @dataclass(frozen=True)
@@ -76,25 +76,25 @@ class RunRecord:
     swap_gap: float | None = None
     flip_rate: float | None = None
     training_seconds: float | None = None
-    """Of all folds, those of the inputs included."""
+    """Training time of all folds, including that of the inputs."""
     battles_per_second: float | None = None
-    """Predicted; None for a run with inputs, whose cost it would hide."""
+    """Battles predicted per second; None for a run with inputs, because it would leave out their cost."""
     peak_memory_mb: float | None = None
     """The largest of all folds, in MiB."""
     parameters: int | None = None
-    """Fitted numbers, those of the inputs included."""
+    """Number of fitted parameters, including those of the inputs."""
     encoder: EncoderRecord | None = None
     device: str | None = None
     commit: str | None = None
     versions: dict[str, str | None] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
-    """What a reader of the results must know."""
+    """What readers of the results need to know."""
     extra: tuple[list[dict[str, Any]], ...] = ()
-    """What became of the extra battles: a list per fold of one entry per source."""
+    """For each fold, one entry per source of extra battles, with what became of them."""
     kept: dict[str, float] | None = None
     """Share of the tokens of prompt, A and B that the encoder's window kept."""
     lost_a_side: int | None = None
-    """Battles of which a whole answer was cut away."""
+    """Training battles of which one answer was cut away completely."""
     alone: OwnCost | None = None
     """The run's own cost, where training_seconds and parameters include those of inputs."""
 
@@ -158,7 +158,7 @@ def find_run_record(folder: Path) -> RunRecord | None:
 
 
 def record_from_json(values: Mapping[str, Any], place: Path | str = FILE) -> RunRecord:
-    """Return a record from the content of its JSON file; raises UserError that names everything wrong with it."""
+    """Return a record from the content of its JSON file; raises a UserError that lists everything wrong with it."""
     version = values.get("version", 0)
     if not isinstance(version, int) or version > VERSION:
         raise UserError(
@@ -196,7 +196,7 @@ def write_run_record(record: RunRecord, folder: Path) -> None:
 
 
 def _missing_settings(experiment: Mapping[str, Any]) -> str:
-    """Name what every other module relies on and this experiment lacks; "" if nothing."""
+    """Return what an experiment lacks of the tables that other modules need; "" if it lacks nothing."""
     model, split = experiment.get("model"), experiment.get("split")
     if not isinstance(model, Mapping) or not isinstance(model.get("name"), str):
         return "a table model with a name"

@@ -55,7 +55,7 @@ def entry_of(label: str, battles: Battles, sharpness: float, seed: int, **metric
     _, truth = simulate(len(battles))
     noise = np.random.default_rng(seed).dirichlet(np.ones(3), len(battles))
     predictions = Predictions(battles.id, normalise((0.5 * truth.proba + 0.5 * noise + 0.02) ** sharpness))
-    told = {
+    values = {
         "label": label,
         "identity": "0123456789abcdef",
         "predictions": predictions_hash(predictions),
@@ -78,7 +78,7 @@ def entry_of(label: str, battles: Battles, sharpness: float, seed: int, **metric
         "commit": "abc",
         "device": "CPU",
     }
-    return Entry(label, predictions, record_from_json(told | metrics))
+    return Entry(label, predictions, record_from_json(values | metrics))
 
 
 HISTORY_ROWS = [
