@@ -1,13 +1,20 @@
-"""Progress bars are shown on a terminal only, and name the step that takes long."""
+"""Long work shows how far it is: in bars on a terminal, in a message per minute elsewhere."""
 
+import logging
 import multiprocessing
 import os
 import sys
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
 from typing import TypeVar
 
 T = TypeVar("T")
+
+PAUSE = 60.0
+"""Seconds between two messages about the same work where there is no terminal."""
+
+logger = logging.getLogger(__name__)
 
 
 def shows_progress() -> bool:
@@ -20,17 +27,40 @@ def shows_progress() -> bool:
 
 
 def with_progress(items: Iterable[T], step: str, total: int | None = None) -> Iterator[T]:
-    """Yield the items, and show on a terminal how many are done and how long the others will take.
+    """Yield the items, and show how many are done and how long the others will take by the speed so far.
 
-    `total` is needed where `items` has no length. The bar disappears at the end. Bars may be nested: a step inside
-    another one has its bar underneath.
+    `total` is needed where `items` has no length. On a terminal there is a bar, which disappears at the end. Bars
+    may be nested: a step inside another one has its bar underneath.
     """
     if not shows_progress():
-        yield from items
+        yield from _with_messages(items, step, total)
         return
     from tqdm import tqdm  # late: most commands never show a bar
 
     yield from tqdm(items, step, total, leave=False, dynamic_ncols=True)
+
+
+def _with_messages(items: Iterable[T], step: str, total: int | None) -> Iterator[T]:
+    """Yield the items, and log the time that remains once per `PAUSE`."""
+    count = total if total is not None else len(items) if isinstance(items, Sized) else 0
+    reported = begun = time.monotonic()
+    durations: list[float] = []
+    for item in items:
+        yield item
+        now = time.monotonic()
+        durations.append(now - begun)
+        begun = now
+        if now - reported >= PAUSE and len(durations) < count:
+            reported = now
+            # An item that was finished before takes no time, and says nothing about the others.
+            full = [duration for duration in durations if duration >= max(durations) / 10]
+            remaining = sum(full) / len(full) * (count - len(durations))
+            logger.info("%s: %d of %d done, %s remain", step, len(durations), count, in_words(remaining))
+
+
+def in_words(seconds: float) -> str:
+    """Return `about 40 s` or `about 12 min`."""
+    return f"about {max(seconds, 1):.0f} s" if seconds < 100 else f"about {seconds / 60:.0f} min"
 
 
 @contextmanager

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pairrank.progress import shows_progress, with_progress
+from pairrank import progress
+from pairrank.progress import in_words, shows_progress, with_progress
 
 ROOT = Path(__file__).parents[1]
 
@@ -17,6 +18,21 @@ def test_without_a_terminal_items_come_unchanged_and_nothing_is_written(capfd):
     assert list(with_progress(iter("abc"), "letters")) == ["a", "b", "c"]
     assert capfd.readouterr() == ("", "")
     assert not shows_progress()
+
+
+def test_without_a_terminal_a_message_per_minute_says_what_remains(monkeypatch, caplog):
+    """Two folds that were finished before and took no time, then folds of 40 s each."""
+    clock = 0.0
+    monkeypatch.setattr(progress.time, "monotonic", lambda: clock)
+    caplog.set_level("INFO")
+    for fold in with_progress(range(6), "siamese, folds"):
+        clock += 40 if fold > 1 else 0
+    assert caplog.messages == ["siamese, folds: 4 of 6 done, about 80 s remain"]
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(0.2, "about 1 s"), (99, "about 99 s"), (1500, "about 25 min")])
+def test_seconds_in_words(seconds, words):
+    assert in_words(seconds) == words
 
 
 @pytest.mark.parametrize(("rank", "shown"), [("0", True), ("1", False)])

@@ -8,7 +8,7 @@ from typing import Any
 from pairrank.cli.console import say, text_width
 from pairrank.cli.parameters import Parameter, class_parameters, model_parameters, shown
 from pairrank.errors import UserError, unknown_name
-from pairrank.models.base import model_names
+from pairrank.models.base import model_names, with_current_names
 from pairrank.nested import dotted_items
 from pairrank.runs.experiment_files import experiment_files, read_table
 from pairrank.tuning.space import search_entries
@@ -41,8 +41,12 @@ def _describe_experiment(path: Path) -> None:
         _print("submittable: false. It uses what test battles lack, so it is a diagnostic.")
     if seconds := table.get("seconds"):
         say(f"Time: about {seconds:g} s per 1,000 battles on two cores, all folds.")
-    own = dict(dotted_items({key: value for key, value in table["model"].items() if key != "name"}))
-    search = dict(search_entries(table.get("search", {})))
+    values = {key: value for key, value in table["model"].items() if key != "name"}
+    own, search = dict(dotted_items(values)), dict(search_entries(table.get("search", {})))
+    if not {*own, *search} <= {each.key for each in parameters}:
+        # Former names, which the model knows; only then is it imported.
+        own = dict(dotted_items(with_current_names(model, values, f"{path}, [model]")))
+        search = dict(search_entries(with_current_names(model, table.get("search", {}), f"{path}, [search]")))
     say("")
     _print(f"Model {model}: {_first_paragraph(about)}")
     _print("Change a parameter for one run with --set KEY=VALUE, e.g. " + _example(parameters))

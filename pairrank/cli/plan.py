@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from pairrank.evaluation.run_record import read_run_record
+from pairrank.progress import in_words
 from pairrank.runs.experiment_files import load_experiment
 from pairrank.runs.folder import finished_folds
 from pairrank.runs.identity import identity_of
@@ -156,6 +157,4 @@ def _folds(folds: Sequence[int]) -> str:
 
 
 def _duration(seconds: float) -> str:
-    if not seconds:
-        return "unknown time"
-    return f"about {max(seconds, 1):.0f} s" if seconds < 100 else f"about {seconds / 60:.0f} min"
+    return in_words(seconds) if seconds else "unknown time"

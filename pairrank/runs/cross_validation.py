@@ -14,6 +14,7 @@ from pairrank.errors import UserError
 from pairrank.evaluation.run_record import RunRecord
 from pairrank.files import write_text
 from pairrank.models.base import load_model
+from pairrank.progress import with_progress
 from pairrank.runs.experiment import RUN_FILE
 from pairrank.runs.fold import SWAPPED, FoldTask, collective_fold, fit_and_predict, save_fold
 from pairrank.runs.fold_models import load_fold_models
@@ -66,7 +67,8 @@ def cross_validate(run: Run, folds: Sequence[int] | None = None) -> RunRecord:
         log.info("%s: %d repairs in the test file; the first: %s", run.data.path, len(repairs), repairs[0])
     _write_experiment(run)
     start = FoldStart(identity_of(run), run.data_record)
-    for fold in folds if folds is not None else range(run.experiment.folds):
+    chosen = range(run.experiment.folds) if folds is None else folds
+    for fold in with_progress(chosen, f"{run.title}, folds"):
         _finish_fold(run, fold, start)
     return write_results(run, start)
 

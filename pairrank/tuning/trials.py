@@ -14,6 +14,7 @@ from pairrank.data.predictions import Predictions
 from pairrank.errors import UserError
 from pairrank.evaluation.scoring import battle_losses
 from pairrank.models.base import Progress
+from pairrank.progress import with_progress
 from pairrank.runs.cross_validation import cross_validate, training_battles
 from pairrank.runs.experiment import Experiment
 from pairrank.runs.folder import read_matching
@@ -51,7 +52,7 @@ def evaluate(experiment: Experiment, cuts: Sequence[Cut], folder: Path, report: 
     Raises UserError for a loss that is no number.
     """
     losses = []
-    for i, cut in enumerate(cuts):
+    for i, cut in enumerate(with_progress(cuts, "trial, folds")):
         file = folder / f"fold{cut.fold}.csv"
         kept = read_matching(file, cut.scored.id)
         if kept is None:

@@ -73,6 +73,13 @@ def test_an_experiments_own_value_stands_next_to_the_default_and_the_search_rang
     assert "split.folds = 4 (default 5; a whole number)" in text
 
 
+def test_former_names_of_parameters_are_described_under_the_present_ones(call, here):
+    Path("old.toml").write_text('[model]\nname = "structure"\nleaves = 7\n[search]\nleaves = {low = 2, high = 9}\n')
+    text = " ".join(call("describe", "old.toml").out.split())
+    assert "trees.leaves = 7 (default 4" in text
+    assert "from 2 to 9" in text
+
+
 def test_a_model_without_an_experiment_of_its_name_is_described_with_the_experiments_that_use_it(call):
     ended = call("describe", "gbdt")
     assert ended.code == 0
