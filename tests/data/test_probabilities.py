@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.special import expit, logsumexp
 
 from pairrank.data.probabilities import (
     SWAP,
@@ -45,6 +46,14 @@ def test_softmax_equals_its_definition_and_log_softmax_its_logarithm(a: float, b
     expected = np.array([[power / sum(powers) for power in powers]])
     assert softmax([[a, b, tie]]) == pytest.approx(expected, rel=1e-12, abs=1e-300)
     assert from_logs(log_softmax([[a, b, tie]])) == pytest.approx(expected, rel=1e-9, abs=1e-300)
+
+
+def test_log_probabilities_are_right_for_logits_of_any_size():
+    logits = np.random.default_rng(0).normal(size=(40, 3)) * np.logspace(-2, 4, 40)[:, None]
+    assert log_softmax(logits) == pytest.approx(logits - logsumexp(logits, axis=1, keepdims=True), rel=1e-12)
+    two = np.stack([np.zeros(40), logits[:, 0]], axis=1)
+    assert np.exp(log_softmax(two))[:, 1] == pytest.approx(expit(logits[:, 0]), abs=1e-15)
+    assert log_softmax(np.empty((0, 3))).shape == (0, 3)
 
 
 def test_softmax_of_huge_logits_is_finite_and_of_float32_is_float64():

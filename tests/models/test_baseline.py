@@ -61,7 +61,7 @@ def words(row: np.ndarray) -> str:
 
 
 @pytest.mark.parametrize("kind", ["tiny_bert", "tiny_distilbert"])
-def test_eight_battles_are_learned_by_heart(kind, request: pytest.FixtureRequest):
+def test_fine_tuning_memorises_eight_battles(kind, request: pytest.FixtureRequest):
     battles = replace(arena_of_words(8), winner=np.array([0, 1, 2, 2, 1, 0, 1, 0]))
     recipe = replace(FAST, epochs=60, weight_decay=0.0)
     model = make(request.getfixturevalue(kind), training=recipe).fit(battles)
@@ -121,7 +121,7 @@ def test_activation_checkpointing_computes_twice_and_gives_the_same_weights(tiny
     torch.testing.assert_close(weights[True], weights[False], atol=1e-6, rtol=1e-5)
 
 
-def test_the_seed_draws_the_head_and_leaves_chance_alone(tiny_bert: Path):
+def test_the_seed_draws_the_head_and_leaves_the_global_random_state(tiny_bert: Path):
     torch.manual_seed(3)
     before = torch.random.get_rng_state()
     first, again, other = (started(tiny_bert, seed=seed).module_.classifier.classifier.weight for seed in (1, 1, 2))
@@ -163,7 +163,7 @@ def repeated(n: int = 120) -> Battles:
 
 
 @pytest.mark.parametrize("augment", [False, True])
-def test_no_prompt_and_no_swapped_copy_is_both_learned_and_watched(tiny_bert: Path, monkeypatch, augment):
+def test_no_prompt_or_swapped_copy_is_in_both_training_and_validation(tiny_bert: Path, monkeypatch, augment):
     battles = repeated()
     recipe = replace(FAST, hold_out=0.2)
     learned, watched = captured(monkeypatch, make(tiny_bert, training=recipe, swap_augmentation=augment), battles)
@@ -177,7 +177,7 @@ def test_no_prompt_and_no_swapped_copy_is_both_learned_and_watched(tiny_bert: Pa
     assert len({row.tobytes() for row in watched.tokens}) == len(watched)
 
 
-def test_both_orders_are_learned_with_their_winners_turned(tiny_bert: Path, monkeypatch):
+def test_swap_augmentation_trains_on_both_orders_with_swapped_winners(tiny_bert: Path, monkeypatch):
     battles = plain_battles(("why", "good", "bad"), ("how", "one", "two"), winner=[0, 2])
     learned, watched = captured(monkeypatch, make(tiny_bert, swap_augmentation=True), battles)
     assert watched is None
@@ -191,7 +191,7 @@ def test_both_orders_are_learned_with_their_winners_turned(tiny_bert: Path, monk
     }
 
 
-def test_soft_targets_and_smoothing_are_for_learning_and_winners_for_watching(tiny_bert: Path, monkeypatch):
+def test_soft_targets_and_smoothing_apply_to_training_and_winners_to_validation(tiny_bert: Path, monkeypatch):
     battles = arena_of_words(60)
     teacher = np.tile([0.2, 0.3, 0.5], (60, 1))
     recipe = replace(FAST, hold_out=0.2, label_smoothing=0.3)
@@ -202,7 +202,7 @@ def test_soft_targets_and_smoothing_are_for_learning_and_winners_for_watching(ti
     assert set(map(tuple, watched.targets.tolist())) <= {(1, 0, 0), (0, 1, 0), (0, 0, 1)}
 
 
-def test_the_names_of_the_models_are_no_input(tiny_bert: Path, monkeypatch, fitted: Baseline):
+def test_model_names_are_not_an_input(tiny_bert: Path, monkeypatch, fitted: Baseline):
     battles = arena_of_words(12)
     names = {f"model_{side}": object_array([f"moon {side}"] * 12) for side in "ab"}
     plain, _ = captured(monkeypatch, make(tiny_bert), battles)
@@ -213,7 +213,7 @@ def test_the_names_of_the_models_are_no_input(tiny_bert: Path, monkeypatch, fitt
 
 @pytest.mark.parametrize("budget", ["fair", "head+tail", "latest", "right"])
 @pytest.mark.parametrize("cells", ["turns", "json"])
-def test_budget_and_cells_reach_what_is_learned(tiny_bert: Path, monkeypatch, budget, cells):
+def test_budget_and_cells_apply_in_training(tiny_bert: Path, monkeypatch, budget, cells):
     """Held against the rows that text.py makes for the same policy; no two policies make the same rows."""
     battles = arena_of_words(16)
     many = tuple("the a of to and in" * 9 for _ in range(3))
@@ -233,7 +233,7 @@ def test_budget_and_cells_reach_what_is_learned(tiny_bert: Path, monkeypatch, bu
     assert sum(value == made[budget, cells] for value in made.values()) == same
 
 
-def test_battles_without_winners_cannot_be_learned(tiny_bert: Path):
+def test_training_refuses_battles_without_winners(tiny_bert: Path):
     with pytest.raises(UserError, match="have no winners"):
         make(tiny_bert).fit(replace(arena_of_words(4), winner=None))
 
@@ -303,7 +303,7 @@ def test_a_saved_baseline_opens_with_transformers_alone(fitted: Baseline, tmp_pa
     assert {path.suffix for path in tmp_path.iterdir()} <= {".json", ".safetensors", ".txt"}
 
 
-def test_a_loaded_baseline_gives_the_same_answer(fitted: Baseline, tmp_path: Path):
+def test_a_loaded_baseline_predicts_the_same(fitted: Baseline, tmp_path: Path):
     battles = arena_of_words(9, seed=3)
     save_model(fitted, tmp_path)
     loaded = load_model(tmp_path)
@@ -311,7 +311,7 @@ def test_a_loaded_baseline_gives_the_same_answer(fitted: Baseline, tmp_path: Pat
     assert loaded.report()["parameters"] == fitted.report()["parameters"]
 
 
-def test_the_report_says_what_was_kept_and_of_which_encoder(tiny_bert: Path, fitted: Baseline):
+def test_the_report_names_the_encoder_and_the_tokens_kept(tiny_bert: Path, fitted: Baseline):
     fitted.predict_proba(plain_battles(("why red", "yes", "no good"), ("why", "red " * 90, "")))
     report = fitted.report()
     assert report["encoder"]["name"] == str(tiny_bert)
@@ -339,7 +339,7 @@ def test_a_window_without_room_is_refused(tiny_bert: Path):
 
 
 @pytest.mark.parametrize("damage", ["weights", "kind", "json", "code"])
-def test_an_encoder_that_cannot_be_opened_is_told_and_its_own_code_never_runs(tiny_bert: Path, tmp_path, damage):
+def test_an_encoder_that_cannot_be_opened_is_refused_and_its_code_never_runs(tiny_bert: Path, tmp_path, damage):
     folder = tmp_path / "copy"
     shutil.copytree(tiny_bert, folder)
     config = json.loads((folder / "config.json").read_text())
@@ -358,7 +358,7 @@ def test_an_encoder_that_cannot_be_opened_is_told_and_its_own_code_never_runs(ti
     assert not (tmp_path / "ran").exists()
 
 
-def test_nothing_is_printed_where_nobody_watches(tiny_bert: Path, tmp_path: Path, capfd, monkeypatch):
+def test_nothing_is_printed_without_a_terminal(tiny_bert: Path, tmp_path: Path, capfd, monkeypatch):
     from transformers.utils import logging
 
     logging.enable_progress_bar()

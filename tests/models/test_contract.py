@@ -138,7 +138,7 @@ def answers(fitted: Model, unseen: Battles) -> np.ndarray:
 # --- The contract
 
 
-def test_answers_are_probabilities_of_a_b_and_tie(answers: np.ndarray, unseen: Battles):
+def test_predictions_are_probabilities_of_a_b_and_tie(answers: np.ndarray, unseen: Battles):
     assert answers.shape == (len(unseen), 3)
     assert answers.dtype == np.float64
     assert np.isfinite(answers).all()
@@ -147,31 +147,31 @@ def test_answers_are_probabilities_of_a_b_and_tie(answers: np.ndarray, unseen: B
     assert Predictions(unseen.id, answers).complaints() == []
 
 
-def test_no_battles_get_no_answers(fitted: Model, unseen: Battles):
+def test_no_battles_give_no_predictions(fitted: Model, unseen: Battles):
     none = fitted.predict_proba(unseen.take(slice(0)))
     assert none.shape == (0, 3)
     assert none.dtype == np.float64
 
 
-def test_the_same_seed_gives_the_same_answer(line: str, make, train, unseen, answers):
+def test_the_same_seed_gives_the_same_predictions(line: str, make, train, unseen, answers):
     # Whatever state of chance other code left behind.
     np.random.seed(99)
     torch.manual_seed(99)
     assert np.array_equal(make(line).fit(train).predict_proba(unseen), answers)
 
 
-def test_asking_twice_gives_the_same_answer(fitted: Model, unseen, answers):
+def test_predicting_twice_gives_the_same_predictions(fitted: Model, unseen, answers):
     assert np.array_equal(fitted.predict_proba(unseen), answers)
 
 
-def test_a_battles_answer_does_not_depend_on_its_neighbours_or_their_order(fitted: Model, unseen, answers):
+def test_a_prediction_does_not_depend_on_other_battles_or_their_order(fitted: Model, unseen, answers):
     order = np.random.default_rng(0).permutation(len(unseen))
     assert fitted.predict_proba(unseen.take(order)) == pytest.approx(answers[order], abs=1e-6)
     alone = [fitted.predict_proba(unseen.take(slice(i, i + 1)))[0] for i in range(len(unseen))]
     assert np.array(alone) == pytest.approx(answers, abs=1e-6)
 
 
-def test_battles_are_left_as_they_were(line: str, make, train: Battles, unseen: Battles):
+def test_fit_and_predict_do_not_change_the_battles(line: str, make, train: Battles, unseen: Battles):
     kept = copy.deepcopy((train, unseen))
     make(line).fit(train).predict_proba(unseen)
     for before, after in zip(kept, (train, unseen), strict=True):
@@ -181,7 +181,7 @@ def test_battles_are_left_as_they_were(line: str, make, train: Battles, unseen: 
             assert np.array_equal(value, getattr(after, column.name)) if value is not None else True
 
 
-def test_a_saved_model_is_loaded_with_its_parameters_and_gives_the_same_answer(
+def test_a_saved_model_is_loaded_with_its_parameters_and_predicts_the_same(
     line: str, make, fitted: Model, unseen, answers, tmp_path: Path
 ):
     save_model(fitted, tmp_path / "new" / "folder")
@@ -192,12 +192,12 @@ def test_a_saved_model_is_loaded_with_its_parameters_and_gives_the_same_answer(
     assert not [path for path in tmp_path.rglob("*") if path.suffix in pickles]
 
 
-def test_a_weight_of_1_is_no_weight(line: str, make, train: Battles, unseen: Battles, answers):
+def test_a_weight_of_1_equals_no_weight(line: str, make, train: Battles, unseen: Battles, answers):
     weighed = make(line).fit(replace(train, weight=np.ones(len(train))))
     assert np.array_equal(weighed.predict_proba(unseen), answers)
 
 
-def test_what_battles_teach_is_as_little_as_they_weigh(line: str, make, train: Battles):
+def test_the_effect_of_training_battles_shrinks_with_their_weight(line: str, make, train: Battles):
     """Some battles are told twice, then with other winners: at weight 10 that is heard, at 1e-6 it is not.
 
     It is compared with the same winners told twice, so that batches are the same. Where a win becomes a tie, other
@@ -226,7 +226,7 @@ def test_what_battles_teach_is_as_little_as_they_weigh(line: str, make, train: B
         assert changes[1e-6] < 0.02 * changes[10.0]
 
 
-def test_what_other_experiments_say_means_nothing_to_a_model_that_builds_on_none(
+def test_inputs_change_the_predictions_only_of_models_that_read_them(
     line: str, make, fitted: Model, train, unseen, answers
 ):
     if CONTRACT[line][0] in STACKS:
@@ -237,7 +237,7 @@ def test_what_other_experiments_say_means_nothing_to_a_model_that_builds_on_none
 
 
 @pytest.mark.parametrize("outcomes", [[0, 1], [2], [1]])
-def test_an_outcome_that_a_fold_lacks_still_has_its_column(line: str, make, train, unseen, outcomes):
+def test_an_outcome_missing_from_training_keeps_its_column(line: str, make, train, unseen, outcomes):
     poor = replace(train, winner=np.resize(outcomes, len(train)))
     proba = make(line).fit(poor).predict_proba(unseen)
     assert proba.shape == (len(unseen), 3)
@@ -255,7 +255,7 @@ def test_some_models_are_symmetric_and_some_are_not(make):
     assert {make(line).symmetric for line in CONTRACT} == {True, False}
 
 
-def test_what_a_test_file_lacks_makes_no_difference(fitted: Model, unseen, answers):
+def test_columns_that_test_files_lack_do_not_change_predictions(fitted: Model, unseen, answers):
     named = replace(
         unseen,
         model_a=unseen.id,
@@ -290,7 +290,7 @@ def test_the_contract_covers_every_model():
     assert set(SMALL) <= set(model_names())
 
 
-def test_each_variant_changes_the_answer(make, train: Battles, unseen: Battles):
+def test_each_variant_changes_the_predictions(make, train: Battles, unseen: Battles):
     lines = {line for line, (name, _) in VARIANTS.items() for line in (line, name)}
     proba = {line: make(line).fit(train).predict_proba(unseen) for line in lines}
     for line, (name, _) in VARIANTS.items():
@@ -306,13 +306,13 @@ def complaint(call: Callable[[], object]) -> str:
     return str(caught.value)
 
 
-def test_an_unknown_model_is_told_the_nearest():
+def test_an_unknown_model_name_suggests_the_nearest():
     assert "no model is called 'basline'. Did you mean 'baseline'?" in complaint(lambda: build("basline"))
     assert all(name in complaint(lambda: build("basline")) for name in model_names())
     assert "no model is called 'base'" in complaint(lambda: build("base"))
 
 
-def test_an_unknown_parameter_is_told_the_nearest_even_within_a_table():
+def test_an_unknown_parameter_suggests_the_nearest_even_within_a_table():
     message = complaint(lambda: build("baseline", max_token=9, training={"epoch": 1}))
     assert "model 'baseline', training: no parameter is called 'epoch'. Did you mean 'epochs'?" in message
     message = complaint(lambda: build("baseline", max_token=9))
@@ -324,12 +324,12 @@ def test_a_table_changes_only_the_parameters_it_names():
     assert changed == replace(plain, training=replace(plain.training, epochs=7))
 
 
-def test_what_a_model_itself_refuses_is_told_with_its_place():
+def test_a_refusal_by_the_model_names_its_place():
     assert complaint(lambda: build("baseline", training={"epochs": 0})).startswith(
         "model 'baseline', training: epochs"
     )
     assert complaint(lambda: build("structure", seeds=0)).startswith("model 'structure': seeds = 0")
 
 
-def test_a_folder_without_a_model_is_told_so(tmp_path: Path):
+def test_load_model_refuses_a_folder_without_a_model(tmp_path: Path):
     assert "no saved model here (model.json is missing)" in complaint(lambda: load_model(tmp_path))

@@ -74,7 +74,7 @@ def test_it_learns_which_word_wins(tiny_bert: Path, head: str):
     assert log_loss(model.predict_proba(unseen), unseen.labels) < log_loss(prior, unseen.labels) - 0.05
 
 
-def test_another_head_encodes_nothing_again(tiny_bert: Path, monkeypatch: pytest.MonkeyPatch):
+def test_another_head_uses_the_cached_vectors(tiny_bert: Path, monkeypatch: pytest.MonkeyPatch):
     battles = arena_of_words(30)
     make(tiny_bert).fit(battles)
     no_encoding(monkeypatch)
@@ -82,7 +82,7 @@ def test_another_head_encodes_nothing_again(tiny_bert: Path, monkeypatch: pytest
     assert model.predict_proba(battles.swap()).shape == (30, 3)
 
 
-def test_with_the_cache_switched_off_nothing_is_kept(tiny_bert: Path, cache: Path, monkeypatch: pytest.MonkeyPatch):
+def test_without_a_cache_nothing_is_saved(tiny_bert: Path, cache: Path, monkeypatch: pytest.MonkeyPatch):
     battles = arena_of_words(12)
     kept = make(tiny_bert).fit(battles).predict_proba(battles)
     assert cache.is_file()
@@ -104,7 +104,7 @@ def test_load_refuses_another_encoder_than_the_one_it_was_trained_on(tmp_path: P
         load_model(tmp_path / "saved")
 
 
-def test_soft_targets_are_learned_by_the_difference_head_and_refused_by_the_other(tiny_bert: Path):
+def test_the_difference_head_learns_soft_targets_and_the_logistic_head_refuses_them(tiny_bert: Path):
     battles = arena_of_words(60)
     ties = replace(battles, soft=np.tile([0.05, 0.05, 0.9], (60, 1)))
     options = {"head": "difference", "steps": 200, "hold_out": 0.0, "learning_rate": 1e-2}
@@ -116,7 +116,7 @@ def test_soft_targets_are_learned_by_the_difference_head_and_refused_by_the_othe
         build("frozen", soft_targets=True)
 
 
-def test_the_best_step_is_that_of_held_out_prompts(tiny_bert: Path):
+def test_held_out_prompts_choose_the_best_step(tiny_bert: Path):
     battles = arena_of_words(80)
     options = {"head": "difference", "learning_rate": 0.05, "dropout": 0.0, "weight_decay": 0.0, "steps": 300}
     watched, greedy = (make(tiny_bert, **options, hold_out=share).fit(battles) for share in (0.3, 0.0))
@@ -126,17 +126,17 @@ def test_the_best_step_is_that_of_held_out_prompts(tiny_bert: Path):
 
 
 @pytest.mark.parametrize("key", ["max_tokens", "penalty", "hidden", "learning_rate", "steps"])
-def test_what_makes_no_sense_is_refused_by_name(key: str):
+def test_values_out_of_bounds_are_refused_by_name(key: str):
     with pytest.raises(UserError, match=f"model 'frozen': {key} = 0"):
         build("frozen", **{key: 0})
 
 
-def test_nothing_to_learn_from_is_said(tiny_bert: Path):
+def test_fit_refuses_no_battles(tiny_bert: Path):
     with pytest.raises(UserError, match="no battles to learn from"):
         make(tiny_bert).fit(arena_of_words(1).take(slice(0)))
 
 
-def test_a_static_encoder_serves_and_needs_no_window(tiny_bert: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_static_encoder_works_without_a_window_limit(tiny_bert: Path, monkeypatch: pytest.MonkeyPatch):
     from pairrank.encoders import catalogue
 
     monkeypatch.setitem(catalogue.STATIC, "tiny-static", str(tiny_bert))
@@ -165,7 +165,7 @@ def of_few_words(source: Path, folder: Path, words: list[str], first: int = 2_50
 
 
 @pytest.mark.slow
-def test_the_static_encoder_of_the_real_weights_knows_what_words_are_alike(minilm, tmp_path, monkeypatch):
+def test_the_static_encoder_of_the_real_weights_finds_similar_words(minilm, tmp_path, monkeypatch):
     """Of a tenth of the vocabulary, which is built in a tenth of the time."""
     texts = ["a small dog", "the little puppy", "quarterly tax report"]
     folder = of_few_words(minilm.folder, tmp_path / "few", " ".join(texts).split())

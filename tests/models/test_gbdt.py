@@ -76,7 +76,7 @@ def fitted(request: pytest.FixtureRequest, train: Battles) -> Gbdt:
 # --- What it sees
 
 
-def test_columns_are_named_in_the_order_they_stand_in(train: Battles):
+def test_columns_are_named_in_their_order(train: Battles):
     model = Gbdt(groups=("length",))
     model.names_ = train.input_names
     columns = model._columns(train, None)
@@ -91,7 +91,7 @@ def test_columns_are_named_in_the_order_they_stand_in(train: Battles):
 
 
 @pytest.mark.parametrize("learner", LEARNERS)
-def test_what_the_inputs_know_is_used(learner: str, train: Battles, fresh: Battles):
+def test_informative_inputs_are_used(learner: str, train: Battles, fresh: Battles):
     loss = log_loss(
         Gbdt(learner=learner, groups=(), penalty=10.0, **FAST).fit(train).predict_proba(fresh), fresh.labels
     )
@@ -99,7 +99,7 @@ def test_what_the_inputs_know_is_used(learner: str, train: Battles, fresh: Battl
 
 
 @pytest.mark.parametrize("learner", LEARNERS)
-def test_features_serve_where_there_are_no_inputs(learner: str, train: Battles):
+def test_counted_features_work_without_inputs(learner: str, train: Battles):
     alone = replace(train, inputs=None, input_names=())
     proba = Gbdt(learner=learner, groups=("length",), **FAST).fit(alone).predict_proba(alone)
     assert proba.sum(axis=1) == pytest.approx(np.ones(len(alone)))
@@ -108,14 +108,14 @@ def test_features_serve_where_there_are_no_inputs(learner: str, train: Battles):
 # --- Symmetry
 
 
-def test_a_swap_of_the_battles_swaps_the_answer(fitted: Gbdt, fresh: Battles):
+def test_swapped_battles_have_swapped_predictions(fitted: Gbdt, fresh: Battles):
     straight, swapped = fitted.predict_proba(fresh), fitted.predict_proba(fresh.swap())
     assert fitted.symmetric
     np.testing.assert_allclose(swapped, straight[:, [1, 0, 2]], atol=1e-14)
     assert straight.std(axis=0).min() > 0.05
 
 
-def test_a_battle_of_equals_is_won_by_neither(fitted: Gbdt, fresh: Battles):
+def test_equal_sides_have_equal_probabilities(fitted: Gbdt, fresh: Battles):
     alike = (fresh.inputs + fresh.inputs[:, :, [1, 0, 2]]) / 2
     proba = fitted.predict_proba(replace(fresh, response_b=fresh.response_a, inputs=alike))
     assert proba[:, 0] == pytest.approx(proba[:, 1], abs=1e-14)
@@ -152,7 +152,7 @@ def spied_fits(
     return fits
 
 
-def test_stopping_is_told_by_prompts_that_are_not_learned(monkeypatch: pytest.MonkeyPatch, train: Battles):
+def test_early_stopping_uses_prompts_that_are_not_trained_on(monkeypatch: pytest.MonkeyPatch, train: Battles):
     fits = spied_fits(monkeypatch, train)
     prompts = {prompt_key(prompt) for prompt in train.prompt}
     stopped, final = [g for g in fits if g[1]], [g for g in fits if not g[1]]
@@ -172,7 +172,7 @@ def test_stopping_is_told_by_prompts_that_are_not_learned(monkeypatch: pytest.Mo
     assert [each["seed"] for _, _, each in final] == [0, 1, 0, 1]
 
 
-def test_battles_of_less_weight_do_not_tell_when_to_stop_nor_are_their_held_out_prompts_learned(
+def test_held_out_battles_of_less_weight_are_neither_validated_nor_trained_on(
     monkeypatch: pytest.MonkeyPatch, train: Battles
 ):
     light = np.arange(len(train)) % 3 == 1
@@ -199,7 +199,7 @@ def test_noise_is_stopped_early(train: Battles):
 
 
 @pytest.mark.parametrize("learner", LEARNERS)
-def test_an_input_that_knows_matters_most_and_one_that_does_not_hardly(learner: str):
+def test_an_informative_input_has_the_largest_importance(learner: str):
     model = Gbdt(learner=learner, groups=("length",), hold_out=0.4, penalty=10.0, **FAST).fit(told(900))
     by_name = {each.column: each for each in model.importances_}
     assert [each.gain for each in model.importances_] == sorted((i.gain for i in model.importances_), reverse=True)
@@ -274,7 +274,7 @@ def test_the_multinomial_model_is_scikit_learns_on_both_orders(groups, train: Ba
 # --- What is refused, what is kept
 
 
-def test_battles_with_other_inputs_than_were_learned_are_refused(fitted: Gbdt, fresh: Battles):
+def test_battles_with_other_inputs_than_in_training_are_refused(fitted: Gbdt, fresh: Battles):
     for names in (("noise", "good"), ("good",), ()):
         inputs = fresh.inputs[:, : len(names)] if names else None
         assert "good" in complaint(
@@ -306,7 +306,7 @@ def test_a_value_out_of_bounds_is_refused(key, value, expected):
     )
 
 
-def test_a_group_that_is_mistyped_is_told_the_nearest():
+def test_a_mistyped_group_suggests_the_nearest():
     assert "Did you mean 'length'?" in complaint(lambda: build("gbdt", groups=["lenght"]))
     assert "style" in GROUPS
     assert "style" not in Gbdt().groups
@@ -317,7 +317,7 @@ def test_tree_parameters_are_a_table_of_their_own():
     assert "trees: leaves = 1: expected 2 or more" in complaint(lambda: build("gbdt", trees={"leaves": 1}))
 
 
-def test_saved_and_loaded_it_answers_the_same_to_the_last_bit(fitted: Gbdt, fresh: Battles, tmp_path: Path):
+def test_a_loaded_model_predicts_the_same_to_the_last_bit(fitted: Gbdt, fresh: Battles, tmp_path: Path):
     save_model(fitted, tmp_path)
     again = load_model(tmp_path)
     np.testing.assert_array_equal(again.predict_proba(fresh), fitted.predict_proba(fresh))
@@ -326,9 +326,7 @@ def test_saved_and_loaded_it_answers_the_same_to_the_last_bit(fitted: Gbdt, fres
 
 
 @pytest.mark.parametrize("learner", LEARNERS)
-def test_guessed_strengths_are_columns_too_and_are_kept(
-    learner: str, train: Battles, fresh: Battles, tmp_path: Path
-):
+def test_guessed_strengths_are_columns_and_are_saved(learner: str, train: Battles, fresh: Battles, tmp_path: Path):
     names = {
         f"model_{side}": object_array([f"m{(i + (side == 'b')) % 3}" for i in range(len(train))]) for side in "ab"
     }

@@ -17,18 +17,13 @@ from pairrank.errors import UserError
 from pairrank.evaluation.scoring import log_loss
 from pairrank.features.counting import count_features
 from pairrank.models.base import build, load_model, save_model
-from pairrank.models.heads import kernels
 from pairrank.models.heads.kernels import (
     Points,
-    choose_landmarks,
-    feature_map,
-    kernel_product,
-    mixed_kernel,
-    odd_kernel,
 )
 from pairrank.models.kernel import KernelLogistic
 from pairrank.models.prior import Prior
 from tests.support.battles import arena_of_words, plain_battles
+from tests.support.kernels import even_by_hand, odd_by_hand
 
 SETTINGS = [
     pytest.param({}, id="default"),
@@ -64,34 +59,7 @@ def arena_of_lengths(n: int, seed: int = 0) -> Battles:
     return plain_battles(*rows, winner=winners)
 
 
-# --- Kernels
-
-
-def odd_by_hand(x: np.ndarray, y: np.ndarray, rbf: float, length: float) -> float:
-    near, far = (np.exp(-((x - s * y) ** 2).sum() / (2 * length**2 * len(x))) for s in (1, -1))
-    return (1 - rbf) * x @ y / len(x) + rbf * (near - far) / 2
-
-
-def even_by_hand(x: np.ndarray, y: np.ndarray, rbf: float, length: float) -> float:
-    return (1 - rbf) * x @ y / len(x) + rbf * np.exp(-((x - y) ** 2).sum() / (2 * length**2 * len(x)))
-
-
-@pytest.mark.parametrize(("build_kernel", "oracle"), [(mixed_kernel, even_by_hand), (odd_kernel, odd_by_hand)])
-@pytest.mark.parametrize(("rbf", "length"), [(0.0, 1.0), (0.4, 0.5), (1.0, 2.0)])
-@given(x=NUMBERS, y=NUMBERS)
-@settings(max_examples=15, deadline=None)
-def test_a_kernel_is_its_formula(build_kernel, oracle, rbf: float, length: float, x, y):
-    expected = [[oracle(row, other, rbf, length) for other in y] for row in x]
-    np.testing.assert_allclose(build_kernel(rbf, length)(x, y), expected, atol=1e-12)
-
-
-@pytest.mark.parametrize("rbf", [0.0, 0.5, 1.0])
-@given(x=NUMBERS, y=NUMBERS)
-@settings(max_examples=25, deadline=None)
-def test_the_odd_kernel_changes_sign_with_either_point_to_the_last_bit(rbf: float, x, y):
-    odd = odd_kernel(rbf, 1.3)
-    np.testing.assert_array_equal(odd(-x, y), -odd(x, y))
-    np.testing.assert_array_equal(odd(x, -y), -odd(x, y))
+# --- The model
 
 
 @pytest.mark.parametrize("modulate", [False, True])
@@ -106,44 +74,6 @@ def test_every_kernel_is_symmetric_and_positive_semi_definite(modulate: bool, na
     values = kernel(points, points)
     np.testing.assert_allclose(values, values.T, atol=1e-12)
     assert np.linalg.eigvalsh(values).min() > -1e-10
-
-
-@given(x=NUMBERS)
-@settings(max_examples=15, deadline=None)
-def test_the_columns_of_all_landmarks_multiply_to_the_kernel(x: np.ndarray):
-    points, odd = Points(x, NONE), odd_kernel(0.5, 1.0)
-    kernel = lambda one, other: odd(one.odd, other.odd)  # noqa: E731
-    columns = kernel_product(kernel, points, points, feature_map(kernel, points))
-    np.testing.assert_allclose(columns @ columns.T, kernel(points, points), atol=1e-6)
-
-
-def test_rows_are_compared_in_blocks_with_the_same_result(monkeypatch: pytest.MonkeyPatch):
-    rng = np.random.default_rng(0)
-    points = Points(rng.normal(size=(23, 4)), np.empty((23, 0)))
-    odd = odd_kernel(0.5, 1.0)
-    sizes = []
-
-    def kernel(one: Points, other: Points) -> np.ndarray:
-        sizes.append(len(one.odd))
-        return odd(one.odd, other.odd)
-
-    factor = rng.normal(size=(23, 3))
-    whole = kernel_product(kernel, points, points, factor)
-    monkeypatch.setattr(kernels, "ROWS", 5)
-    np.testing.assert_allclose(kernel_product(kernel, points, points, factor), whole, atol=1e-12)
-    assert sizes == [23, 5, 5, 5, 5, 3]
-
-
-def test_landmarks_are_all_rows_or_a_seeded_part():
-    assert choose_landmarks(5, 5, seed=0).tolist() == [0, 1, 2, 3, 4]
-    some = choose_landmarks(100, 10, seed=0)
-    assert len(set(some.tolist())) == 10
-    assert (np.diff(some) > 0).all()
-    assert some.tolist() == choose_landmarks(100, 10, seed=0).tolist()
-    assert some.tolist() != choose_landmarks(100, 10, seed=1).tolist()
-
-
-# --- The model
 
 
 def direct(
@@ -186,12 +116,12 @@ def test_with_all_rows_as_landmarks_it_is_kernel_logistic_regression_solved_dire
     def near(one: np.ndarray, other: np.ndarray) -> np.ndarray:
         return np.array([[even_by_hand(x, y, 1.0, 1.2) for y in other] for x in one]) if modulate else np.array(1.0)
 
-    seen = matrix(odd_by_hand, odd, odd) * near(even[decided], even[decided])
+    known = matrix(odd_by_hand, odd, odd) * near(even[decided], even[decided])
     asked = matrix(odd_by_hand, odd_asked, odd) * near(even_asked, even[decided])
-    alpha = direct(seen, train.labels[decided] == 0, weight[decided], 0.7, intercept=False)
+    alpha = direct(known, train.labels[decided] == 0, weight[decided], 0.7, intercept=False)
     p_first = 1 / (1 + np.exp(-asked @ alpha))
-    seen, asked = matrix(even_by_hand, even, even), matrix(even_by_hand, even_asked, even)
-    *alpha, bias = direct(seen, train.labels == 2, weight, 0.7, intercept=True)
+    known, asked = matrix(even_by_hand, even, even), matrix(even_by_hand, even_asked, even)
+    *alpha, bias = direct(known, train.labels == 2, weight, 0.7, intercept=True)
     p_tie = 1 / (1 + np.exp(-(asked @ np.array(alpha) + bias)))
     expected = np.stack([(1 - p_tie) * p_first, (1 - p_tie) * (1 - p_first), p_tie], axis=1)
     np.testing.assert_allclose(model.predict_proba(fresh), expected, atol=1e-4)
@@ -200,14 +130,14 @@ def test_with_all_rows_as_landmarks_it_is_kernel_logistic_regression_solved_dire
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
-def test_a_swap_of_the_battles_swaps_the_answer(setting: dict[str, Any], train: Battles, fresh: Battles):
+def test_swapped_battles_have_swapped_predictions(setting: dict[str, Any], train: Battles, fresh: Battles):
     model = KernelLogistic(**setting).fit(train)
     straight = model.predict_proba(fresh)
     np.testing.assert_allclose(model.predict_proba(fresh.swap())[:, [1, 0, 2]], straight, atol=1e-12)
     assert straight.std(axis=0).min() > 0.01
 
 
-def test_the_order_in_which_a_training_battle_comes_is_no_matter(train: Battles, fresh: Battles):
+def test_the_order_of_the_sides_in_training_does_not_matter(train: Battles, fresh: Battles):
     some = np.arange(len(train)) % 3 == 0
     turned = concatenate([train.take(~some), train.take(some).swap()])
     straight = KernelLogistic().fit(train).predict_proba(fresh)
@@ -215,7 +145,7 @@ def test_the_order_in_which_a_training_battle_comes_is_no_matter(train: Battles,
 
 
 @pytest.mark.parametrize("setting", SETTINGS[:4])
-def test_a_battle_of_weight_two_is_that_battle_twice(setting: dict[str, Any], train: Battles, fresh: Battles):
+def test_a_battle_of_weight_2_equals_that_battle_twice(setting: dict[str, Any], train: Battles, fresh: Battles):
     heavy = np.arange(len(train)) % 4 == 0
     weighted = replace(train, weight=np.where(heavy, 2.0, 1.0))
     again = train.take(heavy)
@@ -225,7 +155,7 @@ def test_a_battle_of_weight_two_is_that_battle_twice(setting: dict[str, Any], tr
     assert np.abs(one - plain).max() > 1e-3
 
 
-def test_only_a_modulated_margin_learns_that_the_prompt_turns_the_winner_round(train: Battles, fresh: Battles):
+def test_only_a_modulated_margin_learns_that_the_prompt_reverses_the_winner(train: Battles, fresh: Battles):
     decided = fresh.labels != 2
     hits = []
     for modulate in (False, True):
@@ -240,14 +170,14 @@ def test_ties_are_found(train: Battles, fresh: Battles):
     assert log_loss(KernelLogistic().fit(train).predict_proba(fresh), fresh.labels) < prior - 0.2
 
 
-def test_few_landmarks_come_near_all_of_them(train: Battles, fresh: Battles):
+def test_few_landmarks_approximate_all(train: Battles, fresh: Battles):
     every, most, few = (KernelLogistic(landmarks=n).fit(train).predict_proba(fresh) for n in (2000, 60, 5))
     assert np.abs(most - every).mean() < np.abs(few - every).mean()
     assert np.abs(most - every).mean() < 0.05
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
-def test_saved_and_loaded_it_answers_the_same_to_the_last_bit(setting, train, fresh, tmp_path: Path):
+def test_a_loaded_model_predicts_the_same_to_the_last_bit(setting, train, fresh, tmp_path: Path):
     model = KernelLogistic(**setting).fit(train)
     save_model(model, tmp_path)
     again = load_model(tmp_path)
@@ -258,7 +188,7 @@ def test_saved_and_loaded_it_answers_the_same_to_the_last_bit(setting, train, fr
 
 @pytest.mark.parametrize("outcomes", [[0], [2], [0, 1]])
 @pytest.mark.parametrize("rows", [1, 3])
-def test_hardly_any_battles_still_make_a_model(rows: int, outcomes: list[int], fresh: Battles):
+def test_very_few_battles_still_give_a_model(rows: int, outcomes: list[int], fresh: Battles):
     poor = plain_battles(*[("", "", "")] * rows, winner=np.resize(outcomes, rows).tolist())
     proba = KernelLogistic().fit(poor).predict_proba(fresh)
     assert (np.isfinite(proba) & (proba > 0)).all()
@@ -283,12 +213,12 @@ def test_no_battles_are_refused():
         {"seed": -1},
     ],
 )
-def test_senseless_settings_are_refused_before_any_work(setting: dict[str, Any]):
+def test_hyperparameters_out_of_bounds_are_refused_before_any_work(setting: dict[str, Any]):
     with pytest.raises(UserError, match=f"{next(iter(setting))} = |Did you mean 'length'"):
         KernelLogistic(**setting)
 
 
-def test_its_experiment_holds_only_what_differs():
+def test_its_experiment_file_holds_only_differences_from_the_defaults():
     file = Path(__file__).parents[2] / "experiments" / "kernel.toml"
     table = tomllib.loads(file.read_text(encoding="utf-8"))
     settings = table["model"]

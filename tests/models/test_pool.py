@@ -95,14 +95,14 @@ def test_linear_space_averages_the_probabilities_themselves():
     assert Pool(space="linear").fit(battles).predict_proba(battles) == pytest.approx(mean, abs=1e-12)
 
 
-def test_equal_weights_look_at_no_winner():
+def test_equal_weights_ignore_the_winners():
     battles = replace(asked(30), winner=None)
     assert len(Pool().fit(battles).predict_proba(battles)) == 30
     assert "no winners" in complaint(lambda: Pool(weights="fitted").fit(battles))
 
 
 @given(st.lists(st.sampled_from([0.0, 1e-300, 1e-12, 0.3, 1.0]), min_size=12, max_size=12))
-def test_sure_inputs_give_finite_answers(cells: list[float]):
+def test_certain_inputs_give_finite_predictions(cells: list[float]):
     told = np.array(cells).reshape(2, 2, 3)
     for space in ("log", "linear"):
         if space == "linear" and not told.sum(axis=(1, 2)).all():
@@ -126,7 +126,7 @@ def test_sure_inputs_give_finite_answers(cells: list[float]):
         ((0.1, 0.1), (0.01, 0.01)),
     ],
 )
-def test_fitted_weights_are_the_best_there_are(shown, noise, weighted):
+def test_fitted_weights_minimise_the_loss(shown, noise, weighted):
     """The oracle: trust-constr with an exact gradient, over the same set of weights."""
     battles = asked(300, shown, noise)
     if weighted:
@@ -207,7 +207,7 @@ def test_in_linear_space_fitted_weights_are_a_mixture():
     assert found.weights == pytest.approx([by_force, 1 - by_force], abs=2e-3)
 
 
-def test_the_tie_offset_is_found_where_inputs_see_too_few_ties():
+def test_the_tie_offset_corrects_inputs_with_too_few_ties():
     battles = asked(2000, (1.0, 1.0), (0.05, 0.05))
     logits = np.log(battles.inputs) - np.array([0, 0, 0.9])
     shy = replace(battles, inputs=softmax(logits))
@@ -222,7 +222,7 @@ def test_the_tie_offset_is_found_where_inputs_see_too_few_ties():
     assert model.report()["parameters"] == 1
 
 
-def test_a_tie_offset_beside_weights_is_fitted_with_them():
+def test_the_tie_offset_and_the_weights_are_fitted_together():
     battles = asked(500, (1.5, 0.8), (0.3, 0.8))
     shy = replace(battles, inputs=softmax(np.log(battles.inputs) - np.array([0, 0, 0.7])))
     found = fit_alone(Pool(weights="fitted", tie_offset=True), shy)
@@ -255,7 +255,7 @@ def test_greedy_selection_takes_the_best_step_each_time(space, steps):
         assert found.weights == pytest.approx(expected)
 
 
-def test_the_best_of_all_greedy_steps_is_taken_not_the_last():
+def test_the_best_greedy_step_is_kept_not_the_last():
     """Two inputs alike: after one of each, a third can only upset the balance."""
     battles = asked(400, (1.0, 1.0), (0.8, 0.8))
     balanced = loss_of([1 / 2, 1 / 2], battles)
@@ -263,14 +263,14 @@ def test_the_best_of_all_greedy_steps_is_taken_not_the_last():
     assert fit_alone(Pool(weights="greedy", steps=3), battles).weights == [0.5, 0.5]
 
 
-def test_many_greedy_steps_come_near_the_best_mixture():
+def test_many_greedy_steps_approximate_the_best_mixture():
     battles = asked(400, (1.0, 1.0), (0.4, 0.9))
     greedy = fit_alone(Pool(weights="greedy", steps=60), battles)
     by_force = min(loss_of([w, 1 - w], battles) for w in np.linspace(0, 1, 1001))
     assert loss_of(greedy.weights, battles) == pytest.approx(by_force, abs=1e-4)
 
 
-def test_a_weight_of_2_is_the_battle_twice():
+def test_a_weight_of_2_equals_the_battle_twice():
     battles = asked(60, (0.7, 1.5), (0.3, 1.5))
     doubled = np.arange(60) % 3 == 0
     weighed = replace(battles, weight=np.where(doubled, 2.0, 1.0))
@@ -284,7 +284,7 @@ def test_a_weight_of_2_is_the_battle_twice():
         assert gains[0] == pytest.approx(gains[1], abs=1e-4)
 
 
-def test_battles_that_weigh_nothing_have_no_say_in_what_is_kept():
+def test_battles_of_weight_0_do_not_decide_whether_a_fit_is_used():
     battles = asked(300, (2.5, 2.5), (0.3, 0.3))
     wrong = asked(100, (-40.0, -40.0), (0.3, 0.3), seed=1)
     whole = replace(
@@ -304,7 +304,7 @@ def test_battles_that_weigh_nothing_have_no_say_in_what_is_kept():
 # --- What is kept
 
 
-def test_a_fit_that_helps_unseen_prompts_is_kept_and_said_to():
+def test_a_fit_that_helps_unseen_prompts_is_used_and_reported():
     battles = asked(400, (1.0, 1.0), (0.2, 3.0))
     fresh = asked(400, (1.0, 1.0), (0.2, 3.0), seed=7)
     for weights in ("fitted", "greedy"):
@@ -321,7 +321,7 @@ def test_a_fit_that_helps_unseen_prompts_is_kept_and_said_to():
         assert "warnings" not in report
 
 
-def test_a_fit_to_inputs_that_are_good_already_is_not_kept_and_said_so():
+def test_a_fit_without_gain_is_not_used_and_reported():
     """Two inputs that show the truth as it is: to weigh them otherwise can only be chance."""
     kept = 0
     for seed in range(8):
@@ -460,7 +460,7 @@ def test_the_order_of_the_inputs_changes_nothing(weights):
         assert Pool(weights=weights).fit(turned).predict_proba(turned) == pytest.approx(answers, abs=1e-3)
 
 
-def test_battles_with_other_inputs_than_were_learned_are_refused():
+def test_battles_with_other_inputs_than_in_training_are_refused():
     battles = asked(30)
     model = Pool().fit(battles)
     for names in (("two", "one"), ("one", "other"), ("one",)):
@@ -470,7 +470,7 @@ def test_battles_with_other_inputs_than_were_learned_are_refused():
         assert names[-1] in message
 
 
-def test_battles_without_inputs_are_told_what_to_write():
+def test_battles_without_inputs_are_refused_with_an_example():
     alone = replace(asked(10), inputs=None, input_names=())
     assert 'inputs = ["structure"]' in complaint(lambda: Pool().fit(alone))
     fitted = Pool().fit(asked(10))
@@ -487,17 +487,17 @@ def test_battles_without_inputs_are_told_what_to_write():
         ({"weights": "greedy", "tie_offset": True}, "no tie offset"),
     ],
 )
-def test_what_cannot_be_meant_is_refused(wrong, told):
+def test_contradictory_hyperparameters_are_refused(wrong, told):
     assert told in complaint(lambda: build("pool", **wrong))
 
 
-def test_all_that_is_wrong_is_told_at_once():
+def test_all_complaints_come_at_once():
     message = complaint(lambda: build("pool", steps=0, inner_folds=0, space="linear", tie_offset=True))
     assert all(part in message for part in ("steps", "inner_folds", "linear"))
 
 
 @pytest.mark.parametrize("kept", [True, False])
-def test_saved_and_loaded_it_answers_and_reports_the_same(kept, tmp_path: Path):
+def test_a_loaded_pool_predicts_and_reports_the_same(kept, tmp_path: Path):
     battles = asked(300, (3.0, 1.0), (0.3, 3.0)) if kept else guessed(60, 2)
     model = Pool(weights="fitted" if kept else "equal", tie_offset=kept).fit(battles)
     save_model(model, tmp_path)

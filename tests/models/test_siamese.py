@@ -100,7 +100,7 @@ def test_bf16_differs_from_fp32_but_little(tiny_bert: Path):
 
 @pytest.mark.parametrize("kind", ["tiny_bert", "tiny_distilbert"])
 @pytest.mark.parametrize("head", ["difference", "concat"])
-def test_eight_battles_are_learned_by_heart(kind: str, head: str, request: pytest.FixtureRequest):
+def test_fine_tuning_memorises_eight_battles(kind: str, head: str, request: pytest.FixtureRequest):
     battles = replace(arena_of_words(8), winner=np.array([0, 1, 2, 2, 1, 0, 1, 0]))
     recipe = replace(FAST, epochs=60, weight_decay=0.0, head_rate=3.0)
     model = make(
@@ -127,7 +127,7 @@ def test_every_parameter_has_a_finite_gradient_that_is_not_zero(tiny_bert: Path,
 
 
 @pytest.mark.parametrize("layout", ["pair", "apart"])
-def test_training_and_predicting_see_the_same_logits(tiny_bert: Path, layout):
+def test_training_and_prediction_compute_the_same_logits(tiny_bert: Path, layout):
     """The batch of 2B texts with all its padding, against each text encoded once in an order of its own."""
     battles = arena_of_words(20)
     model = random_weights(tiny_bert, layout=layout)
@@ -136,7 +136,7 @@ def test_training_and_predicting_see_the_same_logits(tiny_bert: Path, layout):
     assert model.predict_proba(battles) == pytest.approx(torch.softmax(logits.double(), 1).numpy(), abs=1e-6)
 
 
-def test_frozen_layers_stay_as_they_were(tiny_bert: Path):
+def test_frozen_layers_do_not_change(tiny_bert: Path):
     model = make(tiny_bert, training=replace(FAST, frozen_layers=1, warmup=0.0)).fit(arena_of_words(16))
     fresh = make(tiny_bert)
     fresh._open(tiny_bert)
@@ -213,7 +213,7 @@ def test_the_saved_encoder_opens_with_sentence_transformers_alone(tiny_bert: Pat
     assert torch.allclose(ours, theirs, atol=1e-6)
 
 
-def test_a_folder_without_the_models_head_is_told(tiny_bert: Path, tmp_path: Path):
+def test_load_refuses_a_folder_without_the_head(tiny_bert: Path, tmp_path: Path):
     save_model(make(tiny_bert).fit(arena_of_words(8)), tmp_path)
     with pytest.raises(UserError, match="not a head of this model"):
         make(tiny_bert, pooling="attention").load(tmp_path)
@@ -222,7 +222,7 @@ def test_a_folder_without_the_models_head_is_told(tiny_bert: Path, tmp_path: Pat
 # --- Complaints
 
 
-def test_what_is_no_text_encoder_is_told_so(tmp_path: Path, tiny_bert: Path):
+def test_a_folder_without_a_text_encoder_is_refused(tmp_path: Path, tiny_bert: Path):
     for file in tiny_bert.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     (tmp_path / "model.safetensors").write_bytes(b"broken")
@@ -248,7 +248,7 @@ def test_dropout_reaches_the_encoder(kind: str, attention: float, hidden: float,
 
 
 @pytest.mark.parametrize("where", ["in the second epoch", "while it predicts", "while it saves"])
-def test_a_run_that_is_killed_and_begun_again_gives_the_same_predictions(
+def test_a_run_that_is_killed_and_resumed_gives_the_same_predictions(
     tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ):
     write_folder(tmp_path / "data")

@@ -37,7 +37,7 @@ def fresh() -> Battles:
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
-def test_a_swap_of_the_battles_swaps_the_answer_exactly(setting: dict[str, Any], train: Battles, fresh: Battles):
+def test_swapped_battles_have_swapped_predictions(setting: dict[str, Any], train: Battles, fresh: Battles):
     model = Sparse(**setting).fit(train)
     straight = model.predict_proba(fresh)
     np.testing.assert_allclose(model.predict_proba(fresh.swap())[:, [1, 0, 2]], straight, atol=1e-15)
@@ -45,7 +45,7 @@ def test_a_swap_of_the_battles_swaps_the_answer_exactly(setting: dict[str, Any],
     assert straight.std(axis=0).min() > 0.01
 
 
-def test_the_order_in_which_a_training_battle_comes_is_no_matter(train: Battles, fresh: Battles):
+def test_the_order_of_the_sides_in_training_does_not_matter(train: Battles, fresh: Battles):
     some = np.arange(len(train)) % 3 == 0
     turned = concatenate([train.take(~some), train.take(some).swap()])
     raw = Sparse(components=0).fit(train).predict_proba(fresh)
@@ -75,7 +75,7 @@ def test_a_word_that_only_unseen_battles_hold_changes_nothing():
     assert np.abs(known - without).max() > 1e-6
 
 
-def test_what_is_asked_beside_a_battle_changes_nothing(train: Battles, fresh: Battles):
+def test_other_battles_do_not_change_a_prediction(train: Battles, fresh: Battles):
     model = Sparse().fit(train)
     whole = model.predict_proba(fresh)
     alone = np.vstack([model.predict_proba(fresh.take(slice(i, i + 1))) for i in range(9)])
@@ -83,7 +83,7 @@ def test_what_is_asked_beside_a_battle_changes_nothing(train: Battles, fresh: Ba
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
-def test_a_battle_of_weight_two_is_that_battle_twice(setting: dict[str, Any], train: Battles, fresh: Battles):
+def test_a_battle_of_weight_2_equals_that_battle_twice(setting: dict[str, Any], train: Battles, fresh: Battles):
     heavy = np.arange(len(train)) % 4 == 0
     weighted = replace(train, weight=np.where(heavy, 2.0, 1.0))
     again = train.take(heavy)
@@ -149,7 +149,7 @@ def test_components_have_variance_one_over_the_training_texts(train: Battles):
     [[("", "", "")], [("why", "good", "bad")], [("", "", ""), ("", "", "")]],
     ids=["one empty", "one", "two empty"],
 )
-def test_hardly_any_battles_still_make_a_model(rows, components: int, fresh: Battles, tmp_path: Path):
+def test_very_few_battles_still_give_a_model(rows, components: int, fresh: Battles, tmp_path: Path):
     poor = plain_battles(*rows, winner=[0] * len(rows))
     model = Sparse(components=components).fit(poor)
     proba = model.predict_proba(fresh)
@@ -164,7 +164,7 @@ def test_no_battles_are_refused():
         Sparse().fit(arena_of_words(3).take(slice(0)))
 
 
-def test_shuffled_winners_teach_next_to_nothing():
+def test_shuffled_winners_give_hardly_any_signal():
     rng = np.random.default_rng(3)
     rows = [tuple(" ".join(rng.choice(WORDS, 8)) for _ in range(3)) for _ in range(400)]
     noise = plain_battles(*rows, winner=rng.integers(0, 3, 400).tolist())
@@ -189,12 +189,12 @@ def test_shuffled_winners_teach_next_to_nothing():
         {"seed": -1},
     ],
 )
-def test_senseless_settings_are_refused_before_any_work(setting: dict[str, Any]):
+def test_hyperparameters_out_of_bounds_are_refused_before_any_work(setting: dict[str, Any]):
     with pytest.raises(UserError, match=f"{next(iter(setting))} = "):
         Sparse(**setting)
 
 
-def test_its_experiment_holds_only_what_differs():
+def test_its_experiment_file_holds_only_differences_from_the_defaults():
     file = Path(__file__).parents[2] / "experiments" / "sparse.toml"
     table = tomllib.loads(file.read_text(encoding="utf-8"))
     settings = table["model"]

@@ -63,7 +63,7 @@ def fresh() -> Battles:
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
-def test_a_swap_of_the_battles_swaps_the_answer(setting: dict[str, Any], train: Battles, fresh: Battles) -> None:
+def test_swapped_battles_have_swapped_predictions(setting: dict[str, Any], train: Battles, fresh: Battles) -> None:
     model = Structure(**FAST, **setting).fit(train)
     straight, swapped = model.predict_proba(fresh), model.predict_proba(fresh.swap())
     assert model.symmetric
@@ -80,7 +80,7 @@ def test_a_planted_signal_is_found(setting: dict[str, Any], train: Battles, fres
 
 
 @pytest.mark.parametrize("learner", ["both", "logistic", "lightgbm"])
-def test_shuffled_winners_teach_nothing(learner: str, train: Battles) -> None:
+def test_shuffled_winners_give_no_signal(learner: str, train: Battles) -> None:
     rng = np.random.default_rng(5)
     shuffled = replace(train, winner=rng.permutation(train.labels))
     fold = assign_folds(shuffled, 2)
@@ -113,7 +113,7 @@ def test_a_missing_outcome_is_unlikely_and_not_impossible(
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
-def test_saved_and_loaded_it_answers_the_same_to_the_last_bit(
+def test_a_loaded_model_predicts_the_same_to_the_last_bit(
     setting: dict[str, Any], train: Battles, fresh: Battles, tmp_path: Path
 ) -> None:
     model = Structure(**FAST, **setting).fit(train)
@@ -124,7 +124,7 @@ def test_saved_and_loaded_it_answers_the_same_to_the_last_bit(
     assert {path.suffix for path in tmp_path.iterdir()} <= {".json", ".txt"}
 
 
-def test_a_row_does_not_depend_on_its_neighbours_nor_an_answer_on_the_hour(train: Battles, fresh: Battles) -> None:
+def test_a_prediction_depends_neither_on_other_rows_nor_on_the_call(train: Battles, fresh: Battles) -> None:
     model = Structure(**FAST).fit(train)
     whole = model.predict_proba(fresh)
     alone = np.vstack([model.predict_proba(fresh.take([i])) for i in range(5)])  # type: ignore[arg-type]
@@ -203,14 +203,14 @@ def test_both_is_the_geometric_mean(train: Battles, fresh: Battles) -> None:
     np.testing.assert_allclose(both, product / product.sum(axis=1, keepdims=True), atol=1e-12)
 
 
-def test_twice_the_battles_of_one_order_is_no_news_to_a_symmetric_margin(train: Battles, fresh: Battles) -> None:
+def test_swapped_copies_of_the_battles_do_not_change_the_margin(train: Battles, fresh: Battles) -> None:
     # Both orders are trained already: adding the swapped battles doubles every row, and so halves the penalty.
     once = Structure(learner="logistic", penalty=50).fit(train).predict_proba(fresh)
     twice = Structure(learner="logistic", penalty=100).fit(concatenate([train, train.swap()])).predict_proba(fresh)
     np.testing.assert_allclose(twice, once, atol=2e-3)
 
 
-def test_wrong_settings_say_what_to_do() -> None:
+def test_refused_hyperparameters_say_what_was_expected() -> None:
     with pytest.raises(UserError, match="Did you mean 'length'"):
         build("structure", groups=["lengths"])
     with pytest.raises(UserError, match="cannot tell A from B"):
@@ -222,7 +222,7 @@ def test_wrong_settings_say_what_to_do() -> None:
 
 
 @pytest.mark.parametrize("name", ["structure", "lengths"])
-def test_its_experiments_hold_only_what_differs(name: str) -> None:
+def test_its_experiment_files_hold_only_differences_from_the_defaults(name: str) -> None:
     file = Path(__file__).parents[2] / "experiments" / f"{name}.toml"
     table = tomllib.loads(file.read_text(encoding="utf-8"))
     settings = table["model"]

@@ -39,7 +39,7 @@ def test_equal_sides_have_no_margin_but_may_tie():
     assert logits[:, 2].abs().min() > 0
 
 
-def test_the_difference_head_tells_which_side_is_the_larger_and_not_only_that_they_differ():
+def test_the_difference_head_distinguishes_the_larger_side():
     a, b, shared = drawn(64, 1, 0, 0)
     head = build_head("difference", 1, 0, 8, 0.0, 0)
     optimizer = torch.optim.AdamW(head.parameters(), lr=0.03)
@@ -52,7 +52,7 @@ def test_the_difference_head_tells_which_side_is_the_larger_and_not_only_that_th
 
 
 @pytest.mark.parametrize("kind", ["difference", "concat"])
-def test_no_parameter_of_a_head_is_dead(kind: str):
+def test_every_parameter_of_a_head_has_a_gradient(kind: str):
     a, b, shared = drawn(6, 4, 3, 1)
     head = build_head(kind, 4, 3, 7, 0.0, 0)
     torch.nn.functional.cross_entropy(head(a, b, shared), torch.tensor([0, 1, 2, 0, 1, 2])).backward()
@@ -62,7 +62,7 @@ def test_no_parameter_of_a_head_is_dead(kind: str):
 
 
 @pytest.mark.parametrize("kind", ["difference", "concat"])
-def test_dropout_hides_the_same_numbers_of_both_sides(kind: str):
+def test_dropout_masks_the_same_numbers_of_both_sides(kind: str):
     # Equal sides stay equal under one mask: the difference head then has no margin, in training too.
     a, _, shared = drawn(6, 40, 0, 1)
     head = build_head("difference", 40, 0, 7, 0.5, 0).train()
@@ -71,7 +71,7 @@ def test_dropout_hides_the_same_numbers_of_both_sides(kind: str):
     assert not torch.equal(first, second)
 
 
-def test_a_heads_weights_come_from_the_seed_and_leave_the_state_of_chance_alone():
+def test_the_seed_draws_the_weights_and_leaves_the_global_random_state():
     before = torch.get_rng_state()
     one, same, other = (build_head("concat", 3, 0, 5, 0.0, seed).state_dict() for seed in (1, 1, 2))
     assert all(torch.equal(one[name], same[name]) for name in one)
