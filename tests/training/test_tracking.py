@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from pairrank.cli import ray
 from pairrank.evaluation.run_record import read_run_record
 from pairrank.training import tracking
-from pairrank.training.tracking import run_name, track_with, tracked, tracker, untracked
+from pairrank.training.tracking import Tracker, run_name, track_with, tracked, tracker, untracked
 from tests.support.battles import write_folder
 from tests.support.command_line import refused, run_python
 from tests.support.encoders import write_encoder
@@ -181,4 +182,13 @@ def test_untracked_turns_tracking_off_for_runs_within_a_run():
         assert tracker() == "mlflow"
 
     copy_context().run(check)
+    assert tracker() is None
+
+
+def test_a_ray_worker_uses_the_tracker_of_its_work(monkeypatch):
+    made = []
+    monkeypatch.setattr(ray, "make_fold", lambda run, fold: made.append((run, fold, tracker())))
+    work = ray.Work(run=None, fold=2, called_in=Path.cwd(), tracker=Tracker.TENSORBOARD)
+    copy_context().run(ray._make, work)
+    assert made == [(None, 2, Tracker.TENSORBOARD)]
     assert tracker() is None
