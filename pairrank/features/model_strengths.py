@@ -29,13 +29,13 @@ class ModelStrengths:
 
     ratings: Ratings
     """Strengths by name."""
-    guesser: AuthorClassifier | None
+    classifier: AuthorClassifier | None
     """The classifier that guesses names; None if true names are used."""
 
     @property
     def kind(self) -> NameSource:
         """The source of the models' names."""
-        return "true" if self.guesser is None else "guessed"
+        return "true" if self.classifier is None else "guessed"
 
     def columns(self, battles: Battles) -> Features:
         """Return features of n battles that are not among the training battles.
@@ -52,7 +52,7 @@ class ModelStrengths:
             "unsure.sum": error_a + error_b,
             "unsure.gap": np.abs(error_a - error_b),
         }
-        if self.guesser is None:
+        if self.classifier is None:
             known = set(self.ratings.models)
             sides = zip(*(names_of(battles, f"model_{side}") for side in "ab"), strict=True)
             even["known"] = np.array([sum(name in known for name in both) for both in sides], dtype=np.float64)
@@ -67,16 +67,16 @@ class ModelStrengths:
     def save(self, folder: Path) -> None:
         """Write ratings.json and, for guessed names, the files of the classifier."""
         write_json(folder / "ratings.json", {"kind": self.kind, "ratings": asdict(self.ratings)})
-        if self.guesser is not None:
-            self.guesser.save(folder)
+        if self.classifier is not None:
+            self.classifier.save(folder)
 
     def _side(self, battles: Battles, side: Side) -> tuple[FloatArray, FloatArray]:
         """Return (n) strengths of one side's models and (n) uncertainties."""
-        if self.guesser is None:
+        if self.classifier is None:
             return self.ratings.strengths_of(names_of(battles, f"model_{side}"))
-        classes = [self.ratings.strengths_of(members)[0] for members in self.guesser.classes]
+        classes = [self.ratings.strengths_of(members)[0] for members in self.classifier.classes]
         strength = np.array([of.mean() if len(of) else 0.0 for of in classes])
-        proba = self.guesser.proba(battles, side)
+        proba = self.classifier.proba(battles, side)
         # Not a matrix product, whose last digits depend on the number of rows.
         expected = (proba * strength).sum(axis=1)
         return expected, np.sqrt((proba * (strength - expected[:, None]) ** 2).sum(axis=1))

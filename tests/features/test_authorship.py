@@ -26,9 +26,9 @@ def fresh() -> Battles:
 
 @pytest.mark.parametrize("side", ["a", "b"])
 def test_a_model_is_recognised_by_its_habits(side, train: Battles, fresh: Battles):
-    guesser = fit_author_classifier(train)
-    assert guesser.classes == (("lister",), ("polite",), ("quiet",), ("shouter",))
-    guessed = [guesser.classes[i][0] for i in guesser.proba(fresh, side).argmax(axis=1)]
+    classifier = fit_author_classifier(train)
+    assert classifier.classes == (("lister",), ("polite",), ("quiet",), ("shouter",))
+    guessed = [classifier.classes[i][0] for i in classifier.proba(fresh, side).argmax(axis=1)]
     assert np.mean(guessed == getattr(fresh, f"model_{side}")) > 0.95
 
 
@@ -44,47 +44,47 @@ def test_shuffled_names_give_probabilities_near_the_prior(train: Battles, fresh:
 
 def test_probabilities_equal_the_formula(train: Battles, fresh: Battles):
     """The oracle is softmax(W' x + b) in dense arithmetic, with measurements and word vectors of single answers."""
-    guesser = fit_author_classifier(train)
+    classifier = fit_author_classifier(train)
     rows = []
     for prompt, answer in zip(fresh.prompt, fresh.response_b, strict=True):
         said, asked = ParsedText(answer), ParsedText(prompt)
         measured = np.array([value for measure in SIDES.values() for value in measure(said, asked).values()])
-        scaled = np.clip((measured - guesser.centre) / guesser.scale, -CLIP, CLIP)
-        vectors = [part.vectors([answer[0]]).toarray()[0] for part in (guesser.words, guesser.openings)]
+        scaled = np.clip((measured - classifier.centre) / classifier.scale, -CLIP, CLIP)
+        vectors = [part.vectors([answer[0]]).toarray()[0] for part in (classifier.words, classifier.openings)]
         rows.append(np.concatenate([scaled, *(VECTOR_LENGTH * vector for vector in vectors)]))
-    odds = np.exp(np.array(rows) @ guesser.weights + guesser.intercept)
-    assert guesser.proba(fresh, "b") == pytest.approx(odds / odds.sum(axis=1, keepdims=True), abs=1e-9)
+    odds = np.exp(np.array(rows) @ classifier.weights + classifier.intercept)
+    assert classifier.proba(fresh, "b") == pytest.approx(odds / odds.sum(axis=1, keepdims=True), abs=1e-9)
 
 
 def test_the_gradient_of_the_penalised_loss_vanishes_at_the_fit(train: Battles):
     """The gradient of sum weight x -log p + penalty / 2 |w|^2 is 0; intercepts have no penalty."""
     heavy = replace(train, weight=np.random.default_rng(0).uniform(0.5, 2, len(train)))
-    guesser = fit_author_classifier(heavy, penalty=7.0)
+    classifier = fit_author_classifier(heavy, penalty=7.0)
     missed = [
-        np.array([[name in members for members in guesser.classes] for name in getattr(heavy, f"model_{side}")])
-        - guesser.proba(heavy, side)
+        np.array([[name in members for members in classifier.classes] for name in getattr(heavy, f"model_{side}")])
+        - classifier.proba(heavy, side)
         for side in ("a", "b")
     ]
     slope = sum(np.sum(heavy.weights[:, None] * each, axis=0) for each in missed)
     assert np.abs(slope).max() < 0.02
     # The gradient of one word's weight: its value in every answer times the residual of that answer.
-    column = len(guesser.centre) + guesser.words.words.index("VERY")
+    column = len(classifier.centre) + classifier.words.words.index("VERY")
     pulls = np.zeros(4)
     for each, texts in zip(missed, (heavy.response_a, heavy.response_b), strict=True):
-        values = VECTOR_LENGTH * guesser.words.vectors([turns[0] for turns in texts]).toarray()
-        pulls += (heavy.weights * values[:, guesser.words.words.index("VERY")]) @ each
-    assert pulls == pytest.approx(7.0 * guesser.weights[column], abs=0.05)
+        values = VECTOR_LENGTH * classifier.words.vectors([turns[0] for turns in texts]).toarray()
+        pulls += (heavy.weights * values[:, classifier.words.words.index("VERY")]) @ each
+    assert pulls == pytest.approx(7.0 * classifier.weights[column], abs=0.05)
     assert np.abs(pulls).max() > 0.2
 
 
 def test_a_row_does_not_depend_on_other_rows_or_on_its_side(train: Battles, fresh: Battles):
-    guesser = fit_author_classifier(train)
-    whole = guesser.proba(fresh, "a")
+    classifier = fit_author_classifier(train)
+    whole = classifier.proba(fresh, "a")
     assert whole.sum(axis=1) == pytest.approx(1, abs=1e-12)
-    alone = np.vstack([guesser.proba(fresh.take(slice(i, i + 1)), "a") for i in range(len(fresh))])
+    alone = np.vstack([classifier.proba(fresh.take(slice(i, i + 1)), "a") for i in range(len(fresh))])
     assert np.array_equal(alone, whole)
-    assert np.array_equal(guesser.proba(fresh.swap(), "b"), whole)
-    assert guesser.proba(fresh.take(slice(0)), "a").shape == (0, 4)
+    assert np.array_equal(classifier.proba(fresh.swap(), "b"), whole)
+    assert classifier.proba(fresh.take(slice(0)), "a").shape == (0, 4)
 
 
 def test_winners_and_the_names_of_predicted_battles_are_not_used(train: Battles, fresh: Battles):
@@ -109,12 +109,12 @@ def test_answers_without_a_name_contribute_words_but_no_author(train: Battles, f
         model_a=np.concatenate([train.model_a, [""] * 30]),
         model_b=np.concatenate([train.model_b, [""] * 30]),
     )
-    guesser = fit_author_classifier(both)
-    assert guesser.classes == fit_author_classifier(train).classes
-    assert "zebra" in guesser.words.words
+    classifier = fit_author_classifier(both)
+    assert classifier.classes == fit_author_classifier(train).classes
+    assert "zebra" in classifier.words.words
     assert "zebra" not in fit_author_classifier(train).words.words
-    column = len(guesser.centre) + guesser.words.words.index("zebra")
-    assert np.abs(guesser.weights[column]).max() < 1e-9
+    column = len(classifier.centre) + classifier.words.words.index("zebra")
+    assert np.abs(classifier.weights[column]).max() < 1e-9
 
 
 def test_a_named_answer_is_used_even_if_the_other_has_no_name(train: Battles, fresh: Battles):
@@ -128,9 +128,9 @@ def test_models_with_too_few_answers_share_one_class(train: Battles, fresh: Batt
     often = sorted(name for name in counts if counts[name] >= fewest)
     seldom = tuple(sorted(set(counts) - set(often)))
     assert len(seldom) >= 2
-    guesser = fit_author_classifier(train, fewest=fewest)
-    assert guesser.classes == (*((name,) for name in often), seldom)
-    assert guesser.proba(fresh, "a").shape == (len(fresh), len(often) + 1)
+    classifier = fit_author_classifier(train, fewest=fewest)
+    assert classifier.classes == (*((name,) for name in often), seldom)
+    assert classifier.proba(fresh, "a").shape == (len(fresh), len(often) + 1)
     # Weights are summed, so ten battles of weight 0.1 count as one.
     assert fit_author_classifier(replace(train, weight=np.full(len(train), 0.1))).classes == (
         tuple(sorted(HABITS)),
@@ -140,8 +140,8 @@ def test_models_with_too_few_answers_share_one_class(train: Battles, fresh: Batt
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_one_or_two_authors_are_enough(count: int, fresh: Battles):
     habits = dict(list(HABITS.items())[:count]) or {"": "nobody"}
-    guesser = fit_author_classifier(chatter(20, habits=habits), fewest=1)
-    proba = guesser.proba(fresh, "a")
+    classifier = fit_author_classifier(chatter(20, habits=habits), fewest=1)
+    proba = classifier.proba(fresh, "a")
     assert proba.shape == (len(fresh), max(1, count))
     assert proba.sum(axis=1) == pytest.approx(1)
     if count == 2:
@@ -150,17 +150,17 @@ def test_one_or_two_authors_are_enough(count: int, fresh: Battles):
 
 
 def test_a_fit_without_battles_has_one_class_without_models(train: Battles, fresh: Battles):
-    guesser = fit_author_classifier(train.take(slice(0)))
-    assert guesser.classes == ((),)
-    assert np.array_equal(guesser.proba(fresh, "a"), np.ones((len(fresh), 1)))
+    classifier = fit_author_classifier(train.take(slice(0)))
+    assert classifier.classes == ((),)
+    assert np.array_equal(classifier.proba(fresh, "a"), np.ones((len(fresh), 1)))
 
 
 def test_a_saved_classifier_predicts_exactly_the_same(train: Battles, fresh: Battles, tmp_path: Path):
-    guesser = fit_author_classifier(train)
-    guesser.save(tmp_path)
+    classifier = fit_author_classifier(train)
+    classifier.save(tmp_path)
     again = load_author_classifier(tmp_path)
-    assert again.classes == guesser.classes
-    assert np.array_equal(again.proba(fresh, "a"), guesser.proba(fresh, "a"))
+    assert again.classes == classifier.classes
+    assert np.array_equal(again.proba(fresh, "a"), classifier.proba(fresh, "a"))
     assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".safetensors"}
 
 

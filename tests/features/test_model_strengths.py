@@ -1,6 +1,5 @@
-"""A battle's strengths never depend on its own result; the model `identity` uses nothing but names."""
+"""A battle's strengths never depend on its own result, its side or other rows."""
 
-import tomllib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,33 +15,19 @@ from pairrank.features.authorship import fit_author_classifier
 from pairrank.features.counting import Features
 from pairrank.features.model_strengths import fit_model_strengths, load_model_strengths
 from pairrank.features.ratings import fit_ratings
-from pairrank.models.base import build, load_model, save_model
-from pairrank.models.identity import Identity
-from tests.support.battles import HABITS, chatter
+from tests.support.battles import HABITS, battles_by_strength, chatter
 
 KINDS = ["true", "guessed"]
-STRONG = {"shouter": 1.5, "polite": 0.5, "lister": -0.5, "quiet": -1.5}
-
-
-def fought(n: int = 120, seed: int = 0) -> Battles:
-    """Battles that the stronger model tends to win, a quarter of them without names."""
-    rng = np.random.default_rng(seed)
-    battles = chatter(n, seed)
-    gap = np.array([STRONG[a] - STRONG[b] for a, b in zip(battles.model_a, battles.model_b, strict=True)])
-    winner = np.where(rng.random(n) < 0.2, 2, (rng.random(n) > 1 / (1 + np.exp(-gap))).astype(np.int64))
-    nameless = rng.random(n) < 0.25
-    names = {f"model_{s}": np.where(nameless, "", getattr(battles, f"model_{s}")) for s in "ab"}
-    return replace(battles, winner=winner, **names)
 
 
 @pytest.fixture(scope="module")
 def train() -> Battles:
-    return fought()
+    return battles_by_strength()
 
 
 @pytest.fixture(scope="module")
 def fresh() -> Battles:
-    return fought(30, seed=9)
+    return battles_by_strength(30, seed=9)
 
 
 def whole(columns: Features) -> np.ndarray:
@@ -92,7 +77,7 @@ def test_guesses_do_not_depend_on_the_battles_own_names(train: Battles):
 
 
 def test_true_columns_are_the_ratings_of_the_other_inner_folds(train: Battles):
-    columns, identity = fit_model_strengths(train, "true", penalty=1.5)
+    columns, strengths = fit_model_strengths(train, "true", penalty=1.5)
     fold = assign_folds(train, 5, salt="identity")
     for row in range(0, len(train), 7):
         ratings = fit_ratings(train.take(fold != fold[row]), 1.5)
@@ -103,22 +88,22 @@ def test_true_columns_are_the_ratings_of_the_other_inner_folds(train: Battles):
         assert columns.odd[row] == pytest.approx([a - b])
         expected = [a + b, abs(a - b), error_a + error_b, abs(error_a - error_b), count]
         assert columns.even[row] == pytest.approx(expected)
-    assert identity.ratings == fit_ratings(train, 1.5)
+    assert strengths.ratings == fit_ratings(train, 1.5)
     assert columns.odd_names == ("identity.true.strength",)
     assert len(columns.even_names) == columns.even.shape[1] == 5
 
 
 def test_guessed_columns_are_expected_strengths_and_their_spread(train: Battles, fresh: Battles):
     counts = sorted(sum(name == np.concatenate([train.model_a, train.model_b])) for name in HABITS)
-    _, identity = fit_model_strengths(train, "guessed", fewest=counts[2])
-    columns = identity.columns(fresh)
-    guesser, ratings = fit_author_classifier(train, fewest=counts[2]), fit_ratings(train)
+    _, strengths = fit_model_strengths(train, "guessed", fewest=counts[2])
+    columns = strengths.columns(fresh)
+    classifier, ratings = fit_author_classifier(train, fewest=counts[2]), fit_ratings(train)
     known = dict(zip(ratings.models, ratings.strength, strict=True))
-    strength = [np.mean([known[name] for name in members]) for members in guesser.classes]
-    assert max(map(len, guesser.classes)) > 1
+    strength = [np.mean([known[name] for name in members]) for members in classifier.classes]
+    assert max(map(len, classifier.classes)) > 1
     moments = []
     for side in ("a", "b"):
-        proba = guesser.proba(fresh, side)
+        proba = classifier.proba(fresh, side)
         mean, square = proba @ strength, proba @ np.square(strength)
         moments.append((mean, np.sqrt(square - mean**2)))
     (a, unsure_a), (b, unsure_b) = moments
@@ -153,8 +138,8 @@ def test_columns_do_not_leak_and_a_leak_would_be_detected(kind: Any, shuffles: i
     for seed in range(shuffles):
         winners, other = np.random.default_rng(seed).integers(0, 3, (2, 150))
         shuffled = replace(battles, winner=winners)
-        clean, identity = fit_model_strengths(shuffled, kind, penalty=0.5, fewest=2)
-        leaky = identity.columns(shuffled)
+        clean, strengths = fit_model_strengths(shuffled, kind, penalty=0.5, fewest=2)
+        leaky = strengths.columns(shuffled)
         naive = [naive_loss(columns.odd, shuffled) for columns in (leaky, clean)]
         trained = [training_loss(columns.odd, shuffled) for columns in (leaky, clean)]
         losses.append([*naive, *trained, training_loss(leaky.odd, replace(battles, winner=other))])
@@ -180,8 +165,8 @@ def test_columns_predict_winners(kind: Any, train: Battles):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_swap_negates_odd_columns_and_keeps_even_ones(kind: Any, train: Battles, fresh: Battles):
-    columns, identity = fit_model_strengths(train, kind)
-    straight, swapped = identity.columns(fresh), identity.columns(fresh.swap())
+    columns, strengths = fit_model_strengths(train, kind)
+    straight, swapped = strengths.columns(fresh), strengths.columns(fresh.swap())
     assert np.array_equal(swapped.odd, -straight.odd)
     assert np.array_equal(swapped.even, straight.even)
     back, _ = fit_model_strengths(train.swap(), kind)
@@ -191,21 +176,21 @@ def test_a_swap_negates_odd_columns_and_keeps_even_ones(kind: Any, train: Battle
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_row_does_not_depend_on_other_rows(kind: Any, train: Battles, fresh: Battles):
-    _, identity = fit_model_strengths(train, kind)
-    together = whole(identity.columns(fresh))
-    alone = [whole(identity.columns(fresh.take(slice(i, i + 1))))[0] for i in range(len(fresh))]
+    _, strengths = fit_model_strengths(train, kind)
+    together = whole(strengths.columns(fresh))
+    alone = [whole(strengths.columns(fresh.take(slice(i, i + 1))))[0] for i in range(len(fresh))]
     assert np.array_equal(np.array(alone), together)
     assert np.isfinite(together).all()
-    assert whole(identity.columns(fresh.take(slice(0)))).shape == (0, together.shape[1])
+    assert whole(strengths.columns(fresh.take(slice(0)))).shape == (0, together.shape[1])
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_saved_strengths_give_exactly_the_same_columns(kind: Any, train: Battles, fresh: Battles, tmp_path: Path):
-    _, identity = fit_model_strengths(train, kind)
-    identity.save(tmp_path)
+    _, strengths = fit_model_strengths(train, kind)
+    strengths.save(tmp_path)
     again = load_model_strengths(tmp_path)
-    assert again.kind == identity.kind == kind
-    assert np.array_equal(whole(again.columns(fresh)), whole(identity.columns(fresh)))
+    assert again.kind == strengths.kind == kind
+    assert np.array_equal(whole(again.columns(fresh)), whole(strengths.columns(fresh)))
     assert {path.suffix for path in tmp_path.iterdir()} <= {".json", ".safetensors"}
 
 
@@ -226,54 +211,12 @@ def test_guesses_need_no_names_and_true_columns_count_known_names(train: Battles
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_few_battles_and_missing_names_give_finite_columns(kind: Any, count: int, train: Battles, fresh: Battles):
     for some in (train.take(slice(count)), replace(train.take(slice(count)), model_a=None, model_b=None)):
-        columns, identity = fit_model_strengths(some, kind)
+        columns, strengths = fit_model_strengths(some, kind)
         assert whole(columns).shape[0] == count
         assert np.isfinite(whole(columns)).all()
-        assert np.isfinite(whole(identity.columns(fresh))).all()
+        assert np.isfinite(whole(strengths.columns(fresh))).all()
 
 
 def test_a_penalty_of_zero_is_refused(train: Battles):
     with pytest.raises(UserError, match="penalty = 0: expected above 0"):
         fit_model_strengths(train, "true", penalty=0)
-    with pytest.raises(UserError, match=r"model 'identity': penalty = 0\.0: expected above 0"):
-        build("identity", penalty=0)
-
-
-# The model `identity`
-
-
-def test_the_identity_model_is_davidsons_model_of_the_names(train: Battles, fresh: Battles):
-    model = Identity(penalty=3.0).fit(train)
-    ratings = fit_ratings(train, 3.0)
-    proba = model.predict_proba(fresh)
-    strength = dict(zip(ratings.models, ratings.strength, strict=True)) | {"": 0.0}
-    for row, (a, b) in enumerate(zip(fresh.model_a, fresh.model_b, strict=True)):
-        pi_a, pi_b = np.exp([strength[a], strength[b]])
-        tie = np.exp(ratings.log_nu) * np.sqrt(pi_a * pi_b)
-        assert proba[row] == pytest.approx(np.array([pi_a, pi_b, tie]) / (pi_a + pi_b + tie))
-    assert np.array_equal(model.predict_proba(fresh.swap()), proba[:, [1, 0, 2]])
-    wordless = replace(fresh, response_a=fresh.prompt, response_b=fresh.prompt)
-    assert np.array_equal(model.predict_proba(wordless), proba)
-    assert model.report()["parameters"] == 5
-
-
-def test_the_identity_model_without_names_predicts_the_share_of_ties(train: Battles, fresh: Battles):
-    nameless = replace(train, model_a=None, model_b=None)
-    tie = (train.labels == 2).sum() + 1
-    expected = tie / (len(train) + 3)
-    proba = Identity().fit(nameless).predict_proba(fresh)
-    assert proba[:, 2] == pytest.approx(expected)
-    assert np.array_equal(proba[:, 0], proba[:, 1])
-
-
-def test_the_identity_model_is_restored_from_its_file(train: Battles, fresh: Battles, tmp_path: Path):
-    model = Identity().fit(train)
-    save_model(model, tmp_path)
-    assert np.array_equal(load_model(tmp_path).predict_proba(fresh), model.predict_proba(fresh))
-
-
-def test_the_identity_experiment_makes_no_submission():
-    file = Path(__file__).parents[2] / "experiments" / "identity.toml"
-    table = tomllib.loads(file.read_text(encoding="utf-8"))
-    assert table["submittable"] is False
-    assert table["model"] == {"name": "identity"}

@@ -109,3 +109,18 @@ def disguised(battles: Battles) -> Battles:
     """The same battles with other ids, and with prompts in capitals and on several lines."""
     prompts = [(f"  {prompt[0].upper().replace(' ', chr(10))} ",) for prompt in battles.prompt]
     return replace(battles, prompt=object_array(prompts), id=object_array([f"x{name}" for name in battles.id]))
+
+
+STRONG = {"shouter": 1.5, "polite": 0.5, "lister": -0.5, "quiet": -1.5}
+"""Log strengths of the models in `HABITS`."""
+
+
+def battles_by_strength(n: int = 120, seed: int = 0) -> Battles:
+    """Battles that the stronger model tends to win, a quarter of them without names."""
+    rng = np.random.default_rng(seed)
+    battles = chatter(n, seed)
+    gap = np.array([STRONG[a] - STRONG[b] for a, b in zip(battles.model_a, battles.model_b, strict=True)])
+    winner = np.where(rng.random(n) < 0.2, 2, (rng.random(n) > 1 / (1 + np.exp(-gap))).astype(np.int64))
+    nameless = rng.random(n) < 0.25
+    names = {f"model_{s}": np.where(nameless, "", getattr(battles, f"model_{s}")) for s in "ab"}
+    return replace(battles, winner=winner, **names)
