@@ -9,6 +9,14 @@ from typing import Any
 
 from pairrank.errors import UserError, unknown_name
 
+WORDS: Mapping[Any, tuple[str, str]] = {
+    bool: ("true or false", "true and false"),
+    int: ("a whole number", "whole numbers"),
+    float: ("a number", "numbers"),
+    str: ("a text", "texts"),
+}
+"""Types in messages: one value and several."""
+
 
 def dotted_items(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yield every value that is not a table, with its dotted key: `{"a": {"b": 1}}` yields `("a.b", 1)`."""
@@ -121,13 +129,13 @@ def _expected(value: Any, hint: Any) -> str | None:
         return None if value in options else "one of " + ", ".join(map(repr, options))
     if origin in (list, tuple):
         accepted = isinstance(value, list | tuple) and all(_expected(item, options[0]) is None for item in value)
-        return None if accepted else f"a list of {_name(options[0])}"
+        return None if accepted else f"a list of {_plural(options[0])}"
     if origin is dict:
         key_hint, item_hint = options
         accepted = isinstance(value, Mapping) and all(
             _expected(key, key_hint) is None and _expected(item, item_hint) is None for key, item in value.items()
         )
-        return None if accepted else f"a table of {_name(item_hint)}"
+        return None if accepted else f"a table of {_plural(item_hint)}"
     if isinstance(hint, type):
         return _expected_of_class(value, hint)
     rejections = [_expected(value, option) for option in options]  # a union accepts what any member accepts
@@ -142,9 +150,11 @@ def _expected_of_class(value: Any, hint: type) -> str | None:
         return None
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return None
-    return "a table" if dataclasses.is_dataclass(hint) else f"a value of type {hint.__name__}"
+    if dataclasses.is_dataclass(hint):
+        return "a table"
+    return WORDS[hint][0] if hint in WORDS else f"a value of type {hint.__name__}"
 
 
-def _name(hint: Any) -> str:
-    """Return the name of a type in a message."""
-    return str(getattr(hint, "__name__", hint))
+def _plural(hint: Any) -> str:
+    """Return the description of several values of a type."""
+    return WORDS[hint][1] if hint in WORDS else f"values of type {getattr(hint, '__name__', hint)}"
