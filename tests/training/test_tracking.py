@@ -103,7 +103,7 @@ def test_mlflow_has_settings_scores_and_steps(folder: Path):
     assert sorted(runs) == sorted([*folds, *whole, f"{label}, fold 0"])
     assert {run.info.status for run in runs.values()} == {"FINISHED"}
     for name in ("mine", "lengths", label):
-        assert runs[f"{name}, all folds"].data.metrics.log_loss == pytest.approx(
+        assert runs[f"{name}, all folds"].data.metrics["log_loss"] == pytest.approx(
             score(folder / "mlflow-runs", name)
         )
     assert runs["mine, fold 0"].data.params["model.name"] == "pool"
