@@ -75,6 +75,7 @@ def fine_tune_battles(
     interrupted training starts from the beginning. `soft_targets` and `swap_augmentation` apply only to the battles
     that are learned from: validation uses the winners and the original order.
     """
+    # The salt decides which prompts are held out: another word would change every fine-tuned number.
     held_out = hold_out(train, recipe.hold_out, salt="watch")
     # Extra battles of lower weight differ from the battles to be predicted: they take no part in validation.
     validation = train.take(held_out & (train.weights == train.weights.max(initial=0)))
