@@ -33,14 +33,14 @@ def make(encoder: Path, **options) -> Baseline:
 
 
 def started(encoder: Path, **options) -> Baseline:
-    """A baseline before its training, as `fit` makes it."""
+    """Return a baseline before its training, as `fit` builds it."""
     model = make(encoder, **options)
     model._start_from(Encoder("tiny", encoder, ""))
     return model
 
 
 def captured(monkeypatch: pytest.MonkeyPatch, model: Baseline, battles: Battles) -> tuple[Rows, Rows | None]:
-    """What a fit learns from and watches, without the fine_tuning."""
+    """Return the training and the validation rows of `fit`, without fine-tuning."""
     seen: list = []
 
     def fine_tune(module, train, validation, *_):
@@ -89,7 +89,7 @@ def test_every_parameter_has_a_finite_gradient_that_is_not_zero(kind, request: p
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
         if "key.bias" in name or "k_lin.bias" in name:
-            # Softmax does not change when every key moves alike: this gradient is 0 but for rounding.
+            # A common shift of all keys does not change the softmax, so this gradient is 0 but for rounding.
             assert parameter.grad.abs().max() < 1e-6
             continue
         rows = next((rows for part, rows in used.items() if part in name), None)
@@ -148,11 +148,11 @@ def test_attention_dropout_reaches_the_attention(
     assert json.loads((folder / "config.json").read_text())[name] == 0.1
 
 
-# --- What is learned and what is watched
+# --- Training and validation rows
 
 
 def repeated(n: int = 120) -> Battles:
-    """Battles of which every prompt stands twice, spelled differently."""
+    """Return battles in which every prompt occurs twice, with different spelling."""
     once = arena_of_words(n)
     again = replace(
         arena_of_words(n, seed=1),
@@ -166,24 +166,26 @@ def repeated(n: int = 120) -> Battles:
 def test_no_prompt_or_swapped_copy_is_in_both_training_and_validation(tiny_bert: Path, monkeypatch, augment):
     battles = repeated()
     recipe = replace(FAST, hold_out=0.2)
-    learned, watched = captured(monkeypatch, make(tiny_bert, training=recipe, swap_augmentation=augment), battles)
-    assert watched is not None
-    prompts = [{words(row).split(" response a :")[0] for row in rows.tokens} for rows in (learned, watched)]
+    training, validation = captured(
+        monkeypatch, make(tiny_bert, training=recipe, swap_augmentation=augment), battles
+    )
+    assert validation is not None
+    prompts = [{words(row).split(" response a :")[0] for row in rows.tokens} for rows in (training, validation)]
     assert not prompts[0] & prompts[1]
     assert len(prompts[0] | prompts[1]) == len(set(prompt_keys(battles))) == 120
-    assert 0.1 < len(watched) / len(battles) < 0.3
-    assert len(learned) == (len(battles) - len(watched)) * (2 if augment else 1)
-    # Each watched battle stands there once, in the order it came in.
-    assert len({row.tobytes() for row in watched.tokens}) == len(watched)
+    assert 0.1 < len(validation) / len(battles) < 0.3
+    assert len(training) == (len(battles) - len(validation)) * (2 if augment else 1)
+    # Each validation battle occurs once, in its own order.
+    assert len({row.tobytes() for row in validation.tokens}) == len(validation)
 
 
 def test_swap_augmentation_trains_on_both_orders_with_swapped_winners(tiny_bert: Path, monkeypatch):
     battles = plain_battles(("why", "good", "bad"), ("how", "one", "two"), winner=[0, 2])
-    learned, watched = captured(monkeypatch, make(tiny_bert, swap_augmentation=True), battles)
-    assert watched is None
+    training, validation = captured(monkeypatch, make(tiny_bert, swap_augmentation=True), battles)
+    assert validation is None
     marks = "[CLS] prompt : {} response a : {} response b : {} [SEP]"
-    told = {words(row): target.tolist() for row, target in zip(learned.tokens, learned.targets, strict=True)}
-    assert told == {
+    targets = {words(row): target.tolist() for row, target in zip(training.tokens, training.targets, strict=True)}
+    assert targets == {
         marks.format("why", "good", "bad"): [1, 0, 0],
         marks.format("why", "bad", "good"): [0, 1, 0],
         marks.format("how", "one", "two"): [0, 0, 1],
@@ -196,10 +198,10 @@ def test_soft_targets_and_smoothing_apply_to_training_and_winners_to_validation(
     teacher = np.tile([0.2, 0.3, 0.5], (60, 1))
     recipe = replace(FAST, hold_out=0.2, label_smoothing=0.3)
     model = make(tiny_bert, training=recipe, soft_targets=True)
-    learned, watched = captured(monkeypatch, model, replace(battles, soft=teacher))
-    assert watched is not None
-    assert learned.targets == pytest.approx(np.tile([0.24, 0.31, 0.45], (len(learned), 1)))
-    assert set(map(tuple, watched.targets.tolist())) <= {(1, 0, 0), (0, 1, 0), (0, 0, 1)}
+    training, validation = captured(monkeypatch, model, replace(battles, soft=teacher))
+    assert validation is not None
+    assert training.targets == pytest.approx(np.tile([0.24, 0.31, 0.45], (len(training), 1)))
+    assert set(map(tuple, validation.targets.tolist())) <= {(1, 0, 0), (0, 1, 0), (0, 0, 1)}
 
 
 def test_model_names_are_not_an_input(tiny_bert: Path, monkeypatch, fitted: Baseline):
@@ -214,7 +216,7 @@ def test_model_names_are_not_an_input(tiny_bert: Path, monkeypatch, fitted: Base
 @pytest.mark.parametrize("budget", ["fair", "head+tail", "latest", "right"])
 @pytest.mark.parametrize("cells", ["turns", "json"])
 def test_budget_and_cells_apply_in_training(tiny_bert: Path, monkeypatch, budget, cells):
-    """Held against the rows that text.py makes for the same policy; no two policies make the same rows."""
+    """The rows equal those of `template_rows` for the same policy, and no two policies give the same rows."""
     battles = arena_of_words(16)
     many = tuple("the a of to and in" * 9 for _ in range(3))
     long = replace(battles, response_a=object_array([(f"{i}", *many) for i in range(len(battles))]))
@@ -228,7 +230,7 @@ def test_budget_and_cells_apply_in_training(tiny_bert: Path, monkeypatch, budget
             tokens, _ = template_rows(long, model.tokenizer_, WINDOW, policy, form)
             made[policy, form] = [row.tolist() for row in tokens]
     assert [row.tolist() for row in rows.tokens] == made[budget, cells]
-    # A JSON cell is one turn, so there is no older one to drop.
+    # A JSON cell is a single turn, so no older turn can be dropped.
     same = 2 if cells == "json" and budget in ("fair", "latest") else 1
     assert sum(value == made[budget, cells] for value in made.values()) == same
 
@@ -375,7 +377,7 @@ def test_nothing_is_printed_without_a_terminal(tiny_bert: Path, tmp_path: Path, 
     load_model(tmp_path).predict_proba(battles)
     printed = capfd.readouterr()
     assert (printed.out, printed.err) == ("", "")
-    # What the library logs goes past the capture: its level tells.
+    # pytest does not capture what the library logs, so check its level.
     assert verbosity == {logging.ERROR}
     assert logging.is_progress_bar_enabled()
 
@@ -406,7 +408,7 @@ def test_a_tiny_training_of_real_weights_gives_sane_predictions(minilm: Encoder)
     assert model.report()["encoder"]["sha256"] == minilm.sha256
     proba = model.predict_proba(battles)
     assert np.abs(proba.sum(axis=1) - 1).max() < 1e-12
-    # A new head knows next to nothing: every answer stays near a third.
+    # A new head has training hardly anything: every probability is near a third.
     assert np.abs(proba - 1 / 3).max() < 0.2
     [epoch] = model.report()["history"]
     assert epoch["Step"] == 2

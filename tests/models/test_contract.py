@@ -1,4 +1,4 @@
-"""What every registered model promises; a new model is under test as soon as it is registered."""
+"""The contract of every registered model; a new model is tested as soon as it is registered."""
 
 import copy
 import dataclasses
@@ -38,7 +38,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "siamese": {"training": dataclasses.asdict(replace(FAST, head_rate=2.0)), "max_tokens": WINDOW, "hidden": 8},
     "structure": {"rounds": 10, "tie_rounds": 10, "seeds": 2, "trees": {"min_leaf": 2, "row_share": 1.0}},
 }
-"""Parameters that make a model quick; a model without any here is tested with its defaults."""
+"""Parameters that make a model fast; a model without an entry is tested with its defaults."""
 
 VARIANTS = {
     "baseline-both-sides": ("baseline", {"both_sides": True}),
@@ -60,13 +60,13 @@ VARIANTS = {
     "sparse-raw": ("sparse", {"components": 0}),
     "structure-outcome": ("structure", {"decompose": False}),
 }
-"""Switches that change what a model promises, under the same contract."""
+"""Variants of a model, under the same contract."""
 
 CONTRACT = {name: (name, {}) for name in model_names()} | VARIANTS
 STACKS = {"gbdt", "pool"}
-"""Models that are told what other experiments say; to all others that means nothing."""
+"""Models that read the predictions of other experiments; all others ignore them."""
 LEARN_NOTHING = {"pool", "pool-linear"}
-"""Equal weights are no result of learning."""
+"""Variants that fit nothing."""
 ODD = conversations(
     (("",), ("",), ("",)),
     (("why", "how"), ("good", ""), ("bad",)),
@@ -77,7 +77,7 @@ ODD = conversations(
 
 @pytest.fixture(scope="module")
 def make(tiny_bert: Path) -> Callable[[str], Model]:
-    """A function that builds an unfitted model of a line of the contract."""
+    """Return a function that builds the unfitted model of a contract line."""
 
     def build_small(line: str, **more: Any) -> Model:
         name, variant = CONTRACT[line]
@@ -91,8 +91,8 @@ def fields_of(name: str) -> set[str]:
     return {f.name for f in dataclasses.fields(model_class(name))}
 
 
-def told(battles: Battles, seed: int) -> Battles:
-    """The battles with what two inputs say: both know the winner, hardly dare say so, and see too few ties."""
+def with_inputs(battles: Battles, seed: int) -> Battles:
+    """Return the battles with two inputs that are informative, underconfident and predict too few ties."""
     logits = np.random.default_rng(seed).normal(size=(len(battles), 2, 3)) * [[0.2], [1.0]]
     if battles.winner is not None:
         logits += 1.5 * np.eye(3)[battles.winner][:, None] - [0, 0, 0.8]
@@ -101,7 +101,7 @@ def told(battles: Battles, seed: int) -> Battles:
 
 
 def named(battles: Battles) -> Battles:
-    """The battles with models whose names are their answers' first words."""
+    """Return the battles with models named after the first words of their predictions."""
     names = {
         f"model_{side}": object_array([t[0].partition(" ")[0] for t in getattr(battles, f"response_{side}")])
         for side in "ab"
@@ -111,13 +111,13 @@ def named(battles: Battles) -> Battles:
 
 @pytest.fixture(scope="module")
 def train() -> Battles:
-    return told(arena_of_words(24), seed=1)
+    return with_inputs(arena_of_words(24), seed=1)
 
 
 @pytest.fixture(scope="module")
 def unseen() -> Battles:
     both = concatenate([arena_of_words(9, seed=5), ODD])
-    return told(replace(both, id=object_array([str(i) for i in range(len(both))])), seed=2)
+    return with_inputs(replace(both, id=object_array([str(i) for i in range(len(both))])), seed=2)
 
 
 @pytest.fixture(scope="module", params=list(CONTRACT))
@@ -131,20 +131,20 @@ def fitted(line: str, make, train: Battles) -> Model:
 
 
 @pytest.fixture(scope="module")
-def answers(fitted: Model, unseen: Battles) -> np.ndarray:
+def predictions(fitted: Model, unseen: Battles) -> np.ndarray:
     return fitted.predict_proba(unseen)
 
 
 # --- The contract
 
 
-def test_predictions_are_probabilities_of_a_b_and_tie(answers: np.ndarray, unseen: Battles):
-    assert answers.shape == (len(unseen), 3)
-    assert answers.dtype == np.float64
-    assert np.isfinite(answers).all()
-    assert (answers > 0).all()
-    assert np.abs(answers.sum(axis=1) - 1).max() < 1e-12
-    assert Predictions(unseen.id, answers).complaints() == []
+def test_predictions_are_probabilities_of_a_b_and_tie(predictions: np.ndarray, unseen: Battles):
+    assert predictions.shape == (len(unseen), 3)
+    assert predictions.dtype == np.float64
+    assert np.isfinite(predictions).all()
+    assert (predictions > 0).all()
+    assert np.abs(predictions.sum(axis=1) - 1).max() < 1e-12
+    assert Predictions(unseen.id, predictions).complaints() == []
 
 
 def test_no_battles_give_no_predictions(fitted: Model, unseen: Battles):
@@ -153,22 +153,22 @@ def test_no_battles_give_no_predictions(fitted: Model, unseen: Battles):
     assert none.dtype == np.float64
 
 
-def test_the_same_seed_gives_the_same_predictions(line: str, make, train, unseen, answers):
-    # Whatever state of chance other code left behind.
+def test_the_same_seed_gives_the_same_predictions(line: str, make, train, unseen, predictions):
+    # The global random state must not matter.
     np.random.seed(99)
     torch.manual_seed(99)
-    assert np.array_equal(make(line).fit(train).predict_proba(unseen), answers)
+    assert np.array_equal(make(line).fit(train).predict_proba(unseen), predictions)
 
 
-def test_predicting_twice_gives_the_same_predictions(fitted: Model, unseen, answers):
-    assert np.array_equal(fitted.predict_proba(unseen), answers)
+def test_predicting_twice_gives_the_same_predictions(fitted: Model, unseen, predictions):
+    assert np.array_equal(fitted.predict_proba(unseen), predictions)
 
 
-def test_a_prediction_does_not_depend_on_other_battles_or_their_order(fitted: Model, unseen, answers):
+def test_a_prediction_does_not_depend_on_other_battles_or_their_order(fitted: Model, unseen, predictions):
     order = np.random.default_rng(0).permutation(len(unseen))
-    assert fitted.predict_proba(unseen.take(order)) == pytest.approx(answers[order], abs=1e-6)
+    assert fitted.predict_proba(unseen.take(order)) == pytest.approx(predictions[order], abs=1e-6)
     alone = [fitted.predict_proba(unseen.take(slice(i, i + 1)))[0] for i in range(len(unseen))]
-    assert np.array(alone) == pytest.approx(answers, abs=1e-6)
+    assert np.array(alone) == pytest.approx(predictions, abs=1e-6)
 
 
 def test_fit_and_predict_do_not_change_the_battles(line: str, make, train: Battles, unseen: Battles):
@@ -182,32 +182,32 @@ def test_fit_and_predict_do_not_change_the_battles(line: str, make, train: Battl
 
 
 def test_a_saved_model_is_loaded_with_its_parameters_and_predicts_the_same(
-    line: str, make, fitted: Model, unseen, answers, tmp_path: Path
+    line: str, make, fitted: Model, unseen, predictions, tmp_path: Path
 ):
     save_model(fitted, tmp_path / "new" / "folder")
     loaded = load_model(tmp_path / "new" / "folder")
     assert parameters_of(loaded) == parameters_of(fitted) == parameters_of(make(line))
-    assert np.array_equal(loaded.predict_proba(unseen), answers)
+    assert np.array_equal(loaded.predict_proba(unseen), predictions)
     pickles = {".pkl", ".pickle", ".pt", ".pth", ".bin", ".joblib", ".npy", ".npz"}
     assert not [path for path in tmp_path.rglob("*") if path.suffix in pickles]
 
 
-def test_a_weight_of_1_equals_no_weight(line: str, make, train: Battles, unseen: Battles, answers):
+def test_a_weight_of_1_equals_no_weight(line: str, make, train: Battles, unseen: Battles, predictions):
     weighed = make(line).fit(replace(train, weight=np.ones(len(train))))
-    assert np.array_equal(weighed.predict_proba(unseen), answers)
+    assert np.array_equal(weighed.predict_proba(unseen), predictions)
 
 
 def test_the_effect_of_training_battles_shrinks_with_their_weight(line: str, make, train: Battles):
-    """Some battles are told twice, then with other winners: at weight 10 that is heard, at 1e-6 it is not.
+    """Some battles are repeated with other winners: at weight 10 this changes predictions, at 1e-6 it does not.
 
-    It is compared with the same winners told twice, so that batches are the same. Where a win becomes a tie, other
-    battles are decided: then only P(tie), which some models learn by itself, has to stay. Nearly: trees choose
-    freely among columns that cut these few battles alike, and a hair tips that scale.
+    The comparison repeats them with their own winners, so that batches are the same. Where a win becomes a tie, the
+    set of decided battles changes; then only P(tie), which some models fit separately, must stay the same. It may
+    change slightly, since trees choose freely among columns that split these few battles equally.
     """
     again = train.take(np.arange(0, len(train), 4))
     again = replace(again, id=object_array([f"{name} again" for name in again.id]))
 
-    def answers(weight: float, winner: np.ndarray) -> np.ndarray:
+    def predictions(weight: float, winner: np.ndarray) -> np.ndarray:
         whole = concatenate([replace(part, weight=np.ones(len(part))) for part in (train, again)])
         whole.weight[len(train) :] = weight
         whole.winner[len(train) :] = winner
@@ -215,9 +215,9 @@ def test_the_effect_of_training_battles_shrinks_with_their_weight(line: str, mak
 
     changes = {}
     for weight in (1e-6, 10.0):
-        same = answers(weight, again.labels)
-        turned = answers(weight, np.array([1, 0, 2])[again.labels])
-        tied = answers(weight, np.full(len(again), 2))
+        same = predictions(weight, again.labels)
+        turned = predictions(weight, np.array([1, 0, 2])[again.labels])
+        tied = predictions(weight, np.full(len(again), 2))
         changes[weight] = max(np.abs(turned - same).max(), np.abs(tied - same)[:, 2].max())
     if line in LEARN_NOTHING:
         assert max(changes.values()) == 0
@@ -227,13 +227,13 @@ def test_the_effect_of_training_battles_shrinks_with_their_weight(line: str, mak
 
 
 def test_inputs_change_the_predictions_only_of_models_that_read_them(
-    line: str, make, fitted: Model, train, unseen, answers
+    line: str, make, fitted: Model, train, unseen, predictions
 ):
     if CONTRACT[line][0] in STACKS:
-        assert np.abs(fitted.predict_proba(told(unseen, seed=3)) - answers).max() > 1e-3
+        assert np.abs(fitted.predict_proba(with_inputs(unseen, seed=3)) - predictions).max() > 1e-3
     else:
         alone, asked = (replace(battles, inputs=None, input_names=()) for battles in (train, unseen))
-        assert np.array_equal(make(line).fit(alone).predict_proba(asked), answers)
+        assert np.array_equal(make(line).fit(alone).predict_proba(asked), predictions)
 
 
 @pytest.mark.parametrize("outcomes", [[0, 1], [2], [1]])
@@ -245,17 +245,17 @@ def test_an_outcome_missing_from_training_keeps_its_column(line: str, make, trai
     assert (proba > 0).all()
 
 
-def test_a_model_that_declares_itself_symmetric_is(fitted: Model, unseen, answers):
+def test_a_model_that_declares_itself_symmetric_is(fitted: Model, unseen, predictions):
     swapped = fitted.predict_proba(unseen.swap())[:, [1, 0, 2]]
     if fitted.symmetric:
-        assert swapped == pytest.approx(answers, abs=1e-6)
+        assert swapped == pytest.approx(predictions, abs=1e-6)
 
 
 def test_some_models_are_symmetric_and_some_are_not(make):
     assert {make(line).symmetric for line in CONTRACT} == {True, False}
 
 
-def test_columns_that_test_files_lack_do_not_change_predictions(fitted: Model, unseen, answers):
+def test_columns_that_test_files_lack_do_not_change_predictions(fitted: Model, unseen, predictions):
     named = replace(
         unseen,
         model_a=unseen.id,
@@ -263,10 +263,10 @@ def test_columns_that_test_files_lack_do_not_change_predictions(fitted: Model, u
         winner=np.zeros(len(unseen), dtype=np.int64),
         soft=np.tile([0.8, 0.1, 0.1], (len(unseen), 1)),
     )
-    assert np.array_equal(fitted.predict_proba(named), answers)
+    assert np.array_equal(fitted.predict_proba(named), predictions)
 
 
-def test_a_report_is_plain_json_and_counts_parameters(line: str, fitted: Model, answers):
+def test_a_report_is_plain_json_and_counts_parameters(line: str, fitted: Model, predictions):
     report = json.loads(json.dumps(fitted.report(), allow_nan=False))
     assert report["parameters"] == 0 if line in LEARN_NOTHING else report["parameters"] > 0
 

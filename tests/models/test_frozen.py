@@ -34,7 +34,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="module")
 def fitted(tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], Frozen]:
-    """A model of each head and precision; fitted once, for properties that are tried on many battles."""
+    """Return a model of each head and precision, fitted once for properties that are tested on many battles."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PAIRRANK_NO_CACHE", "1")
         return {
@@ -119,9 +119,9 @@ def test_the_difference_head_learns_soft_targets_and_the_logistic_head_refuses_t
 def test_held_out_prompts_choose_the_best_step(tiny_bert: Path):
     battles = arena_of_words(80)
     options = {"head": "difference", "learning_rate": 0.05, "dropout": 0.0, "weight_decay": 0.0, "steps": 300}
-    watched, greedy = (make(tiny_bert, **options, hold_out=share).fit(battles) for share in (0.3, 0.0))
+    stopped, greedy = (make(tiny_bert, **options, hold_out=share).fit(battles) for share in (0.3, 0.0))
     unseen = arena_of_words(200, seed=5)
-    losses = [log_loss(model.predict_proba(unseen), unseen.labels) for model in (watched, greedy)]
+    losses = [log_loss(model.predict_proba(unseen), unseen.labels) for model in (stopped, greedy)]
     assert losses[0] < losses[1]
 
 
@@ -166,7 +166,7 @@ def of_few_words(source: Path, folder: Path, words: list[str], first: int = 2_50
 
 @pytest.mark.slow
 def test_the_static_encoder_of_the_real_weights_finds_similar_words(minilm, tmp_path, monkeypatch):
-    """Of a tenth of the vocabulary, which is built in a tenth of the time."""
+    """Uses a tenth of the vocabulary, which takes a tenth of the time."""
     texts = ["a small dog", "the little puppy", "quarterly tax report"]
     folder = of_few_words(minilm.folder, tmp_path / "few", " ".join(texts).split())
     monkeypatch.setitem(catalogue.STATIC, "few-static", str(folder))

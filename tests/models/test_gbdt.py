@@ -1,4 +1,4 @@
-"""A stack hears margins and tie logits, is symmetric, stops by whole prompts, and says what it used."""
+"""A stack reads margins and tie logits, is symmetric, stops by whole prompts, and reports importances."""
 
 import csv
 import json
@@ -33,8 +33,8 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return np.exp(logits - logsumexp(logits, axis=-1, keepdims=True))
 
 
-def told(n: int = 300, seed: int = 0) -> Battles:
-    """n battles, three a prompt, whose winners "good" sees through a haze and "noise" does not."""
+def informed_battles(n: int = 300, seed: int = 0) -> Battles:
+    """Return n battles, three per prompt, with an informative input "good" and an uninformative one "noise"."""
     rng = np.random.default_rng(seed)
     hidden = rng.normal(size=(n, 3)) * 1.5
     winner = [int(rng.choice(3, p=row)) for row in softmax(hidden)]
@@ -45,7 +45,7 @@ def told(n: int = 300, seed: int = 0) -> Battles:
 
 
 def columns_by_hand(battles: Battles, groups: tuple[str, ...]) -> np.ndarray:
-    """(n, p) what the model should see: counted features, margins, tie logits and sizes of margins, odd first."""
+    """Return the expected (n, p) columns, odd first: counted features, margins, tie logits and sizes of margins."""
     counted, logs = count_features(battles, groups), np.log(battles.inputs)
     margin = (logs[:, :, 0] - logs[:, :, 1]) / 2
     tie = logs[:, :, 2] - (logs[:, :, 0] + logs[:, :, 1]) / 2
@@ -60,12 +60,12 @@ def complaint(call: Callable[[], object]) -> str:
 
 @pytest.fixture(scope="module")
 def train() -> Battles:
-    return told()
+    return informed_battles()
 
 
 @pytest.fixture(scope="module")
 def fresh() -> Battles:
-    return told(120, seed=1)
+    return informed_battles(120, seed=1)
 
 
 @pytest.fixture(scope="module", params=LEARNERS)
@@ -73,7 +73,7 @@ def fitted(request: pytest.FixtureRequest, train: Battles) -> Gbdt:
     return Gbdt(learner=request.param, penalty=10.0, **FAST).fit(train)
 
 
-# --- What it sees
+# --- Columns
 
 
 def test_columns_are_named_in_their_order(train: Battles):
@@ -84,7 +84,7 @@ def test_columns_are_named_in_their_order(train: Battles):
     assert columns.even_names[-4:] == ("good.tie", "noise.tie", "good.margin.size", "noise.margin.size")
     both = np.hstack([columns.odd, columns.even])
     assert both == pytest.approx(columns_by_hand(train, ("length",)), abs=1e-12)
-    # Swapping the battles is turning the odd columns' sign.
+    # Swapping the battles changes the sign of the odd columns.
     turned = model._columns(train.swap(), None)
     assert turned.odd == pytest.approx(-columns.odd, abs=1e-12)
     assert turned.even == pytest.approx(columns.even, abs=1e-12)
@@ -135,7 +135,7 @@ def spied_fits(
     model.names_ = train.input_names
     even = model._columns(train, None).even
     key_of = {row.tobytes(): prompt_key(prompt) for row, prompt in zip(even, train.prompt, strict=True)}
-    # What `complete` may add is no battle.
+    # Rows that `complete` may add belong to no battle.
     found = lambda task: {key_of[row[-even.shape[1] :].tobytes()] for row in task.x}  # noqa: E731
 
     def spied(task: Any, parameters: TreeParameters, rounds: int, seed: int, **options: Any) -> Any:
@@ -161,10 +161,10 @@ def test_early_stopping_uses_prompts_that_are_not_trained_on(monkeypatch: pytest
         assert not learned & held
         assert learned | held <= prompts
         assert 0.05 < len(held) / len(prompts) < 0.4
-    # A tie's head is told of every battle, so of every prompt.
+    # The tie head gets every battle, and so every prompt.
     assert stopped[0][0] | stopped[0][1] == prompts
     assert len({frozenset(held) for _, held, _ in stopped[:2]}) == 1
-    # Then all of them are learned, with as many trees as the held-out ones wanted in the mean.
+    # The final fit uses all prompts, with the mean number of trees that early stopping chose.
     assert final[0][0] == prompts
     for head in (0, 1):
         best = [each["booster"].best_iteration for _, _, each in stopped[2 * head : 2 * head + 2]]
@@ -200,7 +200,7 @@ def test_noise_is_stopped_early(train: Battles):
 
 @pytest.mark.parametrize("learner", LEARNERS)
 def test_an_informative_input_has_the_largest_importance(learner: str):
-    model = Gbdt(learner=learner, groups=("length",), hold_out=0.4, penalty=10.0, **FAST).fit(told(900))
+    model = Gbdt(learner=learner, groups=("length",), hold_out=0.4, penalty=10.0, **FAST).fit(informed_battles(900))
     by_name = {each.column: each for each in model.importances_}
     assert [each.gain for each in model.importances_] == sorted((i.gain for i in model.importances_), reverse=True)
     assert model.importances_[0].column == "good.margin"
@@ -271,7 +271,7 @@ def test_the_multinomial_model_is_scikit_learns_on_both_orders(groups, train: Ba
     assert model.report()["trees"] == {}
 
 
-# --- What is refused, what is kept
+# --- Refusals, saving
 
 
 def test_battles_with_other_inputs_than_in_training_are_refused(fitted: Gbdt, fresh: Battles):

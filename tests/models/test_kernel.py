@@ -47,7 +47,7 @@ def fresh() -> Battles:
 
 
 def arena_of_lengths(n: int, seed: int = 0) -> Battles:
-    """Battles whose longer answer wins, unless the prompt asks to be brief; equal answers tie."""
+    """Return battles whose longer answer wins, unless the prompt asks to be brief; equal answers tie."""
     rng = np.random.default_rng(seed)
     rows, winners = [], []
     for i in range(n):
@@ -69,7 +69,7 @@ def arena_of_lengths(n: int, seed: int = 0) -> Battles:
 @settings(max_examples=25, deadline=None)
 def test_every_kernel_is_symmetric_and_positive_semi_definite(modulate: bool, name, rbf: float, x, y):
     kernel = KernelLogistic(rbf=rbf, modulate=modulate, length_scale=0.8).kernel(name)
-    # A point and its mirror image are among them: there an odd kernel that is none would show.
+    # The points include mirror images, which reveal a kernel that is not odd.
     points = Points(np.vstack([x, -x]), np.vstack([y, y]))
     values = kernel(points, points)
     np.testing.assert_allclose(values, values.T, atol=1e-12)
@@ -79,7 +79,7 @@ def test_every_kernel_is_symmetric_and_positive_semi_definite(modulate: bool, na
 def direct(
     kernel: np.ndarray, target: np.ndarray, weight: np.ndarray, penalty: float, intercept: bool
 ) -> np.ndarray:
-    """The weights (and intercept) that make weighted log loss + penalty / 2 · alpha' K alpha least."""
+    """Return the weights (and intercept) that minimise weighted log loss + penalty / 2 · alpha' K alpha."""
     sign, m = 2 * target - 1, len(target)
 
     def loss(values: np.ndarray) -> tuple[float, np.ndarray]:
@@ -125,7 +125,7 @@ def test_with_all_rows_as_landmarks_it_is_kernel_logistic_regression_solved_dire
     p_tie = 1 / (1 + np.exp(-(asked @ np.array(alpha) + bias)))
     expected = np.stack([(1 - p_tie) * p_first, (1 - p_tie) * (1 - p_first), p_tie], axis=1)
     np.testing.assert_allclose(model.predict_proba(fresh), expected, atol=1e-4)
-    # An answer that never changes would tell nothing of the tolerance above.
+    # Constant predictions would pass any tolerance.
     assert expected.std(axis=0).min() > 0.03
 
 

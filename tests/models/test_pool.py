@@ -1,4 +1,4 @@
-"""A pool is a geometric mean with few numbers in it, and keeps what it fits only if unseen prompts agree."""
+"""A pool is a geometric mean with few parameters, and uses a fit only if it helps on unseen prompts."""
 
 import itertools
 import json
@@ -33,26 +33,28 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 def asked(
     n: int = 400, shown: tuple[float, ...] = (1.0, 1.0), noise: tuple[float, ...] = (0.5, 0.5), seed: int = 0
 ) -> Battles:
-    """n battles whose winners follow hidden logits; input i shows those times shown[i], with noise of its own.
+    """Return n battles whose winners follow hidden logits; input i is those times shown[i], plus its own noise.
 
-    So one input that shows everything `shown` times is best at temperature `shown`.
+    So the best temperature for a single input without noise is its `shown`.
     """
     rng = np.random.default_rng(seed)
     hidden = rng.normal(size=(n, 3)) * 1.5
     winner = [int(rng.choice(3, p=row)) for row in softmax(hidden)]
-    told = [softmax(times * hidden + rng.normal(size=(n, 3)) * by) for times, by in zip(shown, noise, strict=True)]
+    inputs = [
+        softmax(times * hidden + rng.normal(size=(n, 3)) * by) for times, by in zip(shown, noise, strict=True)
+    ]
     battles = plain_battles(*((f"question {i}", "yes", "no") for i in range(n)), winner=winner)
-    return replace(battles, inputs=np.stack(told, axis=1), input_names=("one", "two", "three")[: len(shown)])
+    return replace(battles, inputs=np.stack(inputs, axis=1), input_names=("one", "two", "three")[: len(shown)])
 
 
 def guessed(n: int, count: int, seed: int = 0) -> Battles:
-    """n battles whose winners have nothing to do with what `count` inputs say."""
+    """Return n battles whose winners are independent of their `count` inputs."""
     battles = asked(n, (1.0,) * count, (0.5,) * count, seed)
     return replace(battles, winner=np.random.default_rng(seed + 99).integers(0, 3, n))
 
 
 def loss_of(weights: Any, battles: Battles, offset: float = 0.0) -> float:
-    """The weighted log loss of a log-linear pool, written without the code under test."""
+    """Return the weighted log loss of a log-linear pool, computed without the code under test."""
     logits = np.einsum("k,nkc->nc", np.asarray(weights), np.log(battles.inputs)) + np.array([0, 0, offset])
     losses = logsumexp(logits, axis=1) - logits[np.arange(len(battles)), battles.labels]
     return float(np.average(losses, weights=battles.weights))
@@ -63,7 +65,7 @@ def mean_loss(proba: np.ndarray, battles: Battles) -> float:
 
 
 def fit_alone(model: Pool, battles: Battles) -> Weighting:
-    """What these battles say the weighting should be, whether or not unseen prompts agree."""
+    """Return the weighting that is fitted to these battles, whether or not it helps on unseen prompts."""
     return model._fit(battles.inputs, battles.labels, battles.weights)
 
 
@@ -103,16 +105,16 @@ def test_equal_weights_ignore_the_winners():
 
 @given(st.lists(st.sampled_from([0.0, 1e-300, 1e-12, 0.3, 1.0]), min_size=12, max_size=12))
 def test_certain_inputs_give_finite_predictions(cells: list[float]):
-    told = np.array(cells).reshape(2, 2, 3)
+    inputs = np.array(cells).reshape(2, 2, 3)
     for space in ("log", "linear"):
-        if space == "linear" and not told.sum(axis=(1, 2)).all():
+        if space == "linear" and not inputs.sum(axis=(1, 2)).all():
             continue
-        proba = Pool(space=space)._pool(told, Weighting([1.0, 1.0]))
+        proba = Pool(space=space)._pool(inputs, Weighting([1.0, 1.0]))
         assert np.isfinite(proba).all()
         assert proba.sum(axis=1) == pytest.approx(np.ones(2))
 
 
-# --- What is fitted
+# --- Fits
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -163,7 +165,7 @@ def test_a_pool_of_one_input_is_temperature_scaling():
         assert model.weighting_.temperature == pytest.approx(1 / by_force, abs=2e-3)
         logits = np.log(battles.inputs[:, 0]) / model.weighting_.temperature
         assert model.predict_proba(battles) == pytest.approx(softmax(logits), abs=1e-12)
-    # What the battles were made with.
+    # The scale with which the battles were generated.
     assert model.weighting_.temperature == pytest.approx(1.6, abs=0.3)
 
 
@@ -201,9 +203,9 @@ def test_weights_are_never_negative_and_sum_to_one_over_the_temperature(seed, co
 def test_in_linear_space_fitted_weights_are_a_mixture():
     battles = asked(400, (1.0, 1.0), (0.2, 2.0))
     found = fit_alone(Pool(weights="fitted", space="linear"), battles)
-    told = battles.inputs
+    inputs = battles.inputs
     grid = np.linspace(0, 1, 1001)
-    by_force = grid[np.argmin([mean_loss(g * told[:, 0] + (1 - g) * told[:, 1], battles) for g in grid])]
+    by_force = grid[np.argmin([mean_loss(g * inputs[:, 0] + (1 - g) * inputs[:, 1], battles) for g in grid])]
     assert found.weights == pytest.approx([by_force, 1 - by_force], abs=2e-3)
 
 
@@ -227,7 +229,7 @@ def test_the_tie_offset_and_the_weights_are_fitted_together():
     shy = replace(battles, inputs=softmax(np.log(battles.inputs) - np.array([0, 0, 0.7])))
     found = fit_alone(Pool(weights="fitted", tie_offset=True), shy)
     loss = loss_of(found.weights, shy, found.tie_offset)
-    # Convex, so no step from the best leads lower, however it is scaled.
+    # The loss is convex, so no step from the minimum decreases it, whatever its scale.
     rng = np.random.default_rng(1)
     for step in rng.normal(size=(200, 3)) * [[0.05]]:
         weights = np.clip(found.weights + step[:2], 0, None)
@@ -242,8 +244,8 @@ def test_greedy_selection_takes_the_best_step_each_time(space, steps):
         battles = asked(60, (1.0, 0.8, 1.2), (0.8, 0.9, 1.0), seed)
 
         def loss(chosen: tuple[int, ...], battles: Battles = battles) -> float:
-            told = battles.inputs[:, list(chosen)]
-            whole = told.mean(axis=1) if space == "linear" else np.exp(np.log(told).mean(axis=1))
+            inputs = battles.inputs[:, list(chosen)]
+            whole = inputs.mean(axis=1) if space == "linear" else np.exp(np.log(inputs).mean(axis=1))
             return mean_loss(whole / whole.sum(axis=1, keepdims=True), battles)
 
         first = min(range(3), key=lambda i: loss((i,)))
@@ -256,7 +258,7 @@ def test_greedy_selection_takes_the_best_step_each_time(space, steps):
 
 
 def test_the_best_greedy_step_is_kept_not_the_last():
-    """Two inputs alike: after one of each, a third can only upset the balance."""
+    """With two equally good inputs, one of each is best, and a third step can only make it worse."""
     battles = asked(400, (1.0, 1.0), (0.8, 0.8))
     balanced = loss_of([1 / 2, 1 / 2], battles)
     assert balanced < min(loss_of([2 / 3, 1 / 3], battles), loss_of([1 / 3, 2 / 3], battles))
@@ -301,7 +303,7 @@ def test_battles_of_weight_0_do_not_decide_whether_a_fit_is_used():
     assert alone.weighting_.temperature > 1.5
 
 
-# --- What is kept
+# --- Whether a fit is used
 
 
 def test_a_fit_that_helps_unseen_prompts_is_used_and_reported():
@@ -322,7 +324,7 @@ def test_a_fit_that_helps_unseen_prompts_is_used_and_reported():
 
 
 def test_a_fit_without_gain_is_not_used_and_reported():
-    """Two inputs that show the truth as it is: to weigh them otherwise can only be chance."""
+    """Both inputs are the true probabilities, so other weights can only fit noise."""
     kept = 0
     for seed in range(8):
         battles = asked(120, (1.0, 1.0), (0.0, 0.0), seed)
@@ -348,12 +350,12 @@ def test_all_battles_of_one_prompt_leave_nothing_to_check_a_fit_on():
     assert model.report()["warnings"]
 
 
-# --- No leak
+# --- Leaks
 
 
 def test_no_prompt_is_on_both_sides_of_the_inner_cross_validation(monkeypatch: pytest.MonkeyPatch):
     battles = asked(90)
-    # Three battles a prompt, written differently, so that only the prompt's key tells.
+    # Three battles per prompt with different spelling, so that only the prompt key identifies it.
     spelt = [(f"{'  ' * (i % 2)}QUESTION {i // 3}".lower() if i % 3 else f"Question  {i // 3}",) for i in range(90)]
     battles.prompt[:] = spelt
     keys = np.array(prompt_keys(battles))
@@ -363,26 +365,26 @@ def test_no_prompt_is_on_both_sides_of_the_inner_cross_validation(monkeypatch: p
     fit, combine = Pool._fit, Pool._pool
     key_of = {row.tobytes(): key for row, key in zip(battles.inputs, keys, strict=True)}
 
-    def keys_of(told: np.ndarray) -> set[str]:
-        return {key_of[row.tobytes()] for row in told}
+    def keys_of(inputs: np.ndarray) -> set[str]:
+        return {key_of[row.tobytes()] for row in inputs}
 
-    def spied_fit(self: Pool, told: np.ndarray, *others: Any) -> Weighting:
-        learned_from.append(keys_of(told))
+    def spied_fit(self: Pool, inputs: np.ndarray, *others: Any) -> Weighting:
+        learned_from.append(keys_of(inputs))
         inside.append(True)
-        found = fit(self, told, *others)
+        found = fit(self, inputs, *others)
         inside.pop()
         return found
 
-    def spied_pool(self: Pool, told: np.ndarray, weighting: Weighting) -> np.ndarray:
+    def spied_pool(self: Pool, inputs: np.ndarray, weighting: Weighting) -> np.ndarray:
         if not inside:
-            scored_on.append(keys_of(told))
-        return combine(self, told, weighting)
+            scored_on.append(keys_of(inputs))
+        return combine(self, inputs, weighting)
 
     inside: list[bool] = []
     monkeypatch.setattr(Pool, "_fit", spied_fit)
     monkeypatch.setattr(Pool, "_pool", spied_pool)
     Pool(weights="fitted", inner_folds=4).fit(battles)
-    # The whole first, then a fold each; scored are the folds, then the whole under equal weights.
+    # Fits: all battles, then each fold. Scores: each fold, then all battles with equal weights.
     whole, *inner = learned_from
     *held, plain = scored_on
     assert whole == plain == set(keys)
@@ -396,7 +398,7 @@ def test_no_prompt_is_on_both_sides_of_the_inner_cross_validation(monkeypatch: p
 
 
 def test_scored_on_the_battles_that_chose_it_a_fit_looks_better_than_it_is(monkeypatch: pytest.MonkeyPatch):
-    """The leak, planted: an inner cross-validation whose every fold is scored by a fit to all battles."""
+    """A deliberate leak: every fold of the inner cross-validation is scored by a fit to all battles."""
     planted, honest = [], []
     for seed in range(6):
         battles = guessed(60, 3, seed)
@@ -413,7 +415,7 @@ def test_scored_on_the_battles_that_chose_it_a_fit_looks_better_than_it_is(monke
 
 
 def test_the_inner_folds_take_battles_of_one_prompt_apart_from_the_others(monkeypatch: pytest.MonkeyPatch):
-    """Each prompt is asked six times, always with the same winner: cut by row, inner folds know what they score."""
+    """Each prompt occurs six times with the same winner: folds by row would know the winners that they score."""
     once = guessed(12, 3, seed=4)
     battles = once.take(np.repeat(np.arange(12), 6))
     model = Pool(weights="fitted", tie_offset=True)
@@ -478,7 +480,7 @@ def test_battles_without_inputs_are_refused_with_an_example():
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "expected"),
     [
         ({"inner_folds": 1}, "inner_folds = 1: expected 2 or more"),
         ({"steps": 0}, "steps = 0: expected 1 or more"),
@@ -487,8 +489,8 @@ def test_battles_without_inputs_are_refused_with_an_example():
         ({"weights": "greedy", "tie_offset": True}, "no tie offset"),
     ],
 )
-def test_contradictory_hyperparameters_are_refused(wrong, told):
-    assert told in complaint(lambda: build("pool", **wrong))
+def test_contradictory_hyperparameters_are_refused(wrong, expected):
+    assert expected in complaint(lambda: build("pool", **wrong))
 
 
 def test_all_complaints_come_at_once():

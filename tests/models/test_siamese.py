@@ -43,7 +43,7 @@ def make(encoder: Path, **options) -> Siamese:
 
 
 def random_weights(encoder: Path, seed: int = 0, **options) -> Siamese:
-    """A siamese model that was never trained, its head large enough to prefer somebody."""
+    """Return an untrained siamese model with large weights in its head, so that its margins are not near 0."""
     model = make(encoder, seed=seed, **options)
     model._open(encoder)
     with torch.no_grad():
@@ -122,13 +122,13 @@ def test_every_parameter_has_a_finite_gradient_that_is_not_zero(tiny_bert: Path,
     for name, parameter in model.module_.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
-        # Softmax does not change when every key moves alike: that gradient is 0 but for rounding.
+        # A common shift of all keys does not change the softmax, so that gradient is 0 but for rounding.
         assert (parameter.grad.abs().max() > 1e-9) or "key.bias" in name, name
 
 
 @pytest.mark.parametrize("layout", ["pair", "apart"])
 def test_training_and_prediction_compute_the_same_logits(tiny_bert: Path, layout):
-    """The batch of 2B texts with all its padding, against each text encoded once in an order of its own."""
+    """A padded batch of 2B texts and each text encoded once, in batches of similar length, give the same logits."""
     battles = arena_of_words(20)
     model = random_weights(tiny_bert, layout=layout)
     with torch.no_grad():
@@ -148,15 +148,15 @@ def test_frozen_layers_do_not_change(tiny_bert: Path):
 
 def test_each_distinct_text_is_encoded_once(tiny_bert: Path, monkeypatch: pytest.MonkeyPatch):
     model = random_weights(tiny_bert, layout="apart")
-    seen: list[int] = []
+    encoded: list[int] = []
     inner = type(model.module_.encoder).forward
     monkeypatch.setattr(
         type(model.module_.encoder),
         "forward",
-        lambda self, **b: seen.append(len(b["input_ids"])) or inner(self, **b),
+        lambda self, **b: encoded.append(len(b["input_ids"])) or inner(self, **b),
     )
     model.predict_proba(plain_battles(("why", "good", "bad"), ("why", "bad", "good"), ("why", "good", "good")))
-    assert sum(seen) == 3
+    assert sum(encoded) == 3
 
 
 def test_soft_targets_are_learned(tiny_bert: Path):
@@ -196,7 +196,7 @@ def test_the_head_and_the_pooling_are_saved_with_the_encoder(tiny_bert: Path, tm
     model = make(tiny_bert, pooling=pooling).fit(arena_of_words(16))
     save_model(model, tmp_path)
     assert np.array_equal(load_model(tmp_path).predict_proba(battles), model.predict_proba(battles))
-    # A head of another width is told apart, not filled with chance.
+    # A head of another width is refused, not filled with random weights.
     with pytest.raises((UserError, RuntimeError)):
         make(tiny_bert, hidden=9).load(tmp_path)
 
@@ -219,7 +219,7 @@ def test_load_refuses_a_folder_without_the_head(tiny_bert: Path, tmp_path: Path)
         make(tiny_bert, pooling="attention").load(tmp_path)
 
 
-# --- Complaints
+# --- Refusals
 
 
 def test_a_folder_without_a_text_encoder_is_refused(tmp_path: Path, tiny_bert: Path):
@@ -244,7 +244,7 @@ def test_dropout_reaches_the_encoder(kind: str, attention: float, hidden: float,
     assert shares == {attention, hidden}
 
 
-# --- Killed and begun again
+# --- Resuming
 
 
 @pytest.mark.parametrize("where", ["in the second epoch", "while it predicts", "while it saves"])
@@ -271,7 +271,7 @@ def test_a_run_that_is_killed_and_resumed_gives_the_same_predictions(
     def dying(self, *arguments, inner=_Siamese.forward, **batch):
         nonlocal forwards
         forwards += self.training
-        # 32 battles in the training folds, eight a batch, less those held out: at most four batches an epoch.
+        # 32 battles in the training folds minus those held out, eight per batch: at most four batches per epoch.
         if forwards > 5:
             raise KeyboardInterrupt
         return inner(self, *arguments, **batch)

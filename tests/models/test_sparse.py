@@ -1,4 +1,4 @@
-"""The sparse model learns from training texts alone, weighs battles, commutes with swap, finds a planted word."""
+"""The sparse model learns from training texts alone, uses weights, commutes with swap, finds a planted word."""
 
 import tomllib
 from dataclasses import replace
@@ -41,7 +41,7 @@ def test_swapped_battles_have_swapped_predictions(setting: dict[str, Any], train
     model = Sparse(**setting).fit(train)
     straight = model.predict_proba(fresh)
     np.testing.assert_allclose(model.predict_proba(fresh.swap())[:, [1, 0, 2]], straight, atol=1e-15)
-    # A model that always says the same would pass.
+    # Constant predictions would pass.
     assert straight.std(axis=0).min() > 0.01
 
 
@@ -65,12 +65,12 @@ def test_a_word_that_only_unseen_battles_hold_changes_nothing():
     train = arena_of_words(60)
     model = Sparse(blocks="word", word_ngrams=(1, 1)).fit(train)
     strange = ("why one", "good apple zyzzyva", "bad pear zyzzyva")
-    # The same number of characters, so that lengths are alike.
+    # The same number of characters, so that lengths are equal.
     padded = ("why one", "good apple ???????", "bad pear ???????")
     with_word, without = (model.predict_proba(plain_battles(each)) for each in (strange, padded))
     np.testing.assert_array_equal(with_word, without)
     assert all("zyzzyva" not in words.words for words in model.words_)
-    # A word that training battles hold does change it.
+    # A word that occurs in training battles does change it.
     known = model.predict_proba(plain_battles(("why one", "good apple good???", "bad pear ???????")))
     assert np.abs(known - without).max() > 1e-6
 
@@ -168,9 +168,9 @@ def test_shuffled_winners_give_hardly_any_signal():
     rng = np.random.default_rng(3)
     rows = [tuple(" ".join(rng.choice(WORDS, 8)) for _ in range(3)) for _ in range(400)]
     noise = plain_battles(*rows, winner=rng.integers(0, 3, 400).tolist())
-    seen, unseen = noise.take(slice(300)), noise.take(slice(300, None))
-    proba = Sparse(penalty=100.0).fit(seen).predict_proba(unseen)
-    prior = Prior().fit(seen).predict_proba(unseen)
+    train, unseen = noise.take(slice(300)), noise.take(slice(300, None))
+    proba = Sparse(penalty=100.0).fit(train).predict_proba(unseen)
+    prior = Prior().fit(train).predict_proba(unseen)
     assert log_loss(proba, unseen.labels) > log_loss(prior, unseen.labels) - 0.02
 
 

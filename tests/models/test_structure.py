@@ -1,4 +1,4 @@
-"""The structure model commutes with swap, finds a planted signal, finds none in noise, and keeps its answer."""
+"""The structure model commutes with swap, finds a planted signal and none in noise, and is saved exactly."""
 
 import json
 import tomllib
@@ -33,7 +33,7 @@ VOCABULARY = "the a river mountain quietly remarkable 42 however sorry because o
 
 
 def simulated(n: int = 240, seed: int = 0) -> Battles:
-    """Battles whose longer answer wins with P = sigmoid(2 x log length ratio); equal answers tie."""
+    """Return battles whose longer answer wins with P = sigmoid(2 x log length ratio); equal answers tie."""
     rng = np.random.default_rng(seed)
     sizes = rng.integers(3, 40, (n, 2))
     tied = rng.random(n) < 0.3
@@ -68,7 +68,7 @@ def test_swapped_battles_have_swapped_predictions(setting: dict[str, Any], train
     straight, swapped = model.predict_proba(fresh), model.predict_proba(fresh.swap())
     assert model.symmetric
     np.testing.assert_allclose(swapped, straight[:, [1, 0, 2]], atol=1e-12)
-    # A model that always says the same would pass.
+    # Constant predictions would pass.
     assert straight.std(axis=0).min() > 0.01
 
 
@@ -145,7 +145,7 @@ def test_the_number_of_threads_does_not_matter(train: Battles, fresh: Battles) -
 
 
 def test_model_names_do_not_matter(train: Battles, fresh: Battles) -> None:
-    # Names that give the winner away, in training and in what is predicted.
+    # Names that reveal the winner, in training and in prediction.
     def tell(battles: Battles) -> Battles:
         marks = [object_array([f"{side}{w}" for w in battles.labels]) for side in "ab"]
         return replace(battles, model_a=marks[0], model_b=marks[1])
@@ -204,7 +204,7 @@ def test_both_is_the_geometric_mean(train: Battles, fresh: Battles) -> None:
 
 
 def test_swapped_copies_of_the_battles_do_not_change_the_margin(train: Battles, fresh: Battles) -> None:
-    # Both orders are trained already: adding the swapped battles doubles every row, and so halves the penalty.
+    # Training uses both orders, so adding the swapped battles doubles every row and halves the penalty.
     once = Structure(learner="logistic", penalty=50).fit(train).predict_proba(fresh)
     twice = Structure(learner="logistic", penalty=100).fit(concatenate([train, train.swap()])).predict_proba(fresh)
     np.testing.assert_allclose(twice, once, atol=2e-3)
@@ -271,7 +271,7 @@ def test_fit_reports_every_quarter_to_its_monitor_and_learns_the_same(settings, 
     assert [step for step, _ in reported] == ([4] if settings["learner"] == "logistic" else [1, 2, 3, 4])
     assert reported[-1][1] == pytest.approx(log_loss(alone.predict_proba(judged), judged.labels), abs=1e-12)
     if settings["learner"] == "lightgbm":
-        # After the first quarter it is the model of a quarter of the rounds.
+        # After the first quarter it is the model with a quarter of the rounds.
         young = Structure(**(FAST | {"rounds": 10, "tie_rounds": 7}), **settings).fit(train)
         assert reported[0][1] == pytest.approx(log_loss(young.predict_proba(judged), judged.labels), abs=1e-12)
 
