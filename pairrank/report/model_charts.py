@@ -78,10 +78,10 @@ def reliability_plot(name: str, runs: Sequence[ScoredRun], title: str) -> Chart:
     return Chart(
         f"{name}-reliability",
         figure,
-        f"{title}. Each point is a bin of outcomes with about the same predicted probability (their number is "
-        "below). On the dotted line, outcomes with a predicted probability of 30 % were observed 30 % of the "
-        "time. A curve flatter than the line is over-confident, a steeper one under-confident. Mean distance "
-        "from the line, over "
+        f"Reliability diagram of {title}. Each point is a bin of outcomes with about the same predicted "
+        "probability (their number is below). On the dotted line, outcomes with a predicted probability of 30 % "
+        "were observed 30 % of the time. A curve flatter than the line is over-confident, a steeper one "
+        "under-confident. Mean distance from the line, over "
         f"all outcomes: {gaps}." + (" Bars are Wilson's 95 % intervals." if len(runs) == 1 else ""),
         f"Reliability diagram; mean distance from the diagonal: {gaps}.",
     )
