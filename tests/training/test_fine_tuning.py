@@ -257,9 +257,7 @@ CONTRARY = replace(RECIPE, epochs=5, learning_rate=0.05)
 def test_the_history_has_the_notebooks_columns_and_correct_numbers(tmp_path: Path):
     validation = some_rows(6, seed=1)
     module, history = train(tmp_path, replace(RECIPE, keep_best=False), validation)
-    columns = (
-        "Step, Training Loss, Validation Loss, Accuracy, Log Loss, Runtime, Samples Per Second, Steps Per Second"
-    )
+    columns = "Step|Training Loss|Validation Loss|Accuracy|Log Loss|Runtime|Samples Per Second|Steps Per Second"
     assert [list(row) for row in history.rows] == 3 * [columns.split("|")]
     assert [row["Step"] for row in history.rows] == [4, 8, 12]
     last = history.rows[-1]
