@@ -1,9 +1,9 @@
-"""Compare two folders of runs, such as those of two versions of the code: which predictions differ, and by how much.
+"""Compare two folders of runs, such as those of two versions of the code: which predictions differ, and how much.
 
 python benchmarks/same.py RUNS-BEFORE RUNS-AFTER
 
-Every out-of-fold and test prediction file below the first folder is looked for below the second. Exits with 1 if one
-is missing or differs.
+Every out-of-fold and test prediction file below the first folder is looked for below the second. Exits with 1 if
+one is missing or differs.
 """
 
 import argparse
