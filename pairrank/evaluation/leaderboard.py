@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pairrank.data.battles import Battles
-from pairrank.data.folds import assign_folds, prompt_keys
+from pairrank.data.folds import assign_folds, name_folds, prompt_keys
 from pairrank.data.predictions import Predictions
 from pairrank.data.probabilities import FloatArray
 from pairrank.errors import UserError, unknown_name
@@ -216,4 +216,4 @@ def _folds(record: RunRecord) -> str:
     count, scored = record.split["folds"], record.scored_folds
     if len(scored) == count:
         return f"all {count}"
-    return f"{len(scored)} of {count} (number {', '.join(map(str, scored))})"
+    return f"{len(scored)} of {count} ({name_folds(scored)})"

@@ -19,7 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pairrank.files import atomic_path
-from pairrank.report.wording import one_line
+from pairrank.report.formatting import one_line
 
 INK, PAPER, FAINT = "#1b1f24", "#ffffff", "#c9ced6"
 """Colours of text and axes, background, and grid; the page's style sheet replaces them on a dark screen."""

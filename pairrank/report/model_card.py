@@ -11,8 +11,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from pairrank.evaluation.intervals import Mean
 from pairrank.evaluation.leaderboard import Row
 from pairrank.files import write_text
+from pairrank.report.formatting import configuration, interval_ends, one_line, provenance
 from pairrank.report.scored_runs import Results, ScoredRun
-from pairrank.report.wording import configuration, ends, facts, one_line
 
 CARD = "model-card.md"
 
@@ -46,7 +46,7 @@ def model_card(results: Results, run: ScoredRun) -> str:
         "slices": _slices(results, run),
         "biases": _biases(results, run),
         "warnings": [plain(warning) for warning in row.warnings],
-        "provenance": [[name, plain(value)] for name, value in facts(record).items()],
+        "provenance": [[name, plain(value)] for name, value in provenance(record).items()],
         "configuration": configuration(record).replace("```", "'''"),
     }
     return _environment().get_template(CARD).render(**values)
@@ -88,7 +88,7 @@ def _biases(results: Results, run: ScoredRun) -> list[list[str]]:
 
 
 def _mean_cells(mean: Mean, form: str) -> tuple[str, str]:
-    return f"{mean.mean:{form}}", ends(mean, form)
+    return f"{mean.mean:{form}}", interval_ends(mean, form)
 
 
 def plain(text: str) -> str:

@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from pairrank.files import write_text
 from pairrank.report.charts import Chart
-from pairrank.report.wording import one_line
+from pairrank.report.formatting import one_line
 
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 

@@ -12,9 +12,9 @@ from pairrank.evaluation.leaderboard_table import columns, notes
 from pairrank.evaluation.slices import Bias, SliceScore
 from pairrank.report import leaderboard_charts, model_charts
 from pairrank.report.cards import card, predictions_for, worst_and_disputed
+from pairrank.report.formatting import configuration, interval_ends, provenance
 from pairrank.report.page import Block, Cards, Heading, Page, Section, Table, Text
 from pairrank.report.scored_runs import Results, ScoredRun, calibration_gap
-from pairrank.report.wording import configuration, ends, facts
 
 COLUMNS = Table(
     ["column", "meaning"],
@@ -132,7 +132,7 @@ def bias_table(found: Sequence[Bias], row: Row) -> Table:
 
 def interval(mean: Mean, form: str = ".3f") -> str:
     """Return a mean with its 95 % interval as text."""
-    return f"{mean.mean:{form}} {ends(mean, form)}"
+    return f"{mean.mean:{form}} {interval_ends(mean, form)}"
 
 
 def _leaderboard(leaderboard: Leaderboard) -> list[Block]:
@@ -247,6 +247,6 @@ def _provenance(run: ScoredRun) -> list[Block]:
     if run.record is None:
         return [Heading(run.label), Text("This file was added by a user; its provenance is unknown.")]
     return [
-        Table(["what", "value"], list(facts(run.record).items()), run.label, folded=True),
+        Table(["what", "value"], list(provenance(run.record).items()), run.label, folded=True),
         Text(configuration(run.record), f"{run.label}: configuration"),
     ]

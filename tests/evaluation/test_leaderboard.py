@@ -141,9 +141,9 @@ def test_a_tuned_row_covers_only_folds_on_which_it_was_not_tuned():
     assert row.accuracy == pytest.approx(accuracy_score(winner, proba.argmax(axis=1)))
     own = sklearn_log_loss(winner, whole.predictions.proba[unseen], labels=[0, 1, 2])
     assert row.differences["whole"].mean == pytest.approx(row.log_loss - own)
-    assert row.folds == "2 of 5 (number 1, 4)"
+    assert row.folds == "2 of 5 (folds 1, 4)"
     text = markdown(board)
-    assert "2 of 5 (number 1, 4), tuned on the others" in text
+    assert "2 of 5 (folds 1, 4), tuned on the others" in text
     assert "tuned: its setting was tuned on folds 0, 2, 3; this row covers only the other battles." in text
     assert "whole: its setting" not in text
 

@@ -46,7 +46,7 @@ def test_json_and_markdown_have_the_same_values(tmp_path):
         assert cells["accuracy"] == f"{100 * row['accuracy']:.1f} %"
         assert cells["ECE"] == f"{row['calibration_error']:.3f}"
         assert cells["above floor"] == f"{row['above_floor']:+.4f}"
-    assert table["other"]["folds"] == "2 of 5 (number 1, 3)"
+    assert table["other"]["folds"] == "2 of 5 (folds 1, 3)"
     recorded = {
         "encoder": "enc (01234567)",
         "folds": "all 5",

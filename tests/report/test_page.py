@@ -8,9 +8,9 @@ import pytest
 
 from pairrank.report.cards import card
 from pairrank.report.charts import Chart
+from pairrank.report.formatting import one_line
 from pairrank.report.page import WARNING, Cards, Page, Section
 from pairrank.report.results import results_page
-from pairrank.report.wording import one_line
 from tests.support.pages import ATTACK, NAME, PageParser, made_up_results
 
 

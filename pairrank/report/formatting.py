@@ -13,12 +13,12 @@ def one_line(name: str) -> str:
     return "".join(c if c.isprintable() else "�" for c in name)
 
 
-def ends(mean: Mean, form: str) -> str:
-    """Return the ends of an interval as text; there is no interval for one prompt."""
+def interval_ends(mean: Mean, form: str) -> str:
+    """Return the ends of an interval as text, or "[one prompt]" if there is no interval."""
     return f"[{mean.low:{form}}, {mean.high:{form}}]" if isfinite(mean.low) else "[one prompt]"
 
 
-def facts(record: RunRecord) -> dict[str, str]:
+def provenance(record: RunRecord) -> dict[str, str]:
     """Return what is known of a run's data, hashes, encoder, seed, device, commit and versions."""
     encoder, data = record.encoder, record.data
     known = {
@@ -37,5 +37,5 @@ def facts(record: RunRecord) -> dict[str, str]:
 
 def configuration(record: RunRecord) -> str:
     """Return the resolved experiment as TOML, without parameters that are None, which TOML does not have."""
-    kept = {key: value for key, value in record.experiment.items() if value is not None}
-    return tomli_w.dumps(kept)
+    set_values = {key: value for key, value in record.experiment.items() if value is not None}
+    return tomli_w.dumps(set_values)
