@@ -12,7 +12,7 @@ from pairrank.data.folder import find_data
 from pairrank.memo import memo_scope
 from pairrank.runs.experiment_files import load_experiment
 from pairrank.runs.run import resolve_run
-from pairrank.tuning.search import Search, best_of, own_of
+from pairrank.tuning.search import Search, best_trial, own_trial
 from pairrank.tuning.storage import finished
 from pairrank.tuning.worker import work
 
@@ -39,7 +39,7 @@ def main() -> None:
             seconds = time.perf_counter() - begun
             rates[pruner] = 60 * len(finished(study)) / seconds
             pruned = sum(trial.state.name == "PRUNED" for trial in finished(study))
-            best, own = best_of(study), own_of(study)
+            best, own = best_trial(study), own_trial(study)
             print(
                 f"{pruner:10}{rates[pruner]:7.1f} trials a minute ({seconds:.0f} s), {pruned} pruned; "
                 f"best {best.value:.4f} (trial {best.number}), own setting {own.value:.4f}"

@@ -62,13 +62,16 @@ def show_table(
     title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], whole: Sequence[str] = ()
 ) -> None:
     """A table of plain text, in which the columns `whole` are never wrapped or cut."""
-    table = Table(title=Text(escape_control(title)), title_justify="left")
+    table = Table()
     for name in columns:
         table.add_column(Text(escape_control(name)), no_wrap=name in whole, overflow="fold")
     for row in rows:
         table.add_row(*(Text(escape_control(cell)) for cell in row))
     # A console of its own, because that of the lines above cuts every table to 80 where there is no terminal.
-    Console(width=_width(), highlight=False, emoji=False).print(table)
+    wide = Console(width=_width(), highlight=False, emoji=False)
+    # Not as the table's own title, which would be wrapped to the width of the table.
+    wide.print(Text(escape_control(title), style="italic"))
+    wide.print(table)
 
 
 def show_board(board: Leaderboard) -> None:

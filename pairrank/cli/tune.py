@@ -1,44 +1,29 @@
-"""`tune`: workers take trials, then the winner meets the old setting on the fold that the search never saw."""
+"""`tune`: workers take trials of a study, and the best is compared with the old setting on an unused fold."""
 
 import multiprocessing
 import os
 import shlex
 import signal
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from optuna.study import Study
-from optuna.trial import FrozenTrial, TrialState
 
-from pairrank.cli.console import say, show_table
+from pairrank.cli.console import say
 from pairrank.cli.locations import find_source, home_of
 from pairrank.cli.messages import messages_to
-from pairrank.data.folds import name_folds, prompt_keys
+from pairrank.cli.tune_results import show_nested, show_verdict
 from pairrank.errors import UserError
-from pairrank.evaluation.intervals import paired_difference
 from pairrank.runs.experiment_files import load_experiment
 from pairrank.runs.overrides import parse_change
 from pairrank.runs.run import Run, resolve_run
-from pairrank.tuning.plots import draw_study
 from pairrank.tuning.sampling import Pruner
-from pairrank.tuning.search import Search, best_of, settings_of, with_nested_inputs
-from pairrank.tuning.storage import finished, retried, running, shown_url
-from pairrank.tuning.verdict import (
-    chosen_run,
-    importances_of,
-    judge,
-    losses_in,
-    tuned_file,
-    withdraw_tuned,
-    write_record,
-    write_tuned,
-)
+from pairrank.tuning.search import Search
+from pairrank.tuning.storage import without_password
+from pairrank.tuning.verdict import tuned_file
 from pairrank.tuning.worker import work
 
-SHOWN = 10
-"""Trials of the final table."""
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -51,29 +36,29 @@ class TuneRequest:
     runs: Path | None = None
     trials: int = 60
     timeout: float | None = None
-    """Seconds after which no trial is begun any more."""
+    """Seconds after which no trial is begun."""
     storage: str = ""
     jobs: int = 1
     folds: tuple[int, ...] = ()
     """Tuning folds; () for all but the untouched one."""
     untouched: int | None = None
-    """None for the last that no earlier search has seen."""
+    """None for the last one that no earlier search has used."""
     nested: bool = False
     pruner: Pruner = "median"
     seed: int = 0
     overrides: tuple[str, ...] = ()
 
     @property
-    def again(self) -> str:
-        """The command that goes on with this study, or joins it as another worker."""
-        asked = {
+    def command(self) -> str:
+        """The command that resumes this study, or joins it as another worker."""
+        given = {
             "--data": self.data,
             "--runs": self.runs,
-            "--storage": shown_url(self.storage),
+            "--storage": without_password(self.storage),
             "--untouched": self.untouched,
             "--seed": self.seed or None,
         }
-        words = [word for key, value in asked.items() if value not in (None, "") for word in (key, str(value))]
+        words = [word for key, value in given.items() if value not in (None, "") for word in (key, str(value))]
         words += [word for fold in self.folds for word in ("--fold", str(fold))]
         words += [word for change in self.overrides for word in ("--set", change)]
         words += ["--nested"] if self.nested else []
@@ -83,52 +68,54 @@ class TuneRequest:
 
 
 def tune(request: TuneRequest) -> None:
-    """Check everything, search, judge, write; Ctrl-C leaves a study that goes on."""
+    """Check everything, search, and show and write the verdict; after Ctrl-C the study can be resumed."""
     run, searches = plan(request)
     if not request.nested:
         tuned_file(searches[0])
     for search in searches:
-        # Whether the database is there and of this study is told before any work.
+        # A database that is missing or of another study is refused before any work.
         search.open()
     deadline = None if request.timeout is None else time.time() + request.timeout
     try:
         studies = []
         for done, search in enumerate(searches):
-            # What is left of the time is for all searches that are left.
-            now, left = time.time(), len(searches) - done
-            studies.append(_searched(request, search, deadline and now + (deadline - now) / left))
+            # The remaining time is shared equally among the remaining searches.
+            now, remaining = time.time(), len(searches) - done
+            studies.append(_search(request, search, deadline and now + (deadline - now) / remaining))
         if request.nested:
-            _show_nested(run, searches, studies)
+            show_nested(run, searches, studies)
         else:
-            _show_verdict(searches[0], studies[0])
+            show_verdict(searches[0], studies[0])
     except KeyboardInterrupt:
-        say(f"\nInterrupted. The study keeps its trials; go on, or join it from elsewhere, with: {request.again}")
+        say(f"\nInterrupted. The study keeps its trials. To resume it, or to join it elsewhere: {request.command}")
         raise SystemExit(130) from None
 
 
 def plan(request: TuneRequest) -> tuple[Run, list[Search]]:
-    """The run to be tuned, and a search for each untouched fold; raises UserError for what cannot be."""
+    """Return the run to be tuned, and a search for each untouched fold; raises UserError for a wrong request."""
     if request.nested and (request.untouched is not None or request.folds):
-        raise UserError("--nested keeps every fold out in turn: --untouched and --fold are for a single search.")
+        raise UserError(
+            "--nested keeps every fold out in turn, so it cannot be combined with --untouched or --fold."
+        )
     source = find_source(request.data)
     home = home_of(request.runs, source)
     run = resolve_run(load_experiment(request.name, request.overrides), source, home)
     folds = range(run.experiment.folds)
-    for asked in (*request.folds, *filter(None, [request.untouched])):
-        if asked not in folds:
-            raise UserError(f"fold {asked}: {run.experiment.name} has the folds 0 to {folds[-1]}.")
+    for fold in (*request.folds, *filter(None, [request.untouched])):
+        if fold not in folds:
+            raise UserError(f"fold {fold}: {run.experiment.name} has the folds 0 to {folds[-1]}.")
     if run.experiment.soft_targets:
-        _ = run.train  # a teacher's file that has seen the untouched winners is refused here, before any trial
-    left = [fold for fold in folds if fold not in run.tuned_on]
-    if not left:
-        raise UserError(f"{run.experiment.name}: earlier searches, of what it builds on too, have seen every fold.")
-    untouched = folds if request.nested else [left[-1] if request.untouched is None else request.untouched]
-    there = set(run.fold_index.tolist())
+        _ = run.train  # refuses, before any trial, a teacher's file that has seen the winners of the untouched fold
+    unused = [fold for fold in folds if fold not in run.tuned_on]
+    if not unused:
+        raise UserError(f"{run.experiment.name}: earlier searches, for it or for its inputs, have used every fold.")
+    untouched = folds if request.nested else [unused[-1] if request.untouched is None else request.untouched]
+    existing = set(run.fold_index.tolist())
     searches = [
         Search(
             run,
             kept_out,
-            request.folds or tuple(fold for fold in folds if fold != kept_out and fold in there),
+            request.folds or tuple(fold for fold in folds if fold != kept_out and fold in existing),
             home / f"{run.experiment.label}+tuning",
             request.storage,
             request.trials,
@@ -138,23 +125,25 @@ def plan(request: TuneRequest) -> tuple[Run, list[Search]]:
         for kept_out in untouched
     ]
     searched = {each.key for each in searches[0].space.dimensions}
-    if held := [change for change in request.overrides if parse_change(change)[0] in searched]:
-        raise UserError(f"--set {held[0]}: the search changes this parameter. Take it out of [search] to hold it.")
+    if fixed := [change for change in request.overrides if parse_change(change)[0] in searched]:
+        raise UserError(
+            f"--set {fixed[0]}: the search changes this parameter. To fix it, remove it from the table [search]."
+        )
     return run, searches
 
 
-def _searched(request: TuneRequest, search: Search, deadline: float | None) -> Study:
-    """The study with its trials, taken by this process or by several."""
+def _search(request: TuneRequest, search: Search, deadline: float | None) -> Study:
+    """Return the study after this process, or several, have taken its trials."""
     say(f"{search.run.experiment.label}: fold {search.untouched} is kept out of the search.")
     say(f"Study {search.name!r} in {search.url if not search.storage else 'the given storage'}")
     if request.jobs > 1:
-        _work_together(request, search.untouched, deadline)
-    # After several workers this finds nothing to do, or what one of them left when it died.
+        _run_workers(request, search.untouched, deadline)
+    # After several workers there is nothing to do, except for what one of them left when it died.
     return work(search, deadline)
 
 
-def _work_together(request: TuneRequest, untouched: int, deadline: float | None) -> None:
-    """Several processes on this machine, which share its cores."""
+def _run_workers(request: TuneRequest, untouched: int, deadline: float | None) -> None:
+    """Run several worker processes that share the cores of this machine, and wait for them."""
     share = str(max(1, (os.cpu_count() or 1) // request.jobs))
     before = {name: os.environ.get(name) for name in THREADS}
     os.environ |= dict.fromkeys(THREADS, share)
@@ -166,7 +155,7 @@ def _work_together(request: TuneRequest, untouched: int, deadline: float | None)
         for worker in workers:
             worker.join()
     except KeyboardInterrupt:
-        # A terminal tells them too; whoever signals this process alone does not.
+        # A terminal interrupts the workers too; a signal to this process alone does not.
         for worker in workers:
             worker.join(timeout=1)
             if worker.is_alive() and worker.pid:
@@ -182,7 +171,7 @@ def _work_together(request: TuneRequest, untouched: int, deadline: float | None)
 
 
 def _worker(request: TuneRequest, untouched: int, deadline: float | None) -> None:
-    """One of several processes: trials only."""
+    """Take trials in one of several processes."""
     with messages_to(say):
         try:
             _, searches = plan(request)
@@ -192,86 +181,3 @@ def _worker(request: TuneRequest, untouched: int, deadline: float | None) -> Non
         except UserError as error:
             say(f"Error: {error}")
             raise SystemExit(2) from None
-
-
-def _show_verdict(search: Search, study: Study) -> None:
-    """The table of trials, the untouched fold, what was written."""
-    _show_trials(search, study)
-    verdict = judge(search, study)
-    importances = importances_of(study)
-    if importances:
-        rows = [[name, f"{100 * share:.0f} %"] for name, share in importances.items()]
-        show_table("What mattered (PED-ANOVA)", ["parameter", "importance"], rows)
-    say(f"Written: {write_record(search, study, verdict, importances)}")
-    say(f"Written: {len(draw_study(study, search.folder))} plots, beside it")
-    folds = name_folds(search.folds)
-    own, best = verdict.own.value or 0.0, verdict.best.value or 0.0
-    label = search.run.experiment.label
-    if not verdict.holds and (old := withdraw_tuned(search)):
-        say(f"Removed: {old}, which an earlier verdict of this study had written.")
-    if verdict.difference is None:
-        say(f"Nothing better was found: on {folds} the setting of {label} itself is the best ({own:.4f}).")
-        return
-    say(
-        f"Searched, {folds}: {best:.4f}, the setting of {label} {own:.4f} ({best - own:+.4f}). The best of "
-        f"{len(finished(study))} looks better than it is."
-    )
-    say(
-        f"Fold {search.untouched}, which the search never saw ({verdict.battles:,} battles): "
-        f"{verdict.difference}, the 95 % interval of a paired bootstrap over prompts."
-    )
-    if not verdict.holds:
-        say("There the tuned setting is worse, and the interval lies wholly above 0: no experiment is written.")
-        return
-    if verdict.difference.mean > 0:
-        say("There it is worse, though no more than chance may do: whether it is any better is not known.")
-    file = write_tuned(search, study, verdict)
-    say(
-        f"Written: {file}. `compare` scores it, and all that builds on it, on fold {search.untouched} alone; the "
-        "same command with --nested gives a figure of all folds."
-    )
-
-
-def _show_trials(search: Search, study: Study) -> None:
-    done = finished(study)
-    complete = [trial for trial in done if trial.state == TrialState.COMPLETE]
-    best = sorted(complete, key=lambda trial: trial.value or 0)
-    rows = [[str(trial.number), f"{trial.value:.4f}", _told_settings(trial)] for trial in best[:SHOWN]]
-    show_table(f"The best trials of {search.name}", ["trial", "log loss", "setting"], rows, whole=["log loss"])
-    pruned = sum(trial.state == TrialState.PRUNED for trial in done)
-    failed = len(done) - len(complete) - pruned
-    say(
-        f"{len(done)} of {search.trials} trials: {len(best)} complete, {pruned} pruned, {failed} failed; "
-        f"{retried(study)} were cut off and tried again."
-    )
-    if len(done) < search.trials:
-        others = len(running(study))
-        say(f"Not all are done{f' ({others} are running elsewhere)' if others else ''}: judged on what there is.")
-
-
-def _told_settings(trial: FrozenTrial) -> str:
-    return ", ".join(f"{key} = {value}" for key, value in settings_of(trial).items())
-
-
-def _show_nested(run: Run, searches: Sequence[Search], studies: Sequence[Study]) -> None:
-    """The one figure over all folds that no search has flattered, against the experiment as it stands."""
-    best = {}
-    for search, study in zip(searches, studies, strict=True):
-        winner = best_of(study)
-        if winner is None:
-            raise UserError(f"fold {search.untouched}: no trial has a value, so no setting can be chosen.")
-        best[search.untouched] = winner
-        say(f"Fold {search.untouched}, from {len(finished(study))} trials: {_told_settings(winner)}")
-    own = run.experiment
-    if own.inputs and not own.nested:
-        # Compared with what is trained alike: the inputs of both are made anew inside each fold.
-        own = replace(with_nested_inputs(own), overrides=(*own.overrides, "nested=true"))
-        run = replace(run, experiment=own, folder=run.folder.parent / own.label)
-    tuned = chosen_run(run, best, run.folder.parent)
-    with searches[0].alone():
-        ours, theirs = (losses_in(each, list(best)) for each in (run, tuned))
-    difference = paired_difference(theirs, ours, prompt_keys(run.battles))
-    both = f"{tuned.experiment.label} {theirs.mean():.4f} and {run.experiment.label} {ours.mean():.4f}"
-    say(f"All folds, each with the setting that a search among its training battles chose: {both}.")
-    say(f"Difference {difference}, the 95 % interval of a paired bootstrap over prompts.")
-    say(f"Written: {tuned.folder}. See it beside the others with: compare")

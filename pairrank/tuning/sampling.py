@@ -10,7 +10,7 @@ from optuna.samplers import BaseSampler, TPESampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-from pairrank.tuning.storage import place_of, quiet_optuna
+from pairrank.tuning.storage import position_of, quiet_optuna
 
 Pruner = Literal["median", "hyperband", "none"]
 
@@ -19,7 +19,7 @@ STARTUP = 10
 
 
 @dataclass
-class ByPlace(BaseSampler):
+class PositionSeededTPE(BaseSampler):
     """TPE that is seeded for each trial by the trial's place, so that an interrupted study tries the same settings.
 
     It is multivariate and works in groups, because parameters depend on each other and some are used only under
@@ -32,7 +32,7 @@ class ByPlace(BaseSampler):
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         """Make and seed the sampler of this trial."""
-        digest = sha256(f"{self.seed}/{place_of(self.study, trial.number)}".encode()).digest()
+        digest = sha256(f"{self.seed}/{position_of(self.study, trial.number)}".encode()).digest()
         with quiet_optuna():
             self._tpe = TPESampler(
                 seed=int.from_bytes(digest[:4], "big"),

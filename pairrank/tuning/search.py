@@ -16,7 +16,7 @@ from pairrank.errors import UserError
 from pairrank.runs.experiment import Experiment
 from pairrank.runs.identity import recipe_hash
 from pairrank.runs.run import Run, moved
-from pairrank.tuning.sampling import ByPlace, Pruner, build_pruner
+from pairrank.tuning.sampling import PositionSeededTPE, Pruner, build_pruner
 from pairrank.tuning.space import Settings, Space, read_space
 from pairrank.tuning.storage import OWN, SETTINGS, finished, open_study
 
@@ -28,68 +28,68 @@ class Search:
     """A search for a better setting of an experiment, in which one fold has no part at all."""
 
     run: Run
-    """The experiment as it stands, on all battles."""
+    """The unchanged experiment, on all battles."""
     untouched: int
-    """The fold that the search never sees: neither to score a trial nor to train one."""
+    """The fold that the search uses neither to train a trial nor to score one."""
     folds: tuple[int, ...]
     """The tuning folds: a trial's value is the log loss of their battles."""
     home: Path
-    """Where everything that the search leaves is kept, but for a study in another storage."""
+    """The folder of everything that the search writes, except for a study in another storage."""
     storage: str = ""
     """URL of a database; "" for an SQLite file in `home`."""
     trials: int = 60
-    """How many finished trials the study is to have, of all workers together."""
+    """Finished trials of the complete study, of all workers together."""
     pruner: Pruner = "median"
     seed: int = 0
-    """Of what is tried."""
+    """Random seed of the settings that are tried."""
 
     def __post_init__(self) -> None:
-        there = set(self.run.fold_index.tolist())
+        existing = set(self.run.fold_index.tolist())
         if self.untouched in self.run.tuned_on:
             raise UserError(
-                f"fold {self.untouched} is to be kept out of the search, and an earlier search for the setting of "
-                f"{self.run.experiment.name} has seen it."
+                f"fold {self.untouched} cannot be kept out of the search: an earlier search for the setting of "
+                f"{self.run.experiment.name} has used it."
             )
-        if self.untouched not in there:
-            raise UserError(f"fold {self.untouched} is to be kept out of the search, and no battle is in it.")
+        if self.untouched not in existing:
+            raise UserError(f"fold {self.untouched} cannot be kept out of the search: no battle is in it.")
         if self.untouched in self.folds:
-            raise UserError(f"fold {self.untouched} is kept out of the search, so it is no tuning fold.")
-        if empty := [fold for fold in self.folds if fold not in there]:
+            raise UserError(f"fold {self.untouched} is kept out of the search, so it cannot be a tuning fold.")
+        if empty := [fold for fold in self.folds if fold not in existing]:
             raise UserError(f"no battle is in fold {empty[0]}, so no trial can be scored on it.")
-        if not self.folds or len(there) < 3:
-            raise UserError("a search needs three folds with battles: to learn from, to score, and to keep out.")
+        if not self.folds or len(existing) < 3:
+            raise UserError("a search needs three folds with battles: to train on, to score, and to keep out.")
 
     @cached_property
     def space(self) -> Space:
-        """What may change."""
+        """The parameters that may change."""
         return read_space(self.run.experiment)
 
     @property
     def folder(self) -> Path:
-        """What belongs to this untouched fold."""
+        """The folder of what belongs to this untouched fold."""
         return self.home / f"fold{self.untouched}"
 
     @property
     def url(self) -> str:
-        """Where the study is."""
+        """The URL of the database that has the study."""
         return self.storage or f"sqlite:///{(self.home / 'study.db').as_posix()}"
 
     @property
     def name(self) -> str:
-        """Of the study."""
+        """The name of the study."""
         seed = f", seed {self.seed}" if self.seed else ""
         return f"{self.run.experiment.label} on {self.run.data.name}, fold {self.untouched} untouched{seed}"
 
     @cached_property
     def inside(self) -> Run:
-        """The experiment as if the untouched fold did not exist."""
+        """The run without the battles of the untouched fold."""
         data = self.run.training_data(self.untouched)
         run = replace(self.run, experiment=with_nested_inputs(self.run.experiment))
         return moved(run, data, self.folder / "inside")
 
     @cached_property
     def binding(self) -> dict[str, str]:
-        """What trials must have in common to be compared, by what a message calls it."""
+        """What trials must have in common to be comparable, by the words that a message uses for it."""
         return {
             "battles": self.inside.data_record.hash,
             "search tables": sha256(self.space.describe().encode()).hexdigest()[:16],
@@ -98,21 +98,21 @@ class Search:
         }
 
     def open(self) -> Study:
-        """The study, made where it is not there yet; raises UserError for one that is of something else."""
+        """Open or create the study; raises UserError if a study of this name has another binding."""
         self.home.mkdir(parents=True, exist_ok=True)
         study = open_study(self.url, self.name, self.binding, self.space.begin())
-        study.sampler, study.pruner = ByPlace(self.seed, study), build_pruner(self.pruner)
+        study.sampler, study.pruner = PositionSeededTPE(self.seed, study), build_pruner(self.pruner)
         return study
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
-        """For the one worker at a time that makes what the others of this folder use."""
+    def exclusive(self) -> Iterator[None]:
+        """Let one worker at a time into this block, to train what the workers of this folder share."""
         self.folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.folder / ".lock")
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            logger.info("Waiting for another worker, which makes what all of them need.")
+            logger.info("Waiting for another worker, which trains what all of them need.")
             lock.acquire()
         try:
             yield
@@ -121,23 +121,23 @@ class Search:
 
 
 def with_nested_inputs(experiment: Experiment) -> Experiment:
-    """The experiment with its inputs remade inside each fold: usual ones have seen the scored fold's winners."""
+    """Return the experiment with inputs that are trained inside each fold, without the scored fold's winners."""
     return replace(experiment, nested=bool(experiment.inputs))
 
 
-def best_of(study: Study) -> FrozenTrial | None:
-    """The finished trial of least log loss, the earlier of equals; None where there is none."""
+def best_trial(study: Study) -> FrozenTrial | None:
+    """Return the complete trial of lowest log loss, of equal ones the first; None if there is none."""
     complete = [trial for trial in finished(study) if trial.state == TrialState.COMPLETE]
     return min(complete, key=lambda trial: (trial.value, trial.number), default=None)
 
 
-def own_of(study: Study) -> FrozenTrial | None:
-    """The trial of the experiment's own setting; None where it has no value."""
+def own_trial(study: Study) -> FrozenTrial | None:
+    """Return the trial of the experiment's own setting; None if it has no value."""
     own = [t for t in finished(study) if OWN in t.user_attrs and t.state == TrialState.COMPLETE]
     return own[0] if own else None
 
 
-def settings_of(trial: FrozenTrial) -> Settings:
-    """What a trial tried, by dotted key."""
+def settings_in(trial: FrozenTrial) -> Settings:
+    """Return the setting that a trial tried, by dotted key."""
     settings: Settings = trial.user_attrs[SETTINGS]
     return settings

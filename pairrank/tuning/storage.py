@@ -70,7 +70,7 @@ def open_study(url: str, name: str, binding: Mapping[str, str], begin: Mapping[s
     except optuna.exceptions.DuplicatedStudyError:
         study = optuna.load_study(storage=storage, study_name=name)
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-        raise UserError(f"--storage {shown_url(url)}: {first_line(error)}") from None
+        raise UserError(f"--storage {without_password(url)}: {first_line(error)}") from None
     _refuse_other(study, url, binding)
     return study
 
@@ -95,18 +95,18 @@ def _open_storage(url: str) -> RDBStorage:
         return _with_tables(url, options)
     except (NoSuchModuleError, ImportError):
         raise UserError(
-            f"--storage {shown_url(url)}: needs a database driver that is not installed. For postgresql:// "
+            f"--storage {without_password(url)}: needs a database driver that is not installed. For postgresql:// "
             "run: pip install 'psycopg[binary]'"
         ) from None
     except ArgumentError:
         raise UserError(
-            f"--storage {shown_url(url)}: expected the URL of a database, such as sqlite:///study.db or "
+            f"--storage {without_password(url)}: expected the URL of a database, such as sqlite:///study.db or "
             "postgresql://user:password@host/tuning."
         ) from None
     except (SQLAlchemyError, RuntimeError) as error:
         # RuntimeError: the study is of another version of Optuna, and the message says so.
         raise UserError(
-            f"--storage {shown_url(url)}: this database cannot be used ({first_line(error)}). Check that it "
+            f"--storage {without_password(url)}: this database cannot be used ({first_line(error)}). Check that it "
             "exists and contains nothing but studies."
         ) from None
 
@@ -152,12 +152,12 @@ def _refuse_other(study: Study, url: str, binding: Mapping[str, str]) -> None:
         time.sleep(0.5)  # another worker is creating it
     if kept is None:
         raise UserError(
-            f"--storage {shown_url(url)}: the study {study.study_name!r} in it was not created by `tune`, or "
-            f"not completely. {_remedy(study, url)}"
+            f"--storage {without_password(url)}: the study {study.study_name!r} in it was not created by "
+            f"`tune`, or not completely. {_remedy(study, url)}"
         )
     if other := [what for what, value in binding.items() if kept.get(what) != value]:
         raise UserError(
-            f"--storage {shown_url(url)}: the study {study.study_name!r} in it was made with "
+            f"--storage {without_password(url)}: the study {study.study_name!r} in it was made with "
             f"other {', other '.join(other)}, so its trials are not comparable. {_remedy(study, url)}"
         )
 
@@ -165,11 +165,11 @@ def _refuse_other(study: Study, url: str, binding: Mapping[str, str]) -> None:
 def _remedy(study: Study, url: str) -> str:
     return (
         "Give another --storage, or remove the study: "
-        f"optuna delete-study --storage {shown_url(url)} --study-name {study.study_name!r}"
+        f"optuna delete-study --storage {without_password(url)} --study-name {study.study_name!r}"
     )
 
 
-def shown_url(url: str) -> str:
+def without_password(url: str) -> str:
     """Return the URL of a database without its password."""
     with suppress(ArgumentError):
         url = make_url(url).render_as_string(hide_password=True)
@@ -199,28 +199,28 @@ def running(study: Study) -> list[FrozenTrial]:
     return study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
 
 
-def retried(study: Study) -> int:
+def count_requeued(study: Study) -> int:
     """Return how many trials were interrupted and repeated."""
     return len(_tried_again(study.get_trials(deepcopy=False)))
 
 
-def is_open(study: Study, wanted: int) -> bool:
+def has_room(study: Study, wanted: int) -> bool:
     """Return whether fewer than `wanted` trials have been begun."""
     return len(_counting(study)) < wanted
 
 
-def place_of(study: Study, number: int) -> int:
+def position_of(study: Study, number: int) -> int:
     """Return how many earlier trials are finished or running; interrupted ones that are repeated are left out.
 
     Workers that begin at the same moment have different places, and a repetition has the place of its original.
     """
-    mine = first_of(study, number)
+    mine = original_of(study, number)
     return sum(_first(trial) < mine for trial in _counting(study))
 
 
-def first_of(study: Study, number: int) -> int:
+def original_of(study: Study, number: int) -> int:
     """Return the number of the trial that this one repeats, or its own number."""
-    return _first(trial_of(study, number))
+    return _first(find_trial(study, number))
 
 
 def _first(trial: FrozenTrial) -> int:
@@ -240,15 +240,15 @@ def _tried_again(trials: Sequence[FrozenTrial]) -> set[int]:
         return {number for trial in trials for number in RetryHeartbeatStaleTrialCallback.retry_history(trial)}
 
 
-def trial_of(study: Study, number: int) -> FrozenTrial:
+def find_trial(study: Study, number: int) -> FrozenTrial:
     """Return the trial of this number, which must not be changed."""
     return next(trial for trial in study.get_trials(deepcopy=False) if trial.number == number)
 
 
-def retry(study: Study, number: int) -> None:
+def requeue(study: Study, number: int) -> None:
     """Put an interrupted trial back into the queue."""
     with quiet_optuna():
-        _again(None)(study, deepcopy(trial_of(study, number)))
+        _again(None)(study, deepcopy(find_trial(study, number)))
 
 
 def _again(most: int | None) -> RetryHeartbeatStaleTrialCallback:
@@ -256,7 +256,7 @@ def _again(most: int | None) -> RetryHeartbeatStaleTrialCallback:
     return RetryHeartbeatStaleTrialCallback(max_retry=most, inherit_intermediate_values=True)
 
 
-def sign_on(study: Study, trial: Trial) -> None:
+def record_worker(study: Study, trial: Trial) -> None:
     """Record a first heartbeat of a trial and the worker that has it.
 
     A trial without any heartbeat never counts as stale. Optuna sends the first one from another thread, which may
@@ -267,7 +267,7 @@ def sign_on(study: Study, trial: Trial) -> None:
     trial.set_user_attr(WORKER, [trial.number, socket.gethostname(), os.getpid()])
 
 
-def revive(study: Study) -> None:
+def requeue_stale(study: Study) -> None:
     """Put trials whose worker died back into the queue."""
     with quiet_optuna():
         optuna.storages.fail_stale_trials(study)
@@ -281,4 +281,4 @@ def revive(study: Study) -> None:
                 study.tell(trial.number, state=TrialState.FAIL)
             except (ValueError, optuna.exceptions.UpdateFinishedTrialError):
                 continue  # another worker was faster, and puts it back
-            retry(study, trial.number)
+            requeue(study, trial.number)

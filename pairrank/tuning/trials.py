@@ -1,16 +1,15 @@
-"""What one setting is worth: its log loss, out of fold, on battles cut once for all trials of a study."""
+"""A setting is worth its log loss, out of fold, on battles that are the same for all trials of a study."""
 
-import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from pairrank.data.battles import Battles
 from pairrank.data.predictions import Predictions
+from pairrank.data.probabilities import Proba
 from pairrank.errors import UserError
 from pairrank.evaluation.scoring import battle_losses
 from pairrank.models.base import Progress
@@ -21,64 +20,63 @@ from pairrank.runs.folder import read_matching
 from pairrank.runs.run import Run
 from pairrank.training.monitor import Monitor, ReportLoss
 
-logger = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True)
-class Cut:
-    """One tuning fold: whom to learn from, and whom to be judged by, with all that inputs and teachers say."""
+class TuningFold:
+    """The battles of one tuning fold, with the predictions of inputs and teacher."""
 
     fold: int
-    seen: Battles
+    train: Battles
     scored: Battles
 
 
-def cut_folds(run: Run, folds: Sequence[int]) -> tuple[Cut, ...]:
-    """The tuning folds of a run; what it builds on is made first, once for all trials."""
-    there = sorted(set(run.fold_index.tolist()))
+def tuning_folds(run: Run, folds: Sequence[int]) -> tuple[TuningFold, ...]:
+    """Return the tuning folds of a run; what it builds on is trained first, once for all trials."""
+    existing = sorted(set(run.fold_index.tolist()))
     for each in run.inputs:
-        # Asked even where it is whole: it is no one's run, and must be of today's code.
-        cross_validate(each, there)
+        # Always asked for: it belongs to the search alone, so it must be of the present code.
+        cross_validate(each, existing)
     return tuple(
-        Cut(fold, training_battles(run, fold)[0], run.train.take(run.fold_index == fold)) for fold in folds
+        TuningFold(fold, training_battles(run, fold)[0], run.train.take(run.fold_index == fold)) for fold in folds
     )
 
 
-def evaluate(experiment: Experiment, cuts: Sequence[Cut], folder: Path, report: ReportLoss) -> float:
-    """Log loss over all battles of the tuning folds, each judged by a model that never saw its prompt.
+def evaluate(experiment: Experiment, folds: Sequence[TuningFold], folder: Path, report: ReportLoss) -> float:
+    """Return the log loss over all battles of the tuning folds, each predicted by a model without its prompt.
 
-    `report` receives the first fold only: each step of a model that learns in steps, else its log loss as step 1.
-    Finished folds and what the model keeps are left in `folder`, so that the same setting can go on from them.
-    Raises UserError for a loss that is no number.
+    `report` receives the losses of the first fold only: one per step of a model that learns in steps, else the loss
+    of the fold as step 1. Finished folds and checkpoints are kept in `folder`, from which the same setting resumes.
+    Raises UserError if the loss is not a finite number.
     """
     losses = []
-    for i, cut in enumerate(with_progress(cuts, "trial, folds")):
-        file = folder / f"fold{cut.fold}.csv"
-        kept = read_matching(file, cut.scored.id)
-        if kept is None:
-            kept = Predictions(cut.scored.id, _proba(experiment, cut, folder, report if i == 0 else None))
-            kept.write(file)
-        losses.append(battle_losses(kept.proba, cut.scored.labels))
+    for i, each in enumerate(with_progress(folds, "trial, folds")):
+        file = folder / f"fold{each.fold}.csv"
+        predictions = read_matching(file, each.scored.id)
+        if predictions is None:
+            proba = _proba(experiment, each, folder, report if i == 0 else None)
+            predictions = Predictions(each.scored.id, proba)
+            predictions.write(file)
+        losses.append(battle_losses(predictions.proba, each.scored.labels))
         if i == 0 and not progress_of(experiment):
             report(1, float(losses[0].mean()))
     value = float(np.concatenate(losses).mean())
     if not math.isfinite(value):
-        raise UserError("the log loss is no number.")
+        raise UserError("the log loss is not a finite number.")
     return value
 
 
-def _proba(experiment: Experiment, cut: Cut, folder: Path, report: ReportLoss | None) -> Any:
-    """(n, 3) what a model of this setting says of the scored battles."""
+def _proba(experiment: Experiment, fold: TuningFold, folder: Path, report: ReportLoss | None) -> Proba:
+    """Train a model with this setting; return its (n, 3) probabilities for the scored battles."""
     model = experiment.build()
-    place = folder / f"fold{cut.fold}"
+    place = folder / f"fold{fold.fold}"
     place.mkdir(parents=True, exist_ok=True)
     if report is not None and model.progress:
-        model.fit(cut.seen, place, monitor=Monitor(cut.scored, report))
+        model.fit(fold.train, place, monitor=Monitor(fold.scored, report))
     else:
-        model.fit(cut.seen, place)
-    proba = model.predict_proba(cut.scored)
+        model.fit(fold.train, place)
+    proba = model.predict_proba(fold.scored)
     if not np.isfinite(proba).all():
-        raise UserError("the model's probabilities are no numbers.")
+        raise UserError("the probabilities of the model are not finite numbers.")
     return proba
 
 

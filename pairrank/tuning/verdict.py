@@ -1,4 +1,4 @@
-"""The winner of a search meets the old setting on the fold that neither has seen; only then is it written down."""
+"""The best setting of a search is compared with the old one on a fold that the search never used."""
 
 import logging
 import re
@@ -26,41 +26,41 @@ from pairrank.models.base import build, parameters_of
 from pairrank.runs.cross_validation import cross_validate
 from pairrank.runs.experiment import Experiment, Split
 from pairrank.runs.run import Run
-from pairrank.tuning.search import Search, best_of, own_of, settings_of, with_nested_inputs
+from pairrank.tuning.search import Search, best_trial, own_trial, settings_in, with_nested_inputs
 from pairrank.tuning.space import changed
-from pairrank.tuning.storage import REASON, SETTINGS, finished, quiet_optuna, retried
+from pairrank.tuning.storage import REASON, SETTINGS, count_requeued, finished, quiet_optuna
 
 logger = logging.getLogger(__name__)
 
 FEWEST = 10
-"""Complete trials below which nobody can say what mattered."""
+"""Complete trials that are needed to estimate the importance of parameters."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a search found, and what the untouched fold says of it."""
+    """What a search found, and its score on the untouched fold."""
 
     best: FrozenTrial
     own: FrozenTrial
     experiment: Experiment
-    """With the best setting, marked with the folds it was tuned on where that is not its own."""
+    """The experiment with the best setting; one that was tuned is marked with the folds that the search used."""
     difference: Difference | None
-    """Tuned minus own setting on the untouched fold; None where the own setting is the best."""
+    """Log loss of the tuned minus the own setting on the untouched fold; None if the own setting is the best."""
     battles: int
-    """Of the untouched fold."""
+    """Battles of the untouched fold."""
 
     @property
-    def holds(self) -> bool:
-        """Whether the tuning folds improve and the untouched fold does not clearly say otherwise."""
+    def is_accepted(self) -> bool:
+        """Whether the tuning folds improve and the untouched fold does not clearly contradict."""
         return self.difference is not None and self.difference.low <= 0
 
 
 def judge(search: Search, study: Study) -> Verdict:
-    """Train both settings on the tuning folds, score them on the untouched one; what is finished is used again.
+    """Train the best and the own setting on the tuning folds, and score both on the untouched one.
 
-    Raises UserError where no trial, or not the experiment's own setting, has a value.
+    Finished trainings are used again. Raises UserError if the experiment's own setting has no value.
     """
-    best, own = best_of(study), own_of(study)
+    best, own = best_trial(study), own_trial(study)
     if best is None or own is None:
         failed = [trial for trial in finished(study) if trial.state == TrialState.FAIL]
         reasons = Counter(trial.user_attrs.get(REASON, "its worker died") for trial in failed)
@@ -70,9 +70,9 @@ def judge(search: Search, study: Study) -> Verdict:
     if (best.value or 0.0) >= (own.value or 0.0):
         return Verdict(own, own, search.run.experiment, None, len(scored))
     tuned = tuned_experiment(search, best)
-    with search.alone():
+    with search.exclusive():
         ours, theirs = (
-            losses_in(
+            out_of_fold_losses(
                 replace(search.run, experiment=with_nested_inputs(each), folder=search.folder / name),
                 [search.untouched],
             )
@@ -81,20 +81,20 @@ def judge(search: Search, study: Study) -> Verdict:
     return Verdict(best, own, tuned, paired_difference(theirs, ours, prompt_keys(scored)), len(scored))
 
 
-def losses_in(run: Run, folds: Sequence[int]) -> Proba:
-    """(n,) losses of a run on the battles of these folds, out of fold; what is finished is used again."""
+def out_of_fold_losses(run: Run, folds: Sequence[int]) -> Proba:
+    """Return the (n,) out-of-fold losses of a run on the battles of these folds; missing folds are trained."""
     cross_validate(run, folds)
     scored = run.battles.take(np.isin(run.fold_index, folds))
     return battle_losses(read_predictions(run.folder / "oof.csv").align(scored.id).proba, scored.labels)
 
 
 def tuned_experiment(search: Search, best: FrozenTrial) -> Experiment:
-    """The experiment with a trial's setting, under a name of its own, marked with the folds the search has seen."""
+    """Return the experiment with a trial's setting, its own name, and the folds that the search has used."""
     own = search.run.experiment
     seen = sorted(set(search.run.fold_index.tolist()) - {search.untouched} | set(own.tuned_on))
     about = f"{own.name} with a setting that `tune` found on {name_folds(seen)}: only the others can score it."
     return replace(
-        changed(own, settings_of(best)),
+        changed(own, settings_in(best)),
         name=f"{own.name}-tuned",
         about=about,
         tuned_on=tuple(seen),
@@ -103,32 +103,32 @@ def tuned_experiment(search: Search, best: FrozenTrial) -> Experiment:
     )
 
 
-def chosen_run(run: Run, best: Mapping[int, FrozenTrial], home: Path) -> Run:
-    """The run in which every fold has the setting that a search inside its own training battles has chosen."""
-    chosen = {fold: changed(run.experiment, settings_of(trial)).parameters for fold, trial in best.items()}
+def run_with_chosen(run: Run, best: Mapping[int, FrozenTrial], home: Path) -> Run:
+    """Return the run in which every fold has the setting that was chosen among its own training battles."""
+    chosen = {fold: changed(run.experiment, settings_in(trial)).parameters for fold, trial in best.items()}
     experiment = replace(with_nested_inputs(run.experiment), overrides=(*run.experiment.overrides, "tuned=nested"))
     return replace(run, experiment=experiment, folder=home / experiment.label, chosen=chosen)
 
 
-# What is written
+# Files
 
 
 def tuned_file(search: Search) -> Path:
-    """Where the best setting goes: NAME-tuned, or NAME-tuned-DATA where another study has taken that.
+    """Return the file for the best setting: NAME-tuned, or NAME-tuned-DATA if another study has that.
 
-    Raises UserError if both are there and neither is of this study.
+    Raises UserError if both files exist and belong to other studies.
     """
     names = [f"{search.run.experiment.name}-tuned", f"{search.run.experiment.name}-tuned-{search.run.data.name}"]
     files = [Path("experiments") / f"{name}.toml" for name in names]
     own = [file for file in files if file.exists() and _is_of(search, file)]
     free = [file for file in files if not file.exists()]
     if not own and not free:
-        raise UserError(f"{' and '.join(map(str, files))}: are there already, and of other studies. Rename one.")
+        raise UserError(f"{' and '.join(map(str, files))}: exist and belong to other studies. Rename one of them.")
     return (own or free)[0]
 
 
-def withdraw_tuned(search: Search) -> Path | None:
-    """Remove the file that an earlier verdict of this study has written; None where there is none."""
+def remove_tuned(search: Search) -> Path | None:
+    """Remove the file that an earlier verdict of this study wrote and return its path; None if there is none."""
     file = tuned_file(search)
     if not file.exists():
         return None
@@ -141,7 +141,7 @@ def _is_of(search: Search, file: Path) -> bool:
 
 
 def write_tuned(search: Search, study: Study, verdict: Verdict) -> Path:
-    """Write the tuned experiment, with how it was found."""
+    """Write the tuned experiment, with comments on how it was found."""
     file = tuned_file(search)
     done = finished(study)
     states = Counter(trial.state for trial in done)
@@ -152,7 +152,7 @@ def write_tuned(search: Search, study: Study, verdict: Verdict) -> Path:
         f"pruned, {states[TrialState.FAIL]} failed), {seconds:,.0f} s.",
         f"On {name_folds(search.folds)} of {own.folds}: {verdict.best.value:.4f}, with {own.label}'s own setting "
         f"{verdict.own.value:.4f}.",
-        f"On fold {search.untouched}, which the search never saw ({verdict.battles:,} battles): "
+        f"On fold {search.untouched}, which the search never used ({verdict.battles:,} battles): "
         f"{verdict.difference} (95 %, paired).",
         _mark(search),
     ]
@@ -162,7 +162,7 @@ def write_tuned(search: Search, study: Study, verdict: Verdict) -> Path:
 
 
 def write_record(search: Search, study: Study, verdict: Verdict, importances: Mapping[str, float]) -> Path:
-    """Write tuning.json: every trial, and what became of the best."""
+    """Write tuning.json: every trial, and the verdict on the best."""
     record = {
         "study": search.name,
         "binding": search.binding,
@@ -173,7 +173,7 @@ def write_record(search: Search, study: Study, verdict: Verdict, importances: Ma
             "battles": verdict.battles,
             "difference": None if verdict.difference is None else asdict(verdict.difference),
         },
-        "tried_again": retried(study),
+        "tried_again": count_requeued(study),
         "importances": importances,
         "trials": [
             {
@@ -192,7 +192,7 @@ def write_record(search: Search, study: Study, verdict: Verdict, importances: Ma
 
 
 def importances_of(study: Study) -> dict[str, float]:
-    """The share of each parameter in what makes good trials good (PED-ANOVA); {} where too few are complete."""
+    """Return the importance of each parameter as a share (PED-ANOVA); {} if too few trials are complete."""
     if sum(trial.state == TrialState.COMPLETE for trial in finished(study)) < FEWEST:
         return {}
     with quiet_optuna():
@@ -200,7 +200,7 @@ def importances_of(study: Study) -> dict[str, float]:
 
 
 def _file_table(experiment: Experiment) -> dict[str, Any]:
-    """An experiment as its file has it: only what differs from the defaults."""
+    """Return an experiment as its file has it: only what differs from the defaults."""
     resolved = experiment.resolved()
     keys = ("about", "tuned_on", "inputs", "extra", "soft_targets", "teacher", "seconds")
     table = {key: resolved[key] for key in keys if resolved[key]}
@@ -208,14 +208,14 @@ def _file_table(experiment: Experiment) -> dict[str, Any]:
         table["submittable"] = False
     defaults = parameters_of(build(experiment.model))
     table["model"] = {"name": experiment.model, **_differing(experiment.parameters, defaults)}
-    # How many battles were looked at is of the search, not of what it found.
+    # A limit on the battles belongs to the search, not to the setting that it found.
     if split := _differing(resolved["split"] | {"limit": 0}, asdict(Split())):
         table["split"] = split
     return table
 
 
 def _on_one_line(items: re.Match[str]) -> str:
-    """A list as people write it; tomli_w gives each item a line, and an item never breaks one."""
+    """Put a list on one line, as people write it; tomli_w gives each item a line of its own."""
     return f"[{', '.join(line.strip().removesuffix(',') for line in items[1].splitlines())}]"
 
 

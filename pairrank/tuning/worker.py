@@ -1,4 +1,4 @@
-"""Workers take trials from one study until it has enough: here or elsewhere, killed and restarted or not."""
+"""Workers on any machine take trials from one study until it has enough, even if some of them are killed."""
 
 import json
 import logging
@@ -16,62 +16,64 @@ from sqlalchemy.exc import SQLAlchemyError
 from pairrank.errors import UserError
 from pairrank.files import read_json, write_json
 from pairrank.memo import memo_scope
-from pairrank.tuning.search import Search, best_of
+from pairrank.tuning.search import Search, best_trial
 from pairrank.tuning.space import changed
 from pairrank.tuning.storage import (
+    GRACE,
     HEARTBEAT,
     OWN,
     REASON,
     SETTINGS,
     SURPLUS,
+    find_trial,
     finished,
     first_line,
-    first_of,
-    is_open,
-    place_of,
+    has_room,
+    original_of,
+    position_of,
     quiet_optuna,
-    retry,
-    revive,
+    record_worker,
+    requeue,
+    requeue_stale,
     running,
-    sign_on,
-    trial_of,
 )
-from pairrank.tuning.trials import Cut, cut_folds, evaluate, progress_of
+from pairrank.tuning.trials import TuningFold, evaluate, progress_of, tuning_folds
 
 logger = logging.getLogger(__name__)
 
 
 def work(search: Search, deadline: float | None) -> Study:
-    """Take trials until the study has enough or `deadline` (of `time.time`) is past; returns the study.
+    """Take trials until the study has enough or `deadline` (of `time.time`) has passed; return the study.
 
-    A trial that fails says why and is none of the others' business. On Ctrl-C the trial goes back into the queue.
-    Raises UserError where the database is lost, and where the experiment's own setting has failed: without its
-    value no other could be judged.
+    A trial that fails is reported and does not stop the others. On Ctrl-C the trial goes back into the queue.
+    Raises UserError if the database is lost, and if the experiment's own setting has failed, since all others are
+    compared with it.
     """
     study = search.open()
-    if is_open(study, search.trials) or running(study):
-        with search.alone():
-            cuts = cut_folds(search.inside, search.folds)
+    if has_room(study, search.trials) or running(study):
+        with search.exclusive():
+            folds = tuning_folds(search.inside, search.folds)
         with memo_scope():
             try:
-                _take_trials(search, study, cuts, deadline)
+                _take_trials(search, study, folds, deadline)
             except (optuna.exceptions.StorageInternalError, SQLAlchemyError) as error:
-                told = first_line(error)
-                raise UserError(f"the study's database was lost ({told}). The same command goes on.") from None
+                reason = first_line(error)
+                raise UserError(f"the study's database was lost ({reason}). The same command resumes.") from None
     return study
 
 
-def _take_trials(search: Search, study: Study, cuts: Sequence[Cut], deadline: float | None) -> None:
+def _take_trials(search: Search, study: Study, folds: Sequence[TuningFold], deadline: float | None) -> None:
+    """Take trials one after another, and wait for those that other workers have begun."""
     waiting = False
     while deadline is None or time.time() < deadline:
-        revive(study)
-        _refuse_hopeless(study)
-        if is_open(study, search.trials):
-            _take_trial(search, study, cuts)
+        requeue_stale(study)
+        _refuse_failed_reference(study)
+        if has_room(study, search.trials):
+            _take_trial(search, study, folds)
         elif others := running(study):
             if not waiting:
                 logger.info(
-                    f"All trials are taken; waiting for the last {len(others)}, which other workers are at."
+                    f"All trials have been taken. Waiting for the last {len(others)}, which other workers have."
                 )
             waiting = True
             time.sleep(min(HEARTBEAT, 5) / 5)
@@ -79,49 +81,51 @@ def _take_trials(search: Search, study: Study, cuts: Sequence[Cut], deadline: fl
             return
 
 
-def _take_trial(search: Search, study: Study, cuts: Sequence[Cut]) -> None:
+def _take_trial(search: Search, study: Study, folds: Sequence[TuningFold]) -> None:
+    """Take one trial, evaluate its setting, and log how it ended."""
     taken: list[int] = []
 
     def objective(trial: Trial) -> float:
         taken.append(trial.number)
-        if place_of(study, trial.number) >= search.trials:
+        if position_of(study, trial.number) >= search.trials:
             trial.set_user_attr(SURPLUS, True)
             raise _SurplusError
-        return _value(search, study, cuts, trial)
+        return _value(search, study, folds, trial)
 
     try:
         with quiet_optuna():
-            # A fine-tuned model that ended by an error hangs on that error until garbage is collected.
+            # The error of a failed trial keeps its fine-tuned model in memory until garbage is collected.
             collect = progress_of(search.run.experiment) == "epochs"
             study.optimize(objective, n_trials=1, catch=(Exception,), gc_after_trial=collect)
     except KeyboardInterrupt:
-        if taken and trial_of(study, taken[0]).state == TrialState.FAIL:
-            retry(study, taken[0])
+        if taken and find_trial(study, taken[0]).state == TrialState.FAIL:
+            requeue(study, taken[0])
         raise
     except UnboundLocalError as error:
-        # Optuna's own slip where Ctrl-C comes while it writes a result; the trial is found dead in a minute.
+        # A defect of Optuna if Ctrl-C comes while it writes a result; the trial is found stale after a minute.
         if isinstance(error.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from None
         raise
     except (optuna.exceptions.UpdateFinishedTrialError, ValueError):
-        if not taken or not trial_of(study, taken[0]).state.is_finished():
+        if not taken or not find_trial(study, taken[0]).state.is_finished():
             raise
         logger.warning(
-            f"Trial {taken[0]} had been given up, since this worker gave no sign of life; another goes on with it."
+            f"Trial {taken[0]} was given to another worker, because this one sent no heartbeat for {GRACE} s."
         )
         return
-    if SURPLUS not in (trial := trial_of(study, taken[0])).user_attrs:
-        logger.info(_told(search, study, trial))
+    if SURPLUS not in (trial := find_trial(study, taken[0])).user_attrs:
+        logger.info(_describe(search, study, trial))
         shutil.rmtree(_trial_folder(search, study, trial.number), ignore_errors=True)
 
 
-def _refuse_hopeless(study: Study) -> None:
+def _refuse_failed_reference(study: Study) -> None:
+    """Raise UserError if the experiment's own setting has failed."""
     for trial in finished(study):
         if OWN in trial.user_attrs and trial.state == TrialState.FAIL:
             reason = trial.user_attrs.get(REASON, "its worker died")
             raise UserError(
-                f"the experiment's own setting has failed, and all others would be judged beside it: {reason} "
-                "Change the experiment's file: that is another study."
+                f"the experiment's own setting has failed, and all others are compared with it: {reason} "
+                "Change the experiment's file, which begins another study."
             )
 
 
@@ -129,13 +133,14 @@ class _SurplusError(Exception):
     """Another worker took the last trial at the same moment."""
 
 
-def _value(search: Search, study: Study, cuts: Sequence[Cut], trial: Trial) -> float:
-    sign_on(study, trial)
+def _value(search: Search, study: Study, folds: Sequence[TuningFold], trial: Trial) -> float:
+    """Return the log loss of the setting that a trial suggests; raises TrialPruned if it is stopped early."""
+    record_worker(study, trial)
     own = OWN in trial.user_attrs
 
     def report(step: int, loss: float) -> None:
         trial.report(loss, step)
-        # The setting that all others are compared with must have a value.
+        # All others are compared with the experiment's own setting, so that one needs a value.
         if not own and trial.should_prune():
             raise optuna.TrialPruned
 
@@ -144,8 +149,8 @@ def _value(search: Search, study: Study, cuts: Sequence[Cut], trial: Trial) -> f
         trial.set_user_attr(SETTINGS, settings)
         experiment = changed(search.inside.experiment, settings)
         folder = _trial_folder(search, study, trial.number)
-        _keep_only_of(folder, {"binding": search.binding, "settings": settings})
-        return evaluate(experiment, cuts, folder, report)
+        _clear_unless_of(folder, {"binding": search.binding, "settings": settings})
+        return evaluate(experiment, folds, folder, report)
     except (optuna.TrialPruned, optuna.exceptions.UpdateFinishedTrialError, optuna.exceptions.StorageInternalError):
         raise
     except Exception as error:
@@ -154,21 +159,21 @@ def _value(search: Search, study: Study, cuts: Sequence[Cut], trial: Trial) -> f
 
 
 def _trial_folder(search: Search, study: Study, number: int) -> Path:
-    """What is kept of a trial until it is finished; one that is tried again goes on from it."""
-    return search.folder / "trials" / str(first_of(study, number))
+    """Return the folder of a trial until it is finished; its repetition resumes from there."""
+    return search.folder / "trials" / str(original_of(study, number))
 
 
-def _keep_only_of(folder: Path, trial: dict[str, Any]) -> None:
-    """Remove what another study left under this number, such as one that was deleted since."""
+def _clear_unless_of(folder: Path, trial: dict[str, Any]) -> None:
+    """Empty the folder if it belongs to a trial of another study, such as one that was deleted."""
     file = folder / "trial.json"
-    trial = json.loads(json.dumps(trial))  # JSON knows no tuples
+    trial = json.loads(json.dumps(trial))  # JSON has no tuples
     if read_json(file) != trial:
         shutil.rmtree(folder, ignore_errors=True)
         write_json(file, trial)
 
 
-def _told(search: Search, study: Study, trial: FrozenTrial) -> str:
-    """One line on a trial that has ended."""
+def _describe(search: Search, study: Study, trial: FrozenTrial) -> str:
+    """Describe in one line how a trial ended."""
     done = finished(study)
     seconds = trial.duration.total_seconds() if trial.duration else 0.0
     line = f"trial {trial.number} ({len(done)} of {search.trials}): "
@@ -176,8 +181,8 @@ def _told(search: Search, study: Study, trial: FrozenTrial) -> str:
         line += f"{trial.value:.4f}"
     elif trial.state == TrialState.PRUNED:
         step, loss = max(trial.intermediate_values.items())
-        line += f"pruned at step {step}, at {loss:.4f} on the first fold alone"
+        line += f"pruned at step {step}, at {loss:.4f} on the first fold"
     else:
         line += f"failed: {trial.user_attrs.get(REASON, 'its worker died')}"
-    best = best_of(study)
+    best = best_trial(study)
     return line + (f", {seconds:.0f} s" if best is None else f", {seconds:.0f} s; best {best.value:.4f}")

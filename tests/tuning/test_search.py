@@ -17,8 +17,8 @@ from pairrank.errors import UserError
 from pairrank.files import write_json
 from pairrank.tuning import sampling, storage
 from pairrank.tuning import worker as working
-from pairrank.tuning.search import best_of, own_of, settings_of
-from pairrank.tuning.storage import finished, is_open, place_of, retried, revive, running
+from pairrank.tuning.search import best_trial, own_trial, settings_in
+from pairrank.tuning.storage import count_requeued, finished, has_room, position_of, requeue_stale, running
 from pairrank.tuning.worker import work
 from tests.support.command_line import run_python, start_python
 from tests.support.studies import SMALL, some_search, write_experiment
@@ -75,7 +75,7 @@ def ended(worker):
 
 
 def settings(study):
-    return [tuple(sorted(settings_of(trial).items())) for trial in finished(study)]
+    return [tuple(sorted(settings_in(trial).items())) for trial in finished(study)]
 
 
 def everybody_is_dead(monkeypatch):
@@ -93,12 +93,12 @@ def everybody_is_dead(monkeypatch):
 def test_a_study_has_the_trials_that_were_asked_for_and_begins_at_the_experiments_own(arena_here):
     study, lines = quietly(some_search())
     assert len(finished(study)) == len(study.trials) == 6
-    assert own_of(study).number == 0
-    assert dict(settings_of(study.trials[0])) == {"penalty": 100.0, "clip": 3.0}
+    assert own_trial(study).number == 0
+    assert dict(settings_in(study.trials[0])) == {"penalty": 100.0, "clip": 3.0}
     assert len(set(settings(study))) == 6
     assert sum(line.startswith("trial ") for line in lines) == 6
     values = [trial.value for trial in finished(study) if trial.state == TrialState.COMPLETE]
-    assert best_of(study).value == min(values)
+    assert best_trial(study).value == min(values)
     # More are asked for: it goes on.
     study, _ = quietly(some_search(trials=8))
     assert len(finished(study)) == 8
@@ -132,7 +132,7 @@ def test_killed_and_restarted_equals_never_killed(arena_here, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             quietly(some_search(home=Path("cut"), trials=14, pruner="none"))
     study, _ = quietly(some_search(home=Path("cut"), trials=14, pruner="none"))
-    assert retried(study) == 4
+    assert count_requeued(study) == 4
     assert len(study.trials) == 18
     assert settings(study) == settings(whole)
     assert [trial.value for trial in finished(study)] == [trial.value for trial in finished(whole)]
@@ -155,18 +155,18 @@ def test_a_trial_that_fails_says_why_and_the_study_goes_on(arena_here, monkeypat
     assert study.trials[1].user_attrs["reason"] == "MemoryError: not enough of it"
     assert "failed: MemoryError: not enough of it" in lines[1]
     assert "training diverged" in lines[2]
-    assert retried(study) == 0
+    assert count_requeued(study) == 0
 
 
 def test_a_loss_that_is_no_number_fails_its_trial(arena_here, add_model):
     add_model("memory")
     add_model("not_a_number")
     write_experiment("diverging", '[model]\nname = "not_a_number"\n[search]\nsureness = {low = 0.5, high = 0.95}')
-    with pytest.raises(UserError, match=r"own setting has failed.*probabilities are no numbers"):
+    with pytest.raises(UserError, match=r"own setting has failed.*not finite numbers"):
         quietly(some_search("diverging", trials=2))
     study = some_search("diverging", trials=2).open()
     assert [trial.state for trial in finished(study)] == [TrialState.FAIL]
-    assert best_of(study) is None
+    assert best_trial(study) is None
 
 
 def test_nothing_is_begun_after_the_deadline(arena_here):
@@ -185,7 +185,7 @@ def test_pruning_gives_up_what_is_behind_and_never_the_experiments_own(arena_her
     study, lines = quietly(some_search(trials=12))
     states = [trial.state.name for trial in finished(study)]
     assert states == ["COMPLETE"] * 8 + ["PRUNED"] * 4
-    assert "pruned at step 1, at 5.0000 on the first fold alone" in lines[8]
+    assert "pruned at step 1, at 5.0000 on the first fold" in lines[8]
     study, _ = quietly(some_search(trials=12, home=Path("all"), pruner="none"))
     assert {trial.state.name for trial in finished(study)} == {"COMPLETE"}
 
@@ -203,15 +203,15 @@ def test_the_own_setting_is_not_pruned_even_where_its_retry_comes_last(arena_her
 
     monkeypatch.setattr(working, "evaluate", first_interrupted)
     with monkeypatch.context() as elsewhere:
-        elsewhere.setattr(working, "retry", lambda *_: None)  # the one that was cut off is put back later
+        elsewhere.setattr(working, "requeue", lambda *_: None)  # the one that was cut off is put back later
         with pytest.raises(KeyboardInterrupt):
             quietly(some_search(trials=11))
-    monkeypatch.setattr(working, "_refuse_hopeless", lambda _: None)
+    monkeypatch.setattr(working, "_refuse_failed_reference", lambda _: None)
     quietly(some_search(trials=11))
     study = some_search(trials=11).open()
-    storage.retry(study, 0)
+    storage.requeue(study, 0)
     study, _ = quietly(some_search(trials=11))
-    assert own_of(study).value == 9.0
+    assert own_trial(study).value == 9.0
     assert calls[-1] == "0"  # it goes on in the folder of the trial that was cut off
 
 
@@ -230,8 +230,8 @@ def test_a_database_that_is_lost_is_one_message(arena_here, monkeypatch):
     def lost(study):
         raise optuna.exceptions.StorageInternalError("gone\nSELECT something")
 
-    monkeypatch.setattr(working, "revive", lost)
-    with pytest.raises(UserError, match=r"^the study's database was lost \(gone\)\. The same command goes on\.$"):
+    monkeypatch.setattr(working, "requeue_stale", lost)
+    with pytest.raises(UserError, match=r"^the study's database was lost \(gone\)\. The same command resumes\.$"):
         quietly(some_search())
 
 
@@ -278,7 +278,7 @@ def leave_behind(search, trial):
     """Finished folds of a trial, whose predictions are all alike."""
     place = search.folder / "trials" / "0"
     write_json(place / "trial.json", trial)
-    for cut in working.cut_folds(search.inside, search.folds):
+    for cut in working.tuning_folds(search.inside, search.folds):
         Predictions(cut.scored.id, np.full((len(cut.scored), 3), 1 / 3)).write(place / f"fold{cut.fold}.csv")
 
 
@@ -319,7 +319,7 @@ def test_two_workers_one_killed_in_the_middle_and_started_again(arena_here):
     assert len(done) == 8
     assert {trial.state for trial in done} == {TrialState.COMPLETE}
     assert len(set(settings(study))) == 8  # none doubled
-    assert retried(study) == 1
+    assert count_requeued(study) == 1
     assert study.trials[cut_off.number].state == TrialState.FAIL
     successor = [trial for trial in done if trial.system_attrs.get("failed_trial") == cut_off.number]
     assert [trial.params for trial in successor] == [cut_off.params]  # none lost
@@ -344,7 +344,7 @@ def test_ctrl_c_puts_the_trial_back_and_says_how_to_go_on(arena_here):
     assert [trial.state.name for trial in study.trials] == ["FAIL", "WAITING"]
     study, _ = quietly(some_search(trials=5, pruner="none"))
     assert len(finished(study)) == 5
-    assert own_of(study).number == 1
+    assert own_trial(study).number == 1
 
 
 @pytest.mark.slow
@@ -362,7 +362,7 @@ def test_workers_that_ask_at_one_moment_do_not_overshoot(arena_here, monkeypatch
     quietly(some_search(trials=5))
     study = some_search(trials=6).open()
     other = study.ask()
-    monkeypatch.setattr(working, "is_open", lambda study, wanted: len(study.trials) < 7)
+    monkeypatch.setattr(working, "has_room", lambda study, wanted: len(study.trials) < 7)
     monkeypatch.setattr(working, "running", lambda study: [])
     study, lines = quietly(some_search(trials=6))
     assert study.trials[6].user_attrs["surplus"]
@@ -385,7 +385,7 @@ def test_a_worker_waits_for_the_last_trials_of_others(arena_here, monkeypatch):
     monkeypatch.setattr(working.time, "sleep", sleep)
     _, lines = quietly(some_search(trials=6))
     assert len(slept) == 3
-    assert lines == ["All trials are taken; waiting for the last 1, which other workers are at."]
+    assert lines == ["All trials have been taken. Waiting for the last 1, which other workers have."]
 
 
 def test_a_trial_whose_worker_always_dies_is_given_up_and_counts(arena_here, monkeypatch):
@@ -393,24 +393,24 @@ def test_a_trial_whose_worker_always_dies_is_given_up_and_counts(arena_here, mon
     study = some_search().open()
     for _ in range(1 + storage.RETRIES):
         study.ask()
-        revive(study)
+        requeue_stale(study)
     assert [trial.state for trial in study.trials] == [TrialState.FAIL] * (1 + storage.RETRIES)
     assert [trial.number for trial in finished(study)] == [storage.RETRIES]
-    assert retried(study) == storage.RETRIES
+    assert count_requeued(study) == storage.RETRIES
 
 
 def test_a_worker_that_dies_before_its_first_sign_of_life_loses_no_trial(arena_here, monkeypatch):
     study = some_search().open()
     study.ask()
-    revive(study)
+    requeue_stale(study)
     assert len(running(study)) == 1  # it may yet come
     monkeypatch.setattr(storage, "GRACE", 0)
-    revive(study)
+    requeue_stale(study)
     assert not running(study)
     assert [trial.state.name for trial in study.trials] == ["FAIL", "WAITING"]
     # And again, though it now has the attributes of its forerunner.
     study.ask().set_user_attr("worker", [0, "elsewhere", 1])
-    revive(study)
+    requeue_stale(study)
     assert [trial.state.name for trial in study.trials] == ["FAIL", "FAIL", "WAITING"]
 
 
@@ -423,34 +423,34 @@ def test_a_worker_that_slept_too_long_gives_way(arena_here, monkeypatch):
         if len(calls) == 1:
             with monkeypatch.context() as elsewhere:
                 everybody_is_dead(elsewhere)
-                revive(search.open())  # as another worker would
+                requeue_stale(search.open())  # as another worker would
         return plain(*args)
 
     monkeypatch.setattr(working, "evaluate", sleepy)
     study, lines = quietly(search)
-    assert "had been given up" in lines[0]
+    assert "was given to another worker" in lines[0]
     assert len(finished(study)) == 2
 
 
 def test_a_worker_that_is_killed_at_once_after_signing_can_go_stale(arena_here):
     """A trial that is signed has a sign of life, even if Optuna's own thread never got to give one."""
     study = some_search().open()
-    storage.sign_on(study, study.ask())
+    storage.record_worker(study, study.ask())
     with study._storage._backend.engine.connect() as connection:
         assert connection.exec_driver_sql("SELECT count(*) FROM trial_heartbeats").scalar() == 1
 
 
 def test_places_count_what_counts(arena_here):
     study = some_search().open()
-    assert is_open(study, 1)
+    assert has_room(study, 1)
     first = study.ask()
-    assert not is_open(study, 1)
-    assert place_of(study, first.number) == 0
+    assert not has_room(study, 1)
+    assert position_of(study, first.number) == 0
     second = study.ask()
-    assert place_of(study, second.number) == 1
+    assert position_of(study, second.number) == 1
     study.tell(first, state=TrialState.FAIL)
-    storage.retry(study, first.number)
-    assert place_of(study, second.number) == 0
+    storage.requeue(study, first.number)
+    assert position_of(study, second.number) == 0
     assert not finished(study)
 
 
@@ -551,7 +551,7 @@ def test_workers_that_make_the_database_at_one_moment_all_get_it(arena_here):
 
 CROWD = """
 from pairrank.tuning import storage
-from pairrank.tuning.storage import open_study, quiet_optuna, revive
+from pairrank.tuning.storage import open_study, quiet_optuna, requeue_stale
 study = open_study("sqlite:///crowd.db", "s", {"battles": "x"}, {"a": 1.0})
 READY
 with quiet_optuna():
@@ -576,15 +576,15 @@ def test_no_dead_trial_is_put_back_twice(arena_here):
     study = storage.open_study("sqlite:///crowd.db", "s", {"battles": "x"}, {"a": 1.0})
     for _ in range(20):
         study.ask()
-    crowd("storage.GRACE = 0; revive(study)")
-    assert retried(study) == 20
+    crowd("storage.GRACE = 0; requeue_stale(study)")
+    assert count_requeued(study) == 20
     assert [trial.state.name for trial in study.trials] == ["FAIL"] * 20 + ["WAITING"] * 20
 
 
 def test_a_trial_that_died_before_it_chose_takes_its_own_place_again(arena_here, monkeypatch):
     """Else the retry, which has a later number, would try what a later trial tries."""
     search = some_search(trials=5, pruner="none")
-    plain, calls = sampling.ByPlace.infer_relative_search_space, []
+    plain, calls = sampling.PositionSeededTPE.infer_relative_search_space, []
 
     def interrupted(self, study, trial):
         calls.append(trial.number)
@@ -593,12 +593,12 @@ def test_a_trial_that_died_before_it_chose_takes_its_own_place_again(arena_here,
         return plain(self, study, trial)
 
     with monkeypatch.context() as patch:
-        patch.setattr(sampling.ByPlace, "infer_relative_search_space", interrupted)
+        patch.setattr(sampling.PositionSeededTPE, "infer_relative_search_space", interrupted)
         with pytest.raises(KeyboardInterrupt):
             quietly(search)
         # Without a sign of life it is no trial of Optuna's dead.
         patch.setattr(storage, "GRACE", 0)
-        revive(optuna.load_study(study_name=search.name, storage=search.url))
+        requeue_stale(optuna.load_study(study_name=search.name, storage=search.url))
     study, _ = quietly(search)
     whole, _ = quietly(some_search(trials=5, pruner="none", home=Path("whole")))
     assert set(settings(study)) == set(settings(whole))
@@ -616,4 +616,4 @@ def test_a_trial_that_died_before_it_chose_takes_its_own_place_again(arena_here,
     ],
 )
 def test_a_password_is_never_shown(url, shown):
-    assert storage.shown_url(url) == shown
+    assert storage.without_password(url) == shown

@@ -11,7 +11,7 @@ from pairrank.data.reading import write_battles
 from pairrank.errors import UserError
 from pairrank.models.base import build
 from pairrank.tuning.space import changed
-from pairrank.tuning.trials import cut_folds, evaluate
+from pairrank.tuning.trials import evaluate, tuning_folds
 from tests.support.studies import SMALL, some_search, write_experiment
 
 STACK = """inputs = ["small"]
@@ -31,7 +31,7 @@ def silent(step, loss):
 
 
 def cuts_of(search):
-    return cut_folds(search.inside, search.folds)
+    return tuning_folds(search.inside, search.folds)
 
 
 @pytest.mark.parametrize("nested", ["false", "true"])
@@ -42,10 +42,10 @@ def test_nothing_of_the_untouched_fold_is_ever_seen(arena_here, nested):
     assert hidden
     scored = []
     for cut in cuts_of(search):
-        seen, judged = set(prompt_keys(cut.seen)), set(prompt_keys(cut.scored))
+        seen, judged = set(prompt_keys(cut.train)), set(prompt_keys(cut.scored))
         assert not seen & judged
         assert not (seen | judged) & hidden
-        assert cut.seen.inputs.shape == (len(cut.seen), 1, 3)
+        assert cut.train.inputs.shape == (len(cut.train), 1, 3)
         scored += cut.scored.id.tolist()
     rest = search.run.battles.take(search.run.fold_index != 2)
     assert sorted(scored) == sorted(rest.id.tolist())
@@ -65,8 +65,8 @@ def test_no_extra_battle_may_bring_a_prompt_of_the_untouched_fold(arena_here):
     write_battles(search.run.battles, Path("more.csv"))  # every prompt there is, the untouched ones too
     write_experiment("greedy", 'extra = ["more.csv"]\n' + SMALL)
     for cut in cuts_of(some_search("greedy")):
-        assert len(cut.seen) > 0
-        assert not set(prompt_keys(cut.seen)) & hidden
+        assert len(cut.train) > 0
+        assert not set(prompt_keys(cut.train)) & hidden
 
 
 def test_a_trial_is_worth_what_plain_cross_validation_says(arena_here):
@@ -90,7 +90,7 @@ def test_evaluate_reports_once_for_a_model_without_steps_after_the_first_fold(ar
     cuts = cuts_of(search)
     evaluate(search.run.experiment, cuts, search.folder / "x", lambda *step: reported.append(step))
     (step, loss), first = *reported, cuts[0]
-    model = search.run.experiment.build().fit(first.seen)
+    model = search.run.experiment.build().fit(first.train)
     assert step == 1
     assert loss == pytest.approx(
         sklearn_log_loss(first.scored.labels, model.predict_proba(first.scored), labels=[0, 1, 2])
@@ -140,15 +140,15 @@ def test_probabilities_that_are_no_numbers_are_told(arena_here, add_model):
     add_model("not_a_number")
     write_experiment("diverging", '[model]\nname = "not_a_number"\n[search]\nsureness = {low = 0.5, high = 0.95}')
     search = some_search("diverging")
-    with pytest.raises(UserError, match="probabilities are no numbers"):
+    with pytest.raises(UserError, match="not finite numbers"):
         evaluate(search.run.experiment, cuts_of(search), search.folder / "x", silent)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"untouched": 7}, "fold 7 is to be kept out of the search, and no battle is in it"),
-        ({"folds": (0, 4)}, "fold 4 is kept out of the search, so it is no tuning fold"),
+        ({"untouched": 7}, "fold 7 cannot be kept out of the search: no battle is in it"),
+        ({"folds": (0, 4)}, "fold 4 is kept out of the search, so it cannot be a tuning fold"),
         ({"folds": (0, 9)}, "no battle is in fold 9"),
         ({"folds": ()}, "a search needs three folds"),
     ],

@@ -17,12 +17,12 @@ from pairrank.runs.experiment_files import load_experiment
 from pairrank.runs.run import resolve_run
 from pairrank.tuning import worker as working
 from pairrank.tuning.plots import PLOTS, draw_study
-from pairrank.tuning.search import best_of, settings_of
+from pairrank.tuning.search import best_trial, settings_in
 from pairrank.tuning.storage import finished
 from pairrank.tuning.verdict import (
-    chosen_run,
     importances_of,
     judge,
+    run_with_chosen,
     tuned_experiment,
     tuned_file,
     write_record,
@@ -53,7 +53,7 @@ def test_both_settings_meet_on_the_fold_that_neither_has_seen(arena_here, lucky)
     battles, member = search.run.battles, search.run.fold_index
     seen, scored = battles.take(member != 4), battles.take(member == 4)
     losses = []
-    for setting in (settings_of(study.trials[3]), {}):
+    for setting in (settings_in(study.trials[3]), {}):
         model = build("structure", learner="logistic", groups=["length"], **setting).fit(seen)
         losses.append(sklearn_log_loss(scored.labels, model.predict_proba(scored), labels=[0, 1, 2]))
     assert verdict.battles == len(scored)
@@ -67,7 +67,7 @@ def test_both_settings_meet_on_the_fold_that_neither_has_seen(arena_here, lucky)
 def test_a_setting_falls_only_where_the_interval_lies_wholly_above_0(arena_here, lucky, low, high, holds):
     search, study = searched()
     verdict = replace(judge(search, study), difference=Difference((low + high) / 2, low, high))
-    assert verdict.holds is holds
+    assert verdict.is_accepted is holds
 
 
 def test_inputs_of_the_verdict_have_not_seen_the_untouched_winners(arena_here, lucky):
@@ -90,7 +90,7 @@ def test_where_nothing_is_better_nothing_is_trained(arena_here, monkeypatch):
     search, study = searched()
     verdict = judge(search, study)
     assert verdict.difference is None
-    assert not verdict.holds
+    assert not verdict.is_accepted
     assert not (search.folder / "own").exists()
 
 
@@ -120,14 +120,15 @@ def test_the_tuned_file_is_an_experiment_that_says_how_it_was_found(arena_here, 
     assert "6 trials (0 pruned, 0 failed)" in comments[0]
     assert "On folds 0, 2, 3 of 4: 1.0100, with small's own setting 1.0500." in comments[1]
     assert (
-        f"On fold 1, which the search never saw ({verdict.battles} battles): {verdict.difference.mean:+.4f}" in text
+        f"On fold 1, which the search never used ({verdict.battles} battles): {verdict.difference.mean:+.4f}"
+        in text
     )
     table = tomllib.loads(text)
     assert table["tuned_on"] == [0, 2, 3]
     assert "search" not in table
     again = load_experiment("small-tuned")
     assert again.parameters == tuned_experiment(search, study.trials[3]).parameters
-    assert again.parameters["penalty"] == settings_of(study.trials[3])["penalty"]
+    assert again.parameters["penalty"] == settings_in(study.trials[3])["penalty"]
     assert (again.folds, again.tuned_on, again.label) == (4, (0, 2, 3), "small-tuned")
     # Only what differs from the defaults.
     assert table["model"].keys() == {"name", "learner", "groups", "penalty", "clip"}
@@ -147,14 +148,14 @@ def test_inputs_teachers_and_nested_splits_survive(arena_here, lucky):
     again, own = load_experiment(str(file)), load_experiment("stack")
     for key in ("inputs", "nested", "submittable", "seconds", "salt", "folds"):
         assert getattr(again, key) == getattr(own, key), key
-    assert again.parameters["trees"]["leaves"] == settings_of(best_of(study))["trees.leaves"]
+    assert again.parameters["trees"]["leaves"] == settings_in(best_trial(study))["trees.leaves"]
 
 
 def test_a_file_that_is_somebody_elses_is_never_overwritten(arena_here):
     write_experiment("small-tuned", '[model]\nname = "prior"')
     assert tuned_file(some_search()) == Path("experiments/small-tuned-arena.toml")
     write_experiment("small-tuned-arena", '[model]\nname = "prior"')
-    with pytest.raises(UserError, match=r"small-tuned-arena.toml: are there already, and of other studies"):
+    with pytest.raises(UserError, match=r"small-tuned-arena.toml: exist and belong to other studies"):
         tuned_file(some_search())
 
 
@@ -173,7 +174,7 @@ def test_a_tuned_setting_tuned_again_keeps_to_a_fold_that_neither_search_saw(are
     write_experiment("small", "tuned_on = [0, 1]\n" + SMALL)
     search, study = searched(trials=1)
     assert tuned_experiment(search, study.trials[0]).tuned_on == (0, 1, 2, 3)
-    with pytest.raises(UserError, match="an earlier search for the setting of small has seen it"):
+    with pytest.raises(UserError, match="an earlier search for the setting of small has used it"):
         some_search(untouched=1, folds=(0, 2))
 
 
@@ -181,7 +182,7 @@ def test_the_record_holds_every_trial(arena_here, lucky):
     search, study = searched()
     record = json.loads(write_record(search, study, judge(search, study), {"clip": 1.0}).read_text())
     assert [trial["log_loss"] for trial in record["trials"]] == [1.05, 1.1, 1.1, 1.01, 1.1, 1.1]
-    assert record["trials"][record["best"]]["settings"] == dict(settings_of(study.trials[3]))
+    assert record["trials"][record["best"]]["settings"] == dict(settings_in(study.trials[3]))
     assert record["untouched"]["fold"] == 4
     assert record["binding"] == search.binding
 
@@ -223,8 +224,8 @@ def test_every_fold_has_the_setting_that_its_own_search_chose(arena_here, call):
     for fold in range(5):
         others = tuple(f for f in range(5) if f != fold)
         home = Path("runs/arena/small+tuning")
-        best = best_of(some_search(untouched=fold, folds=others, home=home).open())
-        setting = dict(settings_of(best))
+        best = best_trial(some_search(untouched=fold, folds=others, home=home).open())
+        setting = dict(settings_in(best))
         kept = json.loads((folder / f"fold{fold}" / "model.json").read_text())["parameters"]
         assert {key: kept[key] for key in setting} == setting
         chosen.add(tuple(setting.values()))
@@ -233,9 +234,9 @@ def test_every_fold_has_the_setting_that_its_own_search_chose(arena_here, call):
         assert oof.proba[scored] == pytest.approx(model.predict_proba(run.battles.take(scored)), abs=1e-9)
     assert len(chosen) > 1  # or the test above says nothing
     metrics = json.loads((folder / "metrics.json").read_text())
-    assert metrics.log_loss == pytest.approx(sklearn_log_loss(run.battles.labels, oof.proba, labels=[0, 1, 2]))
+    assert metrics["log_loss"] == pytest.approx(sklearn_log_loss(run.battles.labels, oof.proba, labels=[0, 1, 2]))
     assert "tuned_on" not in metrics
-    assert metrics.chosen.keys() == {"0", "1", "2", "3", "4"}
+    assert metrics["chosen"].keys() == {"0", "1", "2", "3", "4"}
     assert f"small+tuned=nested {metrics['log_loss']:.4f}" in ended.out
     assert not Path("experiments/small-tuned.toml").exists()
     # It is a run like others.
@@ -250,7 +251,7 @@ def test_every_fold_has_the_setting_that_its_own_search_chose(arena_here, call):
 def test_other_choices_are_another_run(arena_here):
     run = some_search().run
     study = work(some_search(pruner="none"), None)
-    one, two = (chosen_run(run, dict.fromkeys(range(5), study.trials[i]), Path("runs")) for i in (1, 2))
+    one, two = (run_with_chosen(run, dict.fromkeys(range(5), study.trials[i]), Path("runs")) for i in (1, 2))
     from pairrank.runs.identity import identity_of
 
     assert len({identity_of(each) for each in (run, one, two)}) == 3
@@ -263,8 +264,8 @@ def test_tune_from_the_beginning_to_the_end(arena_here, call):
     ended = call(*TUNE)
     assert ended.code == 0, ended.err
     assert "fold 4 is kept out of the search" in ended.out
-    assert "6 of 6 trials: 6 complete, 0 pruned, 0 failed; 0 were cut off and tried again." in ended.out
-    assert "Fold 4, which the search never saw" in ended.out
+    assert "6 of 6 trials: 6 complete, 0 pruned, 0 failed; 0 were interrupted and repeated." in ended.out
+    assert "On fold 4, which the search never used" in ended.out
     folder = Path("runs/arena/small+tuning")
     assert {"tuning.json", "slice.png", "optimization_history.png"} <= {
         f.name for f in (folder / "fold4").iterdir()
@@ -296,9 +297,9 @@ def test_tuned_experiments_run_compare_and_are_scored_where_nobody_looked(arena_
     assert row["battles"] == unseen.sum()
     assert row["tuned_on"] == [0, 1, 2, 3]
     metrics = json.loads((run.folder / "metrics.json").read_text())
-    assert metrics.log_loss == pytest.approx(expected)
+    assert metrics["log_loss"] == pytest.approx(expected)
     hits = oof.proba[unseen].argmax(axis=1) == run.battles.labels[unseen]
-    assert metrics.accuracy == pytest.approx(hits.mean())
+    assert metrics["accuracy"] == pytest.approx(hits.mean())
     # And so is what builds on it.
     write_experiment("above", 'inputs = ["small-tuned", "prior"]\n[model]\nname = "pool"')
     assert call("run", "above", "--data", "arena").code == 0
@@ -313,7 +314,7 @@ def test_a_run_of_searched_folds_alone_has_no_row(arena_here, call):
     write_experiment("small-tuned", "tuned_on = [0, 1, 2, 3]\n" + SMALL)
     ended = call("run", "small-tuned", "--data", "arena", "--fold", "0")
     assert ended.code == 0, ended.err
-    assert "small-tuned: no row, since it has predicted only folds that the search" in ended.out
+    assert "small-tuned: not in the table, because it has predicted only folds" in ended.out
     assert call("list", "--data", "arena").code == 0
     assert json.loads(Path("runs/arena/small-tuned/metrics.json").read_text())["log_loss"] is None
 
@@ -324,13 +325,13 @@ def test_the_untouched_fold_may_speak_against_a_setting(arena_here, call, lucky,
     monkeypatch.setattr(verdict, "paired_difference", lambda *_: Difference(0.02, 0.01, 0.03))
     ended = call(*TUNE)
     assert ended.code == 0
-    assert "the interval lies wholly above 0: no experiment is written" in ended.out
+    assert "the whole interval is above 0. No experiment is written" in ended.out
     assert not Path("experiments/small-tuned.toml").exists()
 
 
 def test_what_mattered_is_told_once_enough_trials_can_tell(arena_here, call):
-    assert "What mattered" not in call(*TUNE).out
-    assert "What mattered" in call(*TUNE, "--trials", "12").out
+    assert "Importance of the parameters" not in call(*TUNE).out
+    assert "Importance of the parameters" in call(*TUNE, "--trials", "12").out
 
 
 def test_a_search_cut_short_is_judged_on_what_there_is(arena_here, call):
@@ -338,7 +339,7 @@ def test_a_search_cut_short_is_judged_on_what_there_is(arena_here, call):
     ended = call("tune", "small", "--data", "arena", "--trials", "50", "--pruner", "none", "--timeout", "0")
     assert ended.code == 0
     assert "6 of 50 trials" in ended.out
-    assert "Not all are done: judged on what there is" in ended.out
+    assert "The verdict uses the trials that have ended" in ended.out
 
 
 def test_mistakes_are_told_before_any_work(arena_here, call):
