@@ -22,7 +22,7 @@ from pairrank.encoders.windows import Budget, Cells, TokenCoverage, Tokens, temp
 from pairrank.errors import UserError
 from pairrank.models.base import Model, Progress, register
 from pairrank.training.fine_tuning import fine_tune_battles
-from pairrank.training.history import training_report
+from pairrank.training.history import TrainingHistory, training_report
 from pairrank.training.monitor import Monitor
 from pairrank.training.recipe import Recipe
 
@@ -92,9 +92,11 @@ class Baseline(Model):
 
         `monitor` receives the log loss of held-out training prompts after each epoch.
         """
-        self.encoder_ = find_encoder(self.encoder)
-        self._start_from(self.encoder_)
-        self.history_ = fine_tune_battles(
+        encoder = find_encoder(self.encoder)
+        self._start_from(encoder)
+        self.encoder_: Encoder | None = encoder
+        self.coverage_: TokenCoverage | None = None
+        self.history_: TrainingHistory | None = fine_tune_battles(
             self.module_,
             train,
             lambda battles: self._tokens(battles)[0],
@@ -127,11 +129,12 @@ class Baseline(Model):
     def load(self, folder: Path) -> Self:
         """Read what `save` wrote."""
         self._open(folder, {})
+        self.encoder_, self.coverage_, self.history_ = None, None, None
         return self
 
     def report(self) -> dict[str, Any]:
         """Return the number of parameters, the encoder, the tokens kept, the history and warnings."""
-        return training_report(self)
+        return training_report(self.module_, self.training.precision, self.encoder_, self.coverage_, self.history_)
 
     def _start_from(self, encoder: Encoder) -> None:
         """Add a new three-class head, drawn from the seed, to the pretrained encoder."""

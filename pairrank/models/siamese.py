@@ -12,7 +12,7 @@ from torch import nn
 
 from pairrank.data.battles import Battles
 from pairrank.data.probabilities import Proba, average_orders, softmax
-from pairrank.encoders.catalogue import find_encoder
+from pairrank.encoders.catalogue import Encoder, find_encoder
 from pairrank.encoders.devices import device, tokens_at_once
 from pairrank.encoders.inference import Batch, compute_outputs, cut_by_tokens
 from pairrank.encoders.quiet import quiet_transformers
@@ -24,7 +24,7 @@ from pairrank.files import atomic_path
 from pairrank.models.base import Model, Progress, register
 from pairrank.models.heads.neural import as_sides, build_head
 from pairrank.training.fine_tuning import fine_tune_battles
-from pairrank.training.history import training_report
+from pairrank.training.history import TrainingHistory, training_report
 from pairrank.training.monitor import Monitor
 from pairrank.training.recipe import Recipe
 
@@ -140,9 +140,11 @@ class Siamese(Model):
 
         `monitor` receives the log loss of held-out training prompts after each epoch.
         """
-        self.encoder_ = find_encoder(self.encoder)
-        self._open(self.encoder_.folder)
-        self.history_ = fine_tune_battles(
+        encoder = find_encoder(self.encoder)
+        self._open(encoder.folder)
+        self.encoder_: Encoder | None = encoder
+        self.coverage_: TokenCoverage | None = None
+        self.history_: TrainingHistory | None = fine_tune_battles(
             self.module_,
             train,
             lambda battles: self._texts(battles)[0],
@@ -184,6 +186,7 @@ class Siamese(Model):
     def load(self, folder: Path) -> Self:
         """Read what `save` wrote."""
         self._open(folder)
+        self.encoder_, self.coverage_, self.history_ = None, None, None
         learned = load_file(folder / HEAD_FILE)
         missing = self.module_.load_state_dict(learned, strict=False)
         if missing.unexpected_keys or [name for name in missing.missing_keys if not name.startswith(PRETRAINED)]:
@@ -192,7 +195,7 @@ class Siamese(Model):
 
     def report(self) -> dict[str, Any]:
         """Return the number of parameters, the encoder, the tokens kept, the history and warnings."""
-        return training_report(self)
+        return training_report(self.module_, self.training.precision, self.encoder_, self.coverage_, self.history_)
 
     def _open(self, folder: Path) -> None:
         """Open the encoder in `folder` and give it a new head."""

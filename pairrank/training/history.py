@@ -4,10 +4,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from pairrank import distributed
 from pairrank.data.probabilities import FloatArray
-from pairrank.encoders.devices import device_name
+from pairrank.encoders.catalogue import Encoder
+from pairrank.encoders.devices import Precision, device_name
+from pairrank.encoders.windows import TokenCoverage
 from pairrank.evaluation.scoring import log_loss
 
 
@@ -21,23 +24,30 @@ class TrainingHistory:
     """Facts that a reader of the result must know, such as a model that never beat the prior."""
 
 
-def training_report(model: Any) -> dict[str, Any]:
-    """Return parameters, device, encoder, token coverage, history and warnings of a fine-tuned model.
+def training_report(
+    module: nn.Module,
+    precision: Precision,
+    encoder: Encoder | None,
+    coverage: TokenCoverage | None,
+    history: TrainingHistory | None,
+) -> dict[str, Any]:
+    """Return what a fine-tuned model reports: parameters, device, encoder, token coverage, history and warnings.
 
-    A loaded model has no encoder and no history, so its report is without them.
+    A loaded model knows neither its encoder nor its history, and a model without predictions has no coverage. Their
+    entries are then missing.
     """
     processes = distributed.world_size()
     report: dict[str, Any] = {
-        "parameters": sum(p.numel() for p in model.module_.parameters()),
-        "device": device_name(model.training.precision) + (f", {processes} processes" if processes > 1 else ""),
+        "parameters": sum(p.numel() for p in module.parameters()),
+        "device": device_name(precision) + (f", {processes} processes" if processes > 1 else ""),
     }
-    if hasattr(model, "encoder_"):
-        report["encoder"] = {"name": model.encoder_.name, "sha256": model.encoder_.sha256}
-    if hasattr(model, "coverage_"):
-        report["tokens"] = {"kept": model.coverage_.kept, "of": model.coverage_.total}
-        report["lost_a_side"] = model.coverage_.lost_a_side
-    if hasattr(model, "history_"):
-        report |= {"history": model.history_.rows, "warnings": model.history_.warnings}
+    if encoder is not None:
+        report["encoder"] = {"name": encoder.name, "sha256": encoder.sha256}
+    if coverage is not None:
+        report["tokens"] = {"kept": coverage.kept, "of": coverage.total}
+        report["lost_a_side"] = coverage.lost_a_side
+    if history is not None:
+        report |= {"history": history.rows, "warnings": history.warnings}
     return report
 
 

@@ -316,6 +316,7 @@ def test_a_loaded_baseline_predicts_the_same(fitted: Baseline, tmp_path: Path):
 def test_the_report_names_the_encoder_and_the_tokens_kept(tiny_bert: Path, fitted: Baseline):
     fitted.predict_proba(plain_battles(("why red", "yes", "no good"), ("why", "red " * 90, "")))
     report = fitted.report()
+    assert report["parameters"] == sum(p.numel() for p in fitted.module_.parameters())
     assert report["encoder"]["name"] == str(tiny_bert)
     assert len(report["encoder"]["sha256"]) == 64
     # A window of 64 holds 54 tokens of text: one of the prompt, 53 of A.
@@ -395,7 +396,7 @@ def test_real_weights_are_opened_as_they_are(minilm: Encoder):
     assert len(published.keys() & inner.keys()) >= 100
     for name in published.keys() & inner.keys():
         assert torch.equal(inner[name], published[name]), name
-    assert model.report()["parameters"] == pytest.approx(22.7e6, rel=0.01)
+    assert sum(p.numel() for p in model.module_.parameters()) == pytest.approx(22.7e6, rel=0.01)
     with pytest.raises(UserError, match="has positions for 512 tokens"):
         started(minilm.folder, max_tokens=513)
 
