@@ -1,4 +1,4 @@
-"""What is printed: plain lines, tables that fit the terminal, and no text of a battle that acts on the terminal."""
+"""Output: plain lines, tables that fit the terminal, and no control characters from the text of a battle."""
 
 import os
 from collections.abc import Sequence
@@ -14,9 +14,10 @@ from pairrank.evaluation.leaderboard_table import columns, notes
 from pairrank.progress import above_progress
 
 WIDE = 400
-"""Characters a line where the output is no terminal, such as a file or another program."""
+"""Characters per line if the output is not a terminal, such as a file or another program."""
 
 SHOWN_REPAIRS = 10
+"""Repairs of a file that are printed; the others are not."""
 
 console = Console(highlight=False, emoji=False)
 errors = Console(stderr=True, highlight=False, emoji=False)
@@ -34,13 +35,13 @@ def say(text: str) -> None:
 
 
 def warn(text: str) -> None:
-    """Print one line as it stands, apart from the output."""
+    """Print one line to standard error, unchanged except for control characters."""
     with above_progress():
         errors.print(escape_control(text), markup=False, soft_wrap=True)
 
 
 def show_repairs(repairs: Sequence[str], before: int = 0) -> None:
-    """The first few of what had to be mended, of which `before` were found already."""
+    """Print the first repairs of a file; `before` is how many earlier parts of it had."""
     for repair in repairs[: max(0, SHOWN_REPAIRS - before)]:
         warn(f"Repaired: {repair}")
     if before <= SHOWN_REPAIRS < before + len(repairs):
@@ -48,26 +49,29 @@ def show_repairs(repairs: Sequence[str], before: int = 0) -> None:
 
 
 def show_count(text: str) -> None:
-    """Progress in one line, on a terminal only."""
+    """Show progress in one line that is overwritten, on a terminal only."""
     if errors.is_terminal:
         errors.print(text, end="\r")
 
 
 def escape_control(text: str) -> str:
-    """The text with everything that could act on a terminal (escape sequences, reversed writing) spelled out."""
+    """Return the text with escape codes for all characters that could act on a terminal.
+
+    These are control characters, escape sequences and characters that reverse the direction of writing.
+    """
     return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
 
 
 def show_table(
     title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], whole: Sequence[str] = ()
 ) -> None:
-    """A table of plain text, in which the columns `whole` are never wrapped or cut."""
+    """Print a table of plain text, in which the columns `whole` are never wrapped or cut."""
     table = Table()
     for name in columns:
         table.add_column(Text(escape_control(name)), no_wrap=name in whole, overflow="fold")
     for row in rows:
         table.add_row(*(Text(escape_control(cell)) for cell in row))
-    # A console of its own, because that of the lines above cuts every table to 80 where there is no terminal.
+    # A console of its own: that of `say` would cut the table to 80 characters if there is no terminal.
     wide = Console(width=_width(), highlight=False, emoji=False)
     # Not as the table's own title, which would be wrapped to the width of the table.
     wide.print(Text(escape_control(title), style="italic"))
@@ -75,7 +79,7 @@ def show_table(
 
 
 def show_board(board: Leaderboard) -> None:
-    """The leaderboard's columns that fit, the most important first; the files have them all."""
+    """Print the columns of the leaderboard that fit, the most important first; the files have all of them."""
     table = columns(board)
     deltas = [name for name in table if name.startswith("Δ")]
     first = ["experiment", "log loss ± s.e.", "above floor", *deltas, "folds", "battles", "accuracy"]
@@ -90,13 +94,14 @@ def show_board(board: Leaderboard) -> None:
     names = [name.removesuffix(" ± s.e.") for name in shown]
     show_table(f"Leaderboard: {board.data}", names, rows, whole=["log loss"])
     if len(shown) < len(table):
-        say(f"Not shown, for want of room: {', '.join(name for name in table if name not in shown)}.")
+        left_out = ", ".join(name for name in table if name not in shown)
+        say(f"Columns that do not fit here, but are in LEADERBOARD.md: {left_out}.")
     for line in filter(None, notes(board)):
         say(line)
 
 
 def text_width() -> int:
-    """Characters per line of running text: at most 80, which is read with ease, and fits any file."""
+    """Return the characters per line of running text, at most 80."""
     return min(80, _width())
 
 

@@ -1,4 +1,4 @@
-"""What pairrank would use here, and how to get what is missing."""
+"""`doctor`: what pairrank uses on this machine, and how to get what is missing."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from pairrank.runs.provenance import commit, versions
 
 
 def doctor(data: Path | None) -> None:
-    """Show versions, device, encoders and data."""
+    """Print versions, device, encoders and data."""
     for package, version in versions().items():
         say(f"{package:16}{version}")
     say(f"{'commit':16}{commit() or 'not a checkout'}")

