@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pairrank.data.battles import Battles, object_array
-from pairrank.data.predictions import COLUMNS, Predictions, geometric_mean, read_predictions
+from pairrank.data.predictions import COLUMNS, Predictions, geometric_mean, predictions_hash, read_predictions
 from pairrank.data.probabilities import normalise
 from pairrank.errors import UserError
 from tests.support.strategies import NAME
@@ -221,3 +221,15 @@ def test_geometric_mean_commutes_with_a_swap(first: Predictions, seed: int):
 def test_geometric_mean_of_one_is_itself_even_if_it_is_certain():
     sure = of(["1", "2"], [[1, 0, 0], [0.2, 0.3, 0.5]])
     assert geometric_mean([sure]).proba == pytest.approx(sure.proba, abs=1e-12)
+
+
+def test_predictions_hash_is_the_same_after_writing_and_reading(tmp_path):
+    rng = np.random.default_rng(0)
+    predictions = Predictions(object_array(["a", "b,", "c"]), rng.dirichlet([1, 1, 1], 3))
+    predictions.write(tmp_path / "p.csv")
+    assert predictions_hash(read_predictions(tmp_path / "p.csv")) == predictions_hash(predictions)
+    windows = (tmp_path / "p.csv").read_bytes().replace(b"\n", b"\r\n")
+    (tmp_path / "p.csv").write_bytes(windows)
+    assert predictions_hash(read_predictions(tmp_path / "p.csv")) == predictions_hash(predictions)
+    other = Predictions(predictions.id, predictions.proba[:, [1, 0, 2]])
+    assert predictions_hash(other) != predictions_hash(predictions)

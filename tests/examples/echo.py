@@ -1,4 +1,4 @@
-"""Says what its first input says, and keeps what it was told."""
+"""Predicts what its first input predicts, and writes down the inputs of its training battles."""
 
 import json
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class Echo(Model):
     symmetric: ClassVar[bool] = True
 
     def fit(self, train: Battles, folder: Path | None = None, monitor: Monitor | None = None) -> Self:
-        (folder / "told.json").write_text(json.dumps(dict(zip(train.id, train.inputs.tolist(), strict=True))))
+        (folder / "inputs.json").write_text(json.dumps(dict(zip(train.id, train.inputs.tolist(), strict=True))))
         return self
 
     def predict_proba(self, battles: Battles) -> Any:

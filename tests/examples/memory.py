@@ -1,4 +1,4 @@
-"""Knows every prompt it was trained on by heart, and nothing else."""
+"""Remembers the winner of every prompt it was trained on, and nothing else."""
 
 import json
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class Memory(Model):
     symmetric: ClassVar[bool] = False
 
     def fit(self, train: Battles, folder: Path | None = None, monitor: Monitor | None = None) -> Self:
-        # Kept beside the folds, where the test looks it up.
+        # Next to the folds, where tests read it.
         with (folder.parent / "fits.txt").open("a") as file:
             file.write(json.dumps([folder.name, train.id.tolist()]) + "\n")
         if train.soft is not None:
@@ -52,4 +52,4 @@ class Memory(Model):
         return self
 
     def report(self) -> dict[str, Any]:
-        return {"parameters": np.int64(len(self.known_)), "warnings": ["told [you] so"]}
+        return {"parameters": np.int64(len(self.known_)), "warnings": ["a [bracketed] warning"]}

@@ -1,4 +1,4 @@
-"""The name of a number changes with what made it, and with nothing else."""
+"""The provenance of a result: versions, commit, memory, and a hash of code that follows behaviour alone."""
 
 import subprocess
 import sys
@@ -8,8 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pairrank.data.battles import object_array
-from pairrank.data.predictions import Predictions, predictions_hash, read_predictions
 from pairrank.runs import provenance
 from pairrank.runs.provenance import code_hash, commit, peak_memory_mb, restart_peak_memory, versions
 
@@ -23,7 +21,7 @@ def f(x):
 '''
 
 
-def test_versions_are_those_installed(monkeypatch):
+def test_versions_returns_those_installed(monkeypatch):
     found = versions()
     assert found["python"] == ".".join(map(str, sys.version_info[:3]))
     assert found["numpy"] == np.__version__
@@ -70,7 +68,7 @@ def git(folder, *arguments):
     return done.stdout.strip()
 
 
-def test_the_commit_is_that_of_pairranks_own_checkout(tmp_path, monkeypatch):
+def test_commit_is_that_of_pairranks_own_checkout(tmp_path, monkeypatch):
     package = tmp_path / "pairrank"
     (package / "runs").mkdir(parents=True)
     file, other = package / "runs" / "provenance.py", package / "errors.py"
@@ -79,20 +77,20 @@ def test_the_commit_is_that_of_pairranks_own_checkout(tmp_path, monkeypatch):
     monkeypatch.setattr(provenance, "__file__", str(file))
     assert commit() == ""
     git(tmp_path, "init", "-q")
-    git(tmp_path, "commit", "-q", "--allow-empty", "-m", "somebody else's project")
+    git(tmp_path, "commit", "-q", "--allow-empty", "-m", "another project")
     # An installed copy inside another project's checkout, which does not track it.
     assert commit() == ""
     git(tmp_path, "add", ".")
     git(tmp_path, "commit", "-q", "-m", "pairrank")
     head = git(tmp_path, "rev-parse", "HEAD")
     assert commit() == head[:12]
-    (tmp_path / "elsewhere").write_text("no matter")
+    (tmp_path / "elsewhere").write_text("outside the package")
     assert commit() == head[:12]
     other.write_text("x = 2\n")
     assert commit() == head[:12] + "+changes"
 
 
-def test_peak_memory_counts_what_was_held_and_forgets_it():
+def test_peak_memory_counts_what_was_held_until_it_is_reset():
     restart_peak_memory()
     before = peak_memory_mb()
     block = np.ones(100 * 2**17)  # 100 MiB
@@ -103,15 +101,3 @@ def test_peak_memory_counts_what_was_held_and_forgets_it():
         assert held - before > 80
         restart_peak_memory()
         assert held - peak_memory_mb() > 80
-
-
-def test_predictions_have_a_hash_that_survives_their_file(tmp_path):
-    rng = np.random.default_rng(0)
-    predictions = Predictions(object_array(["a", "b,", "c"]), rng.dirichlet([1, 1, 1], 3))
-    predictions.write(tmp_path / "p.csv")
-    assert predictions_hash(read_predictions(tmp_path / "p.csv")) == predictions_hash(predictions)
-    windows = (tmp_path / "p.csv").read_bytes().replace(b"\n", b"\r\n")
-    (tmp_path / "p.csv").write_bytes(windows)
-    assert predictions_hash(read_predictions(tmp_path / "p.csv")) == predictions_hash(predictions)
-    other = Predictions(predictions.id, predictions.proba[:, [1, 0, 2]])
-    assert predictions_hash(other) != predictions_hash(predictions)

@@ -1,4 +1,4 @@
-"""Extra battles in a run are counted per fold, and no scored or test prompt reaches training through them."""
+"""A fold's training rows: out-of-fold inputs, and extra battles without any scored or test prompt."""
 
 import json
 import math
@@ -12,32 +12,22 @@ from pairrank.data.battles import Battles, concatenate, object_array
 from pairrank.data.extra import Extra, ExtraUsage, add_extra
 from pairrank.data.folder import DataFolder
 from pairrank.data.folds import assign_folds
-from pairrank.data.predictions import read_predictions
+from pairrank.data.predictions import Predictions, read_predictions
 from pairrank.runs import training_rows
 from pairrank.runs.cross_validation import cross_validate
-from pairrank.runs.experiment import Experiment
-from pairrank.runs.run import Run, resolve_run
-from tests.support.battles import disguised, extra_source, tiny_battles, write_folder
+from tests.support.battles import disguised, extra_source, tiny_battles
 from tests.support.examples import example
+from tests.support.runs import complaint, fits, inputs_of_echo, load_run, run_with_extra
 
 # A model that memorises prompts regardless of case and white space.
 KEEN = example("memory").replace("prompt[0]", '" ".join(prompt[0].split()).casefold()')
 
 
 @pytest.fixture
-def data(tmp_path: Path, add_model) -> DataFolder:
+def data(data: DataFolder, add_model) -> DataFolder:
+    """Tiny battles, with a memory that recognises disguised prompts."""
     add_model("memory", KEEN)
-    return DataFolder(write_folder(tmp_path / "data"))
-
-
-def a_run(data: DataFolder, *extra: Extra) -> Run:
-    experiment = Experiment("memory", "a leak detector", "memory", {"sureness": 0.9, "seed": 0}, extra=extra)
-    return resolve_run(experiment, DataFolder(data.path), data.path.parent / "runs")
-
-
-def fits(run: Run) -> list[list[str]]:
-    """The ids that each fold's model was trained on."""
-    return [json.loads(line)[1] for line in (run.folder / "fits.txt").read_text().splitlines()]
+    return data
 
 
 def leaky(train: Battles, extra: list[Extra], *_: object) -> tuple[Battles, list[ExtraUsage]]:
@@ -45,20 +35,46 @@ def leaky(train: Battles, extra: list[Extra], *_: object) -> tuple[Battles, list
     return add_extra(train, extra, frozenset(), frozenset())
 
 
-def test_scored_prompts_in_an_extra_file_do_not_improve_the_score(data: DataFolder, tmp_path: Path):
-    """Every prompt is in the extra file with its winner, so a model that memorised it would predict 0.9."""
-    run = a_run(data, extra_source(tmp_path, disguised(data.train)))
-    metrics = cross_validate(run)
-    assert metrics.log_loss == pytest.approx(math.log(3), abs=1e-8)
+def test_training_battles_carry_the_out_of_fold_predictions_of_their_inputs(workspace, finish):
+    run = finish(load_run(workspace))
+    memory, frequencies = (
+        read_predictions(workspace / "runs" / name / "oof.csv") for name in ("memory", "frequencies")
+    )
+    for fold in range(5):
+        rows = run.battles.take(run.fold_index != fold)
+        given = inputs_of_echo(run, fold)
+        assert list(given) == rows.id.tolist()
+        for column, each in enumerate((memory, frequencies)):
+            expected = each.align(rows.id).proba
+            assert np.array_equal([given[name][column] for name in rows.id], expected)
+    # Out of fold a memory predicts a third each, and so does an echo of it.
     assert np.allclose(read_predictions(run.folder / "oof.csv").proba, 1 / 3)
 
 
-def test_without_the_rule_the_score_would_improve(
+def test_a_battle_that_an_input_lacks_is_named(workspace, finish):
+    finish(load_run(workspace, "memory"))
+    finish(load_run(workspace, "frequencies"))
+    whole = read_predictions(workspace / "runs/memory/test/fold0.csv")
+    Predictions(whole.id[1:], whole.proba[1:]).write(workspace / "runs/memory/test/fold0.csv")
+    message = complaint(lambda: load_run(workspace).test_in(0))
+    assert whole.id[0] in message
+    assert "memory" in message
+
+
+def test_scored_prompts_in_an_extra_file_do_not_improve_the_score(data: DataFolder, tmp_path: Path):
+    """Every prompt is in the extra file with its winner, so a model that memorised it would predict 0.9."""
+    run = run_with_extra(data, extra_source(tmp_path, disguised(data.train)))
+    record = cross_validate(run)
+    assert record.log_loss == pytest.approx(math.log(3), abs=1e-8)
+    assert np.allclose(read_predictions(run.folder / "oof.csv").proba, 1 / 3)
+
+
+def test_scored_prompts_in_an_extra_file_would_improve_the_score_if_kept(
     data: DataFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(training_rows, "add_extra", leaky)
-    metrics = cross_validate(a_run(data, extra_source(tmp_path, disguised(data.train))))
-    assert metrics.log_loss == pytest.approx(-math.log(0.9), abs=1e-8)
+    record = cross_validate(run_with_extra(data, extra_source(tmp_path, disguised(data.train))))
+    assert record.log_loss == pytest.approx(-math.log(0.9), abs=1e-8)
 
 
 @pytest.mark.parametrize("rule", [True, False])
@@ -68,14 +84,16 @@ def test_test_prompts_in_an_extra_file_do_not_change_test_predictions(
     if not rule:
         monkeypatch.setattr(training_rows, "add_extra", leaky)
     answers = disguised(replace(data.test, winner=np.arange(6) % 3))
-    run = a_run(data, extra_source(tmp_path, answers))
+    run = run_with_extra(data, extra_source(tmp_path, answers))
     cross_validate(run)
     known = np.isclose(read_predictions(run.folder / "test.csv").proba.max(axis=1), 0.9)
-    # Both battles of a prompt are predicted from memory, or neither.
+    # The memory knows all test prompts, or none.
     assert known.sum() == (0 if rule else 6)
 
 
-def test_each_fold_trains_on_the_allowed_battles_and_counts_them(data: DataFolder, tmp_path: Path, log_lines):
+def test_each_fold_trains_on_the_allowed_extra_battles_and_counts_the_others(
+    data: DataFolder, tmp_path: Path, log_lines
+):
     train = data.train
     news = tiny_battles(4, first=300)
     asked = replace(
@@ -85,11 +103,11 @@ def test_each_fold_trains_on_the_allowed_battles_and_counts_them(data: DataFolde
         model_b=object_array(["k"] * 6),
     )
     more = extra_source(tmp_path, concatenate([disguised(train), news, asked]), weight=0.25)
-    run = a_run(data, more)
+    run = run_with_extra(data, more)
     cross_validate(run)
     folds = assign_folds(train)
     allowed = [f"more/{name}" for name in news.id]
-    for k, learned in enumerate(fits(run)):
+    for k, (_, learned) in enumerate(fits(run.folder)):
         expected = [f"more/x{name}" for name in train.id[folds != k]]
         assert learned == [*train.id[folds != k], *expected, *allowed]
         in_fold, used = int((folds == k).sum()), len(expected) + 4
@@ -107,14 +125,3 @@ def test_each_fold_trains_on_the_allowed_battles_and_counts_them(data: DataFolde
             "used": used,
         }
     assert sorted(read_predictions(run.folder / "oof.csv").id) == sorted(train.id)
-
-
-def test_another_extra_file_or_weight_changes_the_identity(data: DataFolder, tmp_path: Path):
-    more = extra_source(tmp_path, tiny_battles(4, first=300))
-    first = cross_validate(a_run(data, more)).identity
-    assert cross_validate(a_run(data, more)).identity == first
-    assert len(fits(a_run(data, more))) == 5
-    heavier = cross_validate(a_run(data, replace(more, weight=0.75))).identity
-    changed = cross_validate(a_run(data, extra_source(tmp_path, tiny_battles(6, first=300)))).identity
-    assert len({first, heavier, changed}) == 3
-    assert len(fits(a_run(data, more))) == 15
