@@ -1,6 +1,7 @@
 """The provenance of a number: the code, versions, commit and memory that produced it."""
 
 import ast
+import functools
 import hashlib
 import importlib.util
 import platform
@@ -46,13 +47,8 @@ def code_hash(module: str) -> str:
         path = _source(name)
         if name in seen or path is None:
             continue
-        tree = _without_docstrings(ast.parse(path.read_text(encoding="utf-8")))
-        seen[name] = ast.dump(tree)
-        for node in ast.walk(tree):
-            if isinstance(node, ast.ImportFrom) and node.module:
-                waiting += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-            elif isinstance(node, ast.Import):
-                waiting += [alias.name for alias in node.names]
+        seen[name], imported = _read_code(path.read_text(encoding="utf-8"))
+        waiting += imported
     return hashlib.sha256(repr(sorted(seen.items())).encode()).hexdigest()[:16]
 
 
@@ -91,6 +87,19 @@ def _source(module: str) -> Path | None:
     except ModuleNotFoundError:
         return None
     return Path(spec.origin) if spec and spec.origin else None
+
+
+@functools.lru_cache(maxsize=1024)
+def _read_code(source: str) -> tuple[str, tuple[str, ...]]:
+    """Return the syntax of a module without docstrings, and the names that it may import as modules."""
+    tree = _without_docstrings(ast.parse(source))
+    imported: list[str] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            imported += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Import):
+            imported += [alias.name for alias in node.names]
+    return ast.dump(tree), tuple(imported)
 
 
 def _without_docstrings(tree: ast.Module) -> ast.Module:

@@ -144,9 +144,9 @@ def test_a_survey_of_test_battles_has_no_winners():
 
 
 def test_survey_file_does_not_keep_all_texts_in_memory(tmp_path: Path):
-    """4,000 more battles of 2 kB each take 200 bytes each at most."""
+    """4,000 more battles of 1 kB each take 200 bytes each at most."""
     one = tiny_battles(6_000, labelled=False)
-    long = object_array([("x " * 1_000,)] * 6_000)
+    long = object_array([("x " * 500,)] * 6_000)
     whole = Battles(one.id, one.prompt, long, one.response_b)
     memory = []
     for rows in (2_000, 2_000, 6_000):  # the first pass fills all caches

@@ -1,6 +1,7 @@
 """What wins a search is written down only where the untouched fold agrees or is neutral, with how it was found."""
 
 import json
+import shutil
 import tomllib
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 from sklearn.metrics import log_loss as sklearn_log_loss
 
+from pairrank.cli import tune_results
 from pairrank.data.folder import DataFolder
 from pairrank.data.predictions import read_predictions
 from pairrank.errors import UserError
@@ -40,15 +42,44 @@ def searched(**changes):
     return search, work(search, None)
 
 
+def lucky_value(*arguments):
+    """The value of a trial of which only the number counts: 3 is the best, the experiment's own the second."""
+    return {0: 1.05, 3: 1.01}.get(int(arguments[2].name), 1.1)
+
+
 @pytest.fixture
 def lucky(monkeypatch):
-    """A search in which trial 3 is the best and the experiment's own setting the second."""
-    monkeypatch.setattr(working, "evaluate", lambda *args: {0: 1.05, 3: 1.01}.get(int(args[2].name), 1.1))
+    """Searches in which trial 3 is the best and the experiment's own setting the second."""
+    monkeypatch.setattr(working, "evaluate", lucky_value)
 
 
-def test_both_settings_meet_on_the_fold_that_neither_has_seen(arena_here, lucky):
-    search, study = searched()
-    verdict = judge(search, study)
+@pytest.fixture(scope="module")
+def lucky_folder(arena_template, tmp_path_factory):
+    """A folder with a lucky search of six trials, for tests that only read it, and the verdict on it."""
+    folder = tmp_path_factory.mktemp("lucky") / "folder"
+    shutil.copytree(arena_template, folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(working, "evaluate", lucky_value)
+        search, study = searched()
+        return folder, judge(search, study)
+
+
+@pytest.fixture
+def lucky_search(lucky_folder, monkeypatch):
+    """The search and the study of that folder, which is the current one."""
+    monkeypatch.chdir(lucky_folder[0])
+    return searched()
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """No plots, where they are not what a test is about."""
+    monkeypatch.setattr(tune_results, "draw_study", lambda *_: [])
+
+
+def test_both_settings_meet_on_the_fold_that_neither_has_seen(lucky_search, lucky_folder):
+    (search, study), (_, verdict) = lucky_search, lucky_folder
     assert (verdict.best.number, verdict.own.number) == (3, 0)
     battles, member = search.run.battles, search.run.fold_index
     seen, scored = battles.take(member != 4), battles.take(member == 4)
@@ -64,9 +95,8 @@ def test_both_settings_meet_on_the_fold_that_neither_has_seen(arena_here, lucky)
 @pytest.mark.parametrize(
     ("low", "high", "holds"), [(-0.02, -0.01, True), (-0.01, 0.01, True), (0.0, 0.01, True), (0.001, 0.01, False)]
 )
-def test_a_setting_falls_only_where_the_interval_lies_wholly_above_0(arena_here, lucky, low, high, holds):
-    search, study = searched()
-    verdict = replace(judge(search, study), difference=Difference((low + high) / 2, low, high))
+def test_a_setting_falls_only_where_the_interval_lies_wholly_above_0(lucky_folder, low, high, holds):
+    verdict = replace(lucky_folder[1], difference=Difference((low + high) / 2, low, high))
     assert verdict.is_accepted is holds
 
 
@@ -159,7 +189,7 @@ def test_a_file_that_is_somebody_elses_is_never_overwritten(arena_here):
         tuned_file(some_search())
 
 
-def test_a_longer_search_may_take_a_setting_back(arena_here, call, lucky, monkeypatch):
+def test_a_longer_search_may_take_a_setting_back(arena_here, call, lucky, monkeypatch, undrawn):
     from pairrank.tuning import verdict
 
     assert call(*TUNE).code == 0
@@ -178,9 +208,9 @@ def test_a_tuned_setting_tuned_again_keeps_to_a_fold_that_neither_search_saw(are
         some_search(untouched=1, folds=(0, 2))
 
 
-def test_the_record_holds_every_trial(arena_here, lucky):
-    search, study = searched()
-    record = json.loads(write_record(search, study, judge(search, study), {"clip": 1.0}).read_text())
+def test_the_record_holds_every_trial(lucky_search, lucky_folder):
+    (search, study), (_, verdict) = lucky_search, lucky_folder
+    record = json.loads(write_record(search, study, verdict, {"clip": 1.0}).read_text())
     assert [trial["log_loss"] for trial in record["trials"]] == [1.05, 1.1, 1.1, 1.01, 1.1, 1.1]
     assert record["trials"][record["best"]]["settings"] == dict(settings_in(study.trials[3]))
     assert record["untouched"]["fold"] == 4
@@ -214,7 +244,7 @@ def test_a_plot_that_optuna_cannot_draw_is_left_out(arena_here, monkeypatch):
 # --- The nested figure
 
 
-def test_every_fold_has_the_setting_that_its_own_search_chose(arena_here, call):
+def test_every_fold_has_the_setting_that_its_own_search_chose(arena_here, call, undrawn):
     ended = call(*TUNE, "--nested")
     assert ended.code == 0, ended.err
     folder = Path("runs/arena/small+tuned=nested")
@@ -278,7 +308,7 @@ def test_tune_from_the_beginning_to_the_end(arena_here, call):
     assert "trial 0 (" not in again.out
 
 
-def test_tuned_experiments_run_compare_and_are_scored_where_nobody_looked(arena_here, call, lucky):
+def test_tuned_experiments_run_compare_and_are_scored_where_nobody_looked(arena_here, call, lucky, undrawn):
     assert call(*TUNE).code == 0
     assert Path("experiments/small-tuned.toml").is_file()
     ended = call("run", "small-tuned", "--data", "arena")
@@ -319,7 +349,7 @@ def test_a_run_of_searched_folds_alone_has_no_row(arena_here, call):
     assert json.loads(Path("runs/arena/small-tuned/metrics.json").read_text())["log_loss"] is None
 
 
-def test_the_untouched_fold_may_speak_against_a_setting(arena_here, call, lucky, monkeypatch):
+def test_the_untouched_fold_may_speak_against_a_setting(arena_here, call, lucky, monkeypatch, undrawn):
     from pairrank.tuning import verdict
 
     monkeypatch.setattr(verdict, "paired_difference", lambda *_: Difference(0.02, 0.01, 0.03))
@@ -329,12 +359,12 @@ def test_the_untouched_fold_may_speak_against_a_setting(arena_here, call, lucky,
     assert not Path("experiments/small-tuned.toml").exists()
 
 
-def test_what_mattered_is_told_once_enough_trials_can_tell(arena_here, call):
+def test_what_mattered_is_told_once_enough_trials_can_tell(arena_here, call, undrawn):
     assert "Importance of the parameters" not in call(*TUNE).out
     assert "Importance of the parameters" in call(*TUNE, "--trials", "12").out
 
 
-def test_a_search_cut_short_is_judged_on_what_there_is(arena_here, call):
+def test_a_search_cut_short_is_judged_on_what_there_is(arena_here, call, undrawn):
     assert call(*TUNE).code == 0
     ended = call("tune", "small", "--data", "arena", "--trials", "50", "--pruner", "none", "--timeout", "0")
     assert ended.code == 0
@@ -363,7 +393,7 @@ def test_mistakes_are_told_before_any_work(arena_here, call):
     assert not list(Path().rglob("oof.csv"))
 
 
-def test_a_changed_parameter_holds_for_the_whole_search(arena_here, call):
+def test_a_changed_parameter_holds_for_the_whole_search(arena_here, call, undrawn):
     assert call(*TUNE, "--set", "trees.threads=2").code == 0
     home = Path("runs/arena/small+trees.threads=2+tuning")
     assert (home / "study.db").is_file()
