@@ -1,8 +1,8 @@
-"""What one experiment adds to another in an equal-weight geometric mean, on the battles both have predicted.
+"""Measure what one experiment adds to another in a geometric mean, on the battles that all of them have predicted.
 
     python benchmarks/blend.py structure siamese --data FOLDER [--published benchmarks]
 
-Reads published out-of-fold predictions. No weight is fitted, so nothing is tuned on what reports the score.
+Reads published out-of-fold predictions. The weights are equal; none is fitted, so the score is not optimistic.
 """
 
 import argparse
@@ -18,19 +18,19 @@ from pairrank.evaluation.scoring import battle_losses
 
 
 def main() -> None:
-    """Print the log loss of each and of their mean, and the mean's paired difference to each."""
+    """Print the log loss of each experiment and of their mean, and the mean's paired difference to each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="+", help="published experiments")
-    parser.add_argument("--data", type=Path, help="folder with train.csv; default as for the command line")
+    parser.add_argument("--data", type=Path, help="folder with train.csv; default: ./Dataset, else the sample")
     parser.add_argument("--published", type=Path, default=Path("benchmarks"))
     options = parser.parse_args()
 
     source = find_data(options.data)
     files = [options.published / "predictions" / source.name / f"{name}.csv" for name in options.names]
-    members = [read_predictions(file) for file in files]
-    everyone = set.intersection(*(set(member.id.tolist()) for member in members))
-    battles = source.train.take(np.isin(source.train.id, list(everyone)))
-    aligned = [member.align(battles.id) for member in members]
+    predictions = [read_predictions(file) for file in files]
+    common = set.intersection(*(set(each.id.tolist()) for each in predictions))
+    battles = source.train.take(np.isin(source.train.id, list(common)))
+    aligned = [each.align(battles.id) for each in predictions]
     keys = prompt_keys(battles)
     losses = [battle_losses(each.proba, battles.labels) for each in (*aligned, geometric_mean(aligned))]
     print(f"{len(battles):,} battles")

@@ -1,11 +1,11 @@
-"""What share of this machine's plain matrix product encoding reaches.
+"""Measure the speed of encoding, as a share of the rate of a plain matrix product on this machine.
 
     python benchmarks/encode.py --data FOLDER [--encoder minilm] [--battles 200] [--max-tokens 256] [--check .6]
 
-Encoding: the texts of both sides as `siamese` predicts them, in length order. Counted are the operations of
-linear layers, of QK' and of AV, on real tokens only: padding is work that nobody asked for. The peak is the median
-of 2048 x 2048 products in the same precision, process and threads, interleaved with the batches, because a shared
-machine's speed drifts.
+The texts of both sides are encoded as `siamese` does for predictions, in order of length. Counted are the
+operations of the linear layers, of QK' and of AV on real tokens, not on padding. The peak is the median rate of
+2048 x 2048 products in the same precision and process, with the same threads. The products alternate with the
+batches, because the speed of a shared machine drifts.
 """
 
 import argparse
@@ -28,7 +28,7 @@ SIDE = 2048
 
 
 def operations(config: Any, length: int) -> float:
-    """Multiplications and additions of one text of this many tokens through all layers."""
+    """Return the multiplications and additions that all layers do for one text of `length` tokens."""
     width, inner, layers = config.hidden_size, config.intermediate_size, config.num_hidden_layers
     linear = 2 * length * (4 * width * width + 2 * width * inner)
     attention = 2 * 2 * length * length * width
@@ -36,15 +36,15 @@ def operations(config: Any, length: int) -> float:
 
 
 def main() -> None:
-    """Time batches and products in turn, print, write the JSON, hold the share against a floor if asked."""
+    """Time batches and products in turn, print and write the figures, and check the share if requested."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, help="folder with train.csv; default as for the command line")
+    parser.add_argument("--data", type=Path, help="folder with train.csv; default: ./Dataset, else the sample")
     parser.add_argument("--encoder", default="minilm")
     parser.add_argument("--battles", type=int, default=200)
     parser.add_argument("--max-tokens", type=int, default=256)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
-    parser.add_argument("--check", type=float, metavar="SHARE", help="fail if the encoder reaches less of the peak")
+    parser.add_argument("--check", type=float, metavar="SHARE", help="fail if the share of the peak is smaller")
     options = parser.parse_args()
 
     prepare_cpu()
@@ -59,7 +59,7 @@ def main() -> None:
     config = encoder.transformer.model.config
     encoding, rates = 0.0, []
     with torch.inference_mode(), torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
-        encoder(**encoder.collate(batches[0]))  # does not count: threads, memory, kernels
+        encoder(**encoder.collate(batches[0]))  # warm-up, not timed
         for batch in batches:
             begun = time.perf_counter()
             encoder(**encoder.collate(batch))

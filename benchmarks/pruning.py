@@ -1,4 +1,4 @@
-"""Does pruning save time? The same search twice in one run, same seed: trials a minute with and without it.
+"""Measure how much time pruning saves: the trials per minute of the same search, same seed, with and without it.
 
 python benchmarks/pruning.py --data ../shared/data/arena --experiment structure --trials 60
 """
@@ -18,10 +18,10 @@ from pairrank.tuning.worker import work
 
 
 def main() -> None:
-    """Search with each pruner in turn, and print a line for each."""
+    """Search without pruning, then with the pruner, and print one line for each and the ratio of their rates."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, help="Folder with train.csv. Default: the sample.")
-    parser.add_argument("--experiment", default="structure", help="One with a table [search].")
+    parser.add_argument("--data", type=Path, help="folder with train.csv; default: ./Dataset, else the sample")
+    parser.add_argument("--experiment", default="structure", help="an experiment with a table [search]")
     parser.add_argument("--trials", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--pruner", choices=["median", "hyperband"], default="median")
@@ -29,7 +29,7 @@ def main() -> None:
     source = find_data(asked.data)
     with tempfile.TemporaryDirectory() as folder, memo_scope():
         run = resolve_run(load_experiment(asked.experiment), source, Path(folder))
-        # What is measured of a battle is measured once a process: neither search is to pay for the other.
+        # Features are computed once per process: one trial first, so that neither search pays for the other.
         work(_search(run, Path(folder) / "warm", 1, asked.seed, "none"), None)
         print(f"{asked.experiment} on {source.name}: {asked.trials} trials, seed {asked.seed}")
         rates = {}

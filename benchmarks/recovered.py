@@ -1,10 +1,10 @@
-"""What models' names would be worth to a stack, and what share of that guessing them from the answers recovers.
+"""Measure how much models' names improve a stack, and what share of that names guessed from the answers recover.
 
     python benchmarks/recovered.py --data FOLDER [--published benchmarks]
 
-Reads three published out-of-fold predictions of one stack: without identity, with guessed and with true names.
-Gains are paired; shares are ratios of two gains over the same bootstrap draws of prompts. Where the interval of
-what names are worth does not lie above 0, a share of it is undefined.
+Reads three published out-of-fold predictions of one stack: without identity, with guessed names and with true
+names. A gain is a paired difference of log losses. The share is the ratio of two gains, with an interval over
+the same bootstrap draws of prompts. It is undefined unless the interval of the gain of true names lies above 0.
 """
 
 import argparse
@@ -22,13 +22,13 @@ from pairrank.evaluation.scoring import battle_losses
 from pairrank.features.ratings import has_both_names
 
 FEWEST = 15
-"""Answers of a model in the table of those for whom guessing helps or fails."""
+"""Smallest number of answers of a model that is listed by its gain."""
 
 
 def main() -> None:
-    """Print gains and the recovered share on all battles and on the named ones, then by model."""
+    """Print gains and share, for all battles and for those with and without names, then the gains by model."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, help="folder with train.csv; default as for the command line")
+    parser.add_argument("--data", type=Path, help="folder with train.csv; default: ./Dataset, else the sample")
     parser.add_argument("--published", type=Path, default=Path("benchmarks"))
     for kind, name in (("none", "stack+identity=none"), ("guessed", "stack"), ("true", "stack-identity")):
         parser.add_argument(f"--{kind}", default=name, help=f"published name of the stack; default {name}")
@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def show(title: str, battles: Battles, gains: dict[str, np.ndarray]) -> None:
-    """Gains with intervals, and the share of one in the other."""
+    """Print the gains with their intervals, and the share that guessed names recover."""
     if not len(battles):
         return
     keys = prompt_keys(battles)
@@ -61,7 +61,7 @@ def show(title: str, battles: Battles, gains: dict[str, np.ndarray]) -> None:
         print(f"  {kind + ' names are worth':28}{gain.mean():+.4f} [{low:+.4f}, {high:+.4f}]")
     low, high = np.quantile(draws["true"], [0.025, 0.975])
     if low <= 0:
-        print("  share recovered by guessing  undefined: that true names are worth anything is not settled")
+        print("  share recovered by guessing  undefined: the gain of true names is not clearly above 0")
         return
     share_low, share_high = np.quantile(draws["guessed"] / draws["true"], [0.025, 0.975])
     share = gains["guessed"].mean() / gains["true"].mean()
@@ -69,14 +69,14 @@ def show(title: str, battles: Battles, gains: dict[str, np.ndarray]) -> None:
 
 
 def by_model(battles: Battles, guessed: np.ndarray, true: np.ndarray) -> None:
-    """Mean gains over the battles of each model: whom guessing helps most, and whom it fails."""
-    of = defaultdict(list)
+    """Print the mean gains in the battles of the models that guessing helps least and most."""
+    rows_of = defaultdict(list)
     for row, models in enumerate(zip(battles.model_a, battles.model_b, strict=True)):
         for model in models:
-            of[model].append(row)
-    table = sorted((guessed[rows].mean(), true[rows].mean(), len(rows), model) for model, rows in of.items())
+            rows_of[model].append(row)
+    table = sorted((guessed[rows].mean(), true[rows].mean(), len(rows), model) for model, rows in rows_of.items())
     table = [line for line in table if line[2] >= FEWEST]
-    print(f"models with {FEWEST} answers or more, by what guessing gains in their battles (guessed, true, answers)")
+    print(f"models with {FEWEST} answers or more, by the gain of guessed names (guessed, true, answers)")
     for gain, worth, count, model in [*table[:6], *table[-6:]]:
         print(f"  {model:32}{gain:+.4f}  {worth:+.4f}  {count:4}")
 

@@ -1,14 +1,14 @@
-"""How do time and memory grow with the number of battles and the length of texts? On simulated battles.
+"""Measure how time and memory grow with the number of battles and the length of texts, on simulated battles.
 
     python benchmarks/scale.py battles [--most 50000] [--out FILE.json] [--check]
     python benchmarks/scale.py tokens [--out FILE.json] [--check]
     python benchmarks/scale.py memory [--battles 10000 1000000] [--out FILE.json] [--check]
 
-`battles`: seconds of reading, and of predicting with `structure`, minilm-static and minilm (64 tokens a side, at
-most 2,000), for 500 battles up to `--most`. Linear: what 500 battles more cost is the same everywhere, to 10 %.
-`tokens`: seconds of encoding and training one token of minilm at 64 to 512 tokens, against the operations of a
-layer, 24 d² + 4 L d (three times that in training).
-`memory`: peak memory of the command `predict`, in a process of its own, for files of these sizes.
+`battles`: seconds of reading, and of predicting with `structure`, minilm-static and minilm (64 tokens per side, at
+most 2,000 battles), for 500 battles up to `--most`. With `--check`, each must lie within 10 % of a straight line.
+`tokens`: time of encoding and training one token of minilm at 64 to 512 tokens, compared with the operations of a
+layer per token, 24 d² + 4 L d (three times that in training).
+`memory`: peak memory of the command `predict`, in a process of its own, for files of these numbers of battles.
 """
 
 import argparse
@@ -32,13 +32,13 @@ LENGTHS = (64, 128, 256, 384, 512)
 BLOCK = 5_000
 MOST_WITH_LAYERS = 2_000
 SHARE = 0.6
-"""Of the plain matrix product, below which `--check` complains of encoding."""
+"""Share of the plain matrix product's rate below which `--check` fails for encoding."""
 WITHIN = 0.10
-"""How far from linear `--check` lets time be, and how far from flat memory."""
+"""Largest relative deviation that `--check` accepts: of time from a straight line, of memory from a constant."""
 
 
 def blocks(n: int) -> Iterator[Any]:
-    """Simulated battles, in blocks."""
+    """Yield n simulated battles in blocks."""
     from pairrank.data.simulation import simulate
 
     for start in range(0, n, BLOCK):
@@ -46,7 +46,7 @@ def blocks(n: int) -> Iterator[Any]:
 
 
 def write_battles(path: Path, n: int) -> None:
-    """Battles to predict, as .csv or .parquet, never all in memory."""
+    """Write n battles without winners as .csv or .parquet, without holding all of them in memory."""
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -72,9 +72,9 @@ def write_battles(path: Path, n: int) -> None:
 
 
 def slope(sizes: list[int], seconds: list[float]) -> tuple[float, float, float]:
-    """Seconds a battle and fixed seconds of a straight line, and its largest relative distance from a measurement.
+    """Return seconds per battle and fixed seconds of a straight line, and its largest relative error.
 
-    Least squares of relative errors: each size counts alike.
+    It minimises the squares of the relative errors, so that all sizes have the same weight.
     """
     x, y = np.array(sizes, dtype=float), np.array(seconds)
     each, fixed = np.linalg.lstsq(np.stack([x / y, 1 / y], axis=1), np.ones(len(x)), rcond=None)[0]
@@ -82,7 +82,7 @@ def slope(sizes: list[int], seconds: list[float]) -> tuple[float, float, float]:
 
 
 def timed(work: Callable[[], Any], repeats: int) -> float:
-    """The median of a few times; nothing is remembered from one to the next."""
+    """Return the median seconds of `work`, repeated with an empty cache of features each time."""
     from pairrank.features.counting import clear_cache
 
     seconds = []
@@ -95,7 +95,7 @@ def timed(work: Callable[[], Any], repeats: int) -> float:
 
 
 def measure_battles(most: int, repeats: int) -> dict[str, Any]:
-    """Seconds of each step for each number of battles."""
+    """Return the seconds of each step for each number of battles, and the straight line through them."""
     from pairrank.data.battles import concatenate
     from pairrank.data.reading import read_battles
     from pairrank.models.base import build
@@ -128,7 +128,7 @@ def measure_battles(most: int, repeats: int) -> dict[str, Any]:
 
 
 def measure_tokens() -> dict[str, Any]:
-    """Microseconds of a token at each length, encoded and trained, beside the operations it takes."""
+    """Return the microseconds and operations per token of encoding and of training, for each length."""
     import torch
 
     from pairrank.encoders.catalogue import find_encoder
@@ -181,7 +181,7 @@ def measure_tokens() -> dict[str, Any]:
 
 
 def measure_memory(sizes: list[int], kinds: list[str], models: list[str]) -> list[dict[str, Any]]:
-    """Peak memory and seconds of `predict`, a process each."""
+    """Return peak memory and seconds of `predict`, each measured in a process of its own."""
     program = (
         "import resource, sys, runpy\n"
         "sys.argv = ['pairrank', *sys.argv[1:]]\n"
@@ -208,7 +208,7 @@ def measure_memory(sizes: list[int], kinds: list[str], models: list[str]) -> lis
                     seconds = time.perf_counter() - begun
                     with out.open(encoding="utf-8") as lines:
                         predicted = sum(1 for _ in lines) - 1
-                    assert predicted == size, (predicted, size)  # noqa: S101  # none lost, none doubled
+                    assert predicted == size, (predicted, size)  # noqa: S101  # no battle is lost or repeated
                     peak = int(done.stdout.rsplit("peak ", 1)[1])
                     rows.append(
                         {"file": kind, "model": model, "battles": size, "peak_mb": peak, "seconds": seconds}
@@ -219,10 +219,10 @@ def measure_memory(sizes: list[int], kinds: list[str], models: list[str]) -> lis
 
 
 def complaints(part: str, found: Any) -> list[str]:
-    """What is not as it should be."""
+    """Return one line for each figure outside the limits of `--check`."""
     if part == "battles":
         return [
-            f"{name}: {step['largest_error']:.0%} off a straight line"
+            f"{name}: {step['largest_error']:.0%} from a straight line, expected at most {WITHIN:.0%}"
             for name, step in found.items()
             if step["largest_error"] > WITHIN
         ]
@@ -230,30 +230,39 @@ def complaints(part: str, found: Any) -> list[str]:
         peaks: dict[tuple[str, str], list[int]] = {}
         for row in found:
             peaks.setdefault((row["file"], row["model"]), []).append(row["peak_mb"])
-        return [f"{key}: {values} MB" for key, values in peaks.items() if max(values) > (1 + WITHIN) * values[0]]
+        return [
+            f"{model} on {file}: peaks of {values} MB, expected at most {WITHIN:.0%} above the first"
+            for (file, model), values in peaks.items()
+            if max(values) > (1 + WITHIN) * values[0]
+        ]
     return [
-        f"encoding {length} tokens: {row['share_of_product']:.0%} of the plain product"
+        f"encoding {length} tokens: {row['share_of_product']:.0%} of the plain product, expected {SHARE:.0%}"
         for length, row in found["encode"].items()
         if row["share_of_product"] < SHARE
     ]
 
 
 def main() -> None:
-    """Measure one part, print it, write it as JSON, complain if asked."""
+    """Measure one part, print and write its figures, and check them if requested."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", choices=["battles", "tokens", "memory"])
-    parser.add_argument("--most", type=int, default=50_000, help="battles, with `battles`")
-    parser.add_argument("--repeats", type=int, default=3, help="the median of how many, with `battles`")
-    parser.add_argument("--battles", type=int, nargs="+", default=[10_000, 1_000_000], help="with `memory`")
-    parser.add_argument("--files", nargs="+", default=[".csv", ".parquet"], help="with `memory`")
+    parser.add_argument("--most", type=int, default=50_000, help="largest number of battles, with `battles`")
+    parser.add_argument(
+        "--repeats",
+        type=int,
+        default=3,
+        help="repeats, with `battles`; the median counts",
+    )
+    parser.add_argument("--battles", type=int, nargs="+", default=[10_000, 1_000_000], help="sizes, with `memory`")
+    parser.add_argument("--files", nargs="+", default=[".csv", ".parquet"], help="kinds of files, with `memory`")
     parser.add_argument("--models", nargs="+", default=["structure", "frozen-static"], help="with `memory`")
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
-    parser.add_argument("--check", action="store_true", help=f"fail beyond {WITHIN:.0%} of a line")
+    parser.add_argument("--check", action="store_true", help="fail if a figure is outside its limits")
     options = parser.parse_args()
 
     from pairrank.files import write_json
 
-    # Vectors that were kept would be read and not made.
+    # Cached vectors would be read instead of computed.
     os.environ["PAIRRANK_NO_CACHE"] = "1"
     if options.part == "battles":
         found: Any = measure_battles(options.most, options.repeats)

@@ -1,19 +1,21 @@
-"""How much faster than the published recipe do we train and predict? Both are timed in turn.
+"""Measure how much faster than the published recipe pairrank trains and predicts.
 
     python benchmarks/speed.py --data FOLDER [--battles 300] [--ends] [--whole] [--out FILE.json] [--check]
 
-Same battles, encoder (minilm), batch size in battles, 512 tokens and kept text: all settings cut the raw text on
-the right. On the way from the published recipe to ours one switch is changed at a time, so that the table says what
-each contributes; `--ends` leaves out the stops between. Each setting lives in a process of its own, with its own
-memory and threads; their steps are interleaved (A B C, A B C), because a shared machine's speed drifts, and every
-setting goes once through all battles. A step is forward, backward, clipping and update; no evaluation and no
-loading is timed. "of product" is the share of this machine's plain bf16 product of two 2048 x 2048 matrices,
-measured between the steps: operations of linear layers and attention on real tokens, three times those of the
-forward pass in training, less what is left out: gradients of frozen layers, and most of the last layer where only
-one token is read.
+All settings use the same battles, encoder (minilm), batch size in battles, 512 tokens and the same text, cut on
+the right. From the published recipe to ours, one switch is changed at a time, so that the table shows what each
+contributes; `--ends` leaves out the settings in between. Each setting runs in a process of its own, with its own
+memory and threads, and uses every battle once. The steps alternate between the settings (A B C, A B C), because
+the speed of a shared machine drifts. A step is forward, backward, clipping and update; evaluation and loading
+are not timed.
 
-`--whole` times whole runs as a user sees them, start-up, reading, evaluation and test predictions included: the
-published notebook's loop (`published.py`) against `run baseline-top --fold 0`, on the same fold and kept text.
+"of product" is the rate of operations as a share of that of a plain bf16 product of two 2048 x 2048 matrices,
+measured between the steps. Counted are the operations of linear layers and attention on real tokens. Training
+counts three times the forward pass, minus the gradients of frozen layers, and minus most of the last layer where
+only one token is used.
+
+`--whole` times whole runs, with start-up, reading, evaluation and predictions: the published notebook's training
+(`published.py`) and `run baseline-top --fold 0`, on the same fold and the same text.
 """
 
 import argparse
@@ -32,33 +34,34 @@ from typing import Any
 
 import numpy as np
 
-FLOORS = {"train": 7.0, "predict": 2.5}
-"""Times the published recipe, below which `--check` fails; the aims are 10 and 4."""
+MINIMUM = {"train": 7.0, "predict": 2.5}
+"""Multiples of the published recipe's speed below which `--check` fails; the aims are 10 and 4."""
 BATCH = 8
 SIDE = 2048
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One stop on the way from the published recipe to ours; each adds one switch to the one before."""
+    """One way to train and predict; each setting adds one switch to the one before."""
 
     name: str
     parameters: dict[str, Any] = field(default_factory=dict)
-    """Of the model `baseline`."""
+    """Parameters of the model `baseline`."""
     precision: str = "fp32"
     grouped: bool = False
+    """Whether a batch has texts of similar length."""
     ready: bool = False
-    """Whether memory is kept (pairrank/processor.py)."""
+    """Whether freed memory is kept and threads are set (pairrank/encoders/cpu.py)."""
     quick: bool = False
-    """Whether attention is matrix products, and vectors between layers are bf16 (pairrank/fast_encoder.py)."""
+    """Whether attention is two matrix products, and vectors between layers are bf16 (encoders/speedups.py)."""
     first_token: bool = False
-    """Whether the last layer is spared the tokens that nobody reads (the same file)."""
+    """Whether the last layer computes the first token only, the one that is used (encoders/speedups.py)."""
     tokens_at_once: int = 10**9
     frozen_layers: int = 0
 
 
 def settings() -> list[Setting]:
-    """The published recipe, then one switch more each, to ours."""
+    """Return the published recipe, then settings with one more switch each, up to ours."""
     published = {"attention_dropout": 0.1, "hidden_dropout": 0.1, "padding": "window", "budget": "right"}
     text = published | {"cells": "json"}
     short = text | {"padding": "longest"}
@@ -80,7 +83,7 @@ def settings() -> list[Setting]:
 
 
 class Worker:
-    """A model with its batches and optimiser in this process, ready to be stepped."""
+    """A model in this process with its batches and optimiser."""
 
     def __init__(self, setting: Setting, data: Path, battles: int) -> None:
         import torch
@@ -111,18 +114,18 @@ class Worker:
         self.module, self.collate = model.module_, model._collate
         recipe = Recipe(frozen_layers=setting.frozen_layers)
         groups = parameter_groups(self.module, recipe)
-        # Fused, for both recipes: it is what the Trainer takes by default.
+        # Fused for all settings, as it is the default of the Trainer.
         self.optimizer = torch.optim.AdamW(groups, lr=2e-5, weight_decay=0.01, fused=True)
         self.dtype = torch.bfloat16 if setting.precision == "bf16" else torch.float32
         self.config = classifier.config
         self.padded = 0
 
     def batches(self) -> int:
-        """How many steps there are."""
+        """Return the number of training steps."""
         return -(-len(self.tokens) // BATCH)
 
     def train(self, number: int) -> float:
-        """Seconds of one step, of the batches that the Trainer would cut: at random, or of like length."""
+        """Return the seconds of one step on the Trainer's batches, which are random or of similar length."""
         from pairrank.encoders.inference import cut_by_tokens
 
         torch = self.torch
@@ -146,7 +149,7 @@ class Worker:
         return time.perf_counter() - begun
 
     def predict(self, share: int) -> float:
-        """Seconds for a fourth of the battles: as `predict_proba` does it, or 16 at a time as they come."""
+        """Return the seconds to predict a quarter of the battles, as `predict_proba` does or in batches of 16."""
         from pairrank.encoders.inference import compute_outputs
 
         torch = self.torch
@@ -166,26 +169,26 @@ class Worker:
         return time.perf_counter() - begun
 
     def product(self, _: int) -> float:
-        """Operations a second of a plain bf16 matrix product."""
+        """Return the operations per second of a plain bf16 matrix product."""
         if not hasattr(self, "factors"):
             self.factors = [self.torch.randn(SIDE, SIDE, dtype=self.torch.bfloat16) for _ in range(2)]
         left, right = self.factors
-        left @ right  # does not count
+        left @ right  # warm-up, not timed
         begun = time.perf_counter()
         left @ right
         return 2 * SIDE**3 / (time.perf_counter() - begun)
 
     def sums(self, _: int) -> dict[str, float]:
-        """Tokens and operations of all battles, as asked and as done."""
+        """Return the tokens of all battles without and with padding, and the operations they take."""
         width, inner, layers = (
             self.config.hidden_size, self.config.intermediate_size, self.config.num_hidden_layers
         )  # fmt: skip
         lengths = np.array([len(row) for row in self.tokens], dtype=float)
-        # Multiplications and additions of one layer: linear, and QK' with AV.
+        # Multiplications and additions of one layer: the linear layers, then QK' and AV.
         layer = 2 * lengths * (4 * width**2 + 2 * width * inner) + 4 * lengths**2 * width
         forward = layers * layer.sum()
         if self.setting.first_token:
-            # Of the last layer, all but the first token's attention and feed-forward is left out.
+            # The last layer computes attention and feed-forward of the first token only.
             forward -= (4 * lengths * width * inner + 4 * lengths**2 * width).sum()
         learned = forward - self.setting.frozen_layers * layer.sum()
         return {
@@ -208,7 +211,7 @@ class Worker:
 
 
 def serve(pipe: Connection, setting: Setting, data: Path, battles: int) -> None:
-    """Answer until the other end is closed."""
+    """Answer requests until the other end of the pipe is closed."""
     worker = Worker(setting, data, battles)
     pipe.send(worker.batches())
     while True:
@@ -231,17 +234,17 @@ class Remote:
         self.steps: int = self.pipe.recv()
 
     def ask(self, what: str, number: int = 0) -> Any:
-        """What the worker's method answers."""
+        """Return the result of the worker's method."""
         self.pipe.send((what, number))
         return self.pipe.recv()
 
 
 def compare(data: Path, battles: int, chosen: list[Setting]) -> dict[str, Any]:
-    """Seconds of every setting's training steps and predictions, interleaved."""
+    """Return the speeds of all settings, from training steps and predictions that alternate between them."""
     workers = [Remote(setting, data, battles) for setting in chosen]
     train, predict, products = [0.0] * len(workers), [0.0] * len(workers), []
     for worker in workers:
-        worker.ask("train")  # does not count: threads, memory, kernels
+        worker.ask("train")  # warm-up, not timed
         worker.ask("predict")
     before = [worker.ask("sums")["padded"] for worker in workers]
     for number in range(workers[0].steps):
@@ -280,12 +283,12 @@ def compare(data: Path, battles: int, chosen: list[Setting]) -> dict[str, Any]:
 
 
 def whole_runs(data: Path, battles: int) -> dict[str, float]:
-    """Seconds of both whole runs, each in a process of its own, one after the other."""
+    """Return the seconds of both whole runs, made one after the other, each in a process of its own."""
     from pairrank.data.folder import table_in
 
     here = Path(__file__).parent
     with tempfile.TemporaryDirectory() as scratch:
-        # Without the test battles, which only ours would predict.
+        # Without the test battles, which only `run` would predict.
         data = Path(shutil.copy(table_in(data, "train") or data, scratch)).parent
         published = [here / "published.py", "--data", data, "--battles", battles]
         ours = ["-m", "pairrank.experiments", "run", "baseline-top", "--set", "encoder=minilm", "--fold", "0"]
@@ -310,7 +313,7 @@ def whole_runs(data: Path, battles: int) -> dict[str, float]:
 
 
 def show(figures: dict[str, Any]) -> None:
-    """The table of all settings."""
+    """Print the table of all settings."""
     print(
         f"{'setting':44}{'dropout':>9}{'battles/s':>10}{'tokens/s':>10}{'padding':>9}{'of product':>11}"
         f"{'ratio':>7}{'switch':>8}{'predicts':>10}{'of product':>11}{'ratio':>7}"
@@ -328,14 +331,14 @@ def show(figures: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """Time, print the table, write the JSON, and hold the ratios against their floors if asked."""
+    """Time the settings, print and write the figures, and check the ratios if requested."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with train.csv")
     parser.add_argument("--battles", type=int, default=300)
     parser.add_argument("--ends", action="store_true", help="only the published recipe and ours")
-    parser.add_argument("--whole", type=int, metavar="BATTLES", help="time whole runs on this many battles, too")
+    parser.add_argument("--whole", type=int, metavar="BATTLES", help="also time whole runs on this many battles")
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
-    parser.add_argument("--check", action="store_true", help=f"fail below {FLOORS} times the published recipe")
+    parser.add_argument("--check", action="store_true", help=f"fail below {MINIMUM} times the published recipe")
     options = parser.parse_args()
 
     import torch
@@ -355,15 +358,15 @@ def main() -> None:
         )
     if options.out:
         write_json(options.out, figures)
-    # `baseline-top`: three seeds of it are in LEADERBOARD.md beside the published recipe.
+    # This is `baseline-top`; LEADERBOARD.md compares three seeds of it with the published recipe.
     ours = figures["rows"][-1]
     wrong = [
-        f"{what}: {ours[f'{what}_times_published']:.2f} times the published recipe, the floor is {floor}"
-        for what, floor in FLOORS.items()
-        if ours[f"{what}_times_published"] < floor
+        f"{what}: {ours[f'{what}_times_published']:.2f} times the published recipe, expected {minimum} or more"
+        for what, minimum in MINIMUM.items()
+        if ours[f"{what}_times_published"] < minimum
     ]
     if options.whole and figures["whole"]["times_published"] < ours["train_times_published"]:
-        wrong.append("the whole run gains less than its steps")
+        wrong.append("the whole run is sped up less than its training steps alone")
     if options.check and wrong:
         raise SystemExit("\n".join(wrong))
 

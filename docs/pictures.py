@@ -1,7 +1,7 @@
-"""Refresh the README's pictures, from the simulated sample alone: python docs/pictures.py [--runs DIR].
+"""Draw the README's pictures again, from the simulated sample alone: python docs/pictures.py [--runs DIR].
 
-Runs what is missing (with baseline, three and a half minutes on two cores), draws the leaderboard, and takes a
-picture of the report in Chromium (Debian: apt-get install chromium).
+Runs the experiments that are missing (with baseline, three and a half minutes on two cores), draws the leaderboard,
+and takes a screenshot of the report in Chromium (Debian: apt-get install chromium).
 """
 
 import argparse
@@ -35,13 +35,13 @@ FLAGS = [
 
 
 def main() -> None:
-    """Run, draw, take the picture."""
+    """Run the experiments, draw the leaderboard and take the screenshot."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "pictures")
     runs = parser.parse_args().runs
     chromium = shutil.which("chromium")
     if not chromium:
-        sys.exit("no chromium here (Debian: apt-get install chromium)")
+        sys.exit("Chromium was not found; it takes the screenshot. Install it (Debian: apt-get install chromium).")
     run(RunRequest(NAMES, SAMPLE, runs))
     data = find_data(SAMPLE)
     entries = {entry.label: entry for entry in entries_in(runs, data.train)}
@@ -54,7 +54,7 @@ def main() -> None:
         file = Path(scratch) / "report.html"
         replace(page, sections=best).write(file)
         options = [*FLAGS, f"--user-data-dir={scratch}/profile", f"--screenshot={PICTURES / 'report.png'}"]
-        subprocess.run([chromium, *options, file.as_uri()], check=True, timeout=120)  # noqa: S603  # all of it is ours
+        subprocess.run([chromium, *options, file.as_uri()], check=True, timeout=120)  # noqa: S603  # no part of it is from a user
     for picture in sorted(PICTURES.glob("*.png")):
         print(f"{picture}: {picture.stat().st_size / 1024:.0f} kB")
 
