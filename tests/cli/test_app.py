@@ -91,7 +91,7 @@ def test_the_package_offers_what_the_readme_uses():
 # run, list, compare
 
 
-def test_run_leaves_what_the_design_says(call, here):
+def test_run_writes_all_files_of_a_run(call, here):
     ended = call("run", "prior", "structure", "--data", "data")
     assert (ended.code, ended.err) == (0, "")
     for name in ("prior", "structure"):
@@ -117,12 +117,12 @@ def test_run_leaves_what_the_design_says(call, here):
     assert again.out.count("used again") == 5
 
 
-def test_run_makes_the_row_that_differences_are_taken_to(call):
+def test_run_trains_the_prior_too_as_the_reference(call):
     call("run", "lengths", "--data", "data")
     assert Path("runs/data/prior/metrics.json").is_file()
 
 
-def test_run_options_show_in_the_name(call):
+def test_options_of_run_are_part_of_the_runs_name(call):
     ended = call(
         "run", "prior", "--data", "data", "--runs", "out", "--salt", "1", "--limit", "30", "--set", "smoothing=2"
     )
@@ -139,7 +139,7 @@ def test_run_options_show_in_the_name(call):
     assert again.out.count("used again") == 5
 
 
-def test_a_single_fold_then_all(call):
+def test_folds_that_are_finished_are_used_again(call):
     ended = call("run", "prior", "--data", "data", "--fold", "1", "--fold", "1")
     assert ended.out.count("training on") == 1
     assert "1 of 5" in ended.out
@@ -206,7 +206,7 @@ def test_compare_writes_markdown_and_json(call, trained):
     assert f"{rows[0]['log_loss']:.4f} ± " in (trained.parent / "LEADERBOARD.md").read_text(encoding="utf-8")
 
 
-def test_compare_enters_a_notebooks_file(call, trained):
+def test_compare_adds_a_file_of_predictions(call, trained):
     battles = tiny_battles()
     proba = np.random.default_rng(0).dirichlet([2, 2, 2], 40)
     Predictions(battles.id, proba).write(Path("book.csv"))
@@ -221,7 +221,7 @@ def test_compare_enters_a_notebooks_file(call, trained):
     assert "Δ [b]ook" in ended.out
 
 
-def test_compare_refuses_what_would_mislead(call, trained):
+def test_compare_refuses_wrong_files_and_names(call, trained):
     battles = tiny_battles()
     Predictions(battles.id, np.full((40, 3), 1 / 3)).write(Path("book.csv"))
     Predictions(object_array(["x"]), np.full((1, 3), 1 / 3)).write(Path("foreign.csv"))
@@ -234,7 +234,7 @@ def test_compare_refuses_what_would_mislead(call, trained):
     assert refused(call("compare", "--data", "data", "--runs", "none"), "nothing to compare")
 
 
-def test_compare_without_a_prior_says_what_it_compares_to(call):
+def test_compare_names_its_reference_if_there_is_no_prior(call):
     Predictions(tiny_battles().id, np.full((40, 3), 1 / 3)).write(Path("book.csv"))
     ended = call("compare", "--data", "data", "--runs", "none", "--add", "book=book.csv")
     assert ended.code == 0
@@ -254,7 +254,7 @@ def test_compare_publishes_and_reads_what_it_published(call, trained):
         assert not file.is_file() or "question, number" not in file.read_text(encoding="utf-8")
 
 
-def test_a_damaged_run_is_left_out_and_told(call, trained):
+def test_compare_leaves_a_damaged_run_out_and_names_it(call, trained):
     shutil.copytree(trained, trained.parent / "lender")
     (trained / "metrics.json").write_text("{")
     ended = call("compare", "--data", "data")
@@ -287,7 +287,7 @@ def remembered(call, add_model, here):
     return Path("runs/data/memory")
 
 
-def test_submit_predicts_anew_where_the_test_file_is_another(call, remembered):
+def test_submit_predicts_a_changed_test_file_with_the_saved_models(call, remembered):
     """On Kaggle the three rows shown become 25,000, one of them damaged."""
     many = tiny_battles(25, first=7000, word="test", labelled=False)
     write_battles(many, Path("data/test.csv"))
@@ -307,14 +307,14 @@ def test_submit_predicts_anew_where_the_test_file_is_another(call, remembered):
     np.testing.assert_allclose([float(x) for x in rows[-1][1:]], [1 / 3] * 3, atol=1e-8)
 
 
-def test_submit_keeps_to_the_order_of_the_test_file(call, remembered):
+def test_submit_keeps_the_order_of_the_test_file(call, remembered):
     backwards = tiny_battles(6, first=5000, word="test", labelled=False).take(slice(None, None, -1))
     write_battles(backwards, Path("data/test.csv"))
     assert call("submit", "memory", "--data", "data").code == 0
     assert [row[0] for row in rows_of("submission.csv")[1:]] == backwards.id.tolist()
 
 
-def test_submit_predicts_anew_where_ids_are_the_same_and_texts_are_not(call, remembered):
+def test_submit_predicts_again_if_texts_change_under_the_same_ids(call, remembered):
     before = rows_of(remembered / "test.csv")
     write_battles(tiny_battles(6, first=5000, word="new", labelled=False), Path("data/test.csv"))
     ended = call("submit", "memory", "--data", "data")
@@ -325,7 +325,7 @@ def test_submit_predicts_anew_where_ids_are_the_same_and_texts_are_not(call, rem
     np.testing.assert_allclose([[float(x) for x in row[1:]] for row in rows[1:]], np.full((6, 3), 1 / 3), atol=1e-8)
 
 
-def test_submit_mends_kept_predictions_that_are_damaged(call, remembered):
+def test_submit_replaces_damaged_test_predictions(call, remembered):
     sound = (remembered / "test.csv").read_bytes()
     for damage in (b"rubbish", sound.replace(b"6003,", b"9999,"), sound[: len(sound) // 2], None):
         if damage is None:
@@ -343,7 +343,7 @@ def test_submit_refuses_a_diagnostic(call, here):
     assert not Path("submission.csv").exists()
 
 
-def test_submit_refuses_a_partial_run_with_the_command_that_mends_it(call):
+def test_submit_refuses_a_partial_run_and_names_the_command_that_completes_it(call):
     call("run", "prior", "--data", "data", "--runs", "out", "--fold", "1", "--salt", "7")
     ended = call("submit", "prior+salt=7", "--data", "data", "--runs", "out")
     assert refused(ended, "only fold 1 of 5 is trained")
@@ -367,7 +367,7 @@ def test_submit_needs_a_run_and_a_test_file(call, trained):
     assert refused(call("submit", "prior", "--data", "data"), "nothing to submit")
 
 
-def test_a_plain_name_finds_the_run_with_the_encoder_at_hand(call, trained):
+def test_the_name_of_an_experiment_finds_its_run_with_another_encoder(call, trained):
     trained.rename(trained.parent / "prior@minilm")
     assert call("submit", "prior", "--data", "data").code == 0
     assert entries.expand_label("b", ["b", "b@x"]) == "b"
@@ -398,7 +398,7 @@ def test_predict_reads_every_kind_of_file(call, remembered, suffix):
     assert "11 battles, 0 repairs" in ended.out
 
 
-def test_predict_streams_and_keeps_every_damaged_row(call, remembered, monkeypatch):
+def test_predict_reads_in_parts_and_keeps_every_damaged_row(call, remembered, monkeypatch):
     sizes = []
 
     def in_threes(path):
@@ -420,7 +420,7 @@ def test_predict_streams_and_keeps_every_damaged_row(call, remembered, monkeypat
     assert len(read_predictions("out.csv")) == 10
 
 
-def test_predict_tells_of_repeated_ids(call, remembered):
+def test_predict_reports_repeated_ids(call, remembered):
     battles = tiny_battles(4, first=7000, word="test", labelled=False)
     write_battles(replace(battles, id=object_array(["1", "2", "1", "3"])), Path("new.csv"))
     ended = call("predict", "memory", "new.csv", "--out", "out.csv", "--data", "data")
@@ -430,7 +430,7 @@ def test_predict_tells_of_repeated_ids(call, remembered):
     assert "Repaired: id 1: repeated in row 3" in ended.err
 
 
-def test_predict_leaves_the_old_file_if_it_fails_on_the_way(call, remembered):
+def test_predict_keeps_the_old_output_if_it_fails(call, remembered):
     Path("out.csv").write_text("precious")
     write_battles(tiny_battles(3000, first=7000, word="test", labelled=False), Path("new.csv"))
     whole = gzip.compress(Path("new.csv").read_bytes())
@@ -440,14 +440,14 @@ def test_predict_leaves_the_old_file_if_it_fails_on_the_way(call, remembered):
     assert [file.name for file in Path().glob(".*out.csv")] == []
 
 
-def test_predict_with_a_partial_run_says_so(call, here):
+def test_predict_reports_a_partial_run(call, here):
     call("run", "prior", "--data", "data", "--fold", "2")
     ended = call("predict", "prior", "data/test.csv", "--out", "out.csv", "--data", "data")
     assert ended.code == 0
     assert "1 of 5 folds trained" in ended.out
 
 
-def test_lines_are_printed_as_they_stand_but_for_what_acts_on_a_terminal(capsys):
+def test_lines_are_printed_unchanged_except_for_control_characters(capsys):
     text = "[red]x[/] [/nothing] :smile: " + "long " * 60
     console.say(text + "\x1b[2J\u202e\u2028")
     console.warn(text + "\x07")
@@ -467,7 +467,7 @@ def test_only_the_first_repairs_are_shown(capsys):
 # simulate, doctor
 
 
-def test_simulate_writes_an_arena_that_runs(call):
+def test_simulate_writes_battles_that_an_experiment_runs_on(call):
     ended = call("simulate", "arena", "--train", "40", "--test", "5", "--seed", "3")
     assert ended.code == 0
     ended = call("run", "prior", "--data", "arena")
@@ -487,7 +487,7 @@ def test_simulate_never_overwrites_real_battles(call, here, name):
     assert (here / "real" / name).read_text() == "precious"
 
 
-def test_doctor_tells_how_large_the_cache_is_and_no_cache_skips_it(call, here, monkeypatch):
+def test_doctor_shows_the_size_of_the_cache_and_no_cache_turns_it_off(call, here, monkeypatch):
     from pairrank.encoders.vector_cache import cache_key, open_cache
 
     monkeypatch.setenv("PAIRRANK_CACHE", str(here / "cache"))
@@ -502,11 +502,11 @@ def test_doctor_tells_how_large_the_cache_is_and_no_cache_skips_it(call, here, m
     assert "switched off by PAIRRANK_NO_CACHE" in call("doctor", "--data", "data").out
 
 
-def test_an_encoder_that_nobody_offers_is_not_fetched(call):
+def test_fetch_encoder_refuses_an_unknown_name(call):
     assert refused(call("fetch-encoder", "mpnt"), "no encoder to fetch is called 'mpnt'", "'mpnet'")
 
 
-def test_doctor_tells_versions_encoders_and_data(call, monkeypatch):
+def test_doctor_shows_versions_encoders_and_data(call, monkeypatch):
     from pairrank.cli import doctor
     from pairrank.encoders import catalogue
 
@@ -537,7 +537,7 @@ def test_doctor_tells_versions_encoders_and_data(call, monkeypatch):
 # Mistakes, terminals, interruption
 
 
-def test_debug_shows_the_traceback_wherever_it_stands(call):
+def test_debug_shows_the_traceback_at_any_place_in_the_command(call):
     for arguments in (["--debug", "run", "x", "--data", "data"], ["run", "x", "--data", "data", "--debug"]):
         ended = call(*arguments)
         assert ended.code == 2
@@ -546,7 +546,7 @@ def test_debug_shows_the_traceback_wherever_it_stands(call):
     assert refused(call("run", "x", "--data", "data"))
 
 
-def test_a_bug_is_not_dressed_up_as_a_users_mistake(here, monkeypatch):
+def test_a_bug_is_not_reported_as_a_users_mistake(here, monkeypatch):
     monkeypatch.setattr(listing, "show_list", lambda *_: int("x"))
     monkeypatch.setattr(sys, "argv", ["pairrank", "list"])
     with pytest.raises(ValueError, match="invalid literal"):
@@ -567,7 +567,7 @@ def test_wrong_options_are_refused_in_one_message(call):
         assert "Traceback" not in ended.err
 
 
-def test_wrong_paths(call, trained, here):
+def test_wrong_paths_are_refused_in_one_message(call, trained, here):
     (here / "file").write_text("x")
     assert refused(call("run", "prior", "--data", "file"), "is a file", "expects its folder")
     assert refused(call("predict", "prior", "data", "--out", "o.csv", "--data", "data"), "data")
@@ -591,7 +591,7 @@ def test_an_unreadable_file_is_one_message(call, monkeypatch):
     assert ended.err.count("\n") == 1
 
 
-def test_battles_cannot_act_on_the_terminal(call, here):
+def test_text_of_battles_cannot_act_on_the_terminal(call, here):
     (here / "bad").mkdir()
     (here / "bad" / "train.csv").write_text(
         "id,model_a,model_b,prompt,response_a,response_b,winner_model_a,winner_model_b,winner_tie\n"
@@ -619,14 +619,14 @@ def test_a_narrow_terminal_keeps_the_log_loss(call, monkeypatch, columns):
     assert call("list", "--data", "data").code == 0
 
 
-def test_output_that_is_no_terminal_has_no_control_characters(call):
+def test_output_to_a_file_has_no_control_characters(call):
     for arguments in (["run", "prior"], ["list"], ["compare"], ["submit", "prior"]):
         ended = call(*arguments, "--data", "data")
         assert not CONTROL.search(ended.out + ended.err), arguments
     assert "Δ prior [95 %]" in call("compare", "--data", "data").out
 
 
-def test_a_log_file_gets_every_column_in_one_line_a_row(call):
+def test_a_log_file_gets_every_column_in_one_line_per_row(call):
     label = "prior+smoothing=12345+salt=a-rather-long-one-that-fills-the-line"
     arguments = ["--set", "smoothing=12345", "--salt", "a-rather-long-one-that-fills-the-line"]
     ended = call("run", "prior", "--data", "data", *arguments)
@@ -634,7 +634,7 @@ def test_a_log_file_gets_every_column_in_one_line_a_row(call):
     assert row.count("│") == 19
 
 
-def test_a_console_that_lacks_characters_does_not_end_the_run(here):
+def test_a_console_without_unicode_does_not_end_the_run(here):
     environment = {"PYTHONIOENCODING": "ascii"}
     ended = run_python("-m", "pairrank.experiments", "run", "prior", "--data", "data", cwd=here, env=environment)
     assert (ended.returncode, ended.stderr) == (0, "")
@@ -642,7 +642,7 @@ def test_a_console_that_lacks_characters_does_not_end_the_run(here):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends a POSIX signal")
-def test_ctrl_c_says_how_to_go_on(here):
+def test_ctrl_c_says_how_to_resume(here):
     code = (
         "import signal, sys, time; sys.argv = ['pairrank', 'run', 'prior']\n"
         # Under a shell's background job, Ctrl-C would be ignored.
@@ -664,7 +664,7 @@ def test_ctrl_c_says_how_to_go_on(here):
     assert "Traceback" not in err
 
 
-def test_a_reader_that_stops_reading_is_no_error(here):
+def test_a_closed_pipe_is_no_error(here):
     script = f"{sys.executable} -m pairrank.experiments list | head -n 1"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     ended = subprocess.run(

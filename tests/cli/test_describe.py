@@ -56,7 +56,7 @@ def test_every_committed_experiment_is_described(call, name):
     assert all(len(line) <= 80 for line in ended.out.splitlines() if not line.startswith("File: "))
 
 
-def test_an_experiments_own_value_stands_next_to_the_default_and_the_search_range(call, here):
+def test_an_experiments_own_value_is_shown_with_the_default_and_the_search_range(call, here):
     Path("mine.toml").write_text(
         'about = "Mine."\n[model]\nname = "structure"\npenalty = 50\n[search]\nlearner = ["both", "logistic"]\n'
         'penalty = {low = 10.0, high = 100.0, log = true, when = {learner = ["both", "logistic"]}}\n'

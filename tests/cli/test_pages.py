@@ -35,7 +35,7 @@ def test_explore_writes_one_page(call, tiny_bert):
     assert "Length in tokens" in html
 
 
-def test_tokens_are_counted_whole_and_without_marks(tiny_bert, battles):
+def test_explore_counts_all_tokens_without_special_ones(tiny_bert, battles):
     name, counts = pages._counted(battles, [str(tiny_bert)])
     assert name == str(tiny_bert)
     # What the tiny tokenizer makes of a text: "Hi" is no word of it, so two letters; "What is 2+2?" six tokens.
@@ -56,7 +56,7 @@ def test_explore_shows_a_damaged_file(call):
     assert "id 2: winner columns are 1, 1, 1" in Path("broken.html").read_text(encoding="utf-8")
 
 
-def test_without_an_encoder_lengths_are_in_characters_alone(call, monkeypatch):
+def test_explore_without_an_encoder_shows_lengths_in_characters(call, monkeypatch):
     monkeypatch.setattr(pages, "USUAL", "no-such-encoder")
     ended = call("explore", "--data", "data")
     assert ended.code == 0
@@ -64,7 +64,7 @@ def test_without_an_encoder_lengths_are_in_characters_alone(call, monkeypatch):
     assert "Lengths in tokens need an encoder" in Path("data.html").read_text(encoding="utf-8")
 
 
-def test_what_cannot_be_explored_is_said(call):
+def test_explore_refuses_what_it_cannot_show(call):
     Path("empty").mkdir()
     assert refused(call("explore", "--data", "empty"), "expected train.csv or test.csv")
     assert refused(call("explore", "--data", "gone"), "no such folder")
@@ -95,7 +95,7 @@ def test_report_writes_one_page_of_all_runs(call):
     assert "Δ lengths" in html
 
 
-def test_published_results_and_anybodys_file_enter_a_report(call):
+def test_report_includes_published_results_and_added_files(call):
     hostile = hostile_battles()
     Path("hostile").mkdir()
     write_battles(hostile, Path("hostile/train.csv"))
@@ -115,7 +115,7 @@ def test_published_results_and_anybodys_file_enter_a_report(call):
     assert "training0-curves" in html  # the published history is drawn
 
 
-def test_what_cannot_be_reported_is_said(call):
+def test_report_refuses_wrong_names_and_files(call):
     assert refused(call("report", "--data", "data"), "nothing to compare", "Start with: run baseline")
     assert call("run", "prior", "--data", "data").code == 0
     assert refused(call("report", "prio", "--data", "data"), "prior", "finished runs")
@@ -135,7 +135,7 @@ def test_what_cannot_be_reported_is_said(call):
         {"name": "frozen", "budget": "fair"},
     ],
 )
-def test_a_battle_is_called_cut_where_its_model_keeps_less_of_it_alone(tiny_bert, model):
+def test_a_battle_is_marked_as_cut_only_if_its_model_drops_tokens(tiny_bert, model):
     """The oracle: a window that nothing fills keeps every token, so a battle is cut if alone it keeps fewer."""
     battles = hostile_battles(40)
     one = next(run for run in made_up_results(battles).runs if run.label == "one")
@@ -161,7 +161,7 @@ def test_a_battle_is_called_cut_where_its_model_keeps_less_of_it_alone(tiny_bert
         assert cut[i] == (sum(coverage.kept.values()) < sum(coverage.total.values())), i
 
 
-def test_a_run_without_an_encoder_or_whose_encoder_is_gone_has_no_window(tiny_bert, monkeypatch):
+def test_a_run_without_an_available_encoder_has_no_window(tiny_bert, monkeypatch):
     battles = hostile_battles(30)
     one = next(run for run in made_up_results(battles).runs if run.label == "one")
     assert pages._windows([one], battles) == {}
@@ -175,7 +175,7 @@ def test_a_run_without_an_encoder_or_whose_encoder_is_gone_has_no_window(tiny_be
 # The model card
 
 
-def test_a_run_leaves_a_card_that_a_hub_can_read(call):
+def test_a_run_writes_a_model_card_with_valid_metadata(call):
     assert call("run", "prior", "lengths", "--data", "data").code == 0
     for name in ("prior", "lengths"):
         folder = Path("runs/data") / name
@@ -236,7 +236,7 @@ def test_a_card_without_a_second_prompt_claims_no_interval():
     assert "inf" not in text.split("```toml")[0].replace("information", "")
 
 
-def test_a_diagnostic_and_simulated_battles_are_called_so(call):
+def test_a_card_marks_diagnostics_and_simulated_battles(call):
     assert call("simulate", "arena", "--train", "60", "--test", "5").code == 0
     assert call("run", "identity", "--data", "arena").code == 0
     text = Path("runs/arena/identity/model-card.md").read_text(encoding="utf-8")
@@ -245,7 +245,7 @@ def test_a_diagnostic_and_simulated_battles_are_called_so(call):
     assert json.loads(Path("runs/arena/identity/metrics.json").read_text(encoding="utf-8"))["label"] == "identity"
 
 
-def test_pages_load_no_torch_but_for_the_tokenizer(here):
+def test_pages_load_torch_only_for_a_tokenizer(here):
     code = (
         "import sys; sys.argv = ['x', 'report', '--data', 'data', '--add', 'mine=oof.csv']\n"
         "from pairrank.cli.app import main\n"

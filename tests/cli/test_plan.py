@@ -48,7 +48,7 @@ def plan(name: str, nested: bool = False) -> list[str]:
     return plan_of(name, nested=nested).lines()
 
 
-def test_a_run_says_what_it_will_do_and_about_how_long_it_takes(experiments, call):
+def test_the_plan_names_inputs_and_the_time_they_take(experiments, call):
     assert plan("quick") == []
     write("untimed", '[model]\nname = "prior"')
     write("both", 'inputs = ["quick", "untimed"]\nseconds = 1\n[model]\nname = "pool"')
@@ -142,13 +142,13 @@ def test_a_pool_of_equal_weights_is_the_geometric_mean_of_its_inputs_out_of_fold
         (["--extra", "arena/test.csv"], "no winners in it"),
     ],
 )
-def test_what_cannot_be_meant_is_refused_before_any_work(experiments, call, arguments, expected):
+def test_contradictions_are_refused_before_any_work(experiments, call, arguments, expected):
     ended = call("run", "quick", "--data", "arena", *arguments)
     assert refused(ended, expected.split(": ", 1)[1] if "--nested" in arguments else expected)
     assert not Path("runs").exists()
 
 
-def test_extra_battles_are_counted_in_the_log_and_show_in_the_name(experiments, call):
+def test_extra_battles_are_counted_in_the_log_and_part_of_the_name(experiments, call):
     write_arena(Path("more"), 40, 5, seed=7)
     ended = call("run", "quick", "--data", "arena", "--extra", "more=0.5", "--fold", "0")
     assert ended.code == 0, ended.err
@@ -159,7 +159,7 @@ def test_extra_battles_are_counted_in_the_log_and_show_in_the_name(experiments, 
     assert metrics.experiment["extra"] == [{"path": "more", "weight": 0.5}]
 
 
-def test_submit_goes_through_the_graph_for_a_test_file_of_any_number_of_rows(experiments, call, here):
+def test_submit_predicts_inputs_first_for_a_test_file_of_any_length(experiments, call, here):
     assert call("run", "tower", "--data", "arena").code == 0
     test = DataFolder(here / "arena").test
     assert test is not None
@@ -171,7 +171,7 @@ def test_submit_goes_through_the_graph_for_a_test_file_of_any_number_of_rows(exp
         assert np.allclose(read_predictions("s.csv").proba, kept.proba, atol=1e-8)
 
 
-def test_damaged_rows_are_predicted_and_leave_all_others_as_they_were(experiments, call, here):
+def test_damaged_rows_are_predicted_and_change_no_other_row(experiments, call, here):
     assert call("run", "tower", "--data", "arena").code == 0
     test = DataFolder(here / "arena").test
     assert test is not None
@@ -196,7 +196,7 @@ def test_what_builds_on_a_diagnostic_cannot_be_submitted(experiments, call):
     assert refused(call("submit", "told", "--data", "arena"), "diagnostic")
 
 
-def test_ids_of_an_input_that_are_others_are_named(experiments, call):
+def test_an_input_with_wrong_ids_is_trained_again(experiments, call):
     assert call("run", "quick", "prior", "--data", "arena").code == 0
     file = Path("runs/arena/quick/test/fold0.csv")
     kept = read_predictions(file)
@@ -206,14 +206,14 @@ def test_ids_of_an_input_that_are_others_are_named(experiments, call):
     assert read_predictions(file).id.tolist() == kept.id.tolist()
 
 
-def test_what_others_build_on_is_run_first_in_whatever_order_it_is_named(experiments, call):
+def test_inputs_are_run_first_in_any_order_of_names(experiments, call):
     ended = call("run", "both", "quick", "--data", "arena")
     assert ended.code == 0, ended.err
     made = [line.split(",")[0] for line in ended.out.splitlines() if "training on" in line]
     assert list(dict.fromkeys(made)) == ["quick", "both"]
 
 
-def test_every_missing_file_of_extra_battles_is_told_before_any_work(experiments, call):
+def test_all_missing_files_of_extra_battles_are_reported_before_any_work(experiments, call):
     write("quick", 'extra = ["gone.csv"]\n[model]\nname = "structure"')
     write("other", 'extra = ["away.csv"]\n[model]\nname = "prior"')
     write("both", 'inputs = ["quick", "other"]\n[model]\nname = "pool"')
@@ -221,7 +221,7 @@ def test_every_missing_file_of_extra_battles_is_told_before_any_work(experiments
     assert not Path("runs").exists()
 
 
-def test_a_nested_run_is_told_to_take_longer(experiments, call):
+def test_the_plan_of_a_nested_run_takes_longer(experiments, call):
     # 60 battles: 3 s for quick, four times that again inside the five folds, and what else there is.
     assert plan("both", nested=True)[-1] == "both+nested=true: about 15 s in all, on two cores."
 
@@ -237,7 +237,7 @@ def test_battles_are_never_overwritten_by_predictions(experiments, call):
     assert Path("arena/test.csv").read_bytes() == kept
 
 
-def test_what_was_built_on_other_predictions_is_neither_submitted_nor_compared(experiments, call):
+def test_a_run_on_replaced_inputs_is_neither_submitted_nor_compared(experiments, call):
     assert call("run", "both", "--data", "arena").code == 0
     write("quick", '[model]\nname = "structure"\ngroups = ["length"]\nlearner = "logistic"\npenalty = 3.0')
     assert call("run", "quick", "--data", "arena").code == 0
@@ -246,7 +246,7 @@ def test_what_was_built_on_other_predictions_is_neither_submitted_nor_compared(e
     assert "Left out: runs/arena/both: made with other predictions of quick" in ended.out.replace("\\", "/")
 
 
-def test_battles_without_names_are_told_to_have_taught_nothing_of_models(experiments, call):
+def test_training_battles_without_model_names_are_reported(experiments, call):
     write("names", 'submittable = false\n[model]\nname = "identity"')
     battles = DataFolder(Path("arena")).train
     write_battles(replace(battles, model_a=None, model_b=None), Path("arena/train.csv"))

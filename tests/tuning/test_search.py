@@ -90,7 +90,7 @@ def everybody_is_dead(monkeypatch):
 # --- One worker
 
 
-def test_a_study_has_the_trials_that_were_asked_for_and_begins_at_the_experiments_own(arena_here):
+def test_a_study_has_the_requested_trials_and_begins_with_the_own_setting(arena_here):
     study, lines = quietly(some_search())
     assert len(finished(study)) == len(study.trials) == 6
     assert own_trial(study).number == 0
@@ -138,7 +138,7 @@ def test_killed_and_restarted_equals_never_killed(arena_here, monkeypatch):
     assert [trial.value for trial in finished(study)] == [trial.value for trial in finished(whole)]
 
 
-def test_a_trial_that_fails_says_why_and_the_study_goes_on(arena_here, monkeypatch):
+def test_a_failed_trial_reports_its_reason_and_the_study_continues(arena_here, monkeypatch):
     plain, calls = working.evaluate, []
 
     def failing(*args):
@@ -158,7 +158,7 @@ def test_a_trial_that_fails_says_why_and_the_study_goes_on(arena_here, monkeypat
     assert count_requeued(study) == 0
 
 
-def test_a_loss_that_is_no_number_fails_its_trial(arena_here, add_model):
+def test_a_loss_that_is_not_finite_fails_its_trial(arena_here, add_model):
     add_model("memory")
     add_model("not_a_number")
     write_experiment("diverging", '[model]\nname = "not_a_number"\n[search]\nsureness = {low = 0.5, high = 0.95}')
@@ -169,12 +169,12 @@ def test_a_loss_that_is_no_number_fails_its_trial(arena_here, add_model):
     assert best_trial(study) is None
 
 
-def test_nothing_is_begun_after_the_deadline(arena_here):
+def test_no_trial_begins_after_the_deadline(arena_here):
     study, _ = quietly(some_search(), deadline=time.time() - 1)
     assert not finished(study)
 
 
-def test_pruning_gives_up_what_is_behind_and_never_the_experiments_own(arena_here, monkeypatch):
+def test_pruning_stops_bad_trials_and_never_the_own_setting(arena_here, monkeypatch):
     told = {0: 9.0}
     monkeypatch.setattr(
         working,
@@ -190,7 +190,7 @@ def test_pruning_gives_up_what_is_behind_and_never_the_experiments_own(arena_her
     assert {trial.state.name for trial in finished(study)} == {"COMPLETE"}
 
 
-def test_the_own_setting_is_not_pruned_even_where_its_retry_comes_last(arena_here, monkeypatch):
+def test_the_own_setting_is_not_pruned_even_if_it_is_repeated_last(arena_here, monkeypatch):
     calls = []
 
     def first_interrupted(experiment, cuts, folder, hear):
@@ -215,7 +215,7 @@ def test_the_own_setting_is_not_pruned_even_where_its_retry_comes_last(arena_her
     assert calls[-1] == "0"  # it goes on in the folder of the trial that was cut off
 
 
-def test_a_retry_keeps_what_its_forerunner_was_heard_to_say(arena_here, monkeypatch):
+def test_a_repeated_trial_keeps_the_reported_losses(arena_here, monkeypatch):
     def cut_off(experiment, cuts, folder, hear):
         hear(1, 1.5)
         raise KeyboardInterrupt
@@ -268,7 +268,7 @@ def test_ctrl_c_while_optuna_writes_a_result_is_an_interruption_too(arena_here, 
         quietly(some_search())
 
 
-def test_what_a_trial_keeps_is_removed_when_it_is_finished(arena_here):
+def test_the_folder_of_a_finished_trial_is_removed(arena_here):
     search = some_search()
     quietly(search)
     assert not list((search.folder / "trials").iterdir())
@@ -282,7 +282,7 @@ def leave_behind(search, trial):
         Predictions(cut.scored.id, np.full((len(cut.scored), 3), 1 / 3)).write(place / f"fold{cut.fold}.csv")
 
 
-def test_what_a_deleted_study_left_is_of_no_use_to_the_next(arena_here):
+def test_files_of_a_deleted_study_are_not_used_by_the_next(arena_here):
     search = some_search(trials=1)
     own = {"penalty": 100.0, "clip": 3.0}
     leave_behind(search, {"binding": search.binding, "settings": own})
@@ -331,7 +331,7 @@ def test_two_workers_one_killed_in_the_middle_and_started_again(arena_here):
 
 
 @pytest.mark.slow
-def test_ctrl_c_puts_the_trial_back_and_says_how_to_go_on(arena_here):
+def test_ctrl_c_puts_the_trial_back_and_says_how_to_resume(arena_here):
     command = ["tune", "small", "--data", "arena", "--runs", "runs", "--trials", "5", "--pruner", "none"]
     worker = start_worker(*command)
     wait_until_at_work(worker)
@@ -339,7 +339,7 @@ def test_ctrl_c_puts_the_trial_back_and_says_how_to_go_on(arena_here):
     code, out = ended(worker)
     assert code == 130
     assert "Traceback" not in out
-    assert "go on, or join it from elsewhere, with: tune small --trials 5 --data arena --runs runs" in out
+    assert "To resume it, or to join it elsewhere: tune small --trials 5 --data arena --runs runs" in out
     study = some_search().open()
     assert [trial.state.name for trial in study.trials] == ["FAIL", "WAITING"]
     study, _ = quietly(some_search(trials=5, pruner="none"))
@@ -357,7 +357,7 @@ def test_several_processes_of_one_command_share_a_study(arena_here):
     assert not running(study)
 
 
-def test_workers_that_ask_at_one_moment_do_not_overshoot(arena_here, monkeypatch):
+def test_workers_that_ask_at_the_same_moment_do_not_exceed_the_trials(arena_here, monkeypatch):
     """Both see a place for one more; the later of them gives its trial back."""
     quietly(some_search(trials=5))
     study = some_search(trials=6).open()
@@ -388,7 +388,7 @@ def test_a_worker_waits_for_the_last_trials_of_others(arena_here, monkeypatch):
     assert lines == ["All trials have been taken. Waiting for the last 1, which other workers have."]
 
 
-def test_a_trial_whose_worker_always_dies_is_given_up_and_counts(arena_here, monkeypatch):
+def test_a_trial_whose_worker_always_dies_counts_as_failed(arena_here, monkeypatch):
     everybody_is_dead(monkeypatch)
     study = some_search().open()
     for _ in range(1 + storage.RETRIES):
@@ -399,7 +399,7 @@ def test_a_trial_whose_worker_always_dies_is_given_up_and_counts(arena_here, mon
     assert count_requeued(study) == storage.RETRIES
 
 
-def test_a_worker_that_dies_before_its_first_sign_of_life_loses_no_trial(arena_here, monkeypatch):
+def test_a_worker_that_dies_before_its_first_heartbeat_loses_no_trial(arena_here, monkeypatch):
     study = some_search().open()
     study.ask()
     requeue_stale(study)
@@ -414,7 +414,7 @@ def test_a_worker_that_dies_before_its_first_sign_of_life_loses_no_trial(arena_h
     assert [trial.state.name for trial in study.trials] == ["FAIL", "FAIL", "WAITING"]
 
 
-def test_a_worker_that_slept_too_long_gives_way(arena_here, monkeypatch):
+def test_a_worker_without_heartbeats_loses_its_trial_to_another(arena_here, monkeypatch):
     search = some_search(trials=2)
     plain, calls = working.evaluate, []
 
@@ -432,7 +432,7 @@ def test_a_worker_that_slept_too_long_gives_way(arena_here, monkeypatch):
     assert len(finished(study)) == 2
 
 
-def test_a_worker_that_is_killed_at_once_after_signing_can_go_stale(arena_here):
+def test_a_worker_that_is_killed_after_its_first_heartbeat_becomes_stale(arena_here):
     """A trial that is signed has a sign of life, even if Optuna's own thread never got to give one."""
     study = some_search().open()
     storage.record_worker(study, study.ask())
@@ -440,7 +440,7 @@ def test_a_worker_that_is_killed_at_once_after_signing_can_go_stale(arena_here):
         assert connection.exec_driver_sql("SELECT count(*) FROM trial_heartbeats").scalar() == 1
 
 
-def test_places_count_what_counts(arena_here):
+def test_positions_leave_out_interrupted_trials(arena_here):
     study = some_search().open()
     assert has_room(study, 1)
     first = study.ask()
@@ -466,21 +466,21 @@ def other_battles():
 @pytest.mark.parametrize(
     ("change", "more", "message"),
     [
-        (other_battles, {}, "was made with other battles, and"),
+        (other_battles, {}, "was made with other battles, so"),
         (
             lambda: write_experiment("small", SMALL.replace("low = 1.0", "low = 1.5")),
             {},
-            "other search tables, and",
+            "other search tables, so",
         ),
         (
             lambda: write_experiment("small", SMALL.replace("groups", "threads = 2\ngroups")),
             {},
             "other settings, code",
         ),
-        (lambda: None, {"folds": (0, 1)}, "other tuning folds, and"),
+        (lambda: None, {"folds": (0, 1)}, "other tuning folds, so"),
     ],
 )
-def test_a_study_of_something_else_is_refused(arena_here, change, more, message):
+def test_a_study_with_another_binding_is_refused(arena_here, change, more, message):
     some_search().open()
     change()
     with pytest.raises(UserError) as caught:
@@ -496,7 +496,7 @@ def test_another_untouched_fold_is_another_study_in_the_same_database(arena_here
     assert len(optuna.get_all_study_names("sqlite:///runs/small+tuning/study.db")) == 2
 
 
-def test_a_study_that_somebody_else_made_is_refused(arena_here, monkeypatch):
+def test_a_study_of_another_program_is_refused(arena_here, monkeypatch):
     monkeypatch.setattr(storage.time, "sleep", lambda _: None)
     url = "sqlite:///foreign.db"
     optuna.create_study(storage=url, study_name=some_search().name)
@@ -515,7 +515,7 @@ def test_a_study_that_somebody_else_made_is_refused(arena_here, monkeypatch):
         ("sqlite:///broken.db", "cannot be used"),
     ],
 )
-def test_a_database_that_cannot_be_had_is_one_message(arena_here, url, message):
+def test_a_database_that_cannot_be_opened_is_one_message(arena_here, url, message):
     Path("broken.db").write_text("this is no database, and is long enough to be told from one. " * 20)
     with pytest.raises(UserError) as caught:
         some_search(storage=url).open()
@@ -538,7 +538,7 @@ def at_one_moment(code, count):
     return [out.split() for _, out in done]
 
 
-def test_workers_that_make_the_database_at_one_moment_all_get_it(arena_here):
+def test_workers_that_create_the_database_at_the_same_moment_all_open_it(arena_here):
     """Optuna's own making of tables is a race that only the first of them wins."""
     code = (
         "from pairrank.tuning.storage import open_study\nREADY\n"
@@ -564,7 +564,7 @@ def crowd(act):
     return at_one_moment(CROWD.replace("ACT", act), count=3)
 
 
-def test_no_queued_trial_is_taken_by_two(arena_here):
+def test_no_queued_trial_is_taken_by_two_workers(arena_here):
     study = storage.open_study("sqlite:///crowd.db", "s", {"battles": "x"}, {"a": 1.0})
     for number in range(89):
         study.enqueue_trial({"a": number})
@@ -572,7 +572,7 @@ def test_no_queued_trial_is_taken_by_two(arena_here):
     assert len(taken) == len(set(taken)) == 90
 
 
-def test_no_dead_trial_is_put_back_twice(arena_here):
+def test_no_stale_trial_is_requeued_twice(arena_here):
     study = storage.open_study("sqlite:///crowd.db", "s", {"battles": "x"}, {"a": 1.0})
     for _ in range(20):
         study.ask()
@@ -581,7 +581,7 @@ def test_no_dead_trial_is_put_back_twice(arena_here):
     assert [trial.state.name for trial in study.trials] == ["FAIL"] * 20 + ["WAITING"] * 20
 
 
-def test_a_trial_that_died_before_it_chose_takes_its_own_place_again(arena_here, monkeypatch):
+def test_a_repeated_trial_without_a_setting_keeps_its_position(arena_here, monkeypatch):
     """Else the retry, which has a later number, would try what a later trial tries."""
     search = some_search(trials=5, pruner="none")
     plain, calls = sampling.PositionSeededTPE.infer_relative_search_space, []

@@ -108,7 +108,7 @@ def test_the_models_that_the_readme_names_have_search_tables():
         ),
     ],
 )
-def test_what_cannot_be_searched_is_said_with_its_key(space_of, line, message):
+def test_a_wrong_entry_is_refused_with_its_key(space_of, line, message):
     with pytest.raises(UserError) as caught:
         space_of(line)
     assert message in str(caught.value)
@@ -116,7 +116,7 @@ def test_what_cannot_be_searched_is_said_with_its_key(space_of, line, message):
     assert "[search] of mine" in str(caught.value)
 
 
-def test_all_complaints_come_at_once(space_of):
+def test_all_complaints_are_in_one_message(space_of):
     with pytest.raises(UserError) as caught:
         space_of("penalti = [1.0, 2.0]\nleaves = {low = 9, high = 2}\nrounds = 3")
     assert str(caught.value).count("\n  - ") == 3
@@ -134,7 +134,7 @@ def test_nested_keys_may_be_tables_or_dotted(space_of):
     assert experiment.parameters["training"]["epochs"] == 3
 
 
-def test_lists_are_choices_too_and_come_back_as_the_model_has_them(space_of):
+def test_a_list_can_be_a_choice_and_keeps_the_type_of_the_model(space_of):
     space = space_of(
         'groups = {choices = [["length"], ["length", "refusal"]]}', STRUCTURE + 'groups = ["length"]\n'
     )
@@ -153,7 +153,7 @@ learner = ["both", "logistic", "lightgbm"]
 """
 
 
-def test_a_conditional_parameter_is_asked_for_only_where_its_condition_holds(space_of):
+def test_a_conditional_parameter_is_searched_only_if_its_condition_is_met(space_of):
     space = space_of(CONDITIONAL)
     assert [each.key for each in space.dimensions] == ["learner", "rounds"]  # whatever the order of the file
     seen = set()
@@ -165,7 +165,7 @@ def test_a_conditional_parameter_is_asked_for_only_where_its_condition_holds(spa
     assert seen == {"both", "logistic", "lightgbm"}
 
 
-def test_what_hangs_on_a_parameter_that_is_not_asked_for_sees_the_experiments_own_value(space_of):
+def test_conditions_on_an_inactive_parameter_use_the_own_value(space_of):
     space = space_of(
         'weights = ["equal", "temperature"]\nspace = {choices = ["log", "linear"], when = {weights = "equal"}}\n'
         'tie_offset = {choices = [false, true], when = {space = "log"}}',
@@ -183,7 +183,7 @@ def test_what_hangs_on_a_parameter_that_is_not_asked_for_sees_the_experiments_ow
     seed=st.integers(0, 1000),
     log=st.booleans(),
 )
-def test_what_is_tried_has_few_digits_and_lies_within_the_bounds(low, times, seed, log):
+def test_tried_values_have_few_digits_and_are_within_the_bounds(low, times, seed, log):
     from pairrank.tuning.space import Dimension
 
     high = low * times
@@ -193,14 +193,14 @@ def test_what_is_tried_has_few_digits_and_lies_within_the_bounds(low, times, see
     assert value in (low, high) or value == float(f"{value:.{DIGITS}g}")
 
 
-def test_the_description_changes_with_the_table_and_not_with_the_beginning(space_of):
+def test_the_description_depends_on_the_table_and_not_on_the_own_values(space_of):
     one = space_of("penalty = {low = 1.0, high = 1000.0}").describe()
     assert space_of("penalty = {low = 1.0, high = 1000.0}", STRUCTURE + "penalty = 7.0\n").describe() == one
     assert space_of("penalty = {low = 1.0, high = 1000.5}").describe() != one
     assert space_of("penalty = {low = 1.0, high = 1000.0, log = true}").describe() != one
 
 
-def test_a_table_survives_nothing_but_its_file():
+def test_a_written_run_does_not_contain_the_search_table():
     """What a run writes down can be run again, and does not carry the search."""
     experiment = load_experiment("structure")
     assert experiment.search

@@ -35,7 +35,7 @@ def cuts_of(search):
 
 
 @pytest.mark.parametrize("nested", ["false", "true"])
-def test_nothing_of_the_untouched_fold_is_ever_seen(arena_here, nested):
+def test_no_battle_of_the_untouched_fold_is_used(arena_here, nested):
     write_experiment("stack", STACK.format(nested=nested))
     search = some_search("stack", untouched=2, folds=(0, 1, 3, 4))
     hidden = set(prompt_keys(search.run.battles.take(search.run.fold_index == 2)))
@@ -58,7 +58,7 @@ def test_nothing_of_the_untouched_fold_is_ever_seen(arena_here, nested):
         assert ids <= set(rest.id.tolist())
 
 
-def test_no_extra_battle_may_bring_a_prompt_of_the_untouched_fold(arena_here):
+def test_extra_battles_with_prompts_of_the_untouched_fold_are_left_out(arena_here):
     search = some_search()
     hidden = set(prompt_keys(search.run.battles.take(search.run.fold_index == 4)))
     assert hidden <= search.inside.test_prompts
@@ -69,7 +69,7 @@ def test_no_extra_battle_may_bring_a_prompt_of_the_untouched_fold(arena_here):
         assert not set(prompt_keys(cut.train)) & hidden
 
 
-def test_a_trial_is_worth_what_plain_cross_validation_says(arena_here):
+def test_a_trial_equals_plain_cross_validation(arena_here):
     search = some_search()
     setting = {"penalty": 3.0, "clip": 2.0}
     value = evaluate(changed(search.run.experiment, setting), cuts_of(search), search.folder / "x", silent)
@@ -106,7 +106,7 @@ def test_evaluate_reports_each_step_of_the_first_fold_alone(arena_here, add_mode
     assert reported == [(1, 1.9), (2, 1.8), (3, 1.7)]
 
 
-def test_who_stops_listening_stops_the_trial_there(arena_here, add_model):
+def test_an_error_of_report_stops_the_trial_at_that_step(arena_here, add_model):
     add_model("memory")
     add_model("stepwise")
     write_experiment("stepping", '[model]\nname = "stepwise"\n[search]\nsureness = {low = 0.5, high = 0.95}')
@@ -121,7 +121,7 @@ def test_who_stops_listening_stops_the_trial_there(arena_here, add_model):
     assert not list((search.folder / "x").glob("fold*.csv"))
 
 
-def test_a_setting_goes_on_from_its_finished_folds(arena_here, add_model):
+def test_a_setting_resumes_from_its_finished_folds(arena_here, add_model):
     add_model("memory")
     write_experiment("remembering", '[model]\nname = "memory"\n[search]\nsureness = {low = 0.5, high = 0.95}')
     search = some_search("remembering")
@@ -135,7 +135,7 @@ def test_a_setting_goes_on_from_its_finished_folds(arena_here, add_model):
     assert len((place / "fits.txt").read_text().splitlines()) == 6
 
 
-def test_probabilities_that_are_no_numbers_are_told(arena_here, add_model):
+def test_probabilities_that_are_not_finite_are_refused(arena_here, add_model):
     add_model("memory")
     add_model("not_a_number")
     write_experiment("diverging", '[model]\nname = "not_a_number"\n[search]\nsureness = {low = 0.5, high = 0.95}')
@@ -153,6 +153,6 @@ def test_probabilities_that_are_no_numbers_are_told(arena_here, add_model):
         ({"folds": ()}, "a search needs three folds"),
     ],
 )
-def test_a_search_without_sense_is_refused(arena_here, changes, message):
+def test_an_impossible_search_is_refused(arena_here, changes, message):
     with pytest.raises(UserError, match=message):
         some_search(**changes)

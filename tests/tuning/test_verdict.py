@@ -78,7 +78,7 @@ def undrawn(monkeypatch):
     monkeypatch.setattr(tune_results, "draw_study", lambda *_: [])
 
 
-def test_both_settings_meet_on_the_fold_that_neither_has_seen(lucky_search, lucky_folder):
+def test_both_settings_are_compared_on_the_untouched_fold(lucky_search, lucky_folder):
     (search, study), (_, verdict) = lucky_search, lucky_folder
     assert (verdict.best.number, verdict.own.number) == (3, 0)
     battles, member = search.run.battles, search.run.fold_index
@@ -95,7 +95,7 @@ def test_both_settings_meet_on_the_fold_that_neither_has_seen(lucky_search, luck
 @pytest.mark.parametrize(
     ("low", "high", "holds"), [(-0.02, -0.01, True), (-0.01, 0.01, True), (0.0, 0.01, True), (0.001, 0.01, False)]
 )
-def test_a_setting_falls_only_where_the_interval_lies_wholly_above_0(lucky_folder, low, high, holds):
+def test_a_setting_is_rejected_only_if_the_whole_interval_is_above_0(lucky_folder, low, high, holds):
     verdict = replace(lucky_folder[1], difference=Difference((low + high) / 2, low, high))
     assert verdict.is_accepted is holds
 
@@ -115,7 +115,7 @@ def test_inputs_of_the_verdict_have_not_seen_the_untouched_winners(arena_here, l
             assert not {line.split(",")[0] for line in file.read_text().splitlines()} & hidden
 
 
-def test_where_nothing_is_better_nothing_is_trained(arena_here, monkeypatch):
+def test_if_no_setting_is_better_nothing_is_trained(arena_here, monkeypatch):
     monkeypatch.setattr(working, "evaluate", lambda *args: 1.0 + (args[2].name != "0"))
     search, study = searched()
     verdict = judge(search, study)
@@ -124,7 +124,7 @@ def test_where_nothing_is_better_nothing_is_trained(arena_here, monkeypatch):
     assert not (search.folder / "own").exists()
 
 
-def test_without_a_value_of_the_own_setting_reasons_are_told(arena_here, monkeypatch):
+def test_without_a_value_of_the_own_setting_the_reasons_are_listed(arena_here, monkeypatch):
     def failing(*args):
         raise UserError("too large for this machine.")
 
@@ -166,7 +166,7 @@ def test_the_tuned_file_is_an_experiment_that_says_how_it_was_found(arena_here, 
     assert write_tuned(search, study, verdict) == file  # its own file may be written again
 
 
-def test_inputs_teachers_and_nested_splits_survive(arena_here, lucky):
+def test_the_tuned_file_keeps_inputs_teachers_and_nested_splits(arena_here, lucky):
     write_experiment(
         "stack",
         'submittable = false\ninputs = ["small"]\nseconds = 7\n[model]\nname = "gbdt"\nlearner = "multinomial"\n'
@@ -181,7 +181,7 @@ def test_inputs_teachers_and_nested_splits_survive(arena_here, lucky):
     assert again.parameters["trees"]["leaves"] == settings_in(best_trial(study))["trees.leaves"]
 
 
-def test_a_file_that_is_somebody_elses_is_never_overwritten(arena_here):
+def test_a_file_of_another_study_is_never_overwritten(arena_here):
     write_experiment("small-tuned", '[model]\nname = "prior"')
     assert tuned_file(some_search()) == Path("experiments/small-tuned-arena.toml")
     write_experiment("small-tuned-arena", '[model]\nname = "prior"')
@@ -189,7 +189,7 @@ def test_a_file_that_is_somebody_elses_is_never_overwritten(arena_here):
         tuned_file(some_search())
 
 
-def test_a_longer_search_may_take_a_setting_back(arena_here, call, lucky, monkeypatch, undrawn):
+def test_a_longer_search_may_remove_the_tuned_file(arena_here, call, lucky, monkeypatch, undrawn):
     from pairrank.tuning import verdict
 
     assert call(*TUNE).code == 0
@@ -200,7 +200,7 @@ def test_a_longer_search_may_take_a_setting_back(arena_here, call, lucky, monkey
     assert not Path("experiments/small-tuned.toml").exists()
 
 
-def test_a_tuned_setting_tuned_again_keeps_to_a_fold_that_neither_search_saw(arena_here):
+def test_a_second_search_needs_a_fold_that_no_search_has_used(arena_here):
     write_experiment("small", "tuned_on = [0, 1]\n" + SMALL)
     search, study = searched(trials=1)
     assert tuned_experiment(search, study.trials[0]).tuned_on == (0, 1, 2, 3)
@@ -208,7 +208,7 @@ def test_a_tuned_setting_tuned_again_keeps_to_a_fold_that_neither_search_saw(are
         some_search(untouched=1, folds=(0, 2))
 
 
-def test_the_record_holds_every_trial(lucky_search, lucky_folder):
+def test_the_record_has_every_trial(lucky_search, lucky_folder):
     (search, study), (_, verdict) = lucky_search, lucky_folder
     record = json.loads(write_record(search, study, verdict, {"clip": 1.0}).read_text())
     assert [trial["log_loss"] for trial in record["trials"]] == [1.05, 1.1, 1.1, 1.01, 1.1, 1.1]
@@ -278,7 +278,7 @@ def test_every_fold_has_the_setting_that_its_own_search_chose(arena_here, call, 
     assert not (folder / "experiment.toml").exists()
 
 
-def test_other_choices_are_another_run(arena_here):
+def test_other_chosen_settings_are_another_run(arena_here):
     run = some_search().run
     study = work(some_search(pruner="none"), None)
     one, two = (run_with_chosen(run, dict.fromkeys(range(5), study.trials[i]), Path("runs")) for i in (1, 2))
@@ -308,7 +308,7 @@ def test_tune_from_the_beginning_to_the_end(arena_here, call):
     assert "trial 0 (" not in again.out
 
 
-def test_tuned_experiments_run_compare_and_are_scored_where_nobody_looked(arena_here, call, lucky, undrawn):
+def test_tuned_experiments_are_scored_on_unused_folds_only(arena_here, call, lucky, undrawn):
     assert call(*TUNE).code == 0
     assert Path("experiments/small-tuned.toml").is_file()
     ended = call("run", "small-tuned", "--data", "arena")
@@ -340,7 +340,7 @@ def test_tuned_experiments_run_compare_and_are_scored_where_nobody_looked(arena_
     assert rows["prior"]["battles"] == len(unseen)
 
 
-def test_a_run_of_searched_folds_alone_has_no_row(arena_here, call):
+def test_a_run_of_used_folds_only_has_no_row(arena_here, call):
     write_experiment("small-tuned", "tuned_on = [0, 1, 2, 3]\n" + SMALL)
     ended = call("run", "small-tuned", "--data", "arena", "--fold", "0")
     assert ended.code == 0, ended.err
@@ -349,7 +349,7 @@ def test_a_run_of_searched_folds_alone_has_no_row(arena_here, call):
     assert json.loads(Path("runs/arena/small-tuned/metrics.json").read_text())["log_loss"] is None
 
 
-def test_the_untouched_fold_may_speak_against_a_setting(arena_here, call, lucky, monkeypatch, undrawn):
+def test_the_untouched_fold_may_reject_a_setting(arena_here, call, lucky, monkeypatch, undrawn):
     from pairrank.tuning import verdict
 
     monkeypatch.setattr(verdict, "paired_difference", lambda *_: Difference(0.02, 0.01, 0.03))
@@ -359,12 +359,12 @@ def test_the_untouched_fold_may_speak_against_a_setting(arena_here, call, lucky,
     assert not Path("experiments/small-tuned.toml").exists()
 
 
-def test_what_mattered_is_told_once_enough_trials_can_tell(arena_here, call, undrawn):
+def test_importances_are_shown_once_there_are_enough_trials(arena_here, call, undrawn):
     assert "Importance of the parameters" not in call(*TUNE).out
     assert "Importance of the parameters" in call(*TUNE, "--trials", "12").out
 
 
-def test_a_search_cut_short_is_judged_on_what_there_is(arena_here, call, undrawn):
+def test_an_incomplete_study_is_judged_on_its_finished_trials(arena_here, call, undrawn):
     assert call(*TUNE).code == 0
     ended = call("tune", "small", "--data", "arena", "--trials", "50", "--pruner", "none", "--timeout", "0")
     assert ended.code == 0
@@ -372,7 +372,7 @@ def test_a_search_cut_short_is_judged_on_what_there_is(arena_here, call, undrawn
     assert "The verdict uses the trials that have ended" in ended.out
 
 
-def test_mistakes_are_told_before_any_work(arena_here, call):
+def test_mistakes_are_refused_before_any_work(arena_here, call):
     write_experiment("plain", '[model]\nname = "prior"')
     write_experiment("wrong", SMALL.replace("penalty", "penalti").replace("clip = {low = 1.0", "clip = {low = 9.0"))
     arena = ("--data", "arena")
@@ -393,7 +393,7 @@ def test_mistakes_are_told_before_any_work(arena_here, call):
     assert not list(Path().rglob("oof.csv"))
 
 
-def test_a_changed_parameter_holds_for_the_whole_search(arena_here, call, undrawn):
+def test_a_parameter_of_set_is_fixed_for_the_whole_search(arena_here, call, undrawn):
     assert call(*TUNE, "--set", "trees.threads=2").code == 0
     home = Path("runs/arena/small+trees.threads=2+tuning")
     assert (home / "study.db").is_file()
