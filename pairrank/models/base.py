@@ -97,12 +97,16 @@ _REGISTRY: dict[str, type[Model]] = {}
 
 
 def register(name: str) -> Callable[[M], M]:
-    """Return a class decorator that makes a `Model` available under `name`, the name of its file."""
+    """Return a class decorator that makes a `Model` available under `name`, the name of its file.
+
+    The decorator raises TypeError for a class that does not inherit `Model`.
+    """
 
     def add(cls: M) -> M:
-        model = cast(type[Model], cls)
-        model.model_name = name
-        _REGISTRY[name] = model
+        if not issubclass(cls, Model):
+            raise TypeError(f"model {name!r}: the class {cls.__name__} must inherit pairrank.models.base.Model")
+        cls.model_name = name
+        _REGISTRY[name] = cls
         return cls
 
     return add

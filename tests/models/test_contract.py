@@ -333,3 +333,15 @@ def test_a_refusal_by_the_model_names_its_place():
 
 def test_load_model_refuses_a_folder_without_a_model(tmp_path: Path):
     assert "no saved model here (model.json is missing)" in complaint(lambda: load_model(tmp_path))
+
+
+def test_a_class_that_does_not_inherit_model_is_refused_when_it_is_registered():
+    with pytest.raises(
+        TypeError, match=r"model 'lonely': the class Lonely must inherit pairrank\.models\.base\.Model"
+    ):
+
+        @base.register("lonely")
+        class Lonely:
+            pass
+
+    assert "lonely" not in base._REGISTRY
