@@ -1,8 +1,10 @@
 """The share that guessing recovers is a ratio of two mean gains, undefined where there is nothing to recover."""
 
 import re
-import subprocess
+import runpy
 import sys
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -28,8 +30,11 @@ def told(folder: Path, shares: dict[str, float]) -> str:
     for name, share in shares.items():
         file = folder / "published" / "predictions" / "data" / f"{name}.csv"
         Predictions(battles.id, sure(battles.labels, share)).write(file)
-    command = [sys.executable, PROGRAM, "--data", folder / "data", "--published", folder / "published"]
-    return subprocess.run([*map(str, command)], capture_output=True, text=True, check=True).stdout
+    out, arguments = StringIO(), ["--data", folder / "data", "--published", folder / "published"]
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out):
+        patch.setattr(sys, "argv", [str(PROGRAM), *map(str, arguments)])
+        runpy.run_path(str(PROGRAM), run_name="__main__")
+    return out.getvalue()
 
 
 @pytest.mark.parametrize("guessed", [0.45, 0.35])

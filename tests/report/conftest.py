@@ -23,3 +23,9 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Page]:
     train, test = survey_file(folder / "train.csv"), survey_file(folder / "test.csv")
     tokens = TokenCounts("tiny <b>", np.ones((20, 3), dtype=np.int64))
     return {"explore": explore_page("<i>data</i>", train, test, tokens), "report": results_page(made_up_results())}
+
+
+@pytest.fixture(scope="session")
+def hostile_html(hostile: dict[str, Page]) -> dict[str, str]:
+    """Return the HTML of both pages, which takes most of their time to write."""
+    return {kind: page.html() for kind, page in hostile.items()}

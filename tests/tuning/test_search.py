@@ -243,11 +243,11 @@ def test_hyperband_prunes_too(arena_here, monkeypatch):
         return loss
 
     monkeypatch.setattr(working, "evaluate", learning)
-    study, _ = quietly(some_search(trials=40, pruner="hyperband"))
+    study, _ = quietly(some_search(trials=24, pruner="hyperband"))
     states = [trial.state.name for trial in finished(study)]
     assert states.count("PRUNED") > 4
     assert states[0] == "COMPLETE"
-    assert len(states) == 40
+    assert len(states) == 24
 
 
 def test_hyperbands_brackets_share_no_seed(arena_here, monkeypatch):
@@ -538,6 +538,7 @@ def at_one_moment(code, count):
     return [out.split() for _, out in done]
 
 
+@pytest.mark.slow
 def test_workers_that_create_the_database_at_the_same_moment_all_open_it(arena_here):
     """Optuna's own making of tables is a race that only the first of them wins."""
     code = (
@@ -564,6 +565,7 @@ def crowd(act):
     return at_one_moment(CROWD.replace("ACT", act), count=3)
 
 
+@pytest.mark.slow
 def test_no_queued_trial_is_taken_by_two_workers(arena_here):
     study = storage.open_study("sqlite:///crowd.db", "s", {"battles": "x"}, {"a": 1.0})
     for number in range(89):
@@ -572,6 +574,7 @@ def test_no_queued_trial_is_taken_by_two_workers(arena_here):
     assert len(taken) == len(set(taken)) == 90
 
 
+@pytest.mark.slow
 def test_no_stale_trial_is_requeued_twice(arena_here):
     study = storage.open_study("sqlite:///crowd.db", "s", {"battles": "x"}, {"a": 1.0})
     for _ in range(20):
