@@ -19,6 +19,7 @@ from pairrank.encoders.quiet import quiet_transformers
 from pairrank.errors import UserError
 from pairrank.evaluation.leaderboard import build_leaderboard
 from pairrank.evaluation.survey import FileSurvey, survey_file, survey_of
+from pairrank.progress import with_progress
 from pairrank.report.explore import TokenCounts, explore_page
 from pairrank.report.page import Page
 from pairrank.report.results import results_page
@@ -72,7 +73,8 @@ def report(
     chosen = choose_references(references, list(by_label))
     say(f"Scoring {len(entries)} experiments on {len(source.train):,} battles of {source.name}.")
     board = build_leaderboard(source.name, source.train, entries, chosen, source.truth)
-    scored = [score_run(by_label[row.label], source.train) for row in board.rows]
+    rows = with_progress(board.rows, "scoring runs")
+    scored = [score_run(by_label[row.label], source.train) for row in rows]
     if unscored := [name for name in named if name in board.unscored]:
         raise UserError(f"{unscored[0]}: it has predicted only folds on which its setting was tuned.")
     results = Results(board, source.train, survey_of(source.train), scored, tuple(dict.fromkeys(named)))

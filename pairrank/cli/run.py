@@ -140,6 +140,8 @@ def _show_plan(plan: Plan) -> None:
         return
     for line in (*plan.lines(), *plan.step_lines()):
         say(line)
+    if REFERENCE not in [step.run.experiment.label for step in plan.steps]:
+        say(f"{REFERENCE}: also trained if it is missing, because the leaderboard compares with it")
     say("Nothing was trained or written (--dry-run).")
 
 

@@ -13,6 +13,8 @@ from pairrank.runs.experiment_files import experiment_files
 from tests.support.command_line import ROOT, run_python
 
 PROGRAMS = {"python -m pairrank": "pairrank", "python -m pairrank.experiments": "pairrank.experiments"}
+NAMED_SHELL = {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
+"""typer takes the shell from the command line, and not from the process that started it, which may be none."""
 
 
 def complete(words: str, position: int) -> list[str]:
@@ -70,7 +72,7 @@ def test_an_installed_script_says_pairrank(tmp_path):
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 @pytest.mark.parametrize("module", ["pairrank", "pairrank.experiments"])
 def test_completion_is_shown_for_the_program_under_any_name(shell, module):
-    ended = run_python("-m", module, "--show-completion", shell)
+    ended = run_python("-m", module, "--show-completion", shell, env=NAMED_SHELL)
     assert ended.returncode == 0, ended.stderr
     assert "_PAIRRANK_COMPLETE" in ended.stdout
     assert "python -m" not in ended.stdout
@@ -121,7 +123,8 @@ def test_completion_of_a_real_shell(tmp_path):
         f"#!/bin/sh\nexec {sys.executable} -c 'from pairrank.cli.app import main; main()' \"$@\"\n"
     )
     (tmp_path / "pairrank").chmod(0o755)
-    (tmp_path / "complete.bash").write_text(run_python("-m", "pairrank", "--show-completion", "bash").stdout)
+    shown = run_python("-m", "pairrank", "--show-completion", "bash", env=NAMED_SHELL)
+    (tmp_path / "complete.bash").write_text(shown.stdout)
     script = (
         "source ./complete.bash; COMP_WORDS=(pairrank run ensem); COMP_CWORD=2; _pairrank_completion pairrank; "
         'printf "%s\\n" "${COMPREPLY[@]}"'

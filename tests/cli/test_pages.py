@@ -57,7 +57,7 @@ def test_explore_shows_a_damaged_file(call):
 
 
 def test_explore_without_an_encoder_shows_lengths_in_characters(call, monkeypatch):
-    monkeypatch.setattr(pages, "USUAL", "no-such-encoder")
+    monkeypatch.setattr(pages, "DEFAULT_ENCODER", "no-such-encoder")
     ended = call("explore", "--data", "data")
     assert ended.code == 0
     assert "The page has no lengths in tokens" in ended.out
@@ -74,7 +74,7 @@ def test_explore_refuses_what_it_cannot_show(call):
     )
     assert refused(call("explore", "--data", "data", "--out", "data/train.csv"), "read from this file")
     write_rows(Path("empty/train.csv"), training_rows(0))
-    assert refused(call("explore", "--data", "empty"), "no battles in it")
+    assert refused(call("explore", "--data", "empty"), "found none that could be shown")
     Path("cut").mkdir()
     Path("cut/train.csv").write_text('id,prompt,response_a,response_b\n1,"[""p', encoding="utf-8")
     assert refused(call("explore", "--data", "cut"), "damaged file")
