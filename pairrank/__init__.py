@@ -43,3 +43,7 @@ def __getattr__(name: str) -> Any:
     if name not in HOMES:
         raise AttributeError(f"module 'pairrank' has no attribute {name!r}")
     return getattr(import_module(f"pairrank.{HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -30,6 +30,7 @@ from tests.support.runs import (
     inner_fits,
     inputs_of_echo,
     load_run,
+    remove_keys,
     run_on,
     untimed_files,
     write_experiment,
@@ -384,3 +385,38 @@ def test_a_model_that_learns_from_inputs_warns_unless_they_are_nested(workspace)
     for name, nested, warned in (("learns", False, True), ("learns", True, False), ("equal", False, False)):
         record = cross_validate(load_run(workspace, name, nested=nested))
         assert any("nested = true" in warning for warning in record.warnings) == warned, (name, nested)
+
+
+@pytest.mark.parametrize("lacking", [("version",), ("version", "flip_rate", "extra")])
+def test_finished_folds_of_an_earlier_version_are_used_again(data, tmp_path, finish, lacking):
+    """Their records have no version, and lack what that version did not measure."""
+    run = finish(run_on(data, tmp_path))
+    before = read_run_record(run.folder)
+    for file in run.folder.glob("fold*/*.json"):
+        if file.name in ("fold.json", "started.json"):
+            remove_keys(file, *lacking)
+    remove_keys(run.folder / "metrics.json", *lacking)
+    record = cross_validate(run_on(data, tmp_path))
+    assert len(fits(run.folder)) == 5
+    flip_rate = None if "flip_rate" in lacking else before.flip_rate
+    assert replace(before, flip_rate=flip_rate) == record == read_run_record(run.folder)
+
+
+def test_folds_of_an_earlier_version_and_new_ones_make_one_run(data, tmp_path, finish):
+    run = finish(run_on(data, tmp_path))
+    remove_keys(run.folder / "fold1" / "fold.json", "version", "flip_rate", "extra")
+    (run.folder / "fold3" / "fold.json").unlink()
+    record = cross_validate(run_on(data, tmp_path))
+    assert [name for name, _ in fits(run.folder)][5:] == ["fold3"]
+    assert record.folds == (0, 1, 2, 3, 4)
+    assert record.flip_rate is None
+    assert record.log_loss == pytest.approx(math.log(3), abs=1e-8)
+
+
+@pytest.mark.parametrize("file", ["metrics.json", "fold2/fold.json"])
+def test_inputs_of_an_earlier_version_are_used(workspace, finish, file):
+    run = finish(load_run(workspace))
+    remove_keys(workspace / "runs" / "memory" / file, "version", "flip_rate", "extra")
+    assert is_reusable(load_run(workspace))
+    assert cross_validate(load_run(workspace)).identity == read_run_record(run.folder).identity
+    assert len(fits(workspace / "runs" / "memory")) == 5

@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import replace
+from dataclasses import FrozenInstanceError, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from pairrank.data.folder import DataFolder
 from pairrank.data.predictions import Predictions, read_predictions
 from pairrank.data.reading import write_battles
 from pairrank.errors import UserError
-from pairrank.runs import cross_validation
+from pairrank.runs import cross_validation, experiment_files
 from pairrank.runs.cross_validation import cross_validate
 from pairrank.runs.experiment_files import load_experiment
 from pairrank.runs.fold import save_fold
@@ -212,3 +212,45 @@ def test_tuned_on_includes_the_folds_of_inputs_and_teachers(here):
     runs = {name: resolve_run(load_experiment(name), DataFolder(here), here) for name in names}
     found = {name: run.tuned_on for name, run in runs.items()}
     assert found == {"low": (1, 2), "pool": (1, 2, 3), "top": (1, 2, 3), "taught": (1, 2), "plain": ()}
+
+
+# Settled once
+
+
+def test_a_resolved_run_is_read_only(data, tmp_path):
+    run = run_on(data, tmp_path)
+    for field in fields(run):
+        with pytest.raises(FrozenInstanceError):
+            setattr(run, field.name, None)
+    with pytest.raises(FrozenInstanceError):
+        run.experiment.model = "prior"
+
+
+def test_no_experiment_file_is_read_after_a_run_is_resolved(workspace, monkeypatch):
+    """Nested inputs with a teacher are trained as resolved, although every file has another content by then."""
+    split = "[split]\nfolds = 4"
+    write_experiment(workspace, "frequencies", f'[model]\nname = "prior"\n{split}')
+    taught = f'teacher = "frequencies"\n[model]\nname = "memory"\nsoft_targets = true\n{split}'
+    write_experiment(workspace, "memory", taught)
+    write_experiment(workspace, "echo", f'inputs = ["memory", "frequencies"]\n[model]\nname = "echo"\n{split}')
+    undisturbed = load_run(workspace, nested=True)
+    expected = cross_validate(undisturbed, [0])
+    data = DataFolder(workspace / "data")
+    run = resolve_run(load_experiment("echo", nested=True), data, workspace / "again")
+
+    def refuse(path):
+        raise AssertionError(f"{path} was read")
+
+    for file in (workspace / "experiments").iterdir():
+        file.write_text('[model]\nname = "prior"\nsmoothing = 99.0\n')
+    (workspace / "experiments" / "frequencies.toml").unlink()
+    monkeypatch.setattr(experiment_files, "read_table", refuse)
+    record = cross_validate(run, [0])
+    assert (record.identity, record.predictions) == (expected.identity, expected.predictions)
+    assert record.experiment == expected.experiment
+    # The inputs and the inner runs of fold 0, with their teachers, are among these files.
+    home, other = undisturbed.folder.parent, run.folder.parent
+    files = [file.relative_to(home) for file in sorted(home.rglob("oof.csv"))]
+    assert len({file.parts[0] for file in files}) == 3
+    assert any(file.parts.count("inner") == 2 for file in files)
+    assert [(other / file).read_bytes() for file in files] == [(home / file).read_bytes() for file in files]

@@ -82,3 +82,9 @@ def untimed_files(run: Run) -> dict[str, bytes]:
     timed = {"metrics.json", "fold.json", "fits.txt"}
     files = [file for file in sorted(run.folder.rglob("*")) if file.is_file() and file.name not in timed]
     return {str(file.relative_to(run.folder)): file.read_bytes() for file in files}
+
+
+def remove_keys(file: Path, *keys: str) -> None:
+    """Remove keys from a JSON file that holds an object, as files of earlier versions lack them."""
+    values = json.loads(file.read_text())
+    file.write_text(json.dumps({key: value for key, value in values.items() if key not in keys}))
