@@ -20,7 +20,7 @@ STARTUP = 10
 
 @dataclass
 class PositionSeededTPE(BaseSampler):
-    """TPE that is seeded for each trial by the trial's place, so that an interrupted study tries the same settings.
+    """TPE, seeded for each trial by the trial's position, so that an interrupted study tries the same settings.
 
     It is multivariate and works in groups, because parameters depend on each other and some are used only under
     conditions (Bergstra et al. 2011; Falkner et al. 2018).
@@ -28,7 +28,7 @@ class PositionSeededTPE(BaseSampler):
 
     seed: int
     study: Study
-    """The whole study: hyperband gives a sampler the trials of one bracket, among which places repeat."""
+    """The whole study: hyperband gives a sampler the trials of one bracket, among which positions repeat."""
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         """Make and seed the sampler of this trial."""

@@ -100,7 +100,7 @@ class Search:
     def open(self) -> Study:
         """Open or create the study; raises UserError if a study of this name has another binding."""
         self.home.mkdir(parents=True, exist_ok=True)
-        study = open_study(self.url, self.name, self.binding, self.space.begin())
+        study = open_study(self.url, self.name, self.binding, self.space.first_setting())
         study.sampler, study.pruner = PositionSeededTPE(self.seed, study), build_pruner(self.pruner)
         return study
 

@@ -83,7 +83,7 @@ class Space:
         """Return the experiment's own setting."""
         return self._decide(lambda dimension: dimension.own)
 
-    def begin(self) -> Settings:
+    def first_setting(self) -> Settings:
         """Return the experiment's own setting in the form that an Optuna trial takes."""
         own = self.own()
         return {d.key: _name(d.own) if d.choices else d.own for d in self.dimensions if d.key in own}

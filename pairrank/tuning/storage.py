@@ -55,8 +55,8 @@ def quiet_optuna() -> Iterator[None]:
         yield
 
 
-def open_study(url: str, name: str, binding: Mapping[str, str], begin: Mapping[str, Any]) -> Study:
-    """Return the study of this name; a new one is created, with `begin` as the setting of its first trial.
+def open_study(url: str, name: str, binding: Mapping[str, str], first_setting: Mapping[str, Any]) -> Study:
+    """Return the study of this name; a new one is created, with `first_setting` in its first trial.
 
     `binding` is what all trials must have in common, by the words that a message uses for it. Raises UserError for
     a database that cannot be used, and for an existing study with another binding.
@@ -65,7 +65,7 @@ def open_study(url: str, name: str, binding: Mapping[str, str], begin: Mapping[s
     try:
         with quiet_optuna():
             study = optuna.create_study(storage=storage, study_name=name, direction="minimize")
-        study.enqueue_trial(dict(begin), user_attrs={OWN: True})
+        study.enqueue_trial(dict(first_setting), user_attrs={OWN: True})
         study.set_user_attr(BINDING, dict(binding))
     except optuna.exceptions.DuplicatedStudyError:
         study = optuna.load_study(storage=storage, study_name=name)
@@ -118,7 +118,7 @@ def _with_tables(url: str, options: dict[str, Any]) -> RDBStorage:
             engine_kwargs=options,
             heartbeat_interval=HEARTBEAT,
             grace_period=GRACE,
-            heartbeat_stale_trial_callback=_again(RETRIES),
+            heartbeat_stale_trial_callback=_requeue_callback(RETRIES),
         )
     if storage.engine.dialect.name == "sqlite":
         _lock_before_reading(storage.engine)
@@ -201,7 +201,7 @@ def running(study: Study) -> list[FrozenTrial]:
 
 def count_requeued(study: Study) -> int:
     """Return how many trials were interrupted and repeated."""
-    return len(_tried_again(study.get_trials(deepcopy=False)))
+    return len(_tried_requeue_callback(study.get_trials(deepcopy=False)))
 
 
 def has_room(study: Study, wanted: int) -> bool:
@@ -212,7 +212,7 @@ def has_room(study: Study, wanted: int) -> bool:
 def position_of(study: Study, number: int) -> int:
     """Return how many earlier trials are finished or running; interrupted ones that are repeated are left out.
 
-    Workers that begin at the same moment have different places, and a repetition has the place of its original.
+    Workers that begin at the same moment have different positions, and a repetition has that of its original.
     """
     mine = original_of(study, number)
     return sum(_first(trial) < mine for trial in _counting(study))
@@ -231,11 +231,11 @@ def _first(trial: FrozenTrial) -> int:
 
 def _counting(study: Study) -> list[FrozenTrial]:
     trials = study.get_trials(deepcopy=False)
-    out = _tried_again(trials) | {trial.number for trial in trials if SURPLUS in trial.user_attrs}
+    out = _tried_requeue_callback(trials) | {trial.number for trial in trials if SURPLUS in trial.user_attrs}
     return [trial for trial in trials if trial.state != TrialState.WAITING and trial.number not in out]
 
 
-def _tried_again(trials: Sequence[FrozenTrial]) -> set[int]:
+def _tried_requeue_callback(trials: Sequence[FrozenTrial]) -> set[int]:
     with quiet_optuna():
         return {number for trial in trials for number in RetryHeartbeatStaleTrialCallback.retry_history(trial)}
 
@@ -248,10 +248,10 @@ def find_trial(study: Study, number: int) -> FrozenTrial:
 def requeue(study: Study, number: int) -> None:
     """Put an interrupted trial back into the queue."""
     with quiet_optuna():
-        _again(None)(study, deepcopy(find_trial(study, number)))
+        _requeue_callback(None)(study, deepcopy(find_trial(study, number)))
 
 
-def _again(most: int | None) -> RetryHeartbeatStaleTrialCallback:
+def _requeue_callback(most: int | None) -> RetryHeartbeatStaleTrialCallback:
     """Return what puts a trial back into the queue, with the losses it has reported, from which it resumes."""
     return RetryHeartbeatStaleTrialCallback(max_retry=most, inherit_intermediate_values=True)
 
@@ -262,8 +262,8 @@ def record_worker(study: Study, trial: Trial) -> None:
     A trial without any heartbeat never counts as stale. Optuna sends the first one from another thread, which may
     be too late if the worker is killed at once.
     """
-    heart: Any = study._storage
-    heart.record_heartbeat(trial._trial_id)
+    storage: Any = study._storage
+    storage.record_heartbeat(trial._trial_id)
     trial.set_user_attr(WORKER, [trial.number, socket.gethostname(), os.getpid()])
 
 

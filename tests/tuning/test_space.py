@@ -138,7 +138,7 @@ def test_a_list_can_be_a_choice_and_keeps_the_type_of_the_model(space_of):
     space = space_of(
         'groups = {choices = [["length"], ["length", "refusal"]]}', STRUCTURE + 'groups = ["length"]\n'
     )
-    assert space.begin() == {"groups": '["length"]'}
+    assert space.first_setting() == {"groups": '["length"]'}
     assert {draw(space, seed)[0]["groups"] for seed in range(20)} == {("length",), ("length", "refusal")}
 
 
