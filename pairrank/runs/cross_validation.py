@@ -63,6 +63,9 @@ def cross_validate(run: Run, folds: Sequence[int] | None = None) -> RunRecord:
     for each in run.inputs:
         if not is_reusable(each):
             cross_validate(each)
+    if run.inputs:
+        # A copy has cached nothing: what a plan has read of the inputs may have changed since.
+        run = replace(run)
     if run.test is not None and (repairs := run.test.repairs):
         log.info("%s: %d repairs in the test file; the first: %s", run.data.path, len(repairs), repairs[0])
     _write_experiment(run)

@@ -18,6 +18,7 @@ from pairrank.runs import run
 from pairrank.runs.cross_validation import cross_validate
 from pairrank.runs.experiment_files import load_experiment
 from pairrank.runs.fold_models import load_fold_models
+from pairrank.runs.identity import identity_of
 from pairrank.runs.run import Run, all_inputs, is_reusable, resolve_run
 from tests.support.battles import tiny_battles, write_folder
 from tests.support.examples import example
@@ -259,6 +260,22 @@ def test_missing_inputs_are_trained_first_and_finished_ones_used(workspace, add_
     add_model("memory", example("memory").replace("len(train) / 1e4", "len(train) / 2e4"))
     cross_validate(load_run(workspace, "twice"))
     assert len(fits(workspace / "runs" / "memory")) == 5
+
+
+def test_a_run_learns_from_what_its_inputs_predict_now(workspace, add_model, finish):
+    """A plan reads the predictions of finished inputs before it trains some of these again."""
+    run = finish(load_run(workspace))
+    planned = identity_of(run)
+    add_model("memory", example("memory").replace("[1 / 3, 1 / 3, 1 / 3]", "[0.5, 0.3, 0.2]"))
+    cross_validate(run.inputs[0])
+    record = cross_validate(run)
+    assert record.identity != planned
+    memory = read_predictions(workspace / "runs" / "memory" / "oof.csv")
+    assert np.allclose(memory.proba, [0.5, 0.3, 0.2])
+    # An echo predicts what a memory predicts.
+    assert np.array_equal(read_predictions(run.folder / "oof.csv").proba, memory.proba)
+    given = inputs_of_echo(run, 0)
+    assert [given[i][0] for i in given] == memory.align(list(given)).proba.tolist()
 
 
 def test_an_input_with_missing_folds_is_completed(workspace):
