@@ -25,6 +25,7 @@ from pairrank.models.heads.kernels import (
     odd_kernel,
 )
 from pairrank.models.heads.linear import HeadName, tie_task
+from pairrank.progress import with_progress
 from pairrank.training.monitor import Monitor
 
 HEADS: tuple[HeadName, ...] = ("margin", "tie")
@@ -99,10 +100,12 @@ class KernelLogistic(Model):
         margin_points = self._points("margin", counted).take(decided)
         task = tie_task(self.even_(counted.even), train)
         tie_points = Points(np.empty((len(task.x), 0)), task.x)
-        self.heads_: dict[HeadName, KernelHead] = {
-            "margin": self._fit_head("margin", margin_points, first, weight[decided]),
-            "tie": self._fit_head("tie", tie_points, task.target, task.weight),
+        data: dict[HeadName, tuple[Points, Labels, FloatArray]] = {
+            "margin": (margin_points, first, weight[decided]),
+            "tie": (tie_points, task.target, task.weight),
         }
+        heads = with_progress(data, "kernel, heads")
+        self.heads_: dict[HeadName, KernelHead] = {name: self._fit_head(name, *data[name]) for name in heads}
         return self
 
     def predict_proba(self, battles: Battles) -> Proba:

@@ -21,6 +21,7 @@ from pairrank.files import atomic_path
 from pairrank.memo import memoise
 from pairrank.models.base import Model, register
 from pairrank.models.heads.linear import HeadName
+from pairrank.progress import with_progress
 from pairrank.training.monitor import Monitor
 
 STATE_FILE = "sparse.safetensors"
@@ -128,7 +129,7 @@ class Sparse(Model):
             raise UserError("no battles to learn from.")
         fitted = [
             _fit_vectors(train, name, ngrams, self.min_count, self.most, self.characters)
-            for name, ngrams in self.analyzers.items()
+            for name, ngrams in with_progress(self.analyzers.items(), "counting words", len(self.analyzers))
         ]
         self.words_, vectors = [words for words, _ in fitted], [each for _, each in fitted]
         self.axes_ = [self._axes(each) for each in vectors] if self.components else []
