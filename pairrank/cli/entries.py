@@ -1,6 +1,7 @@
 """Which runs a command is about: those of a folder, published ones and added files; and which one a name means."""
 
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
 from pairrank.cli.console import say
@@ -56,7 +57,8 @@ def find_label(name: str, there: Sequence[str], home: Path) -> str:
     """Return the full name of a run, from that or its experiment's name; raises UserError if no run fits."""
     label = expand_label(name, there)
     if label not in there:
-        remedy = f" Make it with: run {name}" if name in experiment_files() else ""
+        near = get_close_matches(name, experiment_files(), n=1)
+        remedy = f" To train it: run {near[0]}" if near else ""
         raise UserError(f"{unknown_name('run', name, there)} Looked in {home} for finished runs.{remedy}")
     return label
 

@@ -362,7 +362,7 @@ def test_submit_refuses_models_of_two_configurations(call, trained):
 
 def test_submit_needs_a_run_and_a_test_file(call, trained):
     assert refused(call("submit", "pror", "--data", "data"), "Did you mean 'prior'?", "Looked in runs/data")
-    assert refused(call("submit", "structure", "--data", "data"), "Make it with: run structure")
+    assert refused(call("submit", "structure", "--data", "data"), "To train it: run structure")
     Path("data/test.csv").unlink()
     assert refused(call("submit", "prior", "--data", "data"), "nothing to submit")
 
@@ -551,6 +551,11 @@ def test_a_bug_is_not_reported_as_a_users_mistake(here, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["pairrank", "list"])
     with pytest.raises(ValueError, match="invalid literal"):
         app.main()
+
+
+def test_the_name_of_an_experiment_without_a_run_says_how_to_train_it(call):
+    for name in ("structure", "strcture"):
+        assert refused(call("submit", name, "--data", "data"), f"no run is called '{name}'", "run structure")
 
 
 def test_wrong_options_are_refused_in_one_message(call):
