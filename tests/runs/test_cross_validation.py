@@ -293,9 +293,9 @@ def test_inputs_on_other_battles_are_refused(workspace, finish):
     assert "--runs" in message
 
 
-def test_an_input_with_other_folds_would_leak_the_winners(workspace, monkeypatch):
+def test_an_input_with_other_folds_would_leak_the_winners(workspace, monkeypatch, finish):
     """The input is split with another salt, so its models were trained on scored battles."""
-    honest = cross_validate(load_run(workspace)).log_loss
+    honest = read_run_record(finish(load_run(workspace)).folder).log_loss
     assert honest == pytest.approx(math.log(3), abs=1e-6)
     monkeypatch.setattr(run, "_resolve_input", lambda name, experiment, data, home, above: resolve_run(
         load_experiment(name, salt="other"), data, home
@@ -345,8 +345,8 @@ def test_a_teacher_is_trained_on_the_training_battles_of_the_fold_alone(workspac
     assert set(soft) == set(run.battles.id) - scored
 
 
-def test_a_run_is_symmetric_only_if_its_inputs_are(workspace):
-    record = cross_validate(load_run(workspace))
+def test_a_run_is_symmetric_only_if_its_inputs_are(workspace, finish):
+    record = read_run_record(finish(load_run(workspace)).folder)
     assert record.symmetric is False  # memory is not
     assert record.swap_gap == pytest.approx(0, abs=1e-8)  # memory predicts a third each out of fold
     write_experiment(workspace, "echo", 'inputs = ["frequencies"]\n[model]\nname = "echo"')
