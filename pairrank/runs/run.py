@@ -218,8 +218,8 @@ def _refuse_leak(teacher: Path, battles_hash: str) -> None:
     places = [teacher.with_name("metrics.json")]
     if len(teacher.parents) > 2:  # where `compare --publish` puts results
         places.append(teacher.parents[2] / "results" / teacher.parent.name / f"{teacher.stem}.json")
-    records = [record for record in map(read_json, places) if record]
-    if any(record.get("data", {}).get("hash") == battles_hash for record in records):
+    found = [record.get("data") for record in map(read_json, places) if record]
+    if any(isinstance(data, dict) and data.get("hash") == battles_hash for data in found):
         raise UserError(
             f"soft_targets = {str(teacher)!r}: out-of-fold predictions of a run on these battles. The models "
             "behind them were trained on the winners of the scored fold. Use a teacher of other battles, or name "

@@ -186,6 +186,14 @@ def test_out_of_fold_predictions_of_these_battles_are_refused_as_soft_targets(wo
     assert "were trained on the winners of the scored fold" in message
 
 
+@pytest.mark.parametrize("content", ['{"data": "arena"}', '{"data": null}', "[1]", "{"])
+def test_soft_targets_next_to_a_foreign_record_are_read(data, tmp_path, content):
+    Predictions(tiny_battles().id, np.full((40, 3), 1 / 3)).write(tmp_path / "theirs" / "teacher.csv")
+    (tmp_path / "theirs" / "metrics.json").write_text(content)
+    run = run_on(data, tmp_path, replace(MEMORY, soft_targets=str(tmp_path / "theirs" / "teacher.csv")))
+    np.testing.assert_allclose(run.train.soft, 1 / 3)
+
+
 def test_an_encoder_that_is_not_the_first_choice_is_part_of_the_name(monkeypatch):
     from pairrank.encoders import catalogue
 
