@@ -188,7 +188,7 @@ def test_untracked_turns_tracking_off_for_runs_within_a_run():
 def test_a_ray_worker_uses_the_tracker_of_its_work(monkeypatch):
     made = []
     monkeypatch.setattr(ray, "make_fold", lambda run, fold: made.append((run, fold, tracker())))
-    work = ray.Work(run=None, fold=2, called_in=Path.cwd(), tracker=Tracker.TENSORBOARD)
-    copy_context().run(ray._make, work)
+    work = ray.RemoteFold(run=None, fold=2, working_folder=Path.cwd(), tracker=Tracker.TENSORBOARD)
+    copy_context().run(ray._train_fold, work)
     assert made == [(None, 2, Tracker.TENSORBOARD)]
     assert tracker() is None
