@@ -202,4 +202,8 @@ def _missing_settings(experiment: Mapping[str, Any]) -> str:
         return "a table model with a name"
     if not isinstance(split, Mapping) or type(split.get("folds")) is not int:
         return "a table split with a number of folds"
+    if not isinstance(split.get("limit"), int | None):
+        return "a whole number as limit in its table split"
+    if not isinstance(model.get("seed"), int | None):
+        return "a whole number as seed in its table model"
     return ""

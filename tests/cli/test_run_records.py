@@ -15,9 +15,11 @@ from tests.support.command_line import Ended, refused
 from tests.support.runs import remove_keys, write_experiment
 
 RECORD = Path("runs/data/smooth/metrics.json")
+SPLIT_IN_WORDS = {"folds": 5, "limit": "all"}
 FOREIGN = {
     "experiment without settings": lambda values: values | {"experiment": {}},
     "split without folds": lambda values: values | {"experiment": values["experiment"] | {"split": {}}},
+    "limit in words": lambda values: values | {"experiment": values["experiment"] | {"split": SPLIT_IN_WORDS}},
     "no data": lambda values: {key: value for key, value in values.items() if key != "data"},
     "wrong types": lambda values: values | {"folds": "all", "log_loss": "good", "inputs": 3},
     "another program's": lambda values: {"accuracy": 0.5},

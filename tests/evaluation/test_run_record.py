@@ -103,6 +103,8 @@ def test_a_file_that_lacks_what_every_version_has_written_is_refused(missing: st
         ({"folds": ["0"]}, "folds = ['0']"),
         ({"experiment": {}}, "a table model with a name"),
         ({"experiment": {"model": {"name": "x"}}}, "a table split with a number of folds"),
+        ({"experiment": EXPERIMENT | {"split": {"folds": 5, "limit": "all"}}}, "a whole number as limit"),
+        ({"experiment": EXPERIMENT | {"model": {"name": "prior", "seed": "3"}}}, "a whole number as seed"),
         ({"experiment": 3}, "experiment = 3"),
         ({"data": {"name": "d"}}, "hash is missing"),
         ({"data": None}, "data = None"),
