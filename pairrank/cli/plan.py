@@ -8,7 +8,6 @@ from pathlib import Path
 
 from pairrank.evaluation.run_record import read_run_record
 from pairrank.progress import in_words
-from pairrank.runs.experiment_files import load_experiment
 from pairrank.runs.folder import finished_folds
 from pairrank.runs.identity import identity_of
 from pairrank.runs.run import Run, all_inputs, is_reusable
@@ -143,7 +142,7 @@ def estimated_seconds(run: Run) -> float:
     seconds = run.experiment.seconds * len(run.battles) / 1000 * run.experiment.folds / 5
     if "nested=true" in run.experiment.overrides:
         # The file's estimate is for inputs that are trained once. Nested, every fold trains them again.
-        repeated = [load_experiment(each.experiment.name).seconds for each in all_inputs(run)]
+        repeated = [each.experiment.seconds for each in all_inputs(run)]
         seconds += sum(repeated) * len(run.battles) / 1000 * (run.experiment.folds - 1)
     return seconds
 

@@ -1,6 +1,7 @@
 """From the command line: what an experiment builds on is told, made in order, and goes with it wherever it goes."""
 
 import json
+import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -65,6 +66,13 @@ def test_the_plan_names_inputs_and_the_time_they_take(experiments, call):
     assert first == "both builds on quick, untimed: finished, used unchanged."
     assert "both: about 1 s in all, on two cores." in whole
     assert set(read_run_record(Path("runs/arena/tower")).inputs) == {"both"}
+
+
+def test_the_estimate_of_a_nested_run_reads_no_experiment_file_again(experiments):
+    steps = plan_of("tower", nested=True).steps
+    shutil.rmtree("experiments")
+    # quick, both and prior take 52 s per thousand battles, for 60 battles, in all folds but the first time.
+    assert steps[-1].seconds == pytest.approx((50 + 1 + 1) * 0.06 * 4)
 
 
 def test_a_dry_run_shows_the_plan_and_writes_nothing(experiments, call, here):
