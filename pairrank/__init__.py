@@ -1,4 +1,4 @@
-"""pairrank predicts which of two chatbot answers people prefer, and compares the architectures that do, honestly.
+"""pairrank predicts which of two chatbot answers people prefer, and compares architectures for this task honestly.
 
 >>> from pairrank import build, read_battles
 >>> battles = read_battles("Dataset/sample/train.csv")
@@ -39,7 +39,7 @@ HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    # Late, so that the command line answers `--help` before numpy is loaded.
+    # A module is imported when one of its names is first used, so that `--help` does not load numpy.
     if name not in HOMES:
         raise AttributeError(f"module 'pairrank' has no attribute {name!r}")
     return getattr(import_module(f"pairrank.{HOMES[name]}"), name)

@@ -1,4 +1,4 @@
-"""Several processes work on one run, as torchrun starts them: the first leads, the others are its helpers.
+"""Processes that torchrun starts work on one run together: the first assigns tasks, the others are its helpers.
 
 They exchange JSON and numbers, never pickled objects.
 """
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:  # the command line asks for its rank before it loads anything
+if TYPE_CHECKING:  # the command line calls `rank` before it loads numpy
     import numpy as np
     import numpy.typing as npt
 
@@ -33,12 +33,12 @@ def rank() -> int:
 def connect() -> None:
     """Connect to the other processes. Does nothing if there are none or they are connected already."""
     if world_size() == 1:
-        return  # without loading torch, which most experiments do not need
+        return  # before torch is imported, because most experiments do not need it
     import torch
     from torch import distributed
 
     if not distributed.is_initialized():
-        # gloo carries the messages on a GPU too.
+        # Messages are tensors on the CPU, which need gloo even if there are GPUs.
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         distributed.init_process_group(backend, timeout=HELPER_TIMEOUT)
 
@@ -84,7 +84,7 @@ def barrier() -> None:
 
 
 def own_share(n: int) -> range:
-    """Return which of n equal pieces of work this process does. Outside a collective block these are all."""
+    """Return the indices of the pieces, of n in all, that this process works on: all outside a collective block."""
     return range(rank(), n, world_size()) if _in_collective else range(n)
 
 

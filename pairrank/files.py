@@ -19,7 +19,7 @@ LARGEST_CELL = 2**31 - 1
 """Longest cell of a CSV file in characters; the csv module's default of 131,072 is less than a long battle."""
 
 END = "\0end of file"
-"""A line added after the last one. A quote that is never closed swallows it, which reveals the missing quote."""
+"""A line added after the last one. If a quote is never closed, it becomes part of a cell and reveals the error."""
 
 
 def cache_folder() -> Path:
@@ -60,7 +60,7 @@ def write_json(target: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """Return the JSON object in a file, or None if the file is missing, damaged or holds no object.
+    """Return the JSON object in a file, or None if the file is missing, is damaged or does not contain an object.
 
     The caller then writes the file again.
     """
@@ -89,7 +89,7 @@ def csv_rows(path: Path) -> Iterator[list[str]]:
                     yield last
                 last = row
     except (OSError, EOFError, zlib.error, csv.Error) as error:
-        raise UserError(f"{path}: damaged file ({error}). Download or export it again.") from error
+        raise UserError(f"{path}: unreadable or damaged file ({error}). Download or export it again.") from error
     if last != [END]:
         raise UserError(
             f"{path}: damaged file (the quote opened in row {rows} is never closed; row 0 is the header). "

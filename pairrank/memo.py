@@ -24,7 +24,7 @@ _kept: OrderedDict[Hashable, tuple[Any, int]] | None = None
 def memo_scope() -> Iterator[None]:
     """Keep the results of `memoise` functions within this block, and release them after the outermost one.
 
-    Outside, nothing is kept: a single run needs each result once and would only occupy memory.
+    Outside such a block no result is kept, because a single run uses each result only once.
     """
     global _kept
     before, _kept = _kept, OrderedDict() if _kept is None else _kept
@@ -37,7 +37,8 @@ def memo_scope() -> Iterator[None]:
 def memoise(function: Callable[P, T]) -> Callable[P, T]:
     """Decorate a function of hashable arguments to return the same object for equal arguments within `memo_scope`.
 
-    Two tables of battles are equal only if they are the same object, so callers must keep using one object.
+    Two tables of battles are equal only if they are the same object, so callers must pass the same object each
+    time.
     """
 
     @wraps(function)

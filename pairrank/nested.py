@@ -13,7 +13,7 @@ WORDS: Mapping[Any, tuple[str, str]] = {
     bool: ("true or false", "true and false"),
     int: ("a whole number", "whole numbers"),
     float: ("a number", "numbers"),
-    str: ("a text", "texts"),
+    str: ("a string", "strings"),
 }
 """Types in messages: one value and several."""
 
@@ -59,10 +59,10 @@ def json_ready(value: Any) -> Any:
 def from_mapping(cls: type, values: Mapping[str, Any], place: str, ignore_unknown: bool = False) -> Any:
     """Return an instance of the dataclass `cls` with the given field values, all of which are checked.
 
-    A nested dataclass is given as a table, a tuple as a list, a list of one text as the text itself, and a float
-    perhaps as an int. Fields that are not given keep their defaults. Raises UserError, beginning with `place`, for
-    unknown names (unless `ignore_unknown`), for missing values, for values of the wrong type and for what the
-    dataclass itself refuses.
+    A nested dataclass is given as a table and a tuple as a list. A list of one string may be given as the string
+    itself, and a float as an int. Fields that are not given keep their defaults. Raises UserError, beginning with
+    `place`, for unknown names (unless `ignore_unknown`), for missing values, for values of the wrong type and for
+    values that the dataclass itself rejects.
     """
     fields = {field.name: field for field in dataclasses.fields(cls) if field.init}
     hints = typing.get_type_hints(cls)
@@ -94,7 +94,7 @@ def from_mapping(cls: type, values: Mapping[str, Any], place: str, ignore_unknow
 
 
 def _dataclass_in(hint: Any) -> type | None:
-    """Return the dataclass that a type hint is, or that it may be besides None."""
+    """Return the dataclass that a type hint names, alone or in a union; None if it names none."""
     is_union = typing.get_origin(hint) in (types.UnionType, typing.Union)
     options = typing.get_args(hint) if is_union else (hint,)
     return next(
@@ -108,13 +108,13 @@ def _is_required(field: dataclasses.Field[Any]) -> bool:
 
 
 def _default_table(field: dataclasses.Field[Any]) -> dict[str, Any]:
-    """Return the default of a field that holds a dataclass as plain values; empty if it has no default factory."""
+    """Return the default of a field that holds a dataclass, as a table; {} if it has no default factory."""
     factory = field.default_factory
     return {} if factory is dataclasses.MISSING else dataclasses.asdict(factory())
 
 
 def _convert(value: Any, hint: Any) -> Any:
-    """Return a checked value in the type of its field: TOML and JSON have no tuples, and may write 1 for 1.0."""
+    """Return a checked value in its field's type, because TOML and JSON have no tuples and may write 1 for 1.0."""
     if hint is float:
         return float(value)
     return tuple(value) if typing.get_origin(hint) is tuple else value
@@ -143,7 +143,7 @@ def _expected(value: Any, hint: Any) -> str | None:
 
 
 def _expected_of_class(value: Any, hint: type) -> str | None:
-    """`_expected` for a plain class. An int is a float too, but a bool is neither."""
+    """Return what `_expected` returns for a plain class. A float field accepts an int; a bool is not a number."""
     if hint is type(None):
         return None if value is None else "nothing"
     if isinstance(value, hint) and (hint in (bool, object) or not isinstance(value, bool)):

@@ -1,4 +1,4 @@
-"""Long work shows how far it is: in bars on a terminal, in a message per minute elsewhere."""
+"""The progress of long work is shown by bars on a terminal, and by one message per minute elsewhere."""
 
 import logging
 import multiprocessing
@@ -27,21 +27,21 @@ def shows_progress() -> bool:
 
 
 def with_progress(items: Iterable[T], step: str, total: int | None = None) -> Iterator[T]:
-    """Yield the items, and show how many are done and how long the others will take by the speed so far.
+    """Yield the items, and show how many are done and an estimate of the time that remains.
 
-    `total` is needed where `items` has no length. On a terminal there is a bar, which disappears at the end. Bars
-    may be nested: a step inside another one has its bar underneath.
+    `total` is needed if `items` has no length. On a terminal the progress is a bar, which disappears at the end.
+    Bars may be nested: the bar of an inner step is below that of the outer step.
     """
     if not shows_progress():
         yield from _with_messages(items, step, total)
         return
-    from tqdm import tqdm  # late: most commands never show a bar
+    from tqdm import tqdm  # imported here, because most commands never show a bar
 
     yield from tqdm(items, step, total, leave=False, dynamic_ncols=True)
 
 
 def _with_messages(items: Iterable[T], step: str, total: int | None) -> Iterator[T]:
-    """Yield the items, and log the time that remains once per `PAUSE`."""
+    """Yield the items, and log the time that remains once every `PAUSE` seconds."""
     count = total if total is not None else len(items) if isinstance(items, Sized) else 0
     reported = begun = time.monotonic()
     durations: list[float] = []
@@ -52,7 +52,7 @@ def _with_messages(items: Iterable[T], step: str, total: int | None) -> Iterator
         begun = now
         if now - reported >= PAUSE and len(durations) < count:
             reported = now
-            # An item that was finished before takes no time, and says nothing about the others.
+            # An item that an earlier run finished takes almost no time, which would make the estimate too low.
             full = [duration for duration in durations if duration >= max(durations) / 10]
             remaining = sum(full) / len(full) * (count - len(durations))
             logger.info("%s: %d of %d done, %s remain", step, len(durations), count, in_words(remaining))
@@ -65,7 +65,7 @@ def in_words(seconds: float) -> str:
 
 @contextmanager
 def above_progress() -> Iterator[None]:
-    """Lines that are printed within this block appear above the bars, which are drawn again below them."""
+    """Mark a block whose printed lines appear above the bars, which are drawn again below them."""
     if "tqdm" not in sys.modules or not shows_progress():
         yield
         return

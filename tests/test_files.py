@@ -130,5 +130,5 @@ def test_csv_rows_names_the_row_of_a_quote_that_is_never_closed(tmp_path: Path, 
 def test_csv_rows_names_a_damaged_gz_file(tmp_path: Path, damage):
     numbers = "".join(f"{i},{i * i % 9973}\n" for i in range(2000))
     (tmp_path / "a.csv.gz").write_bytes(damage(gzip.compress(b"a,b\n" + numbers.encode())))
-    with pytest.raises(UserError, match=r"a\.csv\.gz: damaged file"):
+    with pytest.raises(UserError, match=r"a\.csv\.gz: .*damaged file"):
         list(csv_rows(tmp_path / "a.csv.gz"))

@@ -94,9 +94,9 @@ class Toy:
 @pytest.mark.parametrize(
     ("key", "value", "expected"),
     [
-        ("words", 1, "a list of texts"),
-        ("words", ["one", 2], "a list of texts"),
-        ("pair", "one", "a list of texts"),
+        ("words", 1, "a list of strings"),
+        ("words", ["one", 2], "a list of strings"),
+        ("pair", "one", "a list of strings"),
         ("kind", "fency", "one of 'plain', 'fancy'"),
         ("share", "0.5", "a number"),
         ("share", True, "a number"),

@@ -33,7 +33,7 @@ class Winner(IntEnum):
     B = 1
     """The second answer."""
     TIE = 2
-    """Neither answer: both "tie" and "both bad" in the voter's form."""
+    """Neither answer. The voter chose "tie" or "both bad"."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +55,7 @@ class Battles:
     winner: Labels | None = None
     """(n,) `Winner` values; None for battles to predict."""
     soft: Proba | None = None
-    """(n, 3) probabilities to learn from instead of the winner: a teacher's, or the shares of several votes."""
+    """(n, 3) soft targets that replace the winners in training: a teacher's predictions or shares of votes."""
     weight: FloatArray | None = None
     """(n,) weights of the battles in training, all above 0; None if all are 1."""
     inputs: FloatArray | None = None
@@ -108,7 +108,7 @@ class Battles:
     def content_hash(self) -> str:
         """Return 16 hexadecimal digits that identify the content and order of these battles.
 
-        Every column counts: ids, texts, model names, labels, weights and inputs. `repairs` do not.
+        It depends on every column: ids, texts, model names, labels, weights and inputs. It ignores `repairs`.
         """
         digest = hashlib.sha256()
         for name, column in self._columns().items():
@@ -136,7 +136,7 @@ def concatenate(parts: list[Battles]) -> Battles:
 
 
 def object_array(values: Sequence[Any]) -> Objects:
-    """Return a one-dimensional object array, also of tuples, which numpy would otherwise stack."""
+    """Return a one-dimensional object array. numpy alone would stack tuples into a two-dimensional one."""
     array = np.empty(len(values), dtype=object)
     array[:] = values
     return array

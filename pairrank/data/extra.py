@@ -1,4 +1,4 @@
-"""Extra battles from other files are trained on and never scored, except those with a scored or a test prompt."""
+"""Extra battles from other files are used in training only; those with a scored or a test prompt are left out."""
 
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
@@ -24,16 +24,18 @@ class Extra:
     weight: float = 1.0
     """Weight of each battle of this source in training; battles of the data itself have weight 1.
 
-    Battles of the highest weight also decide when training stops early.
+    Early stopping monitors the battles of the highest weight only.
     """
 
     def __post_init__(self) -> None:
         if not 0 < self.weight <= 1:
-            raise UserError(f"extra {self.path!r}: weight = {self.weight}: expected above 0 and at most 1.")
+            raise UserError(
+                f"extra {self.path!r}: weight = {self.weight}: expected a number above 0 and at most 1."
+            )
 
     @property
     def name(self) -> str:
-        """The name in logs and labels: that of the file, or of its folder if the file is called train."""
+        """The name in logs and labels: the name of the file, or of its folder if the file is called train."""
         file = Path(self.path)
         stem = next((file.name.removesuffix(end) for end in SUFFIXES if file.name.endswith(end)), file.name)
         return file.resolve().parent.name if stem == "train" else stem
@@ -45,7 +47,7 @@ class Extra:
         file = table_in(path, "train") if path.is_dir() else path
         if file is None or not file.is_file():
             raise UserError(
-                f"extra {self.path!r}: no battles there. Expected a file ({', '.join(SUFFIXES)}) or a folder "
+                f"extra {self.path!r}: no battle file found. Expected a file ({', '.join(SUFFIXES)}) or a folder "
                 "with train.csv. Check the path, relative to the current folder; Dataset/README.md lists sources."
             )
         battles = read_training_battles(file)
@@ -86,8 +88,8 @@ def add_extra(
     """Return the training battles followed by the allowed ones of each source, and the usage of each source.
 
     Battles whose prompt key is in `test_keys` or `scored_keys` are left out. Columns that `train` lacks are
-    dropped, and missing ones are filled: names with "", soft targets with the winners. Raises UserError if two
-    sources have the same name, because their ids and log lines could not be distinguished.
+    dropped. Columns that a source lacks are filled: names with "", soft targets with the winners. Raises UserError
+    if two sources have the same name, because their ids and log lines could not be distinguished.
     """
     names = [source.name for source in extra]
     if twice := sorted({name for name in names if names.count(name) > 1}):
@@ -103,7 +105,7 @@ def add_extra(
 
 
 def _like(rows: Battles, train: Battles) -> Battles:
-    """Return rows with the columns of the training battles, filled as `add_extra` says."""
+    """Return rows with the columns of the training battles, filled as `add_extra` describes."""
     unnamed = object_array([""] * len(rows))
     return replace(
         rows,

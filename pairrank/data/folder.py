@@ -1,4 +1,4 @@
-"""An experiment runs on the battles of a folder: a given one, the user's Dataset, or the sample of pairrank."""
+"""An experiment runs on the battles of a folder: the given one, ./Dataset, or the sample shipped with pairrank."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,11 +12,11 @@ from pairrank.errors import UserError
 
 SOURCE = Path(__file__).parents[1]
 SHIPPED = SOURCE / "shipped"
-"""Where an installed wheel has the folders that belong to pairrank."""
+"""The folder in which an installed wheel has the sample and the shipped experiments."""
 
 
 def shipped(part: str, in_repository: str) -> Path:
-    """Return a folder that belongs to pairrank, from the installed wheel or else from the repository.
+    """Return a folder that is shipped with pairrank, from the installed wheel or else from the repository.
 
     `part` is its name in the wheel, `in_repository` its path in a checkout, which an editable install uses.
     """
@@ -71,9 +71,9 @@ class DataFolder:
 
     path: Path
     is_sample: bool = False
-    """Whether this is the sample that belongs to pairrank."""
+    """Whether this is the sample that is shipped with pairrank."""
     excluded_prompts: frozenset[str] = frozenset()
-    """Empty: only the test battles exclude prompts of complete data."""
+    """Empty, because only the test battles exclude prompts from the data of a folder."""
 
     @property
     def name(self) -> str:
@@ -86,8 +86,8 @@ class DataFolder:
         file = table_in(self.path, "train")
         if file is None:
             raise UserError(
-                f"{self.path}: no train.csv in it (nor .csv.gz, .parquet). Expected the competition's files. "
-                "See Dataset/README.md, or omit --data to use the sample."
+                f"{self.path}: no train.csv, train.csv.gz or train.parquet found. Expected the competition's "
+                "files. See Dataset/README.md, or omit --data to use the sample."
             )
         return read_training_battles(file)
 

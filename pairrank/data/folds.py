@@ -11,7 +11,7 @@ from pairrank.data.battles import Battles
 from pairrank.data.turns import repair_text
 
 Folds = npt.NDArray[np.int64]
-"""(n,) fold numbers from 0."""
+"""(n,) fold indices from 0."""
 
 
 def prompt_key(battle_prompt: tuple[str, ...]) -> str:
@@ -28,7 +28,7 @@ def prompt_keys(battles: Battles) -> list[str]:
 def fold_of(key: str, k: int = 5, salt: str = "") -> int:
     """Return the fold of a prompt key, from 0 to k - 1.
 
-    It is the first 8 bytes (big-endian) of SHA-256 over the salt, a zero byte and the key, modulo k. Salt "" makes
+    It is the first 8 bytes (big-endian) of SHA-256 over the salt, a zero byte and the key, modulo k. Salt "" gives
     the scored folds. Every inner split needs another salt, because the same hash modulo another number is not
     independent of the scored folds.
     """
@@ -42,7 +42,7 @@ def assign_folds(battles: Battles, k: int = 5, salt: str = "") -> Folds:
 
 
 def name_folds(folds: Iterable[int]) -> str:
-    """Return fold numbers as words for a message: "fold 4" or "folds 0, 1, 2, 3"."""
+    """Return fold indices as text for a message: "fold 4" or "folds 0, 1, 2, 3"."""
     numbers = sorted(folds)
     return f"fold{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}"
 
@@ -54,7 +54,7 @@ def hold_out(battles: Battles, share: float, salt: str) -> npt.NDArray[np.bool_]
     the same hash as the scored folds.
     """
     if not salt:
-        raise ValueError('salt "" makes the scored folds; an inner split needs another salt')
+        raise ValueError('salt "" gives the scored folds; an inner split needs another salt')
     thousandths = assign_folds(battles, 1000, salt)
     held: npt.NDArray[np.bool_] = thousandths < round(share * 1000)
     return held

@@ -56,7 +56,7 @@ class Predictions:
         return type(self)(self.id[order], self.proba[order])
 
     def complaints(self) -> list[str]:
-        """Return one complaint per fault; none if these predictions are valid."""
+        """Return one complaint per fault; an empty list if these predictions are valid."""
         counts = Counter(self.id.tolist())
         found = [f"id {name}: found in {count} rows, expected one" for name, count in counts.items() if count > 1]
         found += [f"row {row}: no id, expected one" for row, name in enumerate(self.id, 1) if not name]
@@ -104,7 +104,7 @@ def prediction_lines(predictions: Predictions) -> list[str]:
 def predictions_hash(predictions: Predictions) -> str:
     """Return 16 hexadecimal digits that identify the predictions, whatever the line ends of their file.
 
-    They connect the scores of a run to its predictions.
+    A run keeps them with its scores, so that both can be matched.
     """
     return hashlib.sha256("".join(prediction_lines(predictions)).encode()).hexdigest()[:16]
 
@@ -135,8 +135,8 @@ def read_predictions(path: str | Path) -> Predictions:
 def geometric_mean(members: Sequence[Predictions]) -> Predictions:
     """Return the normalised geometric mean of several predictions of the same battles, in the order of the first.
 
-    It averages margins and tie logits, so it commutes with a swap. Raises UserError if a battle is missing from any
-    of the predictions.
+    It averages margins and tie logits, so the result does not depend on which answer is called A. Raises UserError
+    if a battle is missing from any of the predictions.
     """
     ids = members[0].id
     for member in members[1:]:
@@ -156,5 +156,5 @@ def _number(cell: str) -> float:
 
 
 def _quoted(name: str) -> str:
-    """Return an id as a CSV cell."""
+    """Return an id as a CSV cell, quoted if necessary."""
     return '"' + name.replace('"', '""') + '"' if any(c in name for c in ',"\n\r') else name

@@ -8,7 +8,7 @@ FloatArray = npt.NDArray[np.float64]
 """Numbers of any shape in double precision."""
 
 Labels = npt.NDArray[np.int64]
-"""(n,) class indices; of battles, `Winner` values."""
+"""(n,) class indices, which are `Winner` values for battles."""
 
 Proba = npt.NDArray[np.float64]
 """(..., 3) probabilities in the columns A, B, tie; every row sums to 1."""
@@ -60,7 +60,7 @@ def from_logs(logs: FloatArray) -> Proba:
 
 
 def margin_and_tie(proba: Proba) -> tuple[FloatArray, FloatArray]:
-    """Return margin m and tie logit t of probabilities (..., 3): the softmax of (m, -m, t) gives them back.
+    """Return margin m and tie logit t of probabilities (..., 3), which are the softmax of (m, -m, t).
 
     In Davidson's model of ties, 2 m is the difference of the two log strengths and t the logarithm of the tie
     parameter nu (Davidson, "On extending the Bradley-Terry model to accommodate ties", JASA 65, 1970).

@@ -26,7 +26,7 @@ BUFFER = 2**20
 """Bytes that are read at a time from a column of a .parquet file."""
 
 UNCLEAR = -1
-"""The winner of a row whose winner columns are not a single 1 and two 0. It never leaves this module."""
+"""The winner of a row whose winner columns are not a single 1 and two 0. It is used in this module only."""
 
 Damage = Literal["raise", "repair", "drop"]
 """Handling of damaged rows: an error, a repair, or a repair that leaves out battles with an unclear winner."""
@@ -61,7 +61,7 @@ def read_battles(path: str | Path, damage: Damage = "raise") -> Battles:
         raise combined_error(str(path), complaints, f"Correct or remove these rows. {REMEDY}")
     battles = concatenate(parts)
     if not len(battles) and damage == "raise":
-        raise UserError(f"{path}: no battles in it. Expected a header and one row per battle. {REMEDY}")
+        raise UserError(f"{path}: the file contains no battles. Expected a header and one row per battle. {REMEDY}")
     return replace(battles, repairs=tuple(complaints))
 
 
@@ -70,7 +70,9 @@ def read_training_battles(path: str | Path) -> Battles:
     battles = read_battles(path)
     if battles.winner is None:
         columns = ", ".join(WINNERS)
-        raise UserError(f"{path}: no winners in it. Training needs the columns {columns}. Is this a test file?")
+        raise UserError(
+            f"{path}: the file contains no winners. Training needs the columns {columns}. Is this a test file?"
+        )
     return battles
 
 
@@ -119,7 +121,7 @@ def _parse_file(path: Path, damage: Damage, rows: int) -> Iterator[tuple[Battles
             if damage == "drop":
                 fresh &= battles.winner != UNCLEAR
             else:
-                battles = replace(battles, winner=None)  # a repaired winner would be invented
+                battles = replace(battles, winner=None)  # no repair can know the true winner
         yield battles if fresh.all() else battles.take(fresh), table.complaints + complaints
         first_row += len(battles)
 
@@ -195,11 +197,11 @@ def _check_columns(path: Path, found: list[str], damage: Damage) -> None:
 
 
 def _parse(cells: dict[str, Sequence[Any]], first_row: int) -> tuple[Battles, list[str]]:
-    """Return the battles of raw cells and one complaint per repair. `first_row` is the first row's number."""
+    """Return the battles in raw cells and one complaint per repair. `first_row` is the number of the first row."""
     ids, complaints = _ids(cells["id"], first_row)
     for column, values in cells.items():
         garbled = (i for i, cell in zip(ids, values, strict=True) if isinstance(cell, str) and _garbled(cell))
-        complaints += [f"id {i}: {column} contains bytes that are not UTF-8, expected UTF-8" for i in garbled]
+        complaints += [f"id {i}: {column} contains bytes that are not UTF-8, expected UTF-8 text" for i in garbled]
     columns, found = _texts(cells, ids)
     complaints += found
     if set(MODELS) <= set(cells):
@@ -261,5 +263,5 @@ def _text(cell: Any) -> str:
 
 
 def _garbled(cell: str) -> bool:
-    """Return whether some bytes of a cell were not UTF-8. Only these put surrogates into a raw cell."""
+    """Return whether some bytes of a cell were not UTF-8. A raw cell contains surrogates only for such bytes."""
     return not cell.isascii() and SURROGATE.search(cell) is not None

@@ -1,4 +1,4 @@
-"""The ids of a long stream that occurred before are recognised, at 8 bytes per id."""
+"""Repeated ids in a long stream are recognised with 8 bytes of memory per id."""
 
 import hashlib
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ class SeenIds:
     """A set of ids that keeps 64 bits of the hash of each id: 8 MB per million ids.
 
     The hashes are in sorted runs, each at least twice as long as the next. The probability that any two of n
-    different ids are taken for the same is n² / 2⁶⁵, or 3 in 100 million for a million ids.
+    different ids are treated as equal is n² / 2⁶⁵, or 3 in 100 million for a million ids.
     """
 
     def __init__(self) -> None:

@@ -33,11 +33,11 @@ class Worth:
     shrug: float = -7.0
     """A rude answer without help."""
     empty: float = -8.0
-    """No text at all."""
+    """An empty answer."""
     stray: float = -5.0
     """Statements about another subject."""
     error: float = -2.5
-    """Each false statement."""
+    """A false statement; it counts once for each."""
     repeat: float = -2.5
     """The same sentence several times."""
     second: float = 0.6
@@ -47,7 +47,7 @@ class Worth:
     list_given: float = 1.0
     """A list that was requested."""
     list_missing: float = -0.5
-    """No list although one was requested."""
+    """The absence of a list that was requested."""
     padding: float = -0.7
     """A sentence without content."""
     chat: float = 0.4
@@ -84,7 +84,7 @@ class Words(NamedTuple):
     facts: tuple[tuple[tuple[str, str], ...], ...]
     """Statements about each subject, each with its true and its false wording."""
     stock: dict[str, Any]
-    """The whole file, not prepared."""
+    """The content of the whole file as read."""
 
 
 @cache

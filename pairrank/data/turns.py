@@ -17,7 +17,7 @@ def repair_text(text: str) -> str:
     """Return a text that every tokenizer and UTF-8 writer accepts.
 
     Lone surrogates become U+FFFD, and surrogate pairs become the character they encode. About 1 % of the
-    competition's rows contain half of an emoji, which crashes tokenizers and writers.
+    competition's rows contain half of the surrogate pair of an emoji, which crashes tokenizers and writers.
     """
     if text.isascii() or not SURROGATE.search(text):
         return text

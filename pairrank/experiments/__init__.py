@@ -1,1 +1,1 @@
-"""Home of `python -m pairrank.experiments`; the command line itself is `pairrank.cli`."""
+"""`python -m pairrank.experiments` runs the command line, which is in `pairrank.cli`."""

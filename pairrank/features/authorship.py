@@ -1,4 +1,4 @@
-"""The author of an answer is predicted from counted features, its words and its opening."""
+"""The model that wrote an answer is predicted from counted features, the words and the opening of the answer."""
 
 import json
 from collections.abc import Iterable
@@ -48,19 +48,19 @@ class AuthorClassifier:
     """A multinomial logistic model of k classes over p measurements and v words of one answer."""
 
     classes: tuple[tuple[str, ...], ...]
-    """(k) models per class: a single one or, in the last class, all with too few answers."""
+    """(k,) models of each class: a single one or, in the last class, all models with too few answers."""
     words: Tfidf
     """Vocabulary of words, with case."""
     openings: Tfidf
     """Vocabulary of the words, pairs and triples of openings, with case."""
     centre: FloatArray
-    """(p) means that are subtracted from the measurements."""
+    """(p,) means that are subtracted from the measurements."""
     scale: FloatArray
-    """(p) standard deviations by which they are then divided."""
+    """(p,) standard deviations by which they are then divided."""
     weights: FloatArray
     """(p + v, k) weights."""
     intercept: FloatArray
-    """(k) intercepts."""
+    """(k,) intercepts."""
 
     def proba(self, battles: Battles, side: Side) -> Proba:
         """Return (n, k) class probabilities of the answers of one side. A row does not depend on other rows."""
@@ -85,21 +85,21 @@ class AuthorClassifier:
 
 
 def load_author_classifier(folder: Path) -> AuthorClassifier:
-    """Return what `AuthorClassifier.save` wrote."""
+    """Return the classifier that `AuthorClassifier.save` wrote to a folder."""
     kept = json.loads((folder / "guesser.json").read_text(encoding="utf-8"))
     words, openings = (load_tfidf(folder / f"guesser-{part}.json") for part in ("words", "openings"))
     return AuthorClassifier(tuple(map(tuple, kept)), words, openings, **load_file(folder / "guesser.safetensors"))
 
 
 def fit_author_classifier(train: Battles, fewest: float = 10, penalty: float = 50.0) -> AuthorClassifier:
-    """Fit the classifier to all answers whose model is named; winners are not used.
+    """Fit the classifier to all answers with a known model; winners are not used.
 
     Answers without a name contribute to vocabularies and scales. Models whose answers have a total weight below
-    `fewest` share one class. `penalty` is the L2 penalty of the weights of standardised inputs. Without any name
-    there is one class without models. Raises UserError for settings out of bounds.
+    `fewest` share one class. `penalty` is the L2 penalty of the weights of standardised inputs. If no name is
+    known, there is one class without models. Raises UserError for settings out of bounds.
     """
     wrong = [f"fewest = {fewest}: expected 1 or more."] if fewest < 1 else []
-    wrong += [f"penalty = {penalty}: expected above 0."] if penalty <= 0 else []
+    wrong += [f"penalty = {penalty}: expected a number above 0."] if penalty <= 0 else []
     if wrong:
         raise UserError(" ".join(wrong))
     names = np.concatenate([names_of(train, f"model_{side}") for side in "ab"])

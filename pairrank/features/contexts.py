@@ -1,4 +1,4 @@
-"""Measurements of what both answers share, their prompt and their similarity, which do not distinguish A and B."""
+"""Measurements that do not depend on the order of A and B: of the prompt, and of the similarity of both answers."""
 
 import math
 import re

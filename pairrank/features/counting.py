@@ -43,7 +43,9 @@ def group_complaints(groups: Sequence[str], *, needs_sides: bool = False) -> lis
     complaints = [unknown_name("group of features", group, GROUPS) for group in groups if group not in GROUPS]
     if needs_sides and not set(groups) & set(SIDES):
         listed = ", ".join(SIDES)
-        complaints.append(f"groups = {list(groups)}: they cannot tell A from B. Add one of {listed}.")
+        complaints.append(
+            f"groups = {list(groups)}: these groups do not distinguish A from B. Add one of {listed}."
+        )
     return complaints
 
 
@@ -91,7 +93,7 @@ def _cached_values(texts: tuple[tuple[str, ...], ...], groups: tuple[str, ...]) 
 
 
 def clear_cache() -> None:
-    """Release all cached measurements and their texts, which are of no use after a part of a stream of battles."""
+    """Release all cached measurements and their texts, which are not used again after a part of a stream."""
     _cached_values.cache_clear()
 
 

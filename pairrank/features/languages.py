@@ -11,13 +11,13 @@ LANGUAGES = (
     *("id", "it", "ja", "ko", "lt", "lv", "mk", "ms", "nl", "no", "pl", "pt", "ro", "ru", "sk", "sl", "sr", "sv"),
     *("ta", "te", "th", "tl", "tr", "uk", "ur", "vi", "zh"),
 )
-"""ISO 639-1 codes of the languages that are distinguished. Short English texts are often taken for rarer ones."""
+"""ISO 639-1 codes of the languages that are distinguished. Short English texts are often classified as others."""
 
 UNKNOWN = "?"
 """The code of a battle without letters."""
 
 PROMPT, ANSWER = 600, 200
-"""Numbers of characters that are read. Short prompts are ambiguous, and answers mostly have their language."""
+"""Numbers of characters that are read of the prompt and of each answer, because short prompts are ambiguous."""
 
 
 def languages_of(battles: Battles) -> list[str]:

@@ -1,4 +1,4 @@
-"""The strengths of a battle's models become features that do not depend on the battle's own result."""
+"""The features of a battle include the strengths of its models, estimated without the battle's own result."""
 
 import json
 from dataclasses import asdict, dataclass, replace
@@ -20,7 +20,7 @@ NameSource = Literal["true", "guessed"]
 """The true names of the models, which test battles lack, or names guessed from the answers."""
 
 INNER, SALT = 5, "identity"
-"""Number and salt of the inner folds that give the columns of training battles."""
+"""Number and salt of the inner folds by which the features of training battles are computed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,10 +40,10 @@ class ModelStrengths:
     def columns(self, battles: Battles) -> Features:
         """Return features of n battles that are not among the training battles.
 
-        The odd column is the difference of strengths. The even columns are sum and absolute difference of strengths
-        and of their uncertainties and, for true names, the number of known models. The uncertainty of a true name
-        is the standard error, that of a guess the standard deviation over the guessed models. An unknown model has
-        strength 0 and the standard deviation of the prior.
+        The odd column is the difference of strengths. The even columns are the sum and absolute difference of
+        strengths and of their uncertainties and, for true names, the number of known models. The uncertainty of a
+        true name is the standard error of its strength, and that of a guessed name is the standard deviation over
+        the guessed models. An unknown model has strength 0 and the standard deviation of the prior.
         """
         (a, error_a), (b, error_b) = self._side(battles, "a"), self._side(battles, "b")
         even = {
@@ -71,7 +71,7 @@ class ModelStrengths:
             self.classifier.save(folder)
 
     def _side(self, battles: Battles, side: Side) -> tuple[FloatArray, FloatArray]:
-        """Return (n) strengths of one side's models and (n) uncertainties."""
+        """Return (n,) strengths of one side's models and their (n,) uncertainties."""
         if self.classifier is None:
             return self.ratings.strengths_of(names_of(battles, f"model_{side}"))
         classes = [self.ratings.strengths_of(members)[0] for members in self.classifier.classes]
@@ -83,7 +83,7 @@ class ModelStrengths:
 
 
 def load_model_strengths(folder: Path) -> ModelStrengths:
-    """Return what `ModelStrengths.save` wrote."""
+    """Return the strengths that `ModelStrengths.save` wrote to a folder."""
     kept = json.loads((folder / "ratings.json").read_text(encoding="utf-8"))
     return ModelStrengths(
         load_ratings(kept["ratings"]), None if kept["kind"] == "true" else load_author_classifier(folder)
@@ -93,7 +93,7 @@ def load_model_strengths(folder: Path) -> ModelStrengths:
 def fit_model_strengths(
     train: Battles, kind: NameSource, penalty: float = PENALTY, fewest: float = 10
 ) -> tuple[Features, ModelStrengths]:
-    """Return the features of the training battles, and the strengths that give those of other battles.
+    """Return the features of the training battles, and the strengths for the features of other battles.
 
     The features of a training battle come from a fit to the other inner folds, which contain none of its prompt's
     battles. They depend neither on its own winner nor, for guessed names, on its own text in training. The returned
@@ -101,7 +101,9 @@ def fit_model_strengths(
     `fit_author_classifier`. Raises UserError for a penalty of 0 or less.
     """
     if penalty <= 0:
-        raise UserError(f"penalty = {penalty}: expected above 0, so that an unknown model has a finite error.")
+        raise UserError(
+            f"penalty = {penalty}: expected a number above 0, so that an unknown model has a finite error."
+        )
     whole = _fit(train, kind, penalty, fewest)
     shape = whole.columns(train.take(slice(0)))
     odd, even = (np.full((len(train), part.shape[1]), np.nan) for part in (shape.odd, shape.even))

@@ -59,7 +59,7 @@ REFUSALS = (
     "cannot fulfill",
     "cannot provide",
 )
-"""Phrases of refusals, and of the reasons for them."""
+"""Phrases that refuse a request or give the reason for a refusal."""
 
 MACHINE = (
     "as an ai",

@@ -34,26 +34,27 @@ class Ratings:
     """
 
     models: tuple[str, ...]
-    """(k) names, in alphabetical order."""
+    """(k,) names, in alphabetical order."""
     strength: tuple[float, ...]
-    """(k) logarithms of Davidson's pi: a model wins exp(difference) times as often as it loses."""
+    """(k,) logarithms of Davidson's pi: a model wins exp(difference) times as often as it loses."""
     error: tuple[float, ...]
-    """(k) standard errors of `strength` relative to the mean, from the curvature of the penalised likelihood."""
+    """(k,) standard errors of `strength` relative to the mean, from the curvature of the penalised likelihood."""
     log_nu: float | None
     """Logarithm of Davidson's nu: equal models tie with probability nu / (2 + nu). None without ties."""
     battles: tuple[int, ...]
-    """(k) numbers of battles per model."""
+    """(k,) numbers of battles per model."""
     wins: tuple[int, ...]
-    """(k) numbers of battles that the model won."""
+    """(k,) numbers of battles that the model won."""
     ties: tuple[int, ...]
-    """(k) numbers of ties of the model."""
+    """(k,) numbers of ties of the model."""
     penalty: float
     """Penalty of the fit: the prior of a strength is normal with variance 1 / penalty."""
 
     def strengths_of(self, names: Iterable[str]) -> tuple[FloatArray, FloatArray]:
-        """Return (n) strengths of models by name and (n) standard errors.
+        """Return the (n,) strengths and (n,) standard errors of the models with these names.
 
-        An unknown model has strength 0 and the standard deviation of the prior, infinite without a penalty.
+        An unknown model has strength 0 and the standard deviation of the prior, which is infinite without a
+        penalty.
         """
         known = dict(zip(self.models, zip(self.strength, self.error, strict=True), strict=True))
         nothing = (0.0, self.penalty**-0.5 if self.penalty else float("inf"))
@@ -61,7 +62,7 @@ class Ratings:
         return found[:, 0], found[:, 1]
 
     def proba(self, model_a: Iterable[str], model_b: Iterable[str]) -> Proba:
-        """Return (n, 3) probabilities for battles between named models; of ties 0 if the fit left them out."""
+        """Return (n, 3) probabilities for battles between named models. Ties have 0 if the fit left them out."""
         margin = (self.strengths_of(model_a)[0] - self.strengths_of(model_b)[0]) / 2
         return np.exp(_log_proba(margin, -np.inf if self.log_nu is None else self.log_nu))
 
@@ -126,14 +127,14 @@ def load_ratings(kept: dict[str, Any]) -> Ratings:
 
 
 class DavidsonLikelihood(NamedTuple):
-    """The penalised log-likelihood of n battles at a point: (k) strengths and, with ties, log nu."""
+    """The penalised log-likelihood of n battles at a point: (k,) strengths and, with ties, log nu."""
 
     design: csr_matrix
     """(n, k) matrix whose product with the strengths is the margin: 1/2 for the model of A, -1/2 for that of B."""
     winner: Labels
-    """(n) winners."""
+    """(n,) winners."""
     weight: FloatArray
-    """(n) weights."""
+    """(n,) weights."""
     penalty: float
     """Penalty of the squared strengths and log nu."""
     ties: bool
@@ -177,14 +178,15 @@ def _maximise(likelihood: DavidsonLikelihood, size: int) -> FloatArray:
         gradient = likelihood.gradient(point)
         if np.abs(gradient).max(initial=0) <= enough:
             return point
-        # Without a penalty a common shift of all strengths changes nothing. The pseudo-inverse makes no shift.
+        # Without a penalty a common shift of all strengths changes nothing. The pseudo-inverse leaves that shift at
+        # 0.
         step = np.linalg.pinv(likelihood.curvature(point), hermitian=True) @ gradient
         value = likelihood.value(point)
         # Near the maximum, values differ by rounding errors only.
         while likelihood.value(point + step) < value - 1e-12 * abs(value):
             step /= 2
         point = point + step
-    raise UserError(f"strengths did not converge in {MAX_STEPS} steps. Give a larger penalty.")
+    raise UserError(f"strengths did not converge in {MAX_STEPS} steps. Use a larger penalty.")
 
 
 def _refuse_infinite_strengths(models: Objects, likelihood: DavidsonLikelihood) -> None:
@@ -204,13 +206,13 @@ def _refuse_infinite_strengths(models: Objects, likelihood: DavidsonLikelihood) 
     steps = np.unique(np.vstack(gains), axis=0)
     found = linprog(-steps.sum(axis=0), A_ub=-steps, b_ub=np.zeros(len(steps)), bounds=(-1, 1))
     improved = steps @ found.x > 1e-6
-    remedy = "Give a penalty above 0."
+    remedy = "Use a penalty above 0."
     if improved.any():
         # Only differences between moves matter, and most models do not move.
         moves = found.x[: len(models)] - np.median(found.x[: len(models)])
         far = [name for name, move in zip(models, moves, strict=True) if abs(move) > 1e-6]
         raise UserError(
-            "without a penalty the likeliest strengths are infinite: a model only won or only lost, or no battle "
+            "without a penalty the most likely strengths are infinite: a model only won or only lost, or no battle "
             f"or every battle is a tie. Affected: {', '.join(far[:10]) or 'ties'}. {remedy}"
         )
     if np.linalg.matrix_rank(steps) < len(models) - 1 + likelihood.ties:
@@ -232,6 +234,6 @@ def _log_proba(margin: FloatArray, tie: float) -> FloatArray:
 
 
 def _count(models: Objects, *sides: Objects) -> tuple[int, ...]:
-    """Return the (k) numbers of times that each model is named."""
+    """Return the (k,) numbers of times that each model is named."""
     found = np.searchsorted(models, np.concatenate(sides))
     return tuple(np.bincount(found, minlength=len(models)).tolist())

@@ -7,7 +7,7 @@ import numpy as np
 from pairrank.data.probabilities import FloatArray
 
 SMALLEST_SPREAD = 1e-9
-"""A column with less spread is constant but for rounding errors, which a division would turn into a signal."""
+"""A column with a smaller spread is constant except for rounding errors, which a division would magnify."""
 
 
 @dataclass(frozen=True)
@@ -15,14 +15,14 @@ class Scaling:
     """Centre, scale and bound of p columns."""
 
     centre: FloatArray
-    """(p,) subtracted; 0 for an odd column, whose sign must survive."""
+    """(p,) numbers that are subtracted; 0 for an odd column, so that its sign is kept."""
     scale: FloatArray
-    """(p,) divided by."""
+    """(p,) numbers that the columns are then divided by."""
     clip: float
     """The largest absolute value after the division."""
 
     def __call__(self, x: FloatArray) -> FloatArray:
-        """Return (n, p) columns on one scale."""
+        """Return the (n, p) columns centred, divided by their scale and clipped."""
         scaled: FloatArray = np.clip((x - self.centre) / self.scale, -self.clip, self.clip)
         return scaled
 

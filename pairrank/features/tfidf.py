@@ -1,4 +1,4 @@
-"""Texts become sparse TF-IDF vectors over the vocabulary of the training texts."""
+"""Texts are converted to sparse TF-IDF vectors over the vocabulary of the training texts."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -27,9 +27,9 @@ class Tfidf:
     """A vocabulary with inverse document frequencies. The fields are plain values and the keys of its JSON file."""
 
     words: tuple[str, ...]
-    """(v) n-grams in the order of the columns of `vectors`."""
+    """(v,) n-grams in the order of the columns of `vectors`."""
     idf: tuple[float, ...]
-    """(v) inverse document frequencies: 1 + log((1 + texts) / (1 + texts that contain the n-gram))."""
+    """(v,) inverse document frequencies: 1 + log((1 + texts) / (1 + texts that contain the n-gram))."""
     analyzer: Analyzer = "word"
     """Kind of n-grams."""
     ngrams: tuple[int, int] = (1, 1)
@@ -60,7 +60,7 @@ class Tfidf:
 
 
 def load_tfidf(source: Path) -> Tfidf:
-    """Return what `Tfidf.save` wrote."""
+    """Return the vocabulary that `Tfidf.save` wrote to a file."""
     kept: dict[str, Any] = json.loads(source.read_text(encoding="utf-8"))
     # JSON has no tuples.
     return Tfidf(**kept | {key: tuple(kept[key]) for key in ("words", "idf", "ngrams")})
@@ -110,7 +110,7 @@ def _vectorizer(analyzer: Analyzer, ngrams: tuple[int, int], lowercase: bool, **
         analyzer=analyzer,
         ngram_range=ngrams,
         lowercase=lowercase,
-        # A pattern without use, as for characters, causes a warning.
+        # scikit-learn warns of a pattern that is not used, as for n-grams of characters.
         token_pattern=WORD if analyzer == "word" else None,
         sublinear_tf=True,
         **more,
@@ -118,5 +118,5 @@ def _vectorizer(analyzer: Analyzer, ngrams: tuple[int, int], lowercase: bool, **
 
 
 def _cut(texts: Iterable[str], characters: int) -> list[str]:
-    """Return the beginnings of texts, without the lone surrogates that a file may contain and JSON cannot."""
+    """Return the beginnings of texts, without lone surrogates, which a file may contain but UTF-8 JSON cannot."""
     return [repair_text(text[:characters]) for text in texts]

@@ -19,7 +19,7 @@ from pairrank.runs.overrides import override, parse_change, refuse_infinite
 logger = logging.getLogger(__name__)
 
 KEYS: dict[str, tuple[type | tuple[type, ...], str]] = {
-    "about": (str, "a text"),
+    "about": (str, "a string"),
     "submittable": (bool, "true or false"),
     "inputs": (list, "a list of experiments"),
     "extra": (list, 'a list of paths, or of tables such as {path = "…", weight = 0.2}'),

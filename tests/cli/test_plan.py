@@ -144,10 +144,10 @@ def test_a_pool_of_equal_weights_is_the_geometric_mean_of_its_inputs_out_of_fold
     ("arguments", "expected"),
     [
         (["--nested"], "quick: this experiment has no inputs"),
-        (["--extra", "nowhere.csv"], "extra 'nowhere.csv': no battles there"),
+        (["--extra", "nowhere.csv"], "extra 'nowhere.csv': no battle file"),
         (["--extra", "arena=much"], "--extra arena=much: expected PATH=WEIGHT"),
-        (["--extra", "arena=-1"], "weight = -1.0: expected above 0"),
-        (["--extra", "arena/test.csv"], "no winners in it"),
+        (["--extra", "arena=-1"], "weight = -1.0: expected a number above 0"),
+        (["--extra", "arena/test.csv"], "contains no winners"),
     ],
 )
 def test_contradictions_are_refused_before_any_work(experiments, call, arguments, expected):

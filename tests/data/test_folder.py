@@ -81,7 +81,7 @@ def test_compressed_and_parquet_files_give_the_same_battles(tmp_path):
 def test_missing_folders_and_files_are_reported(tmp_path):
     with pytest.raises(UserError, match=r"nowhere: no such folder\. --data expects a folder"):
         find_data(tmp_path / "nowhere")
-    with pytest.raises(UserError, match=r"no train\.csv in it"):
+    with pytest.raises(UserError, match=r"no train\.csv"):
         _ = find_data(tmp_path).train
     assert find_data(tmp_path).test is None
     assert find_data(tmp_path).truth is None
@@ -90,7 +90,7 @@ def test_missing_folders_and_files_are_reported(tmp_path):
 def test_a_test_file_in_place_of_the_training_file_is_reported(tmp_path):
     write_folder(tmp_path, n=4)
     (tmp_path / "test.csv").replace(tmp_path / "train.csv")
-    with pytest.raises(UserError, match=r"train\.csv: no winners in it.*Is this a test file\?"):
+    with pytest.raises(UserError, match=r"train\.csv: the file contains no winners.*Is this a test file\?"):
         _ = find_data(tmp_path).train
 
 

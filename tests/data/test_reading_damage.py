@@ -147,7 +147,7 @@ def test_a_header_alone_is_an_error_in_training_and_no_rows_in_prediction(tmp_pa
         pa.table({name: pa.array([], pa.string()) for name in ("id", *TEXTS)}), tmp_path / "t.parquet"
     )
     for path in (tmp_path / "train.csv", tmp_path / "t.parquet"):
-        assert "no battles in it" in message(path)
+        assert "contains no battles" in message(path)
         assert len(read_battles(path, damage="repair")) == 0
         assert [len(part) for part in stream_battles(path)] == [0]
 

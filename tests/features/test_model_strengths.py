@@ -218,5 +218,5 @@ def test_few_battles_and_missing_names_give_finite_columns(kind: Any, count: int
 
 
 def test_a_penalty_of_zero_is_refused(train: Battles):
-    with pytest.raises(UserError, match="penalty = 0: expected above 0"):
+    with pytest.raises(UserError, match="penalty = 0: expected a number above 0"):
         fit_model_strengths(train, "true", penalty=0)

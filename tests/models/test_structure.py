@@ -213,7 +213,7 @@ def test_swapped_copies_of_the_battles_do_not_change_the_margin(train: Battles, 
 def test_refused_hyperparameters_say_what_was_expected() -> None:
     with pytest.raises(UserError, match="Did you mean 'length'"):
         build("structure", groups=["lengths"])
-    with pytest.raises(UserError, match="cannot tell A from B"):
+    with pytest.raises(UserError, match="do not distinguish A from B"):
         build("structure", groups=["prompt"])
     with pytest.raises(UserError, match="seeds = 0: expected 1 or more"):
         build("structure", seeds=0)
