@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from pairrank.data.battles import TEXTS
 from pairrank.errors import UserError
 from pairrank.files import read_json, write_json
 from pairrank.nested import from_mapping
@@ -171,6 +172,8 @@ def record_from_json(values: Mapping[str, Any], place: Path | str = FILE) -> Run
         raise UserError(f"{error} Run the experiment again.") from None
     if wrong := _missing_settings(record.experiment):
         raise UserError(f"{place}: the experiment lacks {wrong}. Run the experiment again.")
+    if wrong := _missing_measurements(record):
+        raise UserError(f"{place}: expected {wrong}. Run the experiment again.")
     return record
 
 
@@ -206,4 +209,15 @@ def _missing_settings(experiment: Mapping[str, Any]) -> str:
         return "a whole number as limit in its table split"
     if not isinstance(model.get("seed"), int | None):
         return "a whole number as seed in its table model"
+    if not isinstance(experiment.get("about", ""), str):
+        return "a text that says what it is about"
+    return ""
+
+
+def _missing_measurements(record: RunRecord) -> str:
+    """Return what measurements of a record lack that tables and charts need; "" if they lack nothing."""
+    if record.kept is not None and not set(TEXTS) <= record.kept.keys():
+        return f"the share of tokens kept of {', '.join(TEXTS)}"
+    if any(row.get(column) is None for row in record.history for column in ("Fold", "Step")):
+        return "Fold and Step in every row of the history"
     return ""
