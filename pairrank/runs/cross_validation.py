@@ -48,7 +48,7 @@ NOT_NESTED = (
 TRACKED = ("log_loss", "training_seconds", "predict_seconds", "swap_gap", "flip_rate", "peak_memory_mb")
 """Fields of a fold's record that are sent to a tracker, where one is in use."""
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def cross_validate(run: Run, folds: Sequence[int] | None = None) -> RunRecord:
@@ -67,7 +67,7 @@ def cross_validate(run: Run, folds: Sequence[int] | None = None) -> RunRecord:
         # A copy has cached nothing: what a plan has read of the inputs may have changed since.
         run = replace(run)
     if run.test is not None and (repairs := run.test.repairs):
-        log.info("%s: %d repairs in the test file; the first: %s", run.data.path, len(repairs), repairs[0])
+        logger.info("%s: %d repairs in the test file; the first: %s", run.data.path, len(repairs), repairs[0])
     _write_experiment(run)
     start = FoldStart(identity_of(run), run.data_record)
     chosen = range(run.experiment.folds) if folds is None else folds
@@ -110,7 +110,7 @@ def training_battles(run: Run, fold: int) -> tuple[Battles, list[ExtraUsage]]:
         run.test_prompts,
     )
     for source in usage:
-        log.info("%s, fold %d: %s", run.title, fold, source)
+        logger.info("%s, fold %d: %s", run.title, fold, source)
     return rows, usage
 
 
@@ -143,9 +143,9 @@ def _finish_fold(run: Run, fold: int, start: FoldStart) -> None:
             outputs = fit_and_predict(task)
         record = save_fold(task, outputs)
         send({name: getattr(record, name) for name in TRACKED})
-    log.info("%s: %s battles, %.0f s%s", title, f"{len(scored):,}", record.training_seconds, _score(record))
+    logger.info("%s: %s battles, %.0f s%s", title, f"{len(scored):,}", record.training_seconds, _score(record))
     for warning in record.warnings:
-        log.info("%s: %s", title, warning)
+        logger.info("%s: %s", title, warning)
 
 
 def _reuse_fold(run: Run, fold: int, record: FoldRecord) -> None:
@@ -153,9 +153,9 @@ def _reuse_fold(run: Run, fold: int, record: FoldRecord) -> None:
     folder, title, test = run.folder / f"fold{fold}", f"{run.title}, fold {fold}", run.test
     target = test_file(run.folder, fold)
     if test is None or (record.test_hash == run.test_hash and read_matching(target, test.id)):
-        log.info("%s: finished before, used again%s", title, _score(record))
+        logger.info("%s: finished before, used again%s", title, _score(record))
         return
-    log.info("%s: finished before; predicting the new test battles", title)
+    logger.info("%s: finished before; predicting the new test battles", title)
     joined = run.test_in(fold)
     if joined is not None:
         Predictions(joined.id, load_model(folder).predict_proba(joined)).write(target)
@@ -169,7 +169,7 @@ def _begin_fold(run: Run, fold: int, start: FoldStart, is_finished: bool) -> Non
     if begun and begun.identity == start.identity and not is_finished:
         return
     if begun or is_finished:
-        log.info(
+        logger.info(
             "%s, fold %d: its files are damaged, or of another experiment, encoder or code; training it again",
             run.title,
             fold,
@@ -186,7 +186,7 @@ def _prepare_fold(run: Run, fold: int, identity: str) -> FoldTask:
     scored = run.train.take(run.fold_index == fold)
     train, usage = training_battles(run, fold)
     seconds = time.perf_counter() - begun
-    log.info("%s, fold %d: training on %s battles", run.title, fold, f"{len(train):,}")
+    logger.info("%s, fold %d: training on %s battles", run.title, fold, f"{len(train):,}")
     model = run.build(fold)
     leaks = bool(run.inputs) and not run.experiment.nested and model.learns
     return FoldTask(
@@ -230,7 +230,7 @@ def _finish_inner(inner: Run, name: str, place: str) -> None:
         # With another split, these were other training battles: nothing there is useful, and no user owns it.
         if is_of_other_battles(each.folder, each.data_record):
             shutil.rmtree(each.folder)
-    log.info("%s: training %s inside the training battles", place, name)
+    logger.info("%s: training %s inside the training battles", place, name)
     # Always run: unlike an input next to the run, it must be of the current code and of these battles.
     with untracked():
         for each in (*all_inputs(inner), inner):
