@@ -16,29 +16,29 @@ from pairrank.runs.provenance import commit, versions
 def doctor(data: Path | None) -> None:
     """Print versions, device, encoders and data."""
     for package, version in versions().items():
-        say(f"{package:16}{version}")
-    say(f"{'commit':16}{commit() or 'not a checkout'}")
-    say(f"{'device':16}{device_name()}")
+        say(f"{package:22}{version}")
+    say(f"{'commit':22}{commit() or 'not a checkout'}")
+    say(f"{'device':22}{device_name()}")
     for name in (*WHEELS, *SPLIT_WHEELS, *PINNED):
         try:
             found = find_encoder([name])
-            say(f"{'encoder':16}{name}: {found.folder}, SHA-256 {found.sha256[:16]}…")
+            say(f"{'encoder':22}{name}: {found.folder}, SHA-256 {found.sha256[:16]}…")
         except UserError as error:
-            say(f"{'encoder':16}{str(error).splitlines()[1].strip(' -')}")
+            say(f"{'encoder':22}{str(error).splitlines()[1].strip(' -')}")
     for name, made_from in STATIC.items():
-        say(f"{'encoder':16}{name}: made from {made_from} on first use")
+        say(f"{'encoder':22}{name}: made from {made_from} on first use")
     cache = open_cache()
     count, size = cache.size() if cache else (0, 0)
     where = cache.file if cache else "switched off by PAIRRANK_NO_CACHE"
-    say(f"{'cache':16}{where}: {count:,} vectors, {size / 1e6:,.0f} MB")
+    say(f"{'cache':22}{where}: {count:,} vectors, {size / 1e6:,.0f} MB")
     source = find_data(data)
     kind = "the sample that comes with pairrank" if source.is_sample else "yours"
     for part in ("train", "test"):
         try:
             battles: Battles | None = getattr(source, part)
         except UserError as error:
-            say(f"{'data':16}{error}")
+            say(f"{'data':22}{error}")
             continue
         found_there = "no file" if battles is None else f"{len(battles):,} battles"
-        say(f"{'data':16}{source.path} ({kind}), {part}: {found_there}")
+        say(f"{'data':22}{source.path} ({kind}), {part}: {found_there}")
         show_repairs(battles.repairs if battles is not None else ())

@@ -16,6 +16,9 @@ LONG = 10.0
 """Seconds; less is not worth a line about how long the rest will take."""
 
 
+MINUTE = 60.0
+
+
 @dataclass(frozen=True)
 class Step:
     """One run that the plan trains, with the folds that it needs."""
@@ -98,7 +101,8 @@ class Clock:
         estimated = sum(each.seconds for each in self.done)
         if not rest or not estimated or not all(each.seconds or not each.missing for each in rest):
             return ""
-        speed = (time.monotonic() - self.begun) / estimated
+        # As if a minute had passed as estimated: the start-up of a few quick runs says little about the rest.
+        speed = (time.monotonic() - self.begun + MINUTE) / (estimated + MINUTE)
         remaining = speed * sum(each.seconds for each in rest)
         if remaining < LONG:
             return ""

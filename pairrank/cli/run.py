@@ -74,13 +74,21 @@ def run(request: RunRequest) -> None:
     for line in plan.lines():
         say(line)
     if REFERENCE not in [each.experiment.label for each in plan.runs]:
-        with messages_to(ignore):
-            cross_validate(resolve_run(load_experiment(REFERENCE), source, home))
+        _train_reference(source, home)
     if request.cluster:
         make_folds(plan.runs, plan.folds, request.cluster, show_count)
     _train(plan, request, {each.name: each for each in experiments})
     distributed.stop_helpers()
     _show_results(source, home, plan.runs)
+
+
+def _train_reference(source: DataFolder, home: Path) -> None:
+    """Run the experiment that the leaderboard compares with; a fault in its folder stops no other run."""
+    try:
+        with messages_to(ignore):
+            cross_validate(resolve_run(load_experiment(REFERENCE), source, home))
+    except UserError as error:
+        say(f"Left out: {error}")
 
 
 def _experiments(request: RunRequest) -> list[Experiment]:

@@ -19,6 +19,16 @@ OPTIONAL = ("tuned_on", "chosen", "history", "extra", "kept", "lost_a_side", "al
 """Keys that are written only if they have a value."""
 
 
+class NewerVersionError(UserError):
+    """A record was written by a newer version of pairrank, so it must be neither used nor overwritten."""
+
+    def __init__(self, file: Path | str, version: object, known: int) -> None:
+        super().__init__(
+            f"{file}: format version {version!r}, expected {known} or less. It was written by a newer pairrank; "
+            "update this one, or choose another folder with --runs."
+        )
+
+
 @dataclass(frozen=True)
 class DataRecord:
     """The battles that a run was made on."""
@@ -151,9 +161,14 @@ def read_record_file(file: Path) -> RunRecord:
 
 
 def find_run_record(folder: Path) -> RunRecord | None:
-    """Return the results in a run's folder, or None if there are none that can be read."""
+    """Return the results in a run's folder, or None if they are missing or damaged, and so can be replaced.
+
+    Raises NewerVersionError for a record that must not be overwritten.
+    """
     try:
         return read_run_record(folder)
+    except NewerVersionError:
+        raise
     except UserError:
         return None
 
@@ -162,10 +177,7 @@ def record_from_json(values: Mapping[str, Any], place: Path | str = FILE) -> Run
     """Return a record from the content of its JSON file; raises a UserError that lists everything wrong with it."""
     version = values.get("version", 0)
     if not isinstance(version, int) or version > VERSION:
-        raise UserError(
-            f"{place}: format version {version!r}, expected {VERSION} or less. It was written by a newer pairrank; "
-            "update this one, or choose another folder with --runs."
-        )
+        raise NewerVersionError(place, version, VERSION)
     try:
         record: RunRecord = from_mapping(RunRecord, values, str(place), ignore_unknown=True)
     except UserError as error:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pairrank.errors import UserError
-from pairrank.evaluation.run_record import DataRecord, EncoderRecord
+from pairrank.evaluation.run_record import DataRecord, EncoderRecord, NewerVersionError
 from pairrank.files import read_json, write_json
 from pairrank.nested import from_mapping
 
@@ -88,10 +88,7 @@ def _read(cls: type, file: Path) -> Any:
     if values is None:
         return None
     if isinstance(version := values.get("version", 0), int) and version > VERSION:
-        raise UserError(
-            f"{file}: format version {version}, expected {VERSION} or less. It was written by a newer pairrank; "
-            "update this one, or choose another folder with --runs."
-        )
+        raise NewerVersionError(file, version, VERSION)
     try:
         return from_mapping(cls, values, str(file), ignore_unknown=True)
     except UserError:

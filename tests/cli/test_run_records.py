@@ -100,3 +100,16 @@ def test_a_fold_of_a_newer_version_stops_only_its_own_run(runs, call):
     for command in (["run", "prior"], ["compare"], ["list"], ["report"]):
         ended = call(*command, "--data", "data")
         assert ended.code == 0, (command, ended.out, ended.err)
+
+
+def test_a_record_of_a_newer_version_is_not_overwritten_by_its_own_run(runs, call):
+    RECORD.write_text(json.dumps({"version": VERSION + 1}))
+    assert refused(call("run", "smooth", "--data", "data"), str(RECORD), "newer pairrank")
+    assert json.loads(RECORD.read_text()) == {"version": VERSION + 1}
+
+
+def test_a_fold_of_a_newer_version_in_the_reference_stops_no_other_run(runs, call):
+    (runs / "prior" / "fold0" / "fold.json").write_text(json.dumps({"version": 99}))
+    ended = call("run", "smooth", "--data", "data")
+    assert ended.code == 0, ended.err
+    assert "Left out: runs/data/prior/fold0/fold.json" in re.sub(r"\s+", " ", ended.out).replace("\\", "/")
