@@ -1,1 +1,1 @@
-"""Pretrained encoders: where they come from, how text is fed to them, and how they run fast."""
+"""Pretrained encoders: where they come from, how texts are tokenised for them, and how they run fast."""

@@ -15,7 +15,7 @@ FIRST_TOKEN = "pairrank_first_token"  # noqa: S105  # not a password
 """Attribute of an attention module of which only the first token is read; the outputs of the others are 0."""
 
 MAX_TOKENS = 1_024
-"""Longest text whose scores are all held in memory. Longer ones use the fused kernel, which holds only a part."""
+"""Most tokens for which all scores are held in memory. The fused kernel, for longer texts, holds only a part."""
 
 
 def matmul_attention(
@@ -58,7 +58,7 @@ def matmul_attention(
 
 
 def _is_faster(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> bool:
-    """Return whether matrix products take tensors of this device, type and shape, and faster than the kernel."""
+    """Return whether matrix products can compute this attention, and do so faster than the fused kernel."""
     on_cpu = query.device.type == "cpu" and query.dtype == torch.bfloat16
     return on_cpu and key.shape == query.shape == value.shape and query.shape[2] <= MAX_TOKENS
 

@@ -78,7 +78,7 @@ def find_encoder(names: Sequence[str]) -> Encoder:
     """Return the first of these encoders that is available.
 
     A name is a folder, a name of the catalogue (`minilm`), or a hub id with a pinned revision. The hub's local
-    cache is tried first; a download is tried only if the hub answers one probe per process.
+    cache is tried first; a download is tried only if the hub answers a probe, which is sent once per process.
 
     Raises UserError with the reason for each name if none is available.
     """
@@ -186,7 +186,7 @@ def _from_hub(name: str) -> Encoder | str:
 
 @functools.cache
 def hub_is_reachable() -> bool:
-    """Return whether the model hub answers within `PROBE_SECONDS`; it is asked once per process."""
+    """Return whether the model hub answers within `PROBE_SECONDS`. The result is kept for the whole process."""
     from huggingface_hub import constants, get_session
 
     if constants.HF_HUB_OFFLINE or os.environ.get("TRANSFORMERS_OFFLINE") == "1":

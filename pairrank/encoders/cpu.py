@@ -15,9 +15,9 @@ M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
 def prepare_cpu() -> None:
     """Set up memory and threads of this process; call it before the first large tensors. Later calls do nothing.
 
-    - By default glibc returns every freed block above 32 MB to the system, and the next allocation pays for each
-      page again. Attention by matrix products took more than twice as long for it (110 ms instead of 47 ms for 8
-      texts of 448 tokens). This function makes glibc keep freed memory.
+    - By default glibc returns every freed block above 32 MB to the system, and the next allocation maps each
+      page again. Attention by matrix products therefore took more than twice as long (110 ms instead of 47 ms for
+      8 texts of 448 tokens). This function makes glibc keep freed memory.
     - PyTorch uses one thread per physical core unless OMP_NUM_THREADS is set, because two threads on one core only
       wait for each other.
     """
@@ -31,7 +31,7 @@ def prepare_cpu() -> None:
 
 
 def release_memory() -> None:
-    """Return free memory to the system; only glibc has kept any."""
+    """Return the freed memory that glibc has kept to the system."""
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
         libc.malloc_trim(0)
 

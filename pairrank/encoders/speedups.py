@@ -30,12 +30,12 @@ def _cast_to_autocast(module: nn.Module, given: Any, embedded: Any) -> Any:
 
 
 def compute_first_token_only(model: PreTrainedModel, forward: Callable[..., torch.Tensor]) -> bool:
-    """Make the last layer compute its first token only, if `forward(input_ids, attention_mask)` reads no other.
+    """Make the last layer compute its first token only, if `forward(input_ids, attention_mask)` uses no other.
 
     In an encoder like BERT, each token is processed on its own after the last attention. All tokens but the first
-    can therefore be dropped there, and only the first needs to attend. That saves an eighth of the work of six
-    layers and changes no output. A short text tests whether the output stays the same; otherwise the model is left
-    unchanged and the result is False.
+    can therefore be dropped there, and only the first needs to attend. That saves an eighth of the work of an
+    encoder with six layers and changes no output. A short text tests whether the output stays the same; otherwise
+    the model is left unchanged and the result is False.
     """
     layers = [part for part in model.base_model.modules() if isinstance(part, nn.ModuleList) and len(part)]
     if not layers:

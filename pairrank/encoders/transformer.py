@@ -36,7 +36,7 @@ class AttentionPooling(nn.Module):
 
 
 class TextEncoder(nn.Module):
-    """A pretrained transformer with its tokenizer and a pooling, as sentence-transformers combines them."""
+    """A pretrained transformer with its tokenizer and a pooling layer, as sentence-transformers combines them."""
 
     def __init__(
         self, folder: Path, pooling: PoolingMode, attention_dropout: float = 0.0, hidden_dropout: float = 0.0
@@ -47,7 +47,7 @@ class TextEncoder(nn.Module):
 
         super().__init__()
         if is_static(folder):
-            raise UserError(f"{folder}: a static encoder has no layers to train. Use the model frozen with it.")
+            raise UserError(f"{folder}: a static encoder has no layers to train. Use it with the model 'frozen'.")
         # Unless it is forbidden, transformers asks at the terminal whether to run code from the folder.
         safely = {"local_files_only": True, "trust_remote_code": False}
         try:

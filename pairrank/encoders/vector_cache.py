@@ -23,13 +23,13 @@ MAX_BYTES = 4 * 2**30
 """Size limit of the file if $PAIRRANK_CACHE_GB is not set."""
 
 KEYS_PER_QUERY = 500
-"""The oldest builds of SQLite allow 999."""
+"""Keys per query. The oldest builds of SQLite allow 999 parameters."""
 
 WAIT_SECONDS = 60.0
 """Seconds that a process waits while another one writes."""
 
 USE_SECONDS = 3_600
-"""The time of use of a vector is not updated within these seconds, so that most reads do not write."""
+"""Seconds before the time of use of a vector is updated again, so that most reads do not write."""
 
 
 def open_cache() -> "VectorCache | None":
@@ -51,9 +51,9 @@ def open_cache() -> "VectorCache | None":
 class VectorCache:
     """Vectors by key in one file; when it is full, the vectors that were unused for longest are deleted.
 
-    A cache only saves time, so a failure to read or write it is no error: the vectors count as missing. That holds
-    for a full disk, for a file that another process locks too long, and for an entry with a wrong checksum. A file
-    that is not a database is deleted.
+    A cache only saves time, so a failure to read or write it is not an error: the vectors count as missing. That
+    holds for a full disk, for a file that another process locks too long, and for an entry with a wrong checksum. A
+    file that is not a database is deleted.
     """
 
     file: Path

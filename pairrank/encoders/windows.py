@@ -1,4 +1,4 @@
-"""Prompt, A and B share a window fairly: tokens that one leaves unused go to the others, and A and B are equal."""
+"""Prompt, A and B share a window: tokens that one does not need go to the others, and A and B are treated alike."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -73,7 +73,7 @@ def keep_head(tokens: Tokens, count: int) -> Tokens:
 
 
 def keep_both_ends(tokens: Tokens, count: int) -> Tokens:
-    """Return `count` tokens, half from each end; of an odd count the head gets one more."""
+    """Return `count` tokens, half from each end. If `count` is odd, the head gets one more."""
     if count >= len(tokens):
         return tokens
     tail = count // 2
@@ -84,7 +84,7 @@ def cut_rounds(rounds: Sequence[Round], total: int, budget: Budget) -> tuple[Tok
     """Return the tokens of prompt, A and B that fit a window of `total`; A and B are treated alike.
 
     "fair" and "head+tail" share the window between the three texts of the whole conversation and keep the head or
-    both ends of each. "latest" first shares the window between the texts of the newest turn, then what is left
+    both ends of each. "latest" first shares the window between the texts of the newest turn, then what remains
     between those of the turn before, and so on, so that the oldest turns are lost. "right" is handled by
     `template_rows`.
     """
@@ -105,7 +105,7 @@ def tokenise(battles: Battles, tokenizer: Any, cells: Cells = "turns") -> list[l
     """Return the tokens of every turn of every battle, uncut and without special tokens.
 
     With `cells="json"` a text is a single turn: the JSON list from the competition's file, brackets and quotes
-    included. The published notebook feeds its model with that.
+    included. The published notebook uses this text.
     """
     texts = list(zip(*(getattr(battles, name) for name in TEXTS), strict=True))
     if cells == "json":
@@ -116,7 +116,7 @@ def tokenise(battles: Battles, tokenizer: Any, cells: Cells = "turns") -> list[l
 def tokenise_turns(texts: Sequence[tuple[Turns, ...]], tokenizer: Any) -> list[list[Round]]:
     """Return the tokens of every turn of texts that belong together, such as a prompt and an answer.
 
-    A text with fewer turns than the others is continued with empty turns.
+    A text with fewer turns than the others is padded with empty turns.
     """
     flat: list[str] = []
     counts = [max(1, *map(len, parts)) for parts in texts]

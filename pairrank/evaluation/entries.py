@@ -115,7 +115,9 @@ def _check_inputs(folder: Path, record: RunRecord) -> None:
     for label, predictions in record.inputs.items():
         now = find_run_record(folder.parent / label)
         if now and now.predictions != predictions:
-            raise UserError(f"{folder}: made with other predictions of {label} than it has now. Run it again.")
+            raise UserError(
+                f"{folder}: the predictions of its input {label} have changed. Run {record.label} again."
+            )
 
 
 def _check_predictions(place: Path, predictions: Predictions, record: RunRecord) -> None:

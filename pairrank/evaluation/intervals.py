@@ -78,7 +78,7 @@ class Mean:
 
 
 def clustered_mean(values: npt.ArrayLike, groups: NDArray[Any] | Sequence[str]) -> Mean:
-    """Return the mean of (n,) `values` with an interval of 1.96 cluster-robust standard errors to both sides.
+    """Return the mean of (n,) `values` with an interval of 1.96 cluster-robust standard errors on both sides.
 
     This is the sandwich estimator for clusters, with the factor G / (G - 1) for G groups (prompts). The standard
     error of `bootstrap_means` tends to the same value. The interval is infinite if there is only one group.

@@ -1,4 +1,4 @@
-"""The leaderboard: prediction files in, one table with intervals out; models themselves are never used."""
+"""The leaderboard is one table of scores with intervals, computed from predictions without using any model."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -33,7 +33,7 @@ class Row:
     encoder: str | None
     battles: int
     folds: str | None
-    """The folds that the scores cover, in words."""
+    """The folds that the scores cover, as text."""
     log_loss: float
     standard_error: float
     differences: dict[str, Difference | None]
@@ -48,7 +48,7 @@ class Row:
     kept: dict[str, float] | None = None
     """Share of the tokens of prompt, A and B that the model reads."""
     lost_a_side: int | None = None
-    """Training battles of which one answer was cut away completely."""
+    """Number of scored battles that lost all tokens of one answer."""
     parameters: int | None = None
     training_seconds: float | None = None
     battles_per_second: float | None = None
@@ -56,7 +56,7 @@ class Row:
     seed: int | None = None
     submittable: bool | None = None
     tuned_on: tuple[int, ...] = ()
-    """Folds on which the setting was tuned. No number of this row covers them."""
+    """Folds on which the setting was tuned. The scores of this row leave them out."""
     warnings: tuple[str, ...] = ()
 
 
@@ -135,7 +135,7 @@ def _check_labels(labels: Sequence[str], references: Sequence[str]) -> None:
         raise UserError(f"{repeated[0]}: {counts[repeated[0]]} entries have this name. Rename all but one of them.")
     for name in references:
         if name not in counts:
-            raise UserError(f"--reference {unknown_name('entry', name, counts)}")
+            raise UserError(f"--reference: {unknown_name('entry', name, counts)}")
 
 
 def _losses(entry: Entry, battles: Battles, index: Mapping[str, int]) -> FloatArray:
@@ -212,7 +212,7 @@ def _recorded(record: RunRecord) -> dict[str, Any]:
 
 
 def _folds(record: RunRecord) -> str:
-    """Return which folds the scores of a run cover, in words."""
+    """Return which folds the scores of a run cover, as text."""
     count, scored = record.split["folds"], record.scored_folds
     if len(scored) == count:
         return f"all {count}"

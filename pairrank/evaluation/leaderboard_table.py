@@ -45,9 +45,9 @@ def notes(leaderboard: Leaderboard) -> list[str]:
     """Return the lines below the table: general notes, then notes on single rows, with empty lines in between."""
     lines = [
         "± is the standard error and [ ] a 95 % interval, both from a bootstrap over prompts. A difference is "
-        "paired: it uses the battles that both rows have predicted. The intervals cover the choice of battles, not "
-        "the random seed.",
-        "Of twenty differences to one reference, about one looks significant by chance.",
+        "paired: it uses the battles that both entries have predicted. The intervals account for the sampling of "
+        "battles, not for the random seed.",
+        "If no entry differed from the reference, about one of twenty differences would still look significant.",
     ]
     if any(row.battles < leaderboard.battles for row in leaderboard.rows):
         lines.append(

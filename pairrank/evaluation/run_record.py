@@ -79,7 +79,7 @@ class RunRecord:
     tuned_on: tuple[int, ...] = ()
     """Folds that a search for the setting has used; the scores leave them out."""
     chosen: dict[str, dict[str, Any]] | None = None
-    """The parameters of each fold, where a search inside that fold's training battles has chosen them."""
+    """The parameters of each fold, if a search inside that fold's training battles has chosen them; else None."""
     history: tuple[dict[str, float | None], ...] = ()
     """One row per fold and epoch of a fine-tuning, with the columns `Fold` and `history.HISTORY`."""
     symmetric: bool = False
@@ -91,7 +91,7 @@ class RunRecord:
     battles_per_second: float | None = None
     """Battles predicted per second; None for a run with inputs, because it would leave out their cost."""
     peak_memory_mb: float | None = None
-    """The largest of all folds, in MiB."""
+    """Largest peak memory of all folds, in MiB."""
     parameters: int | None = None
     """Number of fitted parameters, including those of the inputs."""
     encoder: EncoderRecord | None = None
@@ -99,15 +99,15 @@ class RunRecord:
     commit: str | None = None
     versions: dict[str, str | None] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
-    """What readers of the results need to know."""
+    """Warnings for readers of the results."""
     extra: tuple[list[dict[str, Any]], ...] = ()
-    """For each fold, one entry per source of extra battles, with what became of them."""
+    """For each fold, one entry per source of extra battles: how many were used, and how many were left out."""
     kept: dict[str, float] | None = None
     """Share of the tokens of prompt, A and B that the encoder's window kept."""
     lost_a_side: int | None = None
-    """Training battles of which one answer was cut away completely."""
+    """Number of scored battles that lost all tokens of one answer."""
     alone: OwnCost | None = None
-    """The run's own cost, where training_seconds and parameters include those of inputs."""
+    """The run's own cost, if training_seconds and parameters include those of its inputs."""
 
     @property
     def model(self) -> Mapping[str, Any]:
@@ -128,7 +128,7 @@ class RunRecord:
 
     @property
     def is_submittable(self) -> bool:
-        """Whether the model reads only what test battles have."""
+        """Whether the model reads only columns that test battles have."""
         return bool(self.experiment.get("submittable", True))
 
     @property
@@ -174,7 +174,7 @@ def find_run_record(folder: Path) -> RunRecord | None:
 
 
 def record_from_json(values: Mapping[str, Any], place: Path | str = FILE) -> RunRecord:
-    """Return a record from the content of its JSON file; raises a UserError that lists everything wrong with it."""
+    """Return a record from the content of its JSON file; raises a UserError with all complaints."""
     version = values.get("version", 0)
     if not isinstance(version, int) or version > VERSION:
         raise NewerVersionError(place, version, VERSION)

@@ -11,7 +11,7 @@ from pairrank.data.probabilities import SWAP, Labels, Proba, normalise
 MIN_PROBABILITY = np.finfo(np.float64).eps
 """Probabilities are clipped to this from below, as in scikit-learn and on Kaggle.
 
-A row that gives the observed outcome no probability then costs 36 nats instead of infinity.
+A row that gives the observed outcome the probability 0 then has a loss of 36 nats instead of infinity.
 """
 
 

@@ -1,4 +1,4 @@
-"""Where a model does well and where it does badly: its log loss on battles with one property in common."""
+"""Slices show where a model does well or badly: its log loss on battles with one property in common."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ class Slice:
     name: str
     """Its value, such as "2"."""
     rows: Rows
-    """(n,) which of all battles are in the slice."""
+    """(n,) mask of the battles that are in the slice."""
 
 
 @dataclass(frozen=True)

@@ -34,9 +34,9 @@ class Survey:
     id: Objects
     """(n,) battle ids."""
     prompt_hash: npt.NDArray[np.uint64]
-    """(n,) equal for battles with the same prompt key, which decides the fold."""
+    """(n,) hashes, equal for battles with the same prompt key, which decides the fold."""
     content_hash: npt.NDArray[np.uint64]
-    """(n,) equal for battles with the same prompt, answer A and answer B."""
+    """(n,) hashes, equal for battles with the same prompt, answer A and answer B."""
     chars: npt.NDArray[np.int32]
     """(n, 3) characters of prompt, A and B, summed over turns."""
     turns: npt.NDArray[np.int32]
@@ -52,7 +52,7 @@ class Survey:
     code: npt.NDArray[np.bool_]
     """(n,) whether the prompt asks for code, or an answer has a fenced code block."""
     language: Objects
-    """(n,) codes of `languages.LANGUAGES`; "" if the language was not guessed."""
+    """(n,) codes of `languages.LANGUAGES`; "" if the language was not estimated."""
     winner: npt.NDArray[np.int64]
     """(n,) `Winner` values, or `UNKNOWN`."""
     model_a: Objects
@@ -84,11 +84,11 @@ class FileSurvey:
     sample: Battles
     """Some of them with their text; see `HashSample`."""
     complaints: tuple[str, ...]
-    """What is wrong with the file, one line each. Battles without a clear winner are left out of `survey`."""
+    """Complaints about the file, one line each. Battles without a clear winner are left out of `survey`."""
 
 
 def survey_of(battles: Battles, guess_language: bool = True) -> Survey:
-    """Return the survey of these battles; guessing the language takes most of the time."""
+    """Return the survey of these battles; estimating the language takes most of the time."""
     names_a, names_b = (
         [""] * len(battles) if names is None else names for names in (battles.model_a, battles.model_b)
     )
@@ -124,7 +124,7 @@ def survey_file(
 ) -> FileSurvey:
     """Survey a file of any size; at most one block of texts and `sample_size` battles are in memory at once.
 
-    Damaged battles are repaired and reported in `complaints`, so that a damaged file can be looked at, too.
+    Damaged battles are repaired and reported in `complaints`, so that a damaged file can be explored as well.
     `progress` is called with the number of battles read so far. Raises UserError if the file cannot be read.
     """
     parts: list[Survey] = []

@@ -180,7 +180,7 @@ def load_model(folder: str | Path) -> Model:
     """Return the fitted model that `save_model` wrote to `folder`; raises UserError if there is none."""
     file = Path(folder) / "model.json"
     if not file.is_file():
-        raise UserError(f"{folder}: no saved model here (model.json is missing). Give the folder of a fold.")
+        raise UserError(f"{folder}: no saved model here (model.json is missing). Expected the folder of a fold.")
     saved = json.loads(file.read_text(encoding="utf-8"))
     parameters = with_current_names(saved["model"], saved["parameters"], str(file))
     return build(saved["model"], **parameters).load(Path(folder))

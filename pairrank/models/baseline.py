@@ -148,7 +148,10 @@ class Baseline(Model):
                 raise UserError(f"{encoder.name}: cannot be opened as a text encoder ({what}).") from error
         limit = position_limit(self.module_)
         if limit is not None and self.max_tokens > limit:
-            raise UserError(f"max_tokens = {self.max_tokens}: {encoder.name} has positions for {limit} tokens.")
+            raise UserError(
+                f"max_tokens = {self.max_tokens}: {encoder.name} has positions for {limit} tokens. "
+                f"Set max_tokens to {limit} or less."
+            )
 
     def _open(self, folder: Path, options: dict[str, Any]) -> None:
         # Without trust_remote_code, transformers would ask at the terminal whether to run code of the folder.
@@ -176,5 +179,5 @@ class Baseline(Model):
         return softmax(compute_outputs(self.module_, tokens, self._collate, self.training.precision))
 
     def _collate(self, rows: Sequence[Tokens]) -> Batch:
-        """Return token ids and attention mask (B, T), padded as `padding` says."""
+        """Return token ids and attention mask (B, T), padded according to `padding`."""
         return pad(rows, self.tokenizer_.pad_token_id, self.max_tokens if self.padding == "window" else 0)

@@ -83,7 +83,7 @@ class Frozen(Model):
     steps: int = 150
     """Training steps of the difference head at most; the step with the lowest held-out loss is kept."""
     hold_out: float = 0.1
-    """Share of the training prompts that chooses the step of the difference head; 0 takes the last step."""
+    """Share of the training prompts that chooses the step of the difference head; 0 uses the last step."""
     soft_targets: bool = False
     """Train the difference head on `battles.soft`, if the battles carry it, instead of the winners."""
     seed: int = 0
@@ -95,10 +95,10 @@ class Frozen(Model):
     def __post_init__(self) -> None:
         bounds = {
             "max_tokens": (self.max_tokens >= 1, "1 or more"),
-            "penalty": (self.penalty > 0, "above 0"),
+            "penalty": (self.penalty > 0, "a number above 0"),
             "hidden": (self.hidden >= 1, "1 or more"),
             "dropout": (0 <= self.dropout < 1, "a share from 0 to below 1"),
-            "learning_rate": (self.learning_rate > 0, "above 0"),
+            "learning_rate": (self.learning_rate > 0, "a number above 0"),
             "weight_decay": (self.weight_decay >= 0, "0 or more"),
             "steps": (self.steps >= 1, "1 or more"),
             "hold_out": (0 <= self.hold_out < 1, "a share from 0 to below 1"),
@@ -135,7 +135,7 @@ class Frozen(Model):
         return from_logs(log_outcomes(tie[:, 0], margin[:, 0]))
 
     def save(self, folder: Path) -> None:
-        """Write the head, and name and hash of its encoder; the encoder itself is not copied."""
+        """Write the head, and the name and hash of its encoder; the encoder itself is not copied."""
         write_json(folder / "encoder.json", {"name": self.encoder_.name, "sha256": self.encoder_.sha256})
         if self.head == "difference":
             with atomic_path(folder / HEAD_FILE) as path:
@@ -181,7 +181,7 @@ class Frozen(Model):
         """Train by AdamW on all battles at once, and keep the step with the lowest loss on held-out prompts."""
         held = torch.from_numpy(hold_out(train, self.hold_out, salt="watch"))
         if held.all():
-            raise UserError("no battles to learn from. Give more of them, or a smaller hold_out.")
+            raise UserError("no battles to learn from. Use more battles or a smaller hold_out.")
         vectors = self._vectors(train)
         self._build(vectors.a.shape[1])
         sides = self._sides(vectors)

@@ -55,7 +55,7 @@ Mask = npt.NDArray[np.bool_]
 HEADS: tuple[HeadName, ...] = ("tie", "margin")
 """The heads of the boosted trees."""
 MOST_PERMUTED = 1_000
-"""Held-out battles on which permutation importances are measured: each column asks all trees again."""
+"""Held-out battles on which permutation importances are measured: each column needs predictions of all trees."""
 REPORTED = 20
 """Columns that the report names."""
 
@@ -86,7 +86,7 @@ class Gbdt(Model):
     patience: int = 60
     """Rounds without a lower loss on held-out prompts after which a head stops."""
     hold_out: float = 0.2
-    """Share of training prompts that decides the number of rounds; the final fit uses all. 0 takes every round."""
+    """Share of training prompts that decides the number of rounds; the final fit uses all. 0 uses every round."""
     seeds: int = 5
     """Boosters per head, each with its own seed; their logits are averaged."""
     penalty: float = 100.0
@@ -107,8 +107,8 @@ class Gbdt(Model):
             "patience": (self.patience >= 1, "1 or more"),
             "hold_out": (0 <= self.hold_out < 1, "a share from 0 to below 1"),
             "seeds": (self.seeds >= 1, "1 or more"),
-            "penalty": (self.penalty > 0, "above 0"),
-            "clip": (self.clip > 0, "above 0"),
+            "penalty": (self.penalty > 0, "a number above 0"),
+            "clip": (self.clip > 0, "a number above 0"),
             "seed": (self.seed >= 0, "0 or more"),
         }
         complaints = group_complaints(self.groups) + bounds_complaints(self, bounds)
@@ -121,7 +121,7 @@ class Gbdt(Model):
         return self.identity == "true"
 
     def fit(self, train: Battles, folder: Path | None = None, monitor: Monitor | None = None) -> Self:
-        """Learn from training battles; no battle's own result enters its columns."""
+        """Learn from training battles; the columns of a battle do not depend on its own result."""
         self.names_ = train.input_names
         self.linear_: list[LinearHead] = []
         self.boosters_: dict[HeadName, list[lgb.Booster]] = {}
@@ -156,7 +156,7 @@ class Gbdt(Model):
         """Return (n, 3) probabilities; raises UserError unless the battles carry the inputs of the training."""
         if battles.input_names != self.names_:
             fitted, given = (", ".join(names) or "none" for names in (self.names_, battles.input_names))
-            raise UserError(f"fitted on the inputs {fitted}; asked with {given}.")
+            raise UserError(f"the model was fitted on the inputs {fitted}, but the battles carry {given}.")
         if not len(battles):
             return np.empty((0, 3))
         strengths = None if self.identity == "none" else _strength_columns(self.strengths_, battles)
@@ -211,9 +211,9 @@ class Gbdt(Model):
         return concat(parts)
 
     def _hold_out(self, train: Battles) -> tuple[Mask, Mask]:
-        """Return which battles are learned from before the final fit, and which are held out; all and none if few.
+        """Return masks of the battles to learn from before the final fit and of the held-out ones; none if too few.
 
-        Battles of less weight resemble those to predict less, so none of them is held out.
+        Battles of lower weight are less similar to those to be predicted, so they are not held out.
         """
         chosen = hold_out(train, self.hold_out, salt="stop")
         held, learned = chosen & (train.weights == train.weights.max(initial=0)), ~chosen

@@ -1,4 +1,4 @@
-"""How much the names of the models alone predict, without any text, in battles that have names."""
+"""A diagnostic that measures how well the names of the models alone predict the winner, without any text."""
 
 import json
 from dataclasses import asdict, dataclass, replace
@@ -33,7 +33,7 @@ class Identity(Model):
 
     def __post_init__(self) -> None:
         if self.penalty <= 0:
-            raise UserError(f"penalty = {self.penalty}: expected above 0.")
+            raise UserError(f"penalty = {self.penalty}: expected a number above 0.")
 
     def fit(self, train: Battles, folder: Path | None = None, monitor: Monitor | None = None) -> Self:
         """Fit strengths to the battles that name both models; without any, fit the frequency of ties alone."""

@@ -41,9 +41,9 @@ class KernelHead:
     landmarks: Points
     """m standardised training battles."""
     weights: FloatArray
-    """(m, 1)."""
+    """(m, 1) weights."""
     intercept: FloatArray
-    """(1,); 0 for a margin."""
+    """(1,) intercept; 0 for a margin."""
 
 
 @register("kernel")
@@ -77,10 +77,10 @@ class KernelLogistic(Model):
 
     def __post_init__(self) -> None:
         bounds = {
-            "penalty": (self.penalty > 0, "above 0"),
+            "penalty": (self.penalty > 0, "a number above 0"),
             "rbf": (0 <= self.rbf <= 1, "a share from 0 to 1"),
-            "length_scale": (self.length_scale > 0, "above 0"),
-            "clip": (self.clip > 0, "above 0"),
+            "length_scale": (self.length_scale > 0, "a number above 0"),
+            "clip": (self.clip > 0, "a number above 0"),
             "landmarks": (self.landmarks >= 1, "1 or more"),
             "seed": (self.seed >= 0, "0 or more"),
         }

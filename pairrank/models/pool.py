@@ -29,9 +29,9 @@ class Weighting:
     """How k predictions are combined into one."""
 
     weights: list[float]
-    """(k,) weights of the logarithms (in linear space, of the probabilities), 0 or more, of sum 1 / temperature."""
+    """(k,) weights of the logarithms (in linear space: probabilities), 0 or more; they sum to 1 / temperature."""
     tie_offset: float = 0.0
-    """Added to the logit of a tie."""
+    """Number that is added to the logit of a tie."""
 
     @property
     def temperature(self) -> float:
@@ -88,7 +88,7 @@ class Pool(Model):
         return self.weights != "equal" or self.tie_offset
 
     def fit(self, train: Battles, folder: Path | None = None, monitor: Monitor | None = None) -> Self:
-        """Fit the weighting, and use it only if it is better on training prompts that it was not fitted to."""
+        """Fit the weighting, and use it only if it is better on held-out training prompts."""
         inputs = _inputs_of(train)
         self.names_ = train.input_names
         if self.shares and len(self.shares) != inputs.shape[1]:
@@ -108,7 +108,8 @@ class Pool(Model):
         inputs = _inputs_of(battles)
         if battles.input_names != self.names_:
             raise UserError(
-                f"fitted on the inputs {', '.join(self.names_)}, asked with {', '.join(battles.input_names)}."
+                f"the model was fitted on the inputs {', '.join(self.names_)}, but the battles carry "
+                f"{', '.join(battles.input_names)}."
             )
         return self._pool(inputs, self.weighting_)
 
@@ -144,7 +145,7 @@ class Pool(Model):
             else:
                 unfitted = "given" if self.shares else "equal"
                 report["warnings"] = [
-                    f"{unfitted} weights and temperature 1 kept: on unseen training prompts the fit gained "
+                    f"{unfitted} weights and temperature 1 are kept: on held-out training prompts the fit gained "
                     f"{gain:+.4f} ± {error:.4f}, no more than its standard error."
                 ]
         return report
@@ -155,7 +156,7 @@ class Pool(Model):
         return Weighting([share / sum(shares) for share in shares])
 
     def _inner_gain(self, inputs: FloatArray, train: Battles) -> tuple[float, float]:
-        """Return the decrease of the log loss by a fit, on prompts it was not fitted to, and its standard error."""
+        """Return how much a fit decreases the log loss on held-out training prompts, and the standard error."""
         fold_index = assign_folds(train, self.inner_folds, salt="pool")
         fitted = np.empty((len(train), 3))
         for fold in np.unique(fold_index):

@@ -190,7 +190,7 @@ class Siamese(Model):
         learned = load_file(folder / HEAD_FILE)
         missing = self.module_.load_state_dict(learned, strict=False)
         if missing.unexpected_keys or [name for name in missing.missing_keys if not name.startswith(PRETRAINED)]:
-            raise UserError(f"{folder / HEAD_FILE}: not a head of this model. Train the model again.")
+            raise UserError(f"{folder / HEAD_FILE}: this file is not a head of this model. Train the model again.")
         return self
 
     def report(self) -> dict[str, Any]:
@@ -202,7 +202,8 @@ class Siamese(Model):
         encoder = TextEncoder(folder, self.pooling, self.attention_dropout, self.hidden_dropout)
         if encoder.positions is not None and self.max_tokens > encoder.positions:
             raise UserError(
-                f"max_tokens = {self.max_tokens}: {folder} has positions for {encoder.positions} tokens."
+                f"max_tokens = {self.max_tokens}: {folder} has positions for {encoder.positions} tokens. "
+                f"Set max_tokens to {encoder.positions} or less."
             )
         shared = encoder.width if self.layout == "apart" else 0
         width = encoder.width + shared + self.lengths

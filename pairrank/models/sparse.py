@@ -1,4 +1,4 @@
-"""Words and letter runs that one answer has more of than the other: tens of thousands of columns, mostly zero."""
+"""Answers are compared by TF-IDF vectors of words and character n-grams: tens of thousands of sparse columns."""
 
 from dataclasses import dataclass
 from itertools import chain
@@ -46,13 +46,13 @@ class SparseHead:
     """A fitted linear model of blocks and single columns."""
 
     centre: FloatArray
-    """(d,) subtracted from the single columns. Blocks are not centred, so that they stay sparse."""
+    """(d,) values that are subtracted from single columns. Blocks are not centred, so that they stay sparse."""
     scale: FloatArray
-    """(blocks + d,) divided by: the root mean square of a block's row norm, and the spread of a single column."""
+    """(blocks + d,) divisors: the root mean square of a block's row norm, and the spread of a single column."""
     weights: FloatArray
-    """(all columns,)."""
+    """(all columns,) weights."""
     intercept: FloatArray
-    """(1,)."""
+    """(1,) intercept."""
 
     def logits(self, columns: SparseColumns, clip: float) -> FloatArray:
         """Return the (n,) logits."""
@@ -60,7 +60,7 @@ class SparseHead:
         return logits
 
     def stack(self, columns: SparseColumns, clip: float) -> csr_matrix:
-        """Return (n, all columns) on one scale."""
+        """Return all columns (n, all columns), divided by their scale."""
         count = len(columns.blocks)
         scaled = [block / scale for block, scale in zip(columns.blocks, self.scale[:count], strict=True)]
         counts = Scaling(self.centre, self.scale[count:], clip)(columns.counts)
@@ -70,22 +70,22 @@ class SparseHead:
 @register("sparse")
 @dataclass
 class Sparse(Model):
-    """Two penalised logistic models over TF-IDF vectors of words and letter runs, raw or reduced.
+    """Two penalised logistic models over TF-IDF vectors of words and character n-grams, raw or reduced.
 
     The winner is predicted from differences between the answers, a tie from their sum, their absolute difference
     and the words of the prompt.
     """
 
     blocks: Literal["both", "word", "character"] = "both"
-    """What is counted: words, runs of letters within words, or both."""
+    """What is counted: words, character n-grams within words, or both."""
     word_ngrams: tuple[int, ...] = (1, 2)
-    """Shortest and longest run of words."""
+    """Lengths of the shortest and the longest n-grams of words."""
     character_ngrams: tuple[int, ...] = (2, 4)
-    """Shortest and longest run of letters."""
+    """Lengths of the shortest and the longest n-grams of characters."""
     min_count: int = 3
-    """Minimum number of training texts that contain a run."""
+    """Minimum number of training texts that contain an n-gram."""
     most: int = 20_000
-    """Maximum number of runs per block; the most frequent are kept."""
+    """Maximum number of n-grams per block; the most frequent are kept."""
     characters: int = 2000
     """Characters of each text that are read, from its beginning. More take more time."""
     components: int = 50
@@ -108,8 +108,8 @@ class Sparse(Model):
             "most": (self.most >= 1, "1 or more"),
             "characters": (self.characters >= 1, "1 or more"),
             "components": (self.components >= 0, "0 or more"),
-            "penalty": (self.penalty > 0, "above 0"),
-            "clip": (self.clip > 0, "above 0"),
+            "penalty": (self.penalty > 0, "a number above 0"),
+            "clip": (self.clip > 0, "a number above 0"),
             "seed": (self.seed >= 0, "0 or more"),
         }
         complaints = bounds_complaints(self, bounds)
@@ -118,7 +118,7 @@ class Sparse(Model):
 
     @property
     def analyzers(self) -> dict[Analyzer, tuple[int, int]]:
-        """The shortest and the longest run of each block."""
+        """Lengths of the shortest and the longest n-grams of each block."""
         ngrams: dict[Analyzer, tuple[int, ...]] = {"word": self.word_ngrams, "char_wb": self.character_ngrams}
         left_out = {"word": "char_wb", "character": "word"}.get(self.blocks)
         return {name: (runs[0], runs[1]) for name, runs in ngrams.items() if name != left_out}

@@ -1,4 +1,4 @@
-"""What both answers share predicts a tie, how they differ predicts the winner: counted features, no encoder."""
+"""Counted features without an encoder: what both answers share predicts a tie, how they differ the winner."""
 
 import json
 from collections.abc import Mapping
@@ -62,7 +62,7 @@ class Structure(Model):
     groups: tuple[str, ...] = tuple(group for group in GROUPS if group != "style")
     """Groups of features. Markdown and punctuation ("style") made both learners worse."""
     decompose: bool = True
-    """Fit the two heads. False: one model of three classes over all features, trained and asked in both orders."""
+    """Fit the two heads. False: one model of three classes over all features, fitted and applied in both orders."""
     penalty: float = 100.0
     """L2 penalty of the logistic model on standardised features; fewer battles need more."""
     clip: float = 3.0
@@ -85,8 +85,8 @@ class Structure(Model):
 
     def __post_init__(self) -> None:
         bounds = {
-            "penalty": (self.penalty > 0, "above 0"),
-            "clip": (self.clip > 0, "above 0"),
+            "penalty": (self.penalty > 0, "a number above 0"),
+            "clip": (self.clip > 0, "a number above 0"),
             "rounds": (self.rounds >= 1, "1 or more"),
             "tie_rounds": (self.tie_rounds >= 1, "1 or more"),
             "seeds": (self.seeds >= 1, "1 or more"),
@@ -187,7 +187,7 @@ class Structure(Model):
 def _columns(head: HeadName, learner: Learner, counted: Features) -> FloatArray:
     """Return the (n, p) features that a head reads.
 
-    A tie depends on nothing odd. A linear margin depends on nothing even, since those weights would be 0.
+    A tie does not depend on odd features. A linear margin does not read even ones, whose weights would be 0.
     """
     if head == "tie":
         return counted.even

@@ -40,13 +40,13 @@ from pairrank.runs.training_rows import attach_predictions, training_rows
 from pairrank.training.tracking import tracked, untracked
 
 NOT_NESTED = (
-    "learned from inputs whose models were trained on the winners of the scored fold, so its log loss may be off "
-    "by .01 either way: [split] nested = true trains them again inside each fold."
+    "its inputs come from models that were trained on the winners of the scored fold, so its log loss may be wrong "
+    "by 0.01 in either direction. With [split] nested = true, the inputs are trained again inside each fold."
 )
-"""What a reader of such a number must know."""
+"""Warning for a model that learns from inputs which are not nested."""
 
 TRACKED = ("log_loss", "training_seconds", "predict_seconds", "swap_gap", "flip_rate", "peak_memory_mb")
-"""Fields of a fold's record that are sent to a tracker, where one is in use."""
+"""Fields of a fold's record that are sent to the tracker, if one is in use."""
 
 logger = logging.getLogger(__name__)
 
@@ -56,15 +56,16 @@ def cross_validate(run: Run, folds: Sequence[int] | None = None) -> RunRecord:
 
     `folds` are the ones to train, by default all. Inputs that are not complete are run first. A fold that is
     finished and whose identity (experiment, data, split, code) has not changed is used again, an interrupted
-    fine-tuning resumes from its last complete epoch, and everything else starts from nothing. Raises UserError if
-    the run's folder holds work on other battles, or if a fold leaves no battles to learn from or to score.
+    fine-tuning resumes from its last complete epoch, and every other fold is trained from the beginning. Raises
+    UserError if the run's folder contains work on other battles, or if a fold leaves no battles to learn from or to
+    score.
     """
     refuse_other_battles(run.folder, run.data_record)
     for each in run.inputs:
         if not is_reusable(each):
             cross_validate(each)
     if run.inputs:
-        # A copy has cached nothing: what a plan has read of the inputs may have changed since.
+        # A copy has no cached properties, which may be older than the inputs.
         run = replace(run)
     if run.test is not None and (repairs := run.test.repairs):
         logger.info("%s: %d repairs in the test file; the first: %s", run.data.path, len(repairs), repairs[0])
@@ -77,7 +78,7 @@ def cross_validate(run: Run, folds: Sequence[int] | None = None) -> RunRecord:
 
 
 def make_fold(run: Run, fold: int) -> None:
-    """Do one fold of `cross_validate` for a run whose inputs are finished; other processes may do others."""
+    """Train, predict and save one fold of a run whose inputs are finished; other processes may do other folds."""
     refuse_other_battles(run.folder, run.data_record)
     _finish_fold(run, fold, FoldStart(identity_of(run), run.data_record))
 
@@ -85,7 +86,7 @@ def make_fold(run: Run, fold: int) -> None:
 def assist_rank_zero(runs: Sequence[Run]) -> None:
     """Train and predict fine-tuned folds together with the first process until it has no more of them.
 
-    The other processes of torchrun do this. They write only their share of a checkpoint.
+    All processes of torchrun except the first call this. They write only their share of a checkpoint.
     """
     known = {str(each.folder): each for run in runs for each in (*all_inputs(run), run)}
     while request := distributed.next_task():
@@ -96,7 +97,7 @@ def assist_rank_zero(runs: Sequence[Run]) -> None:
 
 
 def training_battles(run: Run, fold: int) -> tuple[Battles, list[ExtraUsage]]:
-    """Return what one fold's model learns from, and what became of each source of extra battles."""
+    """Return the battles that one fold's model is trained on, and the usage of each source of extra battles."""
     scored = run.fold_index == fold
     inputs = run.inputs if run.experiment.nested else ()
     predictions = {each.experiment.name: _inner_predictions(run, fold, each) for each in inputs}
@@ -117,7 +118,7 @@ def training_battles(run: Run, fold: int) -> tuple[Battles, list[ExtraUsage]]:
 def _write_experiment(run: Run) -> None:
     """Write the resolved experiment, and remove test predictions that may be of another one."""
     if run.chosen:
-        # One file cannot hold the settings of all folds; run again, it would make another experiment.
+        # One file cannot hold the settings of all folds, and a run of such a file would be another experiment.
         (run.folder / RUN_FILE).unlink(missing_ok=True)
     else:
         text = run.experiment.to_toml()
@@ -126,7 +127,7 @@ def _write_experiment(run: Run) -> None:
 
 
 def _finish_fold(run: Run, fold: int, start: FoldStart) -> None:
-    """Train, predict and save one fold, or as much of that as is not done yet."""
+    """Train, predict and save one fold; steps that were finished earlier are skipped."""
     folder, title = run.folder / f"fold{fold}", f"{run.title}, fold {fold}"
     scored = run.train.take(run.fold_index == fold)
     record = read_fold_record(folder)
@@ -153,9 +154,9 @@ def _reuse_fold(run: Run, fold: int, record: FoldRecord) -> None:
     folder, title, test = run.folder / f"fold{fold}", f"{run.title}, fold {fold}", run.test
     target = test_file(run.folder, fold)
     if test is None or (record.test_hash == run.test_hash and read_matching(target, test.id)):
-        logger.info("%s: finished before, used again%s", title, _score(record))
+        logger.info("%s: finished earlier, used again%s", title, _score(record))
         return
-    logger.info("%s: finished before; predicting the new test battles", title)
+    logger.info("%s: finished earlier; predicting the new test battles", title)
     joined = run.test_in(fold)
     if joined is not None:
         Predictions(joined.id, load_model(folder).predict_proba(joined)).write(target)
@@ -163,14 +164,14 @@ def _reuse_fold(run: Run, fold: int, record: FoldRecord) -> None:
 
 
 def _begin_fold(run: Run, fold: int, start: FoldStart, is_finished: bool) -> None:
-    """Remove what another configuration left of a fold, unless this one has begun it and can resume."""
+    """Prepare a fold's folder: keep files from which this configuration can resume, and remove all others."""
     folder = run.folder / f"fold{fold}"
     begun = read_fold_start(folder)
     if begun and begun.identity == start.identity and not is_finished:
         return
     if begun or is_finished:
         logger.info(
-            "%s, fold %d: its files are damaged, or of another experiment, encoder or code; training it again",
+            "%s, fold %d: its files are damaged or come from another experiment, encoder or code; training again",
             run.title,
             fold,
         )
@@ -181,7 +182,7 @@ def _begin_fold(run: Run, fold: int, start: FoldStart, is_finished: bool) -> Non
 
 
 def _prepare_fold(run: Run, fold: int, identity: str) -> FoldTask:
-    """Return what one fold has to do: everything inside it is trained, and all battles are joined."""
+    """Train everything that is rebuilt inside a fold, and return the fold's task with all its battles."""
     begun = time.perf_counter()
     scored = run.train.take(run.fold_index == fold)
     train, usage = training_battles(run, fold)
@@ -219,7 +220,7 @@ def _swapped(run: Run, fold: int, battles: Battles) -> Battles:
 def _inner_predictions(run: Run, fold: int, template: Run) -> Predictions:
     """Return out-of-fold predictions of an experiment that is trained on this fold's training battles alone."""
     inner = inner_run(run, fold, template)
-    if not distributed.rank():  # the first process finishes it before it asks the others for help
+    if not distributed.rank():  # the first process finishes it before it sends a task to the others
         _finish_inner(inner, template.experiment.name, f"{run.title}, fold {fold}")
     return read_predictions(inner.folder / "oof.csv")
 
@@ -227,10 +228,10 @@ def _inner_predictions(run: Run, fold: int, template: Run) -> Predictions:
 def _finish_inner(inner: Run, name: str, place: str) -> None:
     """Run an experiment inside a fold, with everything it builds on."""
     for each in (*all_inputs(inner), inner):
-        # With another split, these were other training battles: nothing there is useful, and no user owns it.
+        # A folder of another split has other training battles. It cannot be used, and it contains no user's work.
         if is_of_other_battles(each.folder, each.data_record):
             shutil.rmtree(each.folder)
-    logger.info("%s: training %s inside the training battles", place, name)
+    logger.info("%s: training %s on the training battles of this fold", place, name)
     # Always run: unlike an input next to the run, it must be of the current code and of these battles.
     with untracked():
         for each in (*all_inputs(inner), inner):
@@ -239,5 +240,5 @@ def _finish_inner(inner: Run, name: str, place: str) -> None:
 
 def _score(record: FoldRecord) -> str:
     if record.log_loss is None:
-        return "; no battle has its prompt in this fold"
+        return "; no battle is in this fold"
     return f" (log loss {record.log_loss:.4f})"

@@ -14,7 +14,7 @@ from pairrank.errors import UserError
 from pairrank.models.base import Model, build
 
 RUN_FILE = "experiment.toml"
-"""The resolved experiment in a run's folder. Run again, it keeps the run's name."""
+"""The file of the resolved experiment in a run's folder. An experiment read from it has the name of the run."""
 
 TOML_KEYS = (
     "about",
@@ -31,7 +31,7 @@ TOML_KEYS = (
 """Parts of a resolved experiment that an experiment file may hold, in their order there."""
 
 LONGEST_CHANGE, LONGEST_LABEL = 60, 120
-"""Characters; Windows allows 260 for a whole path."""
+"""Largest numbers of characters in a name; Windows allows 260 for a whole path."""
 
 
 @dataclass(frozen=True)
@@ -39,18 +39,18 @@ class Split:
     """Which battles are used, and how they are split into folds."""
 
     folds: int = 5
-    """How many; each is predicted by a model that was trained on the others."""
+    """Number of folds; each is predicted by a model that was trained on the others."""
     salt: str = ""
-    """Salt of the scored folds; "" makes the folds of every published figure."""
+    """Salt of the scored folds; "" gives the folds of every published figure."""
     limit: int = 0
-    """Use only the first battles, so many; 0 uses all."""
+    """Number of battles to use, from the first one on; 0 uses all."""
     nested: bool = False
     """Train the inputs again inside each fold's training battles, so that no scored winner enters them."""
 
     def __post_init__(self) -> None:
         if self.folds < 2:
             raise UserError(
-                f"folds = {self.folds}: expected 2 or more, since each fold is predicted by the others."
+                f"folds = {self.folds}: expected 2 or more, because a fold's model is trained on the others."
             )
         if self.limit < 0:
             raise UserError(f"limit = {self.limit}: expected 0 (all battles) or more.")
@@ -63,23 +63,23 @@ class Experiment:
     name: str
     """The file's name without .toml, or the run's name if the file is a run's own."""
     about: str
-    """One sentence: what this is and why."""
+    """One sentence on what the experiment is and what it is for."""
     model: str
     """Name of the model."""
     parameters: dict[str, Any]
     """Every hyperparameter, defaults included."""
     submittable: bool = True
-    """False for a diagnostic that uses what test battles do not have."""
+    """False for a diagnostic that uses columns which test battles lack."""
     soft_targets: str = ""
     """A prediction file (ids and probabilities) that training battles learn from instead of their winners."""
     inputs: tuple[str, ...] = ()
-    """Experiments whose predictions are columns of the battles: out of fold in training, a fold's model in test."""
+    """Experiments whose predictions are columns: out-of-fold ones in training, a fold model's for test battles."""
     extra: tuple[Extra, ...] = ()
     """Battles of other sources that training may use."""
     teacher: str = ""
     """An experiment that is trained inside each fold's training battles, to give them soft targets."""
     seconds: float = 0.0
-    """About how long 1,000 battles take on two cores, all folds; 0 if it was not measured."""
+    """Approximate seconds for all folds of 1,000 battles on two cores; 0 if not measured."""
     folds: int = 5
     """`Split.folds`."""
     salt: str = ""
@@ -93,7 +93,7 @@ class Experiment:
     tuned_on: tuple[int, ...] = ()
     """The folds that a search for this setting has used: their scores are too good and are left out."""
     overrides: tuple[str, ...] = ()
-    """What the command line changed, as key=value."""
+    """Changes from the command line, as key=value."""
     encoder: str = ""
     """The encoder in use, if it is not the experiment's first choice."""
 
@@ -113,7 +113,7 @@ class Experiment:
         return build(self.model, **self.parameters)
 
     def resolved(self) -> dict[str, Any]:
-        """Return everything that makes the result, as plain values."""
+        """Return all settings as plain values."""
         return {
             "name": self.name,
             "about": self.about,

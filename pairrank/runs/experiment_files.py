@@ -31,16 +31,16 @@ KEYS: dict[str, tuple[type | tuple[type, ...], str]] = {
     "search": (dict, "a table [search]"),
     "tuned_on": (list, "a list of folds"),
 }
-"""The keys of an experiment file: the type of each, and that type in words."""
+"""The keys of an experiment file: the type of each value, and its description for messages."""
 
 
 def experiment_folders() -> list[Path]:
-    """Return where experiment files are looked for: the user's own ./experiments first."""
+    """Return the folders that are searched for experiment files, the user's own ./experiments first."""
     return [Path("experiments"), shipped("experiments", "experiments")]
 
 
 def experiment_files() -> dict[str, Path]:
-    """Return the file of every experiment by name; a user's own replaces a shipped one of the same name."""
+    """Return the file of every experiment by name; a user's file replaces a shipped one of the same name."""
     found: dict[str, Path] = {}
     for folder in experiment_folders():
         for file in sorted(folder.glob("[!.]*.toml")):
@@ -49,14 +49,15 @@ def experiment_files() -> dict[str, Path]:
 
 
 def read_about(path: Path) -> str:
-    """Return what an experiment file says about itself, without its model; raises UserError if it is unreadable."""
+    """Return the description in an experiment file, without loading its model. Raises UserError if unreadable."""
     return str(read_table(path).get("about", ""))
 
 
 def read_table(path: Path) -> dict[str, Any]:
     """Return the content of an experiment file with all keys and types checked except those of the model.
 
-    Raises UserError, with all complaints at once, if the file is missing, unreadable, no TOML, or has wrong keys.
+    Raises UserError, with all complaints at once, if the file is missing or unreadable, is not TOML, or has wrong
+    keys.
     """
     try:
         # Windows editors may begin a file with a byte-order mark.
@@ -66,7 +67,7 @@ def read_table(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise UserError(f"{path}: this file cannot be read ({error.strerror}).") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not TOML: {error}") from None
+        raise UserError(f"{path}: this file is not TOML: {error}") from None
     complaints = [unknown_name("key", key, KEYS) for key in table if key not in KEYS]
     for key, (kind, expected) in KEYS.items():
         if key in table and not isinstance(table[key], kind):
@@ -196,11 +197,11 @@ def _refuse_contradictions(experiment: Experiment, place: str) -> None:
     if experiment.inputs and experiment.extra:
         wrong.append("inputs and extra: the inputs' out-of-fold predictions do not cover extra battles.")
     if experiment.submittable and model.needs_names:
-        wrong.append("the model reads names, which test battles lack: a diagnostic. Add submittable = false.")
+        wrong.append("the model reads names, which test battles lack. Add submittable = false.")
     if experiment.inputs and model.inputs == "ignored":
         wrong.append(f"inputs: the model {experiment.model!r} does not read predictions of other experiments.")
     if model.inputs == "needed" and not experiment.inputs:
-        wrong.append(f'inputs: the model {experiment.model!r} needs some, for instance inputs = ["structure"].')
+        wrong.append(f'inputs: the model {experiment.model!r} needs at least one, such as inputs = ["structure"].')
     if experiment.nested and not experiment.inputs:
         wrong.append("nested = true: this experiment has no inputs to train again.")
     if wrong:
@@ -208,7 +209,7 @@ def _refuse_contradictions(experiment: Experiment, place: str) -> None:
 
 
 def _refuse_other_split(experiment: Experiment, file: Split, place: str) -> None:
-    """Raise UserError if `tuned_on` names other folds than those of a search, or leaves none to score."""
+    """Raise UserError if `tuned_on` is invalid, belongs to another split, or leaves no fold to score."""
     used = experiment.tuned_on
     if not used:
         return
@@ -219,6 +220,6 @@ def _refuse_other_split(experiment: Experiment, file: Split, place: str) -> None
         raise UserError(f"{place}: tuned_on names every fold, so no fold is left to score this setting on.")
     if (experiment.folds, experiment.salt) != (file.folds, file.salt):
         raise UserError(
-            f"{place}: its setting was searched on {name_folds(used)} of salt {file.salt!r}. With another split "
+            f"{place}: its setting was tuned on {name_folds(used)} of salt {file.salt!r}. With another split "
             f"(salt {experiment.salt!r}), the search has used battles of every fold."
         )

@@ -1,4 +1,4 @@
-"""One fold: train its model, predict the battles it has not seen, and save both."""
+"""One fold: its model is trained, predicts the scored and test battles, and is saved with the predictions."""
 
 import shutil
 import time
@@ -26,34 +26,34 @@ SWAPPED = 200
 
 @dataclass(frozen=True)
 class FoldTask:
-    """What one fold has to do, with all battles joined and ready."""
+    """The work of one fold: an unfitted model with all battles to train on and to predict."""
 
     title: str
-    """What log lines call the fold."""
+    """Name of the fold in log lines."""
     folder: Path
-    """Where the fold's files are kept."""
+    """Folder for the fold's files."""
     model: Model
-    """Not fitted yet."""
+    """The unfitted model."""
     train: Battles
     scored: Battles
     swapped: Battles
     """The first `SWAPPED` scored battles with A and B exchanged."""
     test: Battles | None
     test_file: Path
-    """Where the predictions for the test battles are kept."""
+    """File for the predictions of the test battles."""
     identity: str
     test_hash: str
     symmetric_inputs: bool
     warnings: tuple[str, ...]
-    """What a reader of the result must know besides the model's own warnings."""
+    """Warnings for readers of the results, in addition to the model's own."""
     extra: tuple[dict[str, Any], ...]
-    """What became of each source of extra battles."""
+    """How many battles of each source of extra battles were used and left out."""
     preparing_seconds: float
-    """Spent on training what is rebuilt inside the fold: a part of the price."""
+    """Seconds of training inputs and teacher inside the fold, which are part of the training time."""
 
 
 class FoldOutputs(NamedTuple):
-    """What a fold's model predicts and reports."""
+    """The predictions of a fold's model, and its report."""
 
     scored: Proba
     swapped: Proba
@@ -64,13 +64,14 @@ class FoldOutputs(NamedTuple):
 
 
 def fit_and_predict(task: FoldTask) -> FoldOutputs:
-    """Do everything in which several processes take part; within their block a model must do nothing else."""
+    """Train the model and predict; the processes of a collective block all call this, and nothing else, in it."""
     model, begun = task.model, time.perf_counter()
     model.fit(task.train, task.folder)
     trained = time.perf_counter()
     proba = model.predict_proba(task.scored) if len(task.scored) else np.empty((0, 3))
     seconds = time.perf_counter() - trained
-    report = json_ready(model.report())  # before other predictions: it covers the tokens of the scored battles
+    # Before other predictions, because the report counts the tokens of the battles that were predicted last.
+    report = json_ready(model.report())
     swapped = model.predict_proba(task.swapped)
     test = None if task.test is None else model.predict_proba(task.test)
     return FoldOutputs(proba, swapped, test, report, trained - begun, seconds)
@@ -119,6 +120,6 @@ def save_fold(task: FoldTask, outputs: FoldOutputs) -> FoldRecord:
         commit=commit(),
     )
     write_fold_record(record, folder)
-    # Only now: a run that is killed while it predicts need not train again.
+    # Checkpoints are removed last, so that a run that is killed while it predicts need not train again.
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     return record

@@ -1,4 +1,4 @@
-"""New battles through a trained run: its fold models, and under them those of everything it builds on."""
+"""New battles are predicted by the fold models of a trained run and of everything it builds on."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ from pairrank.runs.folder import current_folds
 from pairrank.runs.training_rows import attach_predictions
 
 BLOCK = 5_000
-"""Battles that go through all models before the next ones."""
+"""Battles that all models predict before the next ones."""
 
 
 @dataclass(frozen=True)
 class FoldModels:
-    """The saved models of a run, one a fold, and those of its inputs."""
+    """The saved models of a run, one per fold, and those of its inputs."""
 
     name: str
     folds: Sequence[int]
@@ -29,9 +29,9 @@ class FoldModels:
     inputs: Sequence["FoldModels"]
 
     def predict(self, battles: Battles) -> Predictions:
-        """The geometric mean over the fold models, as for the run's test battles.
+        """Return the geometric mean over the fold models, as for the run's test battles.
 
-        Blocks of battles go through all models in turn, so that what is measured of a battle is measured once.
+        All models predict one block of battles before the next, so that features are counted once per battle.
         """
         starts = range(0, max(len(battles), 1), BLOCK)
         blocks = [self._predict_block(battles.take(slice(start, start + BLOCK))) for start in starts]
@@ -43,7 +43,10 @@ class FoldModels:
         return mean
 
     def predict_fold(self, fold: int, battles: Battles, known: dict[int, Predictions] | None = None) -> Predictions:
-        """What one fold's model says, on what its inputs' models of the same fold say; each is asked once."""
+        """Return the predictions of one fold's model, whose inputs are predicted by their models of the same fold.
+
+        `known` holds predictions by the id of their `FoldModels`, so that each model predicts once.
+        """
         known = {} if known is None else known
         if id(self) not in known:
             inputs = {each.name: each.predict_fold(fold, battles, known) for each in self.inputs}
@@ -54,9 +57,9 @@ class FoldModels:
 
 
 def load_fold_models(folder: Path, loaded: dict[Path, FoldModels] | None = None) -> FoldModels:
-    """The models of a run and of all it builds on, each loaded once.
+    """Return the models of a run and of all it builds on, each loaded once.
 
-    Raises UserError if there are none, or an input has changed since the run was made.
+    Raises UserError if a model is missing or an input has changed since the run was made.
     """
     if loaded is None:
         loaded = {}
@@ -71,17 +74,17 @@ def load_fold_models(folder: Path, loaded: dict[Path, FoldModels] | None = None)
 
 
 def refuse_stale(folder: Path) -> None:
-    """Raise UserError unless a run and all it builds on are there, and as they were when it was made."""
+    """Raise UserError unless a run and all it builds on are complete and unchanged since the run was made."""
     record = read_run_record(folder)
     folds = current_folds(folder)
     for label, predictions in record.inputs.items():
         source = folder.parent / label
         if read_run_record(source).predictions != predictions:
             raise UserError(
-                f"{folder}: was made with other predictions of {label} than {source} holds now. "
+                f"{folder}: this run was made with other predictions of {label} than {source} now contains. "
                 f"Run {record.label} again."
             )
         refuse_stale(source)
         if missing := sorted(folds.keys() - current_folds(source).keys()):
             numbers = ", ".join(map(str, missing))
-            raise UserError(f"{source}: no model of fold {numbers}, which {folder.name} has. Run {label} again.")
+            raise UserError(f"{source}: no model of fold {numbers}, which {folder.name} needs. Run {label} again.")

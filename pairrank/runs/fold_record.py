@@ -1,4 +1,4 @@
-"""What one fold leaves in fold.json and started.json, and what the folds of a run add up to."""
+"""The records of a fold in fold.json and started.json, and their summary for a run."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -11,7 +11,7 @@ from pairrank.files import read_json, write_json
 from pairrank.nested import from_mapping
 
 VERSION = 1
-"""Of the format of both files. Files without a version are older; what they lack has its field's default."""
+"""Version of both file formats. Files without one are older; fields that they lack get their default values."""
 
 FOLD_FILE, START_FILE = "fold.json", "started.json"
 
@@ -25,34 +25,34 @@ class FoldRecord:
     test_hash: str
     """`Battles.content_hash` of the test battles that were predicted; "" if there were none."""
     battles: int
-    """How many were scored."""
+    """Number of scored battles."""
     log_loss: float | None
-    """Of the scored battles, in nats; None if there were none."""
+    """Log loss of the scored battles in nats; None if there were none."""
     training_seconds: float
     predict_seconds: float
-    """For the scored battles."""
+    """Seconds to predict the scored battles."""
     swap_gap: float
     peak_memory_mb: float
     symmetric: bool
     """Whether the model and everything it builds on commute with exchanging A and B."""
     report: dict[str, Any]
-    """What the model reports of itself: parameters, encoder, tokens, history, warnings."""
+    """What the model reports about itself: parameters, encoder, tokens, history, warnings."""
     versions: dict[str, str]
     commit: str
     flip_rate: float | None = None
     """None in records of versions that did not measure it."""
     extra: tuple[dict[str, Any], ...] = ()
-    """What became of each source of extra battles."""
+    """How many battles of each source of extra battles were used and left out."""
 
     @property
     def warnings(self) -> list[str]:
-        """What a reader of the result must know."""
+        """Warnings for readers of the results."""
         return list(self.report.get("warnings", []))
 
 
 @dataclass(frozen=True)
 class FoldStart:
-    """What is written when a fold begins: a fold with another start is begun again from nothing."""
+    """What a fold depends on, written when it begins. A fold with a different start is trained again."""
 
     identity: str
     data: DataRecord

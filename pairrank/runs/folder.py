@@ -1,4 +1,4 @@
-"""The files in a run's folder, and how they are read again: nothing stale, damaged or half-written is used."""
+"""The files in a run's folder; those that are stale, damaged or incomplete are not used."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,23 +17,23 @@ CURVES = "curves.png"
 
 
 def is_of_other_battles(folder: Path, data: DataRecord) -> bool:
-    """Return whether a run's folder holds work on other battles, finished or not."""
+    """Return whether a run's folder contains work on other battles, finished or not."""
     return any(found.hash != data.hash for found in _data_records(folder))
 
 
 def refuse_other_battles(folder: Path, data: DataRecord) -> None:
-    """Raise UserError if a run's folder holds work on other battles, finished or not."""
+    """Raise UserError if a run's folder contains work on other battles, finished or not."""
     for found in _data_records(folder):
         if found.hash != data.hash:
             raise UserError(
-                f"{folder}: holds a run on other battles ({found.name}, {found.battles:,} of them; these are "
-                f"{data.name}, {data.battles:,}). Nothing was overwritten: choose another folder with --runs, or "
-                "remove that one."
+                f"{folder}: it contains a run on other battles ({found.battles:,} of {found.name}; expected "
+                f"{data.battles:,} of {data.name}). Nothing was overwritten. Choose another folder with --runs, or "
+                "remove this one."
             )
 
 
 def _data_records(folder: Path) -> list[DataRecord]:
-    """Return what each record in a run's folder says about its battles."""
+    """Return the battles on which each recorded piece of work in a run's folder was made."""
     starts = [read_fold_start(file.parent) for file in sorted(folder.glob("fold*/started.json"))]
     records = [find_run_record(folder), *starts]
     return [record.data for record in records if record]
@@ -48,7 +48,7 @@ def finished_folds(folder: Path, count: int, identity: str) -> dict[int, FoldRec
 def read_matching(file: Path, ids: Objects) -> Predictions | None:
     """Return the predictions in a file if they are of exactly these battles, in their order; otherwise None.
 
-    A file that is missing or damaged gives None as well, so that its predictions are made again.
+    A file that is missing or damaged gives None as well, so that its battles are predicted again.
     """
     try:
         found = read_predictions(file)
@@ -58,13 +58,13 @@ def read_matching(file: Path, ids: Objects) -> Predictions | None:
 
 
 def current_folds(folder: Path) -> dict[int, FoldRecord]:
-    """Return the folds that the run's numbers come from; raises UserError if one of them has changed since."""
+    """Return the folds that the run's results come from; raises UserError if one of them has changed since."""
     record = read_run_record(folder)
     done = finished_folds(folder, record.split["folds"], record.identity)
     if missing := [fold for fold in record.folds if fold not in done]:
         raise UserError(
-            f"{folder}: the models of fold {', '.join(map(str, missing))} are missing, or of another configuration "
-            f"than the run's numbers. Train them with: run {folder / RUN_FILE}"
+            f"{folder}: the models of fold {', '.join(map(str, missing))} are missing or belong to another "
+            f"configuration than the run's results. Train them with: run {folder / RUN_FILE}"
         )
     return {fold: done[fold] for fold in record.folds}
 
@@ -81,7 +81,7 @@ def read_out_of_fold(folder: Path, folds: Sequence[int]) -> Predictions:
 
 
 def write_test(folder: Path, test: Battles | None, folds: Sequence[int]) -> None:
-    """Write test.csv, the geometric mean over these folds' models, or remove the one of another configuration."""
+    """Write test.csv, the geometric mean over these folds' models, or remove an outdated one."""
     target = folder / "test.csv"
     found = [] if test is None else [read_matching(test_file(folder, fold), test.id) for fold in folds]
     members = [member for member in found if member is not None]
@@ -95,7 +95,7 @@ def write_test(folder: Path, test: Battles | None, folds: Sequence[int]) -> None
 def write_history(folder: Path, folds: Mapping[int, FoldRecord]) -> list[dict[str, Any]]:
     """Write history.csv, one row per fold and epoch of models that are trained in epochs; return its rows.
 
-    A plot of earlier rows is removed.
+    A plot of an earlier history is removed.
     """
     rows = [{"Fold": fold, **row} for fold, done in folds.items() for row in done.report.get("history", [])]
     (folder / CURVES).unlink(missing_ok=True)

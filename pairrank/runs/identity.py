@@ -1,4 +1,4 @@
-"""What a fold's result depends on: a finished fold is used again only if nothing of that has changed."""
+"""A fold's identity is a hash of what its result depends on; a finished fold is reused only if it is unchanged."""
 
 import hashlib
 import json
@@ -11,7 +11,7 @@ from pairrank.runs.run import Run
 
 
 def identity_of(run: Run) -> str:
-    """Return a hash of a run's model, split, battles, inputs, extra battles, encoder and code, not of its names."""
+    """Return a hash of a run's model, split, battles, inputs, extra battles, encoder and code, but not names."""
     rebuilt = [*(run.inputs if run.experiment.nested else ()), *([run.teacher] if run.teacher else [])]
     parts = [_own_parts(run), run.train.content_hash(), [_recipe(each) for each in rebuilt]]
     if run.chosen:
@@ -20,7 +20,7 @@ def identity_of(run: Run) -> str:
 
 
 def recipe_hash(run: Run) -> str:
-    """Return a hash of settings, code and encoders of a run and of all that it builds on, not of its battles."""
+    """Return a hash of the settings, code and encoders of a run and of all it builds on, but not of its battles."""
     return _hash(_recipe(run))
 
 
@@ -29,13 +29,13 @@ def _recipe(run: Run) -> list[Any]:
 
 
 def _own_parts(run: Run) -> list[Any]:
-    """Return what makes the predictions of a run besides its battles and inputs."""
+    """Return what the predictions of a run depend on apart from its battles and inputs."""
     experiment = run.experiment
     resolved = experiment.resolved()
     modules = (f"pairrank.models.{experiment.model}", "pairrank.runs.training_rows")
     parts = [resolved["model"], resolved["split"], list(map(code_hash, modules)), run.encoder_sha256]
     if experiment.extra:
-        # Which of them are used depends on the prompts of the test battles too.
+        # Which extra battles are used also depends on the prompts of the test battles.
         parts += [[source.battles.content_hash() for source in experiment.extra], sorted(run.test_prompts)]
     if experiment.soft_targets:
         parts.append(predictions_hash(read_predictions(Path(experiment.soft_targets))))

@@ -12,7 +12,7 @@ from pairrank.nested import dotted_items, set_dotted
 def parse_change(change: str) -> tuple[str, str]:
     """Return key and value of `key=value`; raises UserError for any other text, and for the model's name."""
     key, equals, text = (part.strip() for part in change.partition("="))
-    key = key.removeprefix("model.")  # as the file has it
+    key = key.removeprefix("model.")  # both forms are accepted
     if not equals or not all(key.split(".")):
         raise UserError(f"--set {change}: expected key=value, such as --set training.epochs=1.")
     if key.split(".")[0] == "name":
@@ -26,12 +26,12 @@ def override(parameters: dict[str, Any], key: str, text: str) -> None:
         value = tomllib.loads(f"value = {text}")
     except tomllib.TOMLDecodeError:
         value = {"value": text}
-    # Text with a line break may parse as more than one key; it is text then.
+    # Text with a line break may parse as more than one key. It is then kept as text.
     set_dotted(parameters, key, value["value"] if set(value) == {"value"} else text, f"--set {key}={text}")
 
 
 def refuse_infinite(parameters: Mapping[str, Any]) -> None:
-    """Raise UserError for nan and inf, which TOML has, but which no hyperparameter may be and JSON cannot hold."""
+    """Raise UserError for nan and inf, which TOML allows but JSON does not; no hyperparameter may have them."""
     strange = [
         f"{key} = {number}"
         for key, value in dotted_items(parameters)

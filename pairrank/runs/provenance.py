@@ -36,9 +36,9 @@ def commit() -> str:
 
 
 def code_hash(module: str) -> str:
-    """Return 16 hexadecimal digits over a pairrank module and every pairrank module it imports, directly or not.
+    """Return a hash (16 hexadecimal digits) of a pairrank module and every one that it imports, directly or not.
 
-    Comments, docstrings and layout are left out, so that only a change of behaviour makes a finished fold stale.
+    Comments, docstrings and layout are left out, so that a change of them does not make a finished fold stale.
     """
     seen: dict[str, str] = {}
     waiting = [module]
@@ -62,7 +62,7 @@ def restart_peak_memory() -> None:
 
 
 def peak_memory_mb() -> float:
-    """Return the most memory this process has held, in MiB, since `restart_peak_memory` or since it started."""
+    """Return the peak memory of this process in MiB, since `restart_peak_memory` or since it started."""
     if sys.platform == "win32":
         return float(psutil.Process().memory_info().peak_wset) / 2**20
     import resource

@@ -1,4 +1,4 @@
-"""The results of a run: what its finished folds add up to, written to the run's folder."""
+"""The results of a run are computed from its finished folds and written to its folder."""
 
 from dataclasses import replace
 
@@ -15,7 +15,7 @@ from pairrank.training.tracking import tracked
 
 
 def write_results(run: Run, start: FoldStart) -> RunRecord:
-    """Write predictions, history and, last, metrics.json from the folds that `start` has begun; return the results.
+    """Write predictions, history and, last, metrics.json from the finished folds of `start`; return the results.
 
     Raises UserError if no battle is in any of these folds.
     """
@@ -62,7 +62,7 @@ def _with_cost_of_inputs(run: Run, record: RunRecord) -> RunRecord:
         record,
         training_seconds=sum(cost.training_seconds or 0 for cost in costs),
         parameters=sum(cost.parameters or 0 for cost in costs),
-        # Its own predictions per second would hide what its inputs take.
+        # The speed of the run alone would leave out the time of its inputs.
         battles_per_second=None,
         alone=OwnCost(record.training_seconds, record.parameters),
     )

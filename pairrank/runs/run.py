@@ -1,4 +1,4 @@
-"""A run is an experiment on its data, settled once: inputs, teacher, encoders, folds and paths."""
+"""A run is an experiment on its data; its inputs, teacher, encoders, folds and paths are resolved once."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,7 +22,7 @@ from pairrank.runs.folder import finished_folds, read_matching, test_file
 from pairrank.runs.training_rows import attach_predictions
 
 MAKES_THE_RESULT = ("model", "split", "inputs", "extra", "soft_targets", "teacher")
-"""Parts of a resolved experiment that its numbers depend on."""
+"""Parts of a resolved experiment that its results depend on."""
 
 
 @dataclass(frozen=True)
@@ -39,24 +39,24 @@ class Run:
     encoder_sha256: str = ""
     """Hash of the encoder's weights; "" for a model without one."""
     chosen: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
-    """All parameters of the model of a fold, where a search inside that fold's training battles has chosen them."""
+    """All parameters of the model by fold, if a search inside the training battles of each fold has chosen them."""
     enclosing: str = ""
-    """The run and fold inside which this one is a step; "" for a run of its own."""
+    """The run and fold inside which this one is a step; "" for an independent run."""
 
     @property
     def title(self) -> str:
-        """What log lines call the run."""
+        """Name of the run in log lines."""
         return f"{self.experiment.label} (inside {self.enclosing})" if self.enclosing else self.experiment.label
 
     @cached_property
     def settings(self) -> dict[str, Any]:
-        """The resolved experiment as JSON holds it."""
+        """The resolved experiment as plain values for JSON."""
         settings: dict[str, Any] = json_ready(self.experiment.resolved())
         return settings
 
     @property
     def builds_on(self) -> tuple["Run", ...]:
-        """Inputs and teacher."""
+        """The inputs and the teacher."""
         return self.inputs if self.teacher is None else (*self.inputs, self.teacher)
 
     @property
@@ -110,7 +110,7 @@ class Run:
             if not is_reusable(each):
                 raise UserError(
                     f"{each.folder}: expected a complete run of {each.experiment.name} on these battles and folds. "
-                    f"Make it with: run {each.experiment.name} --data {self.data.path} "
+                    f"Train it with: run {each.experiment.name} --data {self.data.path} "
                     f"--runs {each.folder.parent}{_split_options(self.experiment)}"
                 )
         files = {each.experiment.name: each.folder / "oof.csv" for each in self.inputs}
@@ -164,7 +164,7 @@ def inner_run(run: Run, fold: int, template: Run) -> Run:
 
 
 def resolve_run(experiment: Experiment, data: Data, runs: Path, above: tuple[str, ...] = ()) -> Run:
-    """Return the run of an experiment, with the encoders, names and folders of all it builds on settled.
+    """Return the run of an experiment, with the encoders, names and folders of all it builds on resolved.
 
     `runs` is the folder of all runs, `above` the experiments that build on this one. Raises UserError for an
     encoder that is not available, and for inputs that do not exist, form a circle or do not fit the experiment.
@@ -201,8 +201,8 @@ def _resolve_input(name: str, experiment: Experiment, data: Data, runs: Path, ab
         )
     if experiment.submittable and not below.submittable:
         raise UserError(
-            f"{experiment.name} builds on {name}, a diagnostic that uses what test battles do not have, so neither "
-            "can make a submission. State it in the file: submittable = false"
+            f"{experiment.name} builds on {name}, a diagnostic that uses columns which test battles lack. Neither "
+            "can be submitted. State it in the file: submittable = false"
         )
     return resolve_run(below, data, runs, path)
 
@@ -214,15 +214,15 @@ def _split_options(experiment: Experiment) -> str:
 
 
 def _refuse_leak(teacher: Path, battles_hash: str) -> None:
-    """Raise UserError for a run's out-of-fold file, whose models were trained on the winners of the scored fold."""
+    """Raise UserError for out-of-fold predictions of a run, whose models were trained on scored winners."""
     places = [teacher.with_name("metrics.json")]
-    if len(teacher.parents) > 2:  # where `compare --publish` puts results
+    if len(teacher.parents) > 2:  # the path of results that `compare --publish` writes
         places.append(teacher.parents[2] / "results" / teacher.parent.name / f"{teacher.stem}.json")
     found = [record.get("data") for record in map(read_json, places) if record]
     if any(isinstance(data, dict) and data.get("hash") == battles_hash for data in found):
         raise UserError(
-            f"soft_targets = {str(teacher)!r}: out-of-fold predictions of a run on these battles. The models "
-            "behind them were trained on the winners of the scored fold. Use a teacher of other battles, or name "
+            f"soft_targets = {str(teacher)!r}: the file holds out-of-fold predictions of a run on these battles. "
+            "Their models were trained on the winners of the scored fold. Use a teacher of other battles, or name "
             "its experiment as `teacher`, which is trained inside each fold's training battles."
         )
 
@@ -238,9 +238,9 @@ def all_inputs(run: Run) -> Iterator[Run]:
 
 
 def is_reusable(run: Run) -> bool:
-    """Return whether a run is complete, of these battles and settings, and has predicted the test battles.
+    """Return whether a run is complete, has these battles and settings, and has predicted the test battles.
 
-    Its code may be of an earlier version: its results are used until its own `run` command replaces them.
+    The code may have changed since. The results are used until the run's own `run` command replaces them.
     """
     record = find_run_record(run.folder)
     if record is None:
@@ -266,13 +266,13 @@ def _has_predicted_test(run: Run, fold: int) -> bool:
 
 
 def input_hashes(inputs: Sequence[Run]) -> dict[str, str | None]:
-    """Return the folder's name of each input, with the hash of its out-of-fold predictions."""
+    """Return the hash of each input's out-of-fold predictions by the name of its folder."""
     records = {each.folder.name: find_run_record(each.folder) for each in inputs}
     return {name: record.predictions if record else None for name, record in records.items()}
 
 
 def _differs(recorded: Any, wanted: Any) -> bool:
-    """Return whether a recorded part of an experiment is another; what an older record lacks is as it is now."""
+    """Return whether a recorded part of an experiment differs; what an older record lacks counts as equal."""
     if isinstance(wanted, dict):
         return {**wanted, **(recorded or {})} != wanted
     return recorded is not None and recorded != wanted

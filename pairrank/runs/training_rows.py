@@ -1,6 +1,6 @@
-"""The rows that a fold's model learns from: training battles with inputs, soft targets and extra battles.
+"""The rows that a fold's model is trained on: training battles with inputs, soft targets and extra battles.
 
-The code of this module is part of a fold's identity: a change here makes finished folds be trained again.
+The code of this module is part of a fold's identity: after a change here, finished folds are trained again.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,9 +34,9 @@ def training_rows(
     scored: Battles,
     test_prompts: AbstractSet[str],
 ) -> tuple[Battles, list[ExtraUsage]]:
-    """Return what a fold's model learns from, and what became of each source of extra battles.
+    """Return the battles that a fold's model is trained on, and the usage of each source of extra battles.
 
-    `battles` are those of the other folds. `inputs`, if any, replace the predictions that they carry, and
+    `battles` are those of the other folds. `inputs`, if any, replace the predictions that these battles carry, and
     `teacher` gives their soft targets. Extra battles are left out if their prompt is in `scored` or in
     `test_prompts` (`prompt_keys`).
     """

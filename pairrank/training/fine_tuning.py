@@ -75,9 +75,9 @@ def fine_tune_battles(
     interrupted training starts from the beginning. `soft_targets` and `swap_augmentation` apply only to the battles
     that are learned from: validation uses the winners and the original order.
     """
-    # The salt decides which prompts are held out: another word would change every fine-tuned number.
+    # The salt decides which prompts are held out: another salt would change every result of a fine-tuning.
     held_out = hold_out(train, recipe.hold_out, salt="watch")
-    # Extra battles of lower weight differ from the battles to be predicted: they take no part in validation.
+    # Extra battles of lower weight differ from the battles to be predicted, so they are not used in validation.
     validation = train.take(held_out & (train.weights == train.weights.max(initial=0)))
     learned = train.take(~held_out)
     if swap_augmentation:
@@ -108,7 +108,7 @@ def fine_tune(
     """Train `module` in place; its `forward(**batch)` returns logits (B, 3) for A, B, tie.
 
     `module.pretrained` is the encoder, whose layers may learn at a lower rate or not at all. `validation` must hold
-    training prompts: the scored fold takes no part in choosing an epoch. `report` receives the log loss on
+    training prompts: the scored fold must not affect the choice of an epoch. `report` receives the log loss on
     `validation` after each epoch.
 
     A checkpoint is written to `folder` after each epoch; the caller deletes them. A call that finds a complete
@@ -140,7 +140,7 @@ def fine_tune(
 def _refuse_impossible(train: Rows, recipe: Recipe) -> None:
     """Raise UserError if there are no battles to learn from, or if the processes cannot share the training."""
     if not len(train):
-        raise UserError("no battles to learn from. Give more of them, or a smaller hold_out.")
+        raise UserError("no battles to learn from. Use more battles or a smaller hold_out.")
     processes = distributed.world_size()
     if processes > 1 and not distributed.in_collective():
         raise UserError(
@@ -156,7 +156,7 @@ def _refuse_impossible(train: Rows, recipe: Recipe) -> None:
 
 
 def _training_arguments(recipe: Recipe, folder: Path, seed: int, validated: bool) -> TrainingArguments:
-    """Return the recipe in the Trainer's terms; `validated` says whether there are validation battles."""
+    """Return the Trainer's arguments for a recipe; `validated` is whether there are validation battles."""
     precision, tracked_by = choose_precision(recipe.precision), tracker()
     arguments = TrainingArguments(
         output_dir=str(folder),

@@ -21,7 +21,7 @@ class TrainingHistory:
     rows: list[dict[str, float | None]] = field(default_factory=list)
     """One row per epoch, with the columns of `evaluation.history.HISTORY`."""
     warnings: list[str] = field(default_factory=list)
-    """Facts that a reader of the result must know, such as a model that never beat the prior."""
+    """Warnings for readers of the results, such as that the model never beat the prior."""
 
 
 def training_report(
@@ -61,6 +61,7 @@ def warn_if_stuck(history: TrainingHistory, train: FloatArray, validation: Float
     if not losses or min(losses) < prior:
         return []
     return [
-        f"stuck at the prior: best held-out log loss {min(losses):.4f}, outcome frequencies alone {prior:.4f}. "
+        f"stuck at the prior: the best held-out log loss is {min(losses):.4f}, and the outcome frequencies alone "
+        f"give {prior:.4f}. "
         "Try more epochs, another learning rate or more battles."
     ]

@@ -11,7 +11,10 @@ ReportLoss = Callable[[int, float], None]
 
 @dataclass(frozen=True)
 class Monitor:
-    """Where a model with `progress` reports during `fit`; the fitted model is the same without a monitor."""
+    """The battles that a model with `progress` scores during `fit`, and the function that receives the losses.
+
+    A monitor does not change the fitted model.
+    """
 
     battles: Battles
     """The battles to score. A model that holds out training prompts of its own scores those instead."""

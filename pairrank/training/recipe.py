@@ -27,7 +27,7 @@ class Recipe:
     """Batches per optimizer step, whose gradients are averaged."""
     tokens_at_once: int = 0
     """Most tokens, padding included, that go through the model at once. A larger batch is split into parts of
-    similar length; the gradients stay the same. 0 takes the number that is fast on the device."""
+    similar length; the gradients stay the same. 0 uses the number that is fast on the device."""
     head_rate: float = 1.0
     """Factor on `learning_rate` for the parameters that were not pretrained."""
     layer_decay: float = 1.0
@@ -41,11 +41,11 @@ class Recipe:
     label_smoothing: float = 0.0
     """Share of each target that is spread evenly over the three outcomes."""
     activation_checkpointing: bool = False
-    """Compute activations a second time instead of storing them: less memory, about a third slower."""
+    """Compute activations a second time instead of storing them, which needs less memory and a third more time."""
     hold_out: float = 0.1
-    """Share of the training prompts held out for validation; 0 trains on all and validates nothing."""
+    """Share of the training prompts held out for validation; 0 trains on all of them, without validation."""
     keep_best: bool = True
-    """End with the weights of the epoch that has the best log loss on the held-out training prompts."""
+    """Keep the weights of the epoch that has the best log loss on the held-out training prompts."""
     patience: int = 0
     """Stop after this many epochs without a better held-out log loss; 0 never stops early."""
     precision: Precision = "auto"
@@ -60,7 +60,7 @@ class Recipe:
             "batch_size": (self.batch_size >= 1, "1 or more"),
             "accumulation": (self.accumulation >= 1, "1 or more"),
             "tokens_at_once": (self.tokens_at_once >= 0, "0 or more"),
-            "head_rate": (self.head_rate > 0, "above 0"),
+            "head_rate": (self.head_rate > 0, "a number above 0"),
             "layer_decay": (0 < self.layer_decay <= 1, "a share above 0, at most 1"),
             "frozen_layers": (self.frozen_layers >= 0, "0 or more"),
             "weight_decay": (self.weight_decay >= 0, "0 or more"),

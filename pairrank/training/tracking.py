@@ -2,7 +2,7 @@
 
 Tracking is off unless requested. The trackers' own clients write, through accelerate, and the Trainer's integration
 adds the steps of a fine-tuning to the same run. The clients' own environment variables (MLFLOW_TRACKING_URI,
-TENSORBOARD_LOGGING_DIR, WANDB_MODE and the like) say where they write to.
+TENSORBOARD_LOGGING_DIR, WANDB_MODE and others) determine where they write.
 """
 
 import importlib.util

@@ -251,7 +251,7 @@ def test_a_run_on_replaced_inputs_is_neither_submitted_nor_compared(experiments,
     assert call("run", "quick", "--data", "arena").code == 0
     assert refused(call("submit", "both", "--data", "arena"), "other predictions of quick")
     ended = call("compare", "--data", "arena")
-    assert "Left out: runs/arena/both: made with other predictions of quick" in ended.out.replace("\\", "/")
+    assert "runs/arena/both: the predictions of its input quick have changed" in ended.out.replace("\\", "/")
 
 
 def test_training_battles_without_model_names_are_reported(experiments, call):

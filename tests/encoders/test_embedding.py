@@ -153,7 +153,7 @@ def test_a_window_longer_than_the_encoders_positions_is_refused(tiny_bert: Path)
 
 
 def test_a_window_without_room_is_refused(tiny_bert: Path):
-    with pytest.raises(UserError, match=r"max_tokens = 4: no room for a text\. Set it to 5 or more"):
+    with pytest.raises(UserError, match=r"max_tokens = 4: .*no room for a text\. Set it to 5 or more"):
         embedder(tiny_bert, max_tokens=4).vectors(TEXTS)
 
 

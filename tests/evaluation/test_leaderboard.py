@@ -103,7 +103,7 @@ def test_foreign_empty_unknown_and_repeated_entries_are_errors():
         build_leaderboard("d", BATTLES, [Entry("alien", foreign)], [])
     with pytest.raises(UserError, match="no rows"):
         build_leaderboard("d", BATTLES, [entry("none", 0, slice(0))], [])
-    with pytest.raises(UserError, match=r"--reference no entry is called 'pior'. Did you mean 'prior'\?"):
+    with pytest.raises(UserError, match=r"--reference: no entry is called 'pior'. Did you mean 'prior'\?"):
         build_leaderboard("d", BATTLES, [entry("prior")], ["pior"])
     with pytest.raises(UserError, match="prior: 2 entries have this name"):
         build_leaderboard("d", BATTLES, [entry("prior"), entry("prior", 1)], ["prior"])

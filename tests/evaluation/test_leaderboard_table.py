@@ -70,7 +70,7 @@ def test_json_and_markdown_have_the_same_values(tmp_path):
 def test_notes_explain_the_intervals_and_list_the_warnings():
     board = build_leaderboard("d", BATTLES, [entry("prior", warnings=["stuck at\nthe prior"])])
     text = "\n".join(notes(board))
-    assert "about one looks significant by chance" in text
+    assert "one of twenty differences" in text
     assert "not the random seed" in text
     assert "prior: stuck at the prior" in text
 

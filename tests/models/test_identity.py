@@ -26,7 +26,7 @@ def fresh() -> Battles:
 
 
 def test_a_penalty_of_zero_is_refused():
-    with pytest.raises(UserError, match=r"model 'identity': penalty = 0\.0: expected above 0"):
+    with pytest.raises(UserError, match=r"model 'identity': penalty = 0\.0: expected a number above 0"):
         build("identity", penalty=0)
 
 

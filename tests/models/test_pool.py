@@ -332,7 +332,7 @@ def test_a_fit_without_gain_is_not_used_and_reported():
         kept += model.weighting_ != Weighting([0.5, 0.5])
         if model.weighting_ == Weighting([0.5, 0.5]):
             [warning] = model.report()["warnings"]
-            assert "equal weights and temperature 1 kept" in warning
+            assert "equal weights and temperature 1 are kept" in warning
             gain, error = model.inner_gain_
             assert f"{gain:+.4f} ± {error:.4f}" in warning
             assert gain <= error

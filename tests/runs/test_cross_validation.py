@@ -289,7 +289,7 @@ def test_inputs_on_other_battles_are_refused(workspace, finish):
     finish(load_run(workspace, "memory"))
     write_folder(workspace / "other", n=20)
     message = complaint(lambda: cross_validate(load_run(workspace, data="other")))
-    assert "holds a run on other battles" in message
+    assert "a run on other battles" in message
     assert "--runs" in message
 
 

@@ -26,7 +26,7 @@ def test_nested_without_inputs_and_two_teachers_are_refused(workspace):
             'inputs = ["memory"]\n[model]\nname = "kernel"',
             "'kernel' does not read predictions of other experiments",
         ),
-        ('[model]\nname = "pool"', "'pool' needs some"),
+        ('[model]\nname = "pool"', "'pool' needs at least one"),
     ],
 )
 def test_inputs_that_the_model_ignores_or_lacks_are_refused(workspace, text, expected):
@@ -179,7 +179,5 @@ def test_one_name_is_read_as_a_list_of_one():
 def test_a_tuned_setting_is_refused_with_another_salt(here):
     file = write_toml(here, 'tuned_on = [0, 1, 2, 3]\n[model]\nname = "prior"')
     assert load_experiment(file, limit=10).tuned_on == (0, 1, 2, 3)
-    with pytest.raises(
-        UserError, match=r"searched on folds 0, 1, 2, 3 of salt ''. With another split \(salt '1'\)"
-    ):
+    with pytest.raises(UserError, match=r"tuned on folds 0, 1, 2, 3 of salt ''. With another split \(salt '1'\)"):
         load_experiment(file, salt="1")

@@ -35,7 +35,7 @@ def test_models_of_two_configurations_are_never_averaged(data, tmp_path, monkeyp
     changed = Run(replace(MEMORY, parameters={"sureness": 0.8, "seed": 0}), DataFolder(data.path), run.folder)
     with pytest.raises(ZeroDivisionError):
         cross_validate(changed)
-    with pytest.raises(UserError, match=r"fold 0, 1 are missing, or of another configuration.*experiment\.toml"):
+    with pytest.raises(UserError, match=r"fold 0, 1 are missing or .*another configuration.*experiment\.toml"):
         load_fold_models(run.folder).predict(test)
 
 
@@ -66,7 +66,7 @@ def test_an_input_with_new_predictions_is_refused_until_the_run_is_trained_again
     metrics = json.loads((changed.folder / "metrics.json").read_text())
     (changed.folder / "metrics.json").write_text(json.dumps(metrics | {"predictions": "others"}))
     message = complaint(lambda: load_fold_models(workspace / "runs" / "echo"))
-    assert "was made with other predictions of memory than" in message
+    assert "made with other predictions of memory than" in message
 
 
 def test_a_missing_input_is_refused(workspace, finish):

@@ -63,7 +63,7 @@ def test_the_models_that_the_readme_names_have_search_tables():
         ("penalty = {low = 0.0, high = 1000.0, log = true}", "low = 0.0 with log = true: expected above 0"),
         (
             "penalty = {low = 0.0, high = 1000.0}",
-            "penalty = 0.0: model 'structure': penalty = 0.0: expected above 0",
+            "penalty = 0.0: model 'structure': penalty = 0.0: expected a number above 0",
         ),
         ("penalty = {low = 1.0}", "expected {low = …, high = …}"),
         ("penalty = {}", "expected {low = …, high = …}"),

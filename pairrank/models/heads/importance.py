@@ -1,4 +1,4 @@
-"""The importance of a column: what it contributed to the training loss, and what shuffling it costs."""
+"""The importance of a column: how much it lowered the training loss, and how much shuffling it raises the loss."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace

@@ -19,15 +19,15 @@ class LinearHead:
     """A fitted linear model: k logits from p standardised and clipped columns."""
 
     centre: list[float]
-    """(p,) subtracted; 0 for an odd column, whose sign must survive."""
+    """(p,) numbers that are subtracted; 0 for an odd column, so that its sign is kept."""
     scale: list[float]
-    """(p,) divided by."""
+    """(p,) numbers that the columns are then divided by."""
     clip: float
     """The largest absolute value after the division."""
     weights: list[list[float]]
-    """(k, p)."""
+    """(k, p) weights."""
     intercept: list[float]
-    """(k,)."""
+    """(k,) intercepts."""
 
     @property
     def size(self) -> int:
@@ -37,7 +37,7 @@ class LinearHead:
     def logits(self, x: FloatArray) -> FloatArray:
         """Return (n, k) logits of (n, p) columns."""
         scaled = Scaling(np.array(self.centre), np.array(self.scale), self.clip)(x)
-        # Sums and no matrix product: the last digits of a product depend on the number of rows.
+        # Sums instead of a matrix product, whose last digits depend on the number of rows.
         rows = zip(self.weights, self.intercept, strict=True)
         return np.stack([(scaled * np.array(row)).sum(axis=1) + bias for row, bias in rows], axis=1)
 
@@ -90,7 +90,7 @@ def fit_linear_head(
     """Fit a logistic regression with an L2 penalty (multinomial for three classes); an `odd` one has no intercept.
 
     `widths` (p,) is the number of columns in the block to which a column belongs. A vector of many columns is then
-    penalised like a single column, and does not drown a lone column such as a length.
+    penalised like a single column, and does not outweigh one such as a length.
     """
     scaling = fit_scaling(task.x, task.weight, clip, odd)
     if widths is not None:

@@ -9,7 +9,7 @@ class DifferenceHead(nn.Module):
 
     This is the Bradley-Terry model with Davidson's ties (Davidson 1970): 2m is the difference of the log strengths,
     and t is the logarithm of his nu. m = (g(a-b, a*b, |a-b|, c) - g(b-a, a*b, |a-b|, c)) / 2, where c is what both
-    sides share. So m is odd to the last bit, without swap augmentation or a second pass. g has no final bias, which
+    sides share. So m is exactly odd, without swap augmentation or a second pass. g has no final bias, which
     would cancel.
     """
 
@@ -61,7 +61,7 @@ def as_sides(
 
     A side has its vector (B, d), its product with the prompt's vector if there is one, and its length from
     `lengths` (B, 2), log(1 + tokens). The prompt's vector is shared; without it the shared part is (B, 0). Vectors
-    are scaled to length 1, as sentence encoders are trained; on the scale of a layer norm a head memorises a
+    are scaled to length 1, as sentence encoders are trained; on the scale of a layer norm, a head overfits a
     thousand battles.
     """
     sides = [nn.functional.normalize(side, dim=1) for side in (a, b)]

@@ -35,7 +35,7 @@ class TreeParameters:
 
     def __post_init__(self) -> None:
         bounds = {
-            "learning_rate": (self.learning_rate > 0, "above 0"),
+            "learning_rate": (self.learning_rate > 0, "a number above 0"),
             "leaves": (self.leaves >= 2, "2 or more"),
             "min_leaf": (self.min_leaf >= 1, "1 or more"),
             "leaf_penalty": (self.leaf_penalty >= 0, "0 or more"),
@@ -57,7 +57,7 @@ def fit_booster(
     validation: Task | None = None,
     patience: int = 50,
 ) -> lgb.Booster:
-    """Fit a booster of `rounds` trees, or at most so many with early stopping on `validation`.
+    """Fit a booster of `rounds` trees, or of fewer with early stopping on `validation`.
 
     Early stopping ends after `patience` rounds without a lower loss on `validation`; `best_iteration` of the result
     is then the number of trees with the lowest loss, which is also what predictions use.
@@ -85,7 +85,7 @@ def new_booster(task: Task, parameters: TreeParameters, seed: int, classes: int 
 
 
 def add_trees(booster: lgb.Booster, rounds: int) -> None:
-    """Train a booster of `new_booster` for so many more rounds."""
+    """Add `rounds` more trees to a booster of `new_booster`."""
     for _ in range(rounds):
         booster.update()
 
