@@ -12,7 +12,7 @@ from typing import Any
 from pairrank.models.base import build, parameters_of
 from pairrank.nested import dotted_items
 
-WORDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text"}
+WORDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a string"}
 """What a plain type accepts, in words."""
 
 
@@ -70,8 +70,10 @@ def _parameters(module: str, cls: ast.ClassDef, before: str = "") -> Iterator[Pa
                 yield replace(inner, default=changed.get(name, inner.default))
             continue
         kind_in_words, bound = _in_words(kind), bounds.get(node.target.id, "")
-        # "a share from 0 to 1" says more than "a number"; "above 0" does not.
-        accepts = bound if bound.startswith("a share") else ", ".join(filter(None, [kind_in_words, bound]))
+        # "a share from 0 to 1" already contains the type; "1 or more" does not.
+        accepts = (
+            bound if bound.startswith(("a share", "a number")) else ", ".join(filter(None, [kind_in_words, bound]))
+        )
         yield Parameter(key, accepts, _default(module, node.value), _text(following))
 
 

@@ -213,9 +213,9 @@ def _range(key: str, own: Any, entry: Mapping[str, Any], when: Mapping[str, tupl
     if not low < high:
         raise UserError(f"low = {low}, high = {high}: expected low below high.")
     if log and low <= 0:
-        raise UserError(f"low = {low} with log = true: expected above 0.")
+        raise UserError(f"low = {low} with log = true: expected a number above 0.")
     if "step" in numbers and (log or step <= 0):
-        raise UserError(f"step = {step}: expected above 0, and not together with log = true.")
+        raise UserError(f"step = {step}: expected a number above 0, and not together with log = true.")
     if step and not _is_whole((high - low) / step):
         raise UserError(f"low = {low}, high = {high}, step = {step}: expected steps that end at high.")
     if not low <= own <= high or (step and not _is_whole((own - low) / step)):

@@ -66,7 +66,7 @@ def test_an_experiments_own_value_is_shown_with_the_default_and_the_search_range
     assert ended.code == 0
     text = " ".join(ended.out.split())
     assert "mine: Mine." in text
-    assert "penalty = 50 (default 100.0; a number, above 0)" in text
+    assert "penalty = 50 (default 100.0; a number above 0)" in text
     assert "from 10.0 to 100.0 on a logarithmic scale, where learner is" in text
     assert "from 100 to 500 in steps of 50" in text
     assert 'among "both", "logistic"' in text

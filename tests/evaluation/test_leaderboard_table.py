@@ -71,7 +71,7 @@ def test_notes_explain_the_intervals_and_list_the_warnings():
     board = build_leaderboard("d", BATTLES, [entry("prior", warnings=["stuck at\nthe prior"])])
     text = "\n".join(notes(board))
     assert "one of twenty differences" in text
-    assert "not the random seed" in text
+    assert "not for the random seed" in text
     assert "prior: stuck at the prior" in text
 
 

@@ -295,8 +295,8 @@ def test_a_stack_without_columns_is_refused(train: Battles):
         ("hold_out", 1.0, "a share from 0 to below 1"),
         ("hold_out", -0.1, "a share from 0 to below 1"),
         ("seeds", 0, "1 or more"),
-        ("penalty", 0.0, "above 0"),
-        ("clip", 0.0, "above 0"),
+        ("penalty", 0.0, "a number above 0"),
+        ("clip", 0.0, "a number above 0"),
         ("seed", -1, "0 or more"),
     ],
 )

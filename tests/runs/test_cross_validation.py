@@ -210,7 +210,7 @@ def test_folds_without_battles_are_left_out_unless_no_other_was_chosen(tmp_path,
     run = resolve_run(MEMORY, data, tmp_path / "runs")
     record = cross_validate(run)
     assert record.log_loss == pytest.approx(math.log(3))
-    assert sum("no battle has its prompt" in line for line in log_lines) == 5 - len(filled)
+    assert sum("no battle is in this fold" in line for line in log_lines) == 5 - len(filled)
     empty = min(set(range(5)) - filled)
     with pytest.raises(UserError, match=f"no battle is in fold {empty}, so there is nothing to score"):
         cross_validate(resolve_run(MEMORY, DataFolder(data.path), tmp_path / "alone"), folds=[empty])

@@ -60,7 +60,10 @@ def test_the_models_that_the_readme_names_have_search_tables():
         ),
         ("penalty = {low = 1000.0, high = 1.0}", "low = 1000.0, high = 1.0: expected low below high"),
         ("penalty = {low = 100.0, high = 100.0}", "expected low below high"),
-        ("penalty = {low = 0.0, high = 1000.0, log = true}", "low = 0.0 with log = true: expected above 0"),
+        (
+            "penalty = {low = 0.0, high = 1000.0, log = true}",
+            "low = 0.0 with log = true: expected a number above 0",
+        ),
         (
             "penalty = {low = 0.0, high = 1000.0}",
             "penalty = 0.0: model 'structure': penalty = 0.0: expected a number above 0",
@@ -81,7 +84,7 @@ def test_the_models_that_the_readme_names_have_search_tables():
             "rounds = {low = 50, high = 450, step = 100}",
             "own value 300, where the search begins, is not in this range",
         ),
-        ("rounds = {low = 100, high = 500, step = 0}", "step = 0: expected above 0"),
+        ("rounds = {low = 100, high = 500, step = 0}", "step = 0: expected a number above 0"),
         ("rounds = {low = 100, high = 500, step = 100, log = true}", "not together with log = true"),
         (
             "trees.leaves = {low = 1, high = 8}",

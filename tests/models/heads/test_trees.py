@@ -67,7 +67,7 @@ def complaint(call: Callable[[], object]) -> str:
 @pytest.mark.parametrize(
     ("key", "value", "expected"),
     [
-        ("learning_rate", 0.0, "above 0"),
+        ("learning_rate", 0.0, "a number above 0"),
         ("leaves", 1, "2 or more"),
         ("min_leaf", 0, "1 or more"),
         ("leaf_penalty", -0.1, "0 or more"),
