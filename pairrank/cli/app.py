@@ -1,4 +1,4 @@
-"""The program: its help, its commands, its exit codes, and one message for a mistake of its user."""
+"""The program: its help, its commands, its exit codes, and one message for each error of its user."""
 
 import io
 import os
@@ -19,7 +19,7 @@ class Commands(TyperGroup):
     """All commands; typer alone would end an interrupted one without a message."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run a command; Ctrl-C says how to resume."""
+        """Run a command. After Ctrl-C, a message says how to resume."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
@@ -27,14 +27,14 @@ class Commands(TyperGroup):
                 sys.exit(130)
             resumes = ctx.invoked_subcommand in ("run", "tune")
             message = " The same command resumes from the finished folds and epochs." if resumes else ""
-            print(f"\nInterrupted. No file is half-written.{message}", file=sys.stderr)
+            print(f"\nInterrupted. No file is incomplete.{message}", file=sys.stderr)
             sys.exit(130)
 
 
 app = typer.Typer(
     cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Predict which of two chatbot answers people prefer, and compare the architectures that do, by log "
+    help="Predict which of two chatbot answers people prefer, and compare architectures for this task by log "
     "loss.\n\nStart with: run baseline",
     epilog=examples("run baseline", "list", "describe structure", "run structure --dry-run", "compare"),
     no_args_is_help=True,
@@ -68,11 +68,11 @@ for _group in (experiment_commands, result_commands, data_commands):
 
 
 def main() -> None:
-    """Run a command; a user's mistake is one message and exit code 2, without a traceback."""
+    """Run a command; an error that the user can correct gives one message and exit code 2, without a traceback."""
     # Otherwise tokenizers warns about a fork that the user did not ask for.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     for stream in (sys.stdout, sys.stderr):
-        # A console that lacks a character of a battle shows its code; it does not end the run.
+        # A console that cannot show a character of a battle shows its code instead of ending the run.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
@@ -89,7 +89,7 @@ def main() -> None:
         if "--debug" in sys.argv:
             traceback.print_exc()
         else:
-            # Usually all processes make the same mistake; another machine may have one of its own.
+            # Usually all processes have the same error, but another machine may have a different one.
             where = f"process {distributed.rank()}: " if distributed.rank() else ""
             print(f"Error: {where}{_message(error)}", file=sys.stderr)
         sys.exit(2)
@@ -104,7 +104,7 @@ def _program_name(arguments: list[str]) -> str | None:
 
 
 def _message(error: Exception) -> str:
-    """One readable message, in which no text of a battle can act on the terminal."""
+    """Return one readable message, in which no text of a battle can act on the terminal."""
     from pairrank.cli.console import escape_control
 
     if isinstance(error, OSError) and error.strerror:

@@ -1,4 +1,4 @@
-"""`compare`: the leaderboard of all runs on the data, shown and written."""
+"""`compare` shows and writes the leaderboard of all runs on the data."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,7 +29,7 @@ def compare(
         before = read_json(target / "leaderboard.json") or {"data": source.name}
         if before["data"] != source.name:
             raise UserError(
-                f"--publish {target}: this folder has the leaderboard of {before['data']}. Give another folder."
+                f"--publish {target}: this folder has the leaderboard of {before['data']}. Use another folder."
             )
         publish(target, source.name, entries)
     write_board(board, target or home)

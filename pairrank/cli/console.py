@@ -17,7 +17,7 @@ WIDE = 400
 """Characters per line if the output is not a terminal, such as a file or another program."""
 
 SHOWN_REPAIRS = 10
-"""Repairs of a file that are printed; the others are not."""
+"""Number of repairs of a file that are printed."""
 
 console = Console(highlight=False, emoji=False)
 errors = Console(stderr=True, highlight=False, emoji=False)
@@ -26,7 +26,7 @@ errors = Console(stderr=True, highlight=False, emoji=False)
 def say(text: str) -> None:
     """Print one line unchanged except for control characters, in the first process only.
 
-    The line may contain text of battles, so nothing in it is taken for markup.
+    The line may contain text of battles, so nothing in it is interpreted as markup.
     """
     if distributed.rank():
         return
@@ -41,7 +41,7 @@ def warn(text: str) -> None:
 
 
 def show_repairs(repairs: Sequence[str], before: int = 0) -> None:
-    """Print the first repairs of a file; `before` is how many earlier parts of it had."""
+    """Print the first repairs of a file; `before` is the number of repairs in its earlier parts."""
     for repair in repairs[: max(0, SHOWN_REPAIRS - before)]:
         warn(f"Repaired: {repair}")
     if before <= SHOWN_REPAIRS < before + len(repairs):
@@ -71,9 +71,9 @@ def show_table(
         table.add_column(Text(escape_control(name)), no_wrap=name in whole, overflow="fold")
     for row in rows:
         table.add_row(*(Text(escape_control(cell)) for cell in row))
-    # A console of its own: that of `say` would cut the table to 80 characters if there is no terminal.
+    # A separate console, because that of `say` cuts a table to 80 characters if there is no terminal.
     wide = Console(width=_width(), highlight=False, emoji=False)
-    # Not as the table's own title, which would be wrapped to the width of the table.
+    # Printed separately, because the title of a table is wrapped to the width of the table.
     wide.print(Text(escape_control(title), style="italic"))
     wide.print(table)
 

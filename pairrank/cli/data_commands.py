@@ -19,11 +19,11 @@ def explore(
         typer.Option(metavar="NAME", help="Encoder that counts tokens: a folder or a name. Default: minilm."),
     ] = "",
 ) -> None:
-    """Write a page about the data, to look at before training.
+    """Write a page about the data, to read before training.
 
-    One HTML file, which needs no network, shows labels, lengths, turns, languages, repeated prompts, the models
-    and their strengths, the influence of length on the vote, some battles to read, and every damaged or
-    suspicious row with its id. Damaged files are shown too, unless one ends inside a cell.
+    One HTML file, which needs no network access, shows labels, lengths, turns, languages, repeated prompts, the
+    models and their strengths, the influence of length on the vote, some battles to read, and every damaged or
+    suspicious row with its id. A damaged file is shown as well, unless it ends inside a cell.
     """
     from pairrank.cli.pages import explore as make
 
@@ -37,8 +37,8 @@ def ratings(
         float | None,
         typer.Option(
             min=0,
-            help="Strength of the pull towards the mean. 0 means none, and then every model must have won and "
-            "lost. Default: 2, which predicts new battles best.",
+            help="Penalty that pulls the strengths towards their mean. With 0, every model must have won and lost. "
+            "Default: 2, which predicts new battles best.",
         ),
     ] = None,
 ) -> None:
@@ -58,7 +58,7 @@ def simulate(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write the battles to.")],
     train: Annotated[int, typer.Option(min=1, help="Battles with winners, in train.csv.")] = 600,
     test: Annotated[int, typer.Option(min=1, help="Battles without winners, in test.csv.")] = 150,
-    seed: Annotated[int, typer.Option(min=0, help="Another random seed, for other battles.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed; another one gives other battles.")] = 0,
 ) -> None:
     """Write invented battles whose true probabilities are known.
 

@@ -1,4 +1,4 @@
-"""`describe`: what an experiment or a model is, and every parameter that it has."""
+"""`describe` explains an experiment or a model, and each of its parameters."""
 
 import textwrap
 from collections.abc import Iterator, Mapping
@@ -15,7 +15,7 @@ from pairrank.tuning.space import search_entries
 
 
 def describe(name: str) -> None:
-    """Print what the experiment or, where none has this name, the model `name` is, and its parameters."""
+    """Explain the experiment `name` or, if there is none, the model of this name, and its parameters."""
     files = experiment_files()
     path = Path(name) if name.endswith(".toml") else files.get(name)
     if path is not None:
@@ -38,18 +38,18 @@ def _describe_experiment(path: Path) -> None:
         if table.get(key):
             _print(f"{key}: {shown(table[key])}", hanging="    ")
     if table.get("submittable") is False:
-        _print("submittable: false. It uses what test battles lack, so it is a diagnostic.")
+        _print("submittable: false. It uses columns that test battles lack, so it is a diagnostic.")
     if seconds := table.get("seconds"):
         say(f"Time: about {seconds:g} s per 1,000 battles on two cores, all folds.")
     values = {key: value for key, value in table["model"].items() if key != "name"}
     own, search = dict(dotted_items(values)), dict(search_entries(table.get("search", {})))
     if not {*own, *search} <= {each.key for each in parameters}:
-        # Former names, which the model knows; only then is it imported.
+        # Only the model knows its former names, so it is imported if the file uses any.
         own = dict(dotted_items(with_current_names(model, values, f"{path}, [model]")))
         search = dict(search_entries(with_current_names(model, table.get("search", {}), f"{path}, [search]")))
     say("")
     _print(f"Model {model}: {_first_paragraph(about)}")
-    _print("Change a parameter for one run with --set KEY=VALUE, e.g. " + _example(parameters))
+    _print("Change a parameter for one run with --set KEY=VALUE, for example " + _example(parameters))
     for parameter in parameters:
         _show(parameter, own, search)
     say("")
@@ -72,12 +72,12 @@ def _describe_model(name: str, files: Mapping[str, Path]) -> None:
 def _model_of(file: Path) -> str:
     try:
         return str(read_table(file)["model"]["name"])
-    except UserError:  # one unreadable file does not hide the others
+    except UserError:  # one unreadable file must not hide the others
         return ""
 
 
 def _show(parameter: Parameter, own: Mapping[str, Any], search: Mapping[str, Any]) -> None:
-    """One parameter: its value, what it accepts, its meaning, what `tune` tries."""
+    """Print a parameter with its value, the values that it accepts, its meaning, and what `tune` searches."""
     key, default = parameter.key, shown(parameter.default)
     value = shown(own[key]) if key in own else default
     say("")
@@ -91,7 +91,7 @@ def _show(parameter: Parameter, own: Mapping[str, Any], search: Mapping[str, Any
 
 
 def _searched(entry: Any) -> str:
-    """An entry of [search] in words."""
+    """Return a description of an entry of [search]."""
     if isinstance(entry, list):
         return f"among {', '.join(map(shown, entry))}"
     if not isinstance(entry, Mapping):

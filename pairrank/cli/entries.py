@@ -1,4 +1,4 @@
-"""Which runs a command is about: those of a folder, published ones and added files; and which one a name means."""
+"""The runs of a command: those of a folder, published ones and added files, and the run that a name means."""
 
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -30,11 +30,11 @@ def collect_entries(source: DataFolder, home: Path, published: Path | None, add:
         entry = _added(argument)
         # A file may replace one that was added and published before, but never a run.
         if entry.label in entries and entries[entry.label].record:
-            raise UserError(f"--add {argument}: {entry.label} is the name of a run. Give the file another name.")
+            raise UserError(f"--add {argument}: {entry.label} is the name of a run. Use another name for the file.")
         entries[entry.label] = entry
     if not entries:
         raise UserError(
-            f"nothing to compare: no runs in {home}. Start with: run baseline, or add files with --add."
+            f"nothing to compare: {home} contains no runs. Start with: run baseline, or add files with --add."
         )
     return list(entries.values())
 
@@ -42,7 +42,7 @@ def collect_entries(source: DataFolder, home: Path, published: Path | None, add:
 def choose_references(names: Sequence[str], labels: Sequence[str]) -> list[str]:
     """Return the rows that the others are compared with: the named ones, else the prior, else the first by name."""
     if not names and "prior" not in labels:
-        say(f"There is no run of prior here: differences are taken to {min(labels)}. To choose: --reference NAME")
+        say(f"There is no run of prior here, so the reference is {min(labels)}. To choose: --reference NAME")
         return [min(labels)]
     return [expand_label(name, labels) for name in names or ["prior"]]
 
@@ -54,7 +54,7 @@ def run_folder(name: str, home: Path) -> Path:
 
 
 def find_label(name: str, there: Sequence[str], home: Path) -> str:
-    """Return the full name of a run, from that or its experiment's name; raises UserError if no run fits."""
+    """Return the full name of a run, from that name or its experiment's name; raises UserError if no run fits."""
     label = expand_label(name, there)
     if label not in there:
         near = get_close_matches(name, experiment_files(), n=1)
@@ -70,7 +70,7 @@ def expand_label(name: str, labels: Sequence[str]) -> str:
 
 
 def _added(argument: str) -> Entry:
-    """Read NAME=OOF.CSV."""
+    """Return the entry that an argument NAME=OOF.CSV of --add describes."""
     name, equals, path = argument.partition("=")
     if not equals or not name or not path:
         raise UserError(f"--add {argument}: expected NAME=OOF.CSV.")

@@ -101,7 +101,7 @@ def run(
 
 @commands.command("list")
 def list_(data: Data = None, runs: Runs = None) -> None:
-    """List the experiments, and the runs made so far."""
+    """List the experiments and the existing runs."""
     from pairrank.cli.listing import show_list
 
     show_list(data, runs)

@@ -1,4 +1,4 @@
-"""`list`: the experiments under headings, those to start with first, and the runs made so far."""
+"""`list` shows the experiments under headings, those to start with first, and the existing runs."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,7 +12,7 @@ from pairrank.evaluation.run_record import read_run_record
 from pairrank.runs.experiment_files import experiment_files, read_table
 
 STARTERS = ("prior", "lengths", "structure", "baseline", "siamese", "ensemble-fast")
-"""Where a newcomer begins, from the quickest to the strongest."""
+"""The experiments to start with, from the quickest to the strongest."""
 
 HEADINGS = {
     "Start here": (),
@@ -41,7 +41,7 @@ def show_list(data: Path | None, runs: Path | None) -> None:
 
 
 def _run_rows(home: Path) -> Iterator[tuple[str, str, str]]:
-    """Yield name, scored folds and log loss of each run; a line names each one that cannot be read."""
+    """Yield name, scored folds and log loss of each run, and print a line about each one that cannot be read."""
     for file in sorted(home.glob("[!.]*/metrics.json")):
         try:
             record = read_run_record(file.parent)

@@ -7,12 +7,12 @@ from pairrank.data.folder import DataFolder, find_data
 
 
 def find_source(folder: Path | None) -> DataFolder:
-    """Return the data of --data or the default; a line says so if that is the sample."""
+    """Return the data of --data or the default, and print a line if that is the sample."""
     source = find_data(folder)
     if source.is_sample:
         say(
             "No Dataset/train.csv: using the simulated sample. "
-            "Put Kaggle's files there, or give a folder with --data."
+            "Put Kaggle's files there, or name a folder with --data."
         )
     return source
 

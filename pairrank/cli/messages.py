@@ -16,7 +16,7 @@ class LineHandler(logging.Handler):
         self.show = show
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Show one message. An error of `show`, such as a closed pipe, ends the command as in a `print`."""
+        """Show one message. An error of `show`, such as a closed pipe, ends the command, as one of `print` does."""
         self.show(record.getMessage())
 
 
@@ -38,11 +38,11 @@ def messages_to(show: Callable[[str], None]) -> Iterator[None]:
 
 
 def ignore(text: str) -> None:
-    """Show nothing: `messages_to(ignore)` silences a block."""
+    """Do nothing; `messages_to(ignore)` suppresses the messages of a block."""
 
 
 def print_message(text: str) -> None:
-    """Print one message as the commands print theirs; rich is loaded with the first one."""
+    """Print one message in the same way as the commands; rich is loaded with the first message."""
     from pairrank.cli.console import say
 
     say(text)

@@ -9,7 +9,7 @@ import typer
 
 from pairrank.training.tracking import Tracker
 
-if TYPE_CHECKING:  # help texts load nothing heavy
+if TYPE_CHECKING:  # help texts must not load numpy or torch
     from pairrank.cli.ray import Cluster
 
 
@@ -29,14 +29,14 @@ class Pruner(StrEnum):
 
 
 def complete_experiments(incomplete: str) -> list[str]:
-    """Return the experiments that begin so, for the completion of a shell; no model and no torch is loaded."""
+    """Return the experiments whose names begin with the incomplete word, without loading models or torch."""
     from pairrank.runs.experiment_files import experiment_files
 
     return sorted(name for name in experiment_files() if name.startswith(incomplete))
 
 
 def complete_described(incomplete: str) -> list[str]:
-    """Return the experiments and models that begin so."""
+    """Return the experiments and models whose names begin with the incomplete word."""
     from pairrank.models.base import model_names
 
     models = [name for name in model_names() if name.startswith(incomplete)]
@@ -44,7 +44,7 @@ def complete_described(incomplete: str) -> list[str]:
 
 
 def complete_runs(incomplete: str) -> list[str]:
-    """Return the names of the runs under ./runs that begin so."""
+    """Return the runs under ./runs whose names begin with the incomplete word."""
     names = {file.parent.name for file in Path("runs").glob("*/[!.]*/metrics.json")}
     return sorted(name for name in names if name.startswith(incomplete))
 
@@ -91,7 +91,7 @@ Set = Annotated[
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
-        help="Change a parameter, e.g. training.epochs=1; may be repeated. `describe NAME` lists them all.",
+        help="Change a parameter, e.g. training.epochs=1; may be repeated. `describe NAME` lists the parameters.",
     ),
 ]
 NoCache = Annotated[
@@ -116,8 +116,8 @@ EngineOption = Annotated[
     Engine,
     typer.Option(
         "--engine",
-        help="Work in this process, or on a Ray cluster (RAY_ADDRESS=host:6379; without it, workers on this "
-        "machine). Ray needs: pip install 'pairrank[ray]'.",
+        help="Work in this process (local) or on a Ray cluster (ray): the one at RAY_ADDRESS=host:6379, or else "
+        "workers on this machine. Ray needs: pip install 'pairrank[ray]'.",
     ),
 ]
 TaskCpus = Annotated[
@@ -129,17 +129,17 @@ TaskGpus = Annotated[
 ]
 Out = Annotated[Path, typer.Option("--out", help="The file to write.")]
 
-# Of `run` and `tune` alone
+# Options of `run` and `tune` only
 
 Folds = Annotated[
     list[int] | None,
     typer.Option("--fold", min=0, help="Train only this fold; may be repeated. Inputs get all their folds."),
 ]
-Salt = Annotated[str, typer.Option(help="Cut other folds, by any text. Published figures use no salt.")]
-Limit = Annotated[int, typer.Option(min=0, help="Use only the first battles, for a quick try. 0: all.")]
+Salt = Annotated[str, typer.Option(help="Any text; it gives another split. Published figures use no salt.")]
+Limit = Annotated[int, typer.Option(min=0, help="Use only this many battles, the first ones. 0 uses all.")]
 Seeds = Annotated[
     list[int] | None,
-    typer.Option(min=0, help="Another random seed, which makes another run; may be repeated."),
+    typer.Option(min=0, help="Random seed; each one makes a separate run. May be repeated."),
 ]
 ExtraBattles = Annotated[
     list[str] | None,
@@ -160,20 +160,20 @@ Nested = Annotated[
 Track = Annotated[
     Tracker | None,
     typer.Option(
-        help="Also log settings, scores and training steps to this tracker. Install its package first; its "
-        "own variables, such as MLFLOW_TRACKING_URI, say where it stores them."
+        help="Also log settings, scores and training steps to this tracker. Install its package first. Its "
+        "own variables, such as MLFLOW_TRACKING_URI, determine where it stores them."
     ),
 ]
 DryRun = Annotated[
     bool,
-    typer.Option("--dry-run", help="Show what would be trained, where and how long it takes, and stop."),
+    typer.Option("--dry-run", help="Show what would be trained, where and for how long, and stop."),
 ]
 Trials = Annotated[
     int,
-    typer.Option(min=1, help="Finished trials in the study, of all workers together; pruned ones count."),
+    typer.Option(min=1, help="Number of finished trials of all workers together; pruned trials count."),
 ]
 Timeout = Annotated[
-    float | None, typer.Option(min=0, help="Start no trial after this many seconds, and judge what there is.")
+    float | None, typer.Option(min=0, help="Start no trial after this many seconds, and use the finished ones.")
 ]
 Storage = Annotated[
     str,
@@ -194,9 +194,7 @@ TuningFolds = Annotated[
 ]
 Untouched = Annotated[
     int | None,
-    typer.Option(
-        min=0, help="The fold that no trial trains on or is scored on. It tests the winner. Default: the last."
-    ),
+    typer.Option(min=0, help="The fold that no trial uses. It tests the best setting. Default: the last."),
 ]
 NestedSearch = Annotated[
     bool,
@@ -207,9 +205,9 @@ NestedSearch = Annotated[
     ),
 ]
 PrunerOption = Annotated[
-    Pruner, typer.Option(help="How a bad trial is stopped early, by its steps on the first fold.")
+    Pruner, typer.Option(help="How a bad trial is stopped early, by its losses on the first fold.")
 ]
-SearchSeed = Annotated[int, typer.Option(min=0, help="Another random seed, so that other settings are tried.")]
+SearchSeed = Annotated[int, typer.Option(min=0, help="Random seed of the settings that are tried.")]
 
 
 def examples(*lines: str) -> str:
@@ -218,7 +216,7 @@ def examples(*lines: str) -> str:
 
 
 def cluster_of(engine: Engine, cpus: int | None, gpus: float | None) -> "Cluster | None":
-    """Return what one piece of work needs of a Ray cluster; None if the work is done in this process."""
+    """Return the resources of one task on a Ray cluster; None if the work is done in this process."""
     from pairrank.cli.ray import Cluster
 
     return Cluster(cpus, gpus) if engine is Engine.ray else None

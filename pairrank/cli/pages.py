@@ -1,4 +1,4 @@
-"""`explore` and `report`: pages about the data and about the runs, each one HTML file."""
+"""`explore` and `report` write pages about the data and about the runs, each as one HTML file."""
 
 import json
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ READING = ("max_tokens", "budget", "cells", "layout", "share")
 DEFAULT_ENCODER = "minilm"
 """The encoder that counts tokens if none is named."""
 MOST_COUNTED = 10_000
-"""Most battles that are tokenised to find those that fit a window; with more, the page has no such slice."""
+"""Most battles that are tokenised to find those cut to fit a window; with more, the page has no such slice."""
 
 
 def explore(data: Path | None, out: Path, encoder: str) -> None:
@@ -87,7 +87,7 @@ def _surveyed(file: Path) -> FileSurvey:
 
 
 def _tokens(battles: Battles, name: str) -> TokenCounts | str:
-    """Return the tokens of these battles, or why there are none if the default encoder is missing.
+    """Return the token counts of these battles, or a message for the page if the default encoder is missing.
 
     Raises UserError if an encoder was named and is missing.
     """

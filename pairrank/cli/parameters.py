@@ -1,4 +1,4 @@
-"""The hyperparameters of a model, read from its source: no model, and so no torch, is imported to explain one."""
+"""The hyperparameters of a model are read from its source, so that neither the model nor torch is imported."""
 
 import ast
 import importlib.util
@@ -13,7 +13,7 @@ from pairrank.models.base import build, parameters_of
 from pairrank.nested import dotted_items
 
 WORDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a string"}
-"""What a plain type accepts, in words."""
+"""Type -> description of its values."""
 
 
 class _Unknown:
@@ -30,10 +30,10 @@ class Parameter:
     key: str
     """Dotted for a parameter of a nested table: training.epochs."""
     accepts: str
-    """Its type or its choices, and its bounds, in words."""
+    """Description of its type or its choices, and of its bounds."""
     default: Any
     about: str
-    """The text under the field; "" where there is none."""
+    """The docstring under the field; "" if there is none."""
 
 
 def model_parameters(model: str) -> tuple[str, list[Parameter]]:
@@ -54,7 +54,7 @@ def class_parameters(module: str, name: str, before: str = "") -> list[Parameter
 
 
 def _parameters(module: str, cls: ast.ClassDef, before: str = "") -> Iterator[Parameter]:
-    """The fields of a dataclass; a field that is a dataclass itself gives its own fields in its place."""
+    """Yield the fields of a dataclass. A field that is a dataclass itself is replaced by its own fields."""
     bounds = _bounds(cls)
     for node, following in zip(cls.body, [*cls.body[1:], None], strict=True):
         if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name):
@@ -94,7 +94,7 @@ def _class(module: str, name: str) -> ast.ClassDef:
 
 
 def _resolve(module: str, kind: ast.AST) -> tuple[str, ast.AST]:
-    """The type that an annotation or a name means, and the module that defines it: through aliases and imports."""
+    """Return the module and the type of an annotation or a name, which may be an alias or imported."""
     if not isinstance(kind, ast.Name):
         return module, kind
     for node in _tree(module).body:
@@ -120,7 +120,7 @@ def _in_words(kind: ast.AST) -> str:
 
 
 def _default(module: str, value: ast.AST | None) -> Any:
-    """The default as a value, UNKNOWN where it is computed."""
+    """Return a default as a value, or UNKNOWN if it is computed."""
     if isinstance(value, ast.Call) and ast.unparse(value.func) == "field":
         factory = next(keyword.value for keyword in value.keywords if keyword.arg == "default_factory")
         if isinstance(factory, ast.Name):
@@ -135,7 +135,7 @@ def _default(module: str, value: ast.AST | None) -> Any:
 
 
 def _changes(value: ast.AST | None) -> dict[str, Any]:
-    """What a nested dataclass is filled with instead of its own defaults."""
+    """Return the values that a field gives its nested dataclass instead of the defaults of that class."""
     made = next((node for node in ast.walk(value) if isinstance(node, ast.Lambda)), None) if value else None
     if made is None or not isinstance(made.body, ast.Call):
         return {}
@@ -143,7 +143,7 @@ def _changes(value: ast.AST | None) -> dict[str, Any]:
 
 
 def _bounds(cls: ast.ClassDef) -> dict[str, str]:
-    """What a class expects of its fields, from its table of (is it good, what was expected) by name."""
+    """Return the expected values of the fields of a class, from its table of (is valid, expected) by name."""
     found: dict[str, str] = {}
     for table in (node for node in ast.walk(cls) if isinstance(node, ast.Dict)):
         for key, value in zip(table.keys, table.values, strict=True):
@@ -155,14 +155,14 @@ def _bounds(cls: ast.ClassDef) -> dict[str, str]:
 
 
 def _text(node: ast.AST | None) -> str:
-    """The string literal that stands under a field."""
+    """Return the string literal under a field."""
     if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
         return " ".join(node.value.value.split())
     return ""
 
 
 def shown(value: Any) -> str:
-    """A value as an experiment file has it."""
+    """Return a value in the form of an experiment file."""
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(shown, value))}]"
     if isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""What a run will do, before it does it: which inputs are missing, in which order, and about how long it takes."""
+"""The plan of a run: which inputs are missing, in which order they are trained, and about how long that takes."""
 
 import time
 from collections.abc import Iterator, Sequence

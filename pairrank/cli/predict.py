@@ -47,7 +47,7 @@ def _refuse_unsubmittable(folder: Path, record: RunRecord, options: str) -> None
     """Raise UserError for a diagnostic, and for a run that is not complete; `options` are those of its data."""
     if not record.is_submittable:
         raise UserError(
-            f"{folder.name}: a diagnostic, not submittable, because it uses what test battles do not have."
+            f"{folder.name}: a diagnostic is not submittable, because it uses columns that test battles lack."
         )
     if not record.is_complete:
         raise UserError(
@@ -57,7 +57,7 @@ def _refuse_unsubmittable(folder: Path, record: RunRecord, options: str) -> None
 
 
 def _test_predictions(folder: Path, test: Battles) -> Predictions:
-    """Return the test predictions of a run; if test.csv has changed since, its saved models make them."""
+    """Return the test predictions of a run; if test.csv has changed since, its saved models predict it again."""
     is_same = {fold.test_hash for fold in current_folds(folder).values()} == {test.content_hash()}
     predictions = read_matching(folder / "test.csv", test.id) if is_same else None
     if predictions is None:
@@ -77,7 +77,7 @@ def predict(
     say(f"Predicting with {folder}, trained on {record.data.battles:,} battles of {record.data.name}.")
     if not record.is_complete:
         every = record.split["folds"]
-        say(f"{folder.name}: only {len(record.folds)} of {every} folds trained; predicting with these.")
+        say(f"{folder.name}: only {len(record.folds)} of {every} folds are trained; predicting with these.")
 
     def repaired_parts() -> Iterator[Battles]:
         """Read the file in parts, and report the repairs of each."""
@@ -100,8 +100,8 @@ def predict(
 def refuse_out(out: Path, *read: Path) -> None:
     """Raise UserError for an output that is a folder, not CSV, or one of the files that are read."""
     if out.suffix.lower() in (".parquet", ".gz"):
-        raise UserError(f"--out {out}: expected a .csv file, since predictions are written in Kaggle's format.")
+        raise UserError(f"--out {out}: expected a .csv file, because predictions are written in Kaggle's format.")
     if out.is_dir():
-        raise UserError(f"--out {out}: is a folder. Expected the path of a file to write.")
+        raise UserError(f"--out {out}: this is a folder. Expected the path of a file to write.")
     if out.resolve() in [file.resolve() for file in read]:
-        raise UserError(f"--out {out}: the battles are read from this file. Give another one.")
+        raise UserError(f"--out {out}: the battles are read from this file. Use another one.")

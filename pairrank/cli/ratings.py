@@ -1,4 +1,4 @@
-"""`ratings`: the strengths of the models that the battles name, with intervals."""
+"""`ratings` shows the strengths of the models that the battles name, with intervals."""
 
 import math
 from pathlib import Path

@@ -30,7 +30,7 @@ CONNECT_SECONDS = 5.0
 """Seconds within which a cluster must answer at its address."""
 
 RETRIES = 3
-"""How often a piece of work is repeated after its worker was lost."""
+"""How often a task is repeated after its worker was lost."""
 
 SHARED_VARIABLES = ("PAIRRANK_NO_CACHE", "PAIRRANK_CACHE", "PAIRRANK_CACHE_GB")
 """Environment variables that workers on other machines get from this process."""
@@ -38,7 +38,7 @@ SHARED_VARIABLES = ("PAIRRANK_NO_CACHE", "PAIRRANK_CACHE", "PAIRRANK_CACHE_GB")
 
 @dataclass(frozen=True)
 class Cluster:
-    """What one piece of work, a fold or a shard, needs of a machine; None means a default from what there is."""
+    """The resources of one task, a fold or a shard; None means a default that depends on the cluster."""
 
     cpus: int | None = None
     gpus: float | None = None
@@ -84,7 +84,7 @@ def make_folds(
             for line in _result(ray, reference, f"a fold of {every[folder].experiment.label}"):
                 say(line)
         for folder in every.keys() - waiting.keys() - set(running.values()) - complete:
-            # This puts the folds together in the run's own files; the workers have reported them already.
+            # This combines the folds in the run's own files; the workers have reported them already.
             with messages_to(ignore):
                 cross_validate(every[folder], wanted[folder])
             complete.add(folder)
@@ -108,7 +108,7 @@ def scorer(folder: Path, cluster: Cluster) -> Callable[[Iterable[Battles]], Iter
         waiting: deque[Any] = deque()
         for i, battles in enumerate(parts):
             waiting.append(scorers[i % capacity].predict.remote(battles))
-            # Two for each worker: one is predicted while one waits. More would fill the memory.
+            # Two for each worker: one is predicted while the other one waits. More would need too much memory.
             if len(waiting) >= 2 * capacity:
                 yield _result(ray, waiting.popleft(), "a shard")
         while waiting:
@@ -177,9 +177,9 @@ def _check_address(address: str) -> None:
 
 
 def _resources(ray: Any, cluster: Cluster, pieces: int | None) -> dict[str, float]:
-    """Return what a piece of work gets: as requested, or an equal share of the CPUs and a GPU if there is one.
+    """Return the resources of a task: as requested, or an equal share of the CPUs and a GPU if there is one.
 
-    A piece runs on one machine, so its share is at most what the largest machine has. Raises UserError if no
+    A task runs on one machine, so its share is at most what the largest machine has. Raises UserError if no
     machine has what was requested.
     """
     machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
@@ -189,15 +189,15 @@ def _resources(ray: Any, cluster: Cluster, pieces: int | None) -> dict[str, floa
     graphics = cluster.gpus if cluster.gpus is not None else min(1, max(gpus))
     if not any(each <= machine.get("CPU", 0) and graphics <= machine.get("GPU", 0) for machine in machines):
         raise UserError(
-            f"--engine ray: a piece of work needs {each:g} CPUs and {graphics:g} GPUs, but no machine has as "
-            f"many: the largest has {max(cpus):g} and {max(gpus):g}. Ask for less with --task-cpus and --task-gpus."
+            f"--engine ray: a task needs {each:g} CPUs and {graphics:g} GPUs, but no machine has as many: the "
+            f"largest has {max(cpus):g} and {max(gpus):g}. Request less with --task-cpus and --task-gpus."
         )
-    say(f"Ray: {sum(cpus):g} CPUs and {sum(gpus):g} GPUs; a piece of work takes {each:g} and {graphics:g}.")
+    say(f"Ray: {sum(cpus):g} CPUs and {sum(gpus):g} GPUs; a task takes {each:g} and {graphics:g}.")
     return {"num_cpus": each, "num_gpus": graphics}
 
 
 def _capacity(ray: Any, resources: dict[str, float]) -> int:
-    """Return how many pieces of work can run at once, each on one machine."""
+    """Return how many tasks can run at once, each on one machine."""
     capacity = 0
     for node in ray.nodes():
         if node["Alive"]:

@@ -41,7 +41,7 @@ def compare(
     add: Add = None,
     publish: Annotated[
         Path | None,
-        typer.Option(help="Folder to collect predictions, results and LEADERBOARD.md in, to be committed."),
+        typer.Option(help="Folder for predictions, results and LEADERBOARD.md, such as one in a repository."),
     ] = None,
 ) -> None:
     """Show and write the leaderboard of all runs on the data.
@@ -74,9 +74,9 @@ def report(
         typer.Option(help="Folder that `compare --publish` wrote. Its results are shown next to the runs."),
     ] = None,
 ) -> None:
-    """Write a page about the runs: where each is right or wrong.
+    """Write a page about the runs and the errors of each.
 
-    One HTML file, which needs no network, contains the leaderboard, cost, learning curves, calibration,
+    One HTML file, which needs no network access, contains the leaderboard, cost, learning curves, calibration,
     confusion, log loss on slices of the battles, length and position bias, agreement between runs, the battles
     with the largest loss or disagreement, and the settings behind each number.
     """

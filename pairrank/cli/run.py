@@ -1,4 +1,4 @@
-"""`run`: check everything, show the plan, train what is missing, and show the leaderboard."""
+"""`run` checks everything, shows the plan, trains what is missing, and shows the leaderboard."""
 
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -33,7 +33,7 @@ REFERENCE = "prior"
 
 @dataclass(frozen=True)
 class RunRequest:
-    """What the command line asks `run` to do."""
+    """The arguments and options of `run`."""
 
     names: Sequence[str]
     """Experiments, or paths of .toml files."""
@@ -50,13 +50,13 @@ class RunRequest:
     extra: Sequence[str] = ()
     """Sources of extra battles, as PATH or PATH=WEIGHT."""
     cluster: Cluster | None = None
-    """What one fold needs of a Ray cluster; None works in this process."""
+    """Resources of one fold on a Ray cluster; None means that this process does the work."""
     dry_run: bool = False
     """Show the plan, and do nothing else."""
 
 
 def run(request: RunRequest) -> None:
-    """Check every experiment, show the plan, run their inputs and then them, and show the leaderboard."""
+    """Check the experiments, show the plan, run inputs and then experiments, and show the leaderboard."""
     source = find_source(request.data)
     home = home_of(request.runs, source)
     experiments = _experiments(request)
@@ -83,7 +83,7 @@ def run(request: RunRequest) -> None:
 
 
 def _train_reference(source: DataFolder, home: Path) -> None:
-    """Run the experiment that the leaderboard compares with; a fault in its folder stops no other run."""
+    """Run the experiment that the leaderboard compares with; an error in its folder does not stop other runs."""
     try:
         with messages_to(ignore):
             cross_validate(resolve_run(load_experiment(REFERENCE), source, home))
@@ -114,7 +114,7 @@ def _experiments(request: RunRequest) -> list[Experiment]:
 
 
 def _extra(argument: str) -> Extra:
-    """Read PATH or PATH=WEIGHT."""
+    """Return the source that an argument PATH or PATH=WEIGHT of --extra describes."""
     path, equals, weight = argument.rpartition("=")
     if not equals:
         return Extra(argument)
@@ -149,12 +149,12 @@ def _show_plan(plan: Plan) -> None:
     for line in (*plan.lines(), *plan.step_lines()):
         say(line)
     if REFERENCE not in [step.run.experiment.label for step in plan.steps]:
-        say(f"{REFERENCE}: also trained if it is missing, because the leaderboard compares with it")
+        say(f"{REFERENCE}: also trained if it is missing, because it is the reference of the leaderboard")
     say("Nothing was trained or written (--dry-run).")
 
 
 def _train(plan: Plan, request: RunRequest, wanted: dict[str, Experiment]) -> None:
-    """Run the missing inputs and the named experiments, and say after each about how long the others will take."""
+    """Run the missing inputs and the named experiments, and print the estimated remaining time after each."""
     named = {each.folder for each in plan.runs}
     clock = plan.start_clock()
     for step in plan.steps:
@@ -172,7 +172,7 @@ def _train(plan: Plan, request: RunRequest, wanted: dict[str, Experiment]) -> No
 
 
 def _announce(run: Run, request: RunRequest, wanted: Experiment) -> None:
-    """Print what an experiment is, and in what its run differs from what was asked for."""
+    """Print what an experiment is, and how its run differs from the request."""
     experiment = run.experiment
     say(": ".join(filter(None, [experiment.label, experiment.about])))
     if request.seeds and experiment.inputs:

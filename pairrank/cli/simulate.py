@@ -1,4 +1,4 @@
-"""`simulate`: invented battles in a folder."""
+"""`simulate` writes simulated battles into a folder."""
 
 from pathlib import Path
 
@@ -13,6 +13,6 @@ def simulate(folder: Path, train: int, test: int, seed: int) -> None:
     for part in ("train", "test"):
         real = [folder / f"{part}{suffix}" for suffix in SUFFIXES if (folder / f"{part}{suffix}").exists()]
         if real and not (folder / f"{part}-truth.csv").exists():
-            raise UserError(f"{real[0]}: is not simulated, and would be overwritten. Give another folder.")
+            raise UserError(f"{real[0]}: this file is not simulated and would be overwritten. Use another folder.")
     write_arena(folder, train, test, seed)
     say(f"Written: {folder}, {train:,} battles to train on and {test:,} to predict. Run them with --data {folder}")

@@ -1,4 +1,4 @@
-"""`tune`: workers take trials of a study, and the best is compared with the old setting on an unused fold."""
+"""`tune` runs the trials of a study and compares the best setting with the old one on an unused fold."""
 
 import multiprocessing
 import os
@@ -29,7 +29,7 @@ THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 @dataclass(frozen=True)
 class TuneRequest:
-    """What the command line asks for, in plain values that another process can be given."""
+    """The arguments and options of `tune`, as plain values that can be passed to another process."""
 
     name: str
     data: Path | None = None
@@ -73,7 +73,7 @@ def tune(request: TuneRequest) -> None:
     if not request.nested:
         tuned_file(searches[0])
     for search in searches:
-        # A database that is missing or of another study is refused before any work.
+        # A database that is missing or belongs to another study is refused before any work.
         search.open()
     deadline = None if request.timeout is None else time.time() + request.timeout
     try:
@@ -105,7 +105,7 @@ def plan(request: TuneRequest) -> tuple[Run, list[Search]]:
         if fold not in folds:
             raise UserError(f"fold {fold}: {run.experiment.name} has the folds 0 to {folds[-1]}.")
     if run.experiment.soft_targets:
-        _ = run.train  # refuses, before any trial, a teacher's file that has seen the winners of the untouched fold
+        _ = run.train  # refuses a teacher that was trained on winners of the untouched fold, before any trial
     unused = [fold for fold in folds if fold not in run.tuned_on]
     if not unused:
         raise UserError(f"{run.experiment.name}: earlier searches, for it or for its inputs, have used every fold.")
@@ -138,7 +138,7 @@ def _search(request: TuneRequest, search: Search, deadline: float | None) -> Stu
     say(f"Study {search.name!r} in {search.url if not search.storage else 'the given storage'}")
     if request.jobs > 1:
         _run_workers(request, search.untouched, deadline)
-    # After several workers there is nothing to do, except for what one of them left when it died.
+    # After several workers, only trials remain that a worker left unfinished when it died.
     return work(search, deadline)
 
 

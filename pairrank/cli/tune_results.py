@@ -1,4 +1,4 @@
-"""What `tune` shows in the end: the best trials, the verdict of the untouched fold, the files written."""
+"""The results of `tune`: the best trials, the verdict of the untouched fold, and the files that are written."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -67,11 +67,11 @@ def _show_scores(search: Search, study: Study, verdict: Verdict) -> None:
     if not verdict.is_accepted:
         say("There the tuned setting is worse: the whole interval is above 0. No experiment is written.")
     elif verdict.difference.mean > 0:
-        say("There it is worse, but the difference may be chance: it is not known whether the setting is better.")
+        say("There it is worse, but the difference may be chance, so it is unclear whether the setting is better.")
 
 
 def _show_trials(search: Search, study: Study) -> None:
-    """Print the best trials, and how many ended in which way."""
+    """Print the best trials, and how many were complete, pruned or failed."""
     done = finished(study)
     complete = [trial for trial in done if trial.state == TrialState.COMPLETE]
     best = sorted(complete, key=lambda trial: trial.value or 0)

@@ -1,4 +1,4 @@
-"""Which pairrank this is: its version and, in a checkout, its commit."""
+"""The version of pairrank and, in a checkout, its commit."""
 
 import tomllib
 from importlib import metadata

@@ -1,4 +1,4 @@
-"""Battles for a person to read: which battles, the reason for each, and how much of its text."""
+"""The battles that a person reads: their choice, the reason for each, and the part of its text that is shown."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -73,9 +73,9 @@ def card(
 
 
 def worst_and_disputed(runs: Sequence[ScoredRun], worst: int, disputed: int) -> dict[int, list[Reason]]:
-    """Return row of a battle -> the reasons to show it.
+    """Return the battles to show, as row -> reasons.
 
-    Shown are the `worst` battles with the largest loss of each run, and the `disputed` battles with the largest
+    These are the `worst` battles with the largest loss of each run, and the `disputed` battles with the largest
     total variation distance (half the sum of absolute differences) between the predictions of any two runs.
     """
     reasons: dict[int, list[Reason]] = {}

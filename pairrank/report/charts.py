@@ -77,9 +77,9 @@ class Chart:
     """Unique within a page; letters, digits and dashes."""
     figure: Figure
     caption: str
-    """What to see in the figure."""
+    """Sentences about what the figure shows."""
     alt: str
-    """What the figure shows, for readers who cannot see it."""
+    """Alternative text for readers who cannot see the figure."""
 
     def svg(self) -> str:
         """Return the figure as inline SVG without styles, which a strict content security policy allows."""
@@ -114,7 +114,7 @@ def styled(draw: Callable[P, Chart]) -> Callable[P, Chart]:
 
 @contextmanager
 def _any_glyph() -> Iterator[None]:
-    """Silence warnings about glyphs that the font lacks; matplotlib measures a placeholder for them."""
+    """Suppress warnings about glyphs that the font lacks; matplotlib measures a placeholder for them."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*[Gg]lyph")
         yield

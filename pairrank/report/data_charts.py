@@ -52,7 +52,7 @@ def label_counts(survey: Survey) -> Chart:
 def length_histograms(lengths: npt.NDArray[np.integer], unit: str, of: str = "") -> Chart:
     """Draw histograms of the (n, 3) lengths of prompt, A and B, up to the 95 % quantile.
 
-    `of` says, in the caption, of which battles the lengths are.
+    `of` is the part of the caption that names the battles.
     """
     figure, rows = new_axes(5.4, rows=3)
     quantiles = []
@@ -109,7 +109,7 @@ def languages(survey: Survey) -> Chart:
     return Chart(
         "languages",
         figure,
-        f"Languages (ISO 639 codes), guessed from the letters of prompt and answers: {largest}. The guess is "
+        f"Languages (ISO 639 codes), estimated from prompt and answers: {largest}. The estimate is "
         "sometimes wrong for short texts, and for requests to translate.",
         f"Bar chart of languages: {largest}.",
     )
@@ -141,7 +141,7 @@ def model_strengths(ratings: Ratings) -> Chart:
 
 @styled
 def pair_heat_map(survey: Survey) -> Chart:
-    """Draw the win rate of each frequent model against each other one."""
+    """Draw the win rates of the frequent models against each other."""
     names, wins, battles = _win_counts(survey)
     rate = np.where(battles >= MIN_BATTLES, wins / np.maximum(battles, 1), np.nan)
     figure, [axes] = new_axes(4.6)
@@ -154,7 +154,7 @@ def pair_heat_map(survey: Survey) -> Chart:
         figure,
         f"Win rate, in per cent, of the row's model against the column's, for the {len(names)} models with the "
         f"most battles; a tie counts half. Pairs with fewer than {MIN_BATTLES} battles are blank. Many of the "
-        "other rates are from a few battles only.",
+        "other rates come from few battles.",
         f"Heat map of win rates between {len(names)} models; {pairs} pairs have at least {MIN_BATTLES} battles.",
     )
 
@@ -183,7 +183,7 @@ def length_effect(survey: Survey) -> Chart:
         "length-effect",
         figure,
         f"Shares of the outcomes by the ratio of the answers' lengths, with Wilson's 95 % intervals: {summary}. "
-        "If length had no effect, the lines would be level.",
+        "If length had no effect, the lines would be horizontal.",
         f"Lines of the shares of A wins, B wins and ties against the ratio of lengths: {summary}.",
     )
 
@@ -222,6 +222,6 @@ def _ratio_name(i: int) -> str:
 
 
 def _log_ratio(survey: Survey) -> npt.NDArray[np.float64]:
-    """Return (n,) log2 of A's length over B's; 1 is added to both, so that empty answers have a ratio, too."""
+    """Return (n,) log2 of A's length over B's; 1 is added to both, so that empty answers also have a ratio."""
     a, b = survey.chars[:, 1] + 1.0, survey.chars[:, 2] + 1.0
     return np.asarray(np.log2(a) - np.log2(b))

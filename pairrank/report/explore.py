@@ -76,7 +76,7 @@ def explore_page(name: str, train: FileSurvey | None, test: FileSurvey | None, t
 
 
 def _files(surveys: Sequence[FileSurvey]) -> list[Block]:
-    """Return the number of battles of each file, and whether something is wrong with them."""
+    """Return the numbers of battles and of complaints for each file."""
     rows = []
     for file in surveys:
         survey = file.survey
@@ -92,8 +92,8 @@ def _files(surveys: Sequence[FileSurvey]) -> list[Block]:
     complaints = [
         Text(
             f"{file.path.name}: {len(file.complaints):,} complaints, listed at the end of the page. Battles "
-            "without a clear winner are left out of all numbers; the command run refuses a training file that "
-            "has any."
+            "without a clear winner are left out of all numbers; the command `run` refuses a training file with "
+            "complaints."
         )
         for file in surveys
         if file.complaints
@@ -126,7 +126,7 @@ def _quantiles(surveys: Sequence[FileSurvey]) -> Table:
             ends = np.quantile(values, QUANTILES) if len(values) else [0] * len(QUANTILES)
             rows.append([f"{file.path.name}: {name[0].lower()}{name[1:]}", *(f"{end:,.0f}" for end in ends)])
     titles = ["text", *(f"{share:.0%}" for share in QUANTILES)]
-    return Table(titles, rows, "Quantiles of the lengths in characters: are training and test battles alike?")
+    return Table(titles, rows, "Quantiles of the lengths in characters, to compare training and test battles")
 
 
 def _kinds(survey: Survey) -> list[Block]:
@@ -167,8 +167,8 @@ def _repeats(train: FileSurvey | None, test: FileSurvey | None) -> list[Block]:
 
 def _overlap(train: FileSurvey, test: FileSurvey) -> Text:
     count = int(np.isin(train.survey.prompt_hash, test.survey.prompt_hash).sum())
-    use = " They are used for training; battles of other sources with such a prompt are not." if count else ""
-    return Text(f"{count:,} training battles have a prompt that is in {test.path.name}, too.{use}")
+    use = " They are used in training; extra battles with such a prompt are left out." if count else ""
+    return Text(f"{count:,} training battles have a prompt that is also in {test.path.name}.{use}")
 
 
 def _models(survey: Survey) -> list[Block]:
@@ -201,7 +201,7 @@ def _model_table(ratings: Ratings) -> Table:
     titles = ["model", "battles", "win rate [95 %]", "ties", "strength [95 %]"]
     caption = (
         f"All {len(rows):,} models, those with the most battles first. The win rate depends on a model's "
-        "opponents, the strength does not. Intervals of win rates are Wilson's."
+        "opponents; the strength does not. Intervals of win rates are Wilson's."
     )
     return Table(titles, rows, caption, folded=len(rows) > OPEN_ROWS)
 
@@ -212,7 +212,7 @@ def _battles(main: FileSurvey) -> list[Block]:
     battles = sample.battles()
     survey = survey_of(battles)
     cards = [card(battles, survey, row) for row in range(len(battles))]
-    intro = f"{len(cards)} of {len(main.survey):,} battles: a sample by hashes of their ids, the same every time."
+    intro = f"{len(cards)} of {len(main.survey):,} battles: a reproducible sample by hashes of their ids."
     return [Text(intro), Cards("battles", cards)]
 
 

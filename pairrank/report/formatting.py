@@ -19,7 +19,7 @@ def interval_ends(mean: Mean, form: str) -> str:
 
 
 def provenance(record: RunRecord) -> dict[str, str]:
-    """Return what is known of a run's data, hashes, encoder, seed, device, commit and versions."""
+    """Return what is known about a run's data, hashes, encoder, seed, device, commit and versions."""
     encoder, data = record.encoder, record.data
     known = {
         "data": f"{data.name}, {data.battles:,} battles, hash {data.hash}",

@@ -14,7 +14,7 @@ COSTS = {"training_seconds": "training, all folds (seconds, log scale)", "parame
 """Attribute of a `Row` -> axis label."""
 Cost = Literal["training_seconds", "parameters"]
 MAX_NAMED = 12
-"""Points up to which a cost chart names all; with more, it names those on the Pareto front."""
+"""Largest number of points that are all named in a cost chart. Of more, only the Pareto front is named."""
 KINDS: dict[str, dict[str, Any]] = {
     "on the Pareto front": {"marker": "o", "color": BLUE},
     "not on the front": {"marker": "x", "color": GREY},
@@ -48,7 +48,7 @@ def leaderboard_plot(leaderboard: Leaderboard) -> Chart:
         "leaderboard-plot",
         figure,
         f"Out-of-fold log loss; the best experiment is {best.label} ({best.log_loss:.4f}). The 95 % intervals "
-        "cover the choice of prompts. Two rows whose intervals overlap may still differ significantly, because "
+        "account for the sampling of prompts. Two rows whose intervals overlap may still differ significantly, as "
         "both were scored on the same battles: see the paired differences. Rows that cover only some of the "
         "battles can be compared by their differences only.",
         f"Dot plot of {len(rows)} experiments; the best is {best.label} with a log loss of {best.log_loss:.4f}.",
@@ -74,8 +74,8 @@ def difference_plot(leaderboard: Leaderboard) -> Chart:
         "differences",
         figure,
         f"Log loss minus that of {reference}, on the battles that both have predicted; below 0 is better. The 95 % "
-        f"intervals are from a paired bootstrap over prompts: {better} of {len(pairs)} lie entirely below 0. Of "
-        "twenty differences, about one looks significant by chance.",
+        f"intervals are from a paired bootstrap over prompts: {better} of {len(pairs)} lie entirely below 0. If "
+        "no experiment differed from the reference, about one of twenty would still look significant.",
         f"Dot plot of paired differences to {reference}; {better} of {len(pairs)} intervals lie entirely below 0.",
     )
 

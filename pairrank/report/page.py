@@ -34,7 +34,7 @@ class Table:
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
     caption: str
-    """What to see in the table."""
+    """A sentence about what the table shows."""
     folded: bool = False
     """Whether only the caption is shown until a reader opens the table."""
 
@@ -96,7 +96,7 @@ class Card:
     model_a: str
     model_b: str
     facets: Mapping[str, Sequence[str]]
-    """Name of a filter -> the values by which this battle is found."""
+    """Name of a filter -> the values for which it shows this battle."""
     reasons: tuple[str, ...] = ()
     """Why the battle is shown."""
     predictions: tuple[BattlePrediction, ...] = ()

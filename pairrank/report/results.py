@@ -33,18 +33,18 @@ COLUMNS = Table(
             "ECE",
             "expected calibration error: mean distance of confidence (largest probability) from accuracy",
         ],
-        ["swap gap", "mean change of a prediction when A and B change places; 0 for a symmetric model"],
+        ["swap gap", "mean over battles of the largest change of a probability when A and B change places"],
         ["flip rate", "share of battles whose most probable outcome changes when A and B change places"],
         ["tokens kept P / A / B", "share of the tokens of prompt, answer A and answer B that the model reads"],
-        ["battles without a side", "training battles of which one answer was cut away completely"],
+        ["battles without a side", "scored battles that lost all tokens of one answer"],
     ],
     "What the columns mean",
     folded=True,
 )
 MAX_COMPARED = 16
-"""Runs in the map of agreement."""
+"""Largest number of runs in the map of agreement."""
 WORST, DISPUTED = 15, 30
-"""Battles shown for their loss, per run, and for disagreement, of all pairs of runs together."""
+"""Battles that are shown for their loss, per run, and for disagreement, over all pairs of runs."""
 
 
 def results_page(results: Results) -> Page:
@@ -237,7 +237,7 @@ def _errors(results: Results) -> list[Block]:
     intro = (
         f"The {WORST} battles with the largest loss of each run that is shown in detail, and the {DISPUTED} on "
         "which two of these runs disagree most (total variation distance); the largest loss comes first. The model "
-        "may be wrong, or the voter."
+        "or the voter may be wrong."
     )
     return [Text(intro), Cards("mistakes", cards)]
 

@@ -1,4 +1,4 @@
-"""Runs together with the battles that they predicted: what pages and model cards are made from."""
+"""Runs with the battles that they predicted, from which pages and model cards are made."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

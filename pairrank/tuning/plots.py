@@ -11,7 +11,7 @@ PLOTS = ("optimization_history", "param_importances", "slice", "parallel_coordin
 
 
 def draw_study(study: Study, folder: Path) -> list[Path]:
-    """Write Optuna's plots of a study as PNG files and return their paths; what Optuna cannot draw is left out."""
+    """Write Optuna's plots of a study as PNG files and return their paths; those that fail are left out."""
     import matplotlib as mpl
 
     mpl.use("Agg")

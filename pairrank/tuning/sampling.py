@@ -31,7 +31,7 @@ class PositionSeededTPE(BaseSampler):
     """The whole study: hyperband gives a sampler the trials of one bracket, among which positions repeat."""
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
-        """Make and seed the sampler of this trial."""
+        """Create the sampler of this trial with its seed."""
         digest = sha256(f"{self.seed}/{position_of(self.study, trial.number)}".encode()).digest()
         with quiet_optuna():
             self._tpe = TPESampler(
@@ -60,7 +60,7 @@ class PositionSeededTPE(BaseSampler):
 
 
 def build_pruner(name: Pruner) -> optuna.pruners.BasePruner:
-    """Return the pruner of this name; it sees the steps of a trial on the first fold only."""
+    """Return the pruner of this name; it receives the losses of a trial on the first fold only."""
     if name == "median":
         return optuna.pruners.MedianPruner(n_startup_trials=STARTUP // 2)
     if name == "hyperband":

@@ -1,4 +1,4 @@
-"""A search for a better setting: what it may see, where its study is, and which of its trials is the best."""
+"""A search for a better setting: the battles it may use, the place of its study, and its best trial."""
 
 import logging
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Search:
-    """A search for a better setting of an experiment, in which one fold has no part at all."""
+    """A search for a better setting of an experiment, which does not use one of the folds."""
 
     run: Run
     """The unchanged experiment, on all battles."""
@@ -57,7 +57,7 @@ class Search:
         if empty := [fold for fold in self.folds if fold not in existing]:
             raise UserError(f"no battle is in fold {empty[0]}, so no trial can be scored on it.")
         if not self.folds or len(existing) < 3:
-            raise UserError("a search needs three folds with battles: to train on, to score, and to keep out.")
+            raise UserError("a search needs three or more folds with battles: to train on, to score, to keep out.")
 
     @cached_property
     def space(self) -> Space:
@@ -66,7 +66,7 @@ class Search:
 
     @property
     def folder(self) -> Path:
-        """The folder of what belongs to this untouched fold."""
+        """The folder for the files of this untouched fold."""
         return self.home / f"fold{self.untouched}"
 
     @property
@@ -89,7 +89,7 @@ class Search:
 
     @cached_property
     def binding(self) -> dict[str, str]:
-        """What trials must have in common to be comparable, by the words that a message uses for it."""
+        """What trials must have in common to be comparable, by its name in messages."""
         return {
             "battles": self.inside.data_record.hash,
             "search tables": sha256(self.space.describe().encode()).hexdigest()[:16],
@@ -106,13 +106,13 @@ class Search:
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
-        """Let one worker at a time into this block, to train what the workers of this folder share."""
+        """Let one worker at a time execute this block, which trains what all workers share."""
         self.folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.folder / ".lock")
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            logger.info("Waiting for another worker, which trains what all of them need.")
+            logger.info("Waiting for another worker, which is training what all workers need.")
             lock.acquire()
         try:
             yield
@@ -126,7 +126,7 @@ def with_nested_inputs(experiment: Experiment) -> Experiment:
 
 
 def best_trial(study: Study) -> FrozenTrial | None:
-    """Return the complete trial of lowest log loss, of equal ones the first; None if there is none."""
+    """Return the complete trial with the lowest log loss (the first of equal ones); None if there is none."""
     complete = [trial for trial in finished(study) if trial.state == TrialState.COMPLETE]
     return min(complete, key=lambda trial: (trial.value, trial.number), default=None)
 

@@ -24,7 +24,7 @@ ENTRY = {*RANGE, "choices", "when"}
 DIGITS = 4
 """Significant digits of values between `low` and `high`, so that a tuned file shows exactly what was tried."""
 
-EXPECTED = "expected {low = …, high = …}, perhaps with log = true or step = …, or a list of choices."
+EXPECTED = "expected {low = …, high = …}, optionally with log = true or step = …, or a list of choices."
 REMEDY = "README.md shows a [search] table."
 
 
@@ -34,7 +34,7 @@ class Dimension:
 
     key: str
     own: Any
-    """The experiment's own value: where the search begins."""
+    """The experiment's own value, with which the search begins."""
     choices: tuple[Any, ...] = ()
     """The possible values; () for a range of numbers."""
     low: float = 0
@@ -89,7 +89,7 @@ class Space:
         return {d.key: _name(d.own) if d.choices else d.own for d in self.dimensions if d.key in own}
 
     def describe(self) -> str:
-        """Return a text that identifies this space; the values at which the search begins do not count."""
+        """Return a text that identifies this space; the experiment's own values are left out."""
         parts = [{**vars(each), "own": None, "when": dict(each.when)} for each in self.dimensions]
         return json.dumps(parts, sort_keys=True)
 
@@ -168,7 +168,7 @@ def _dimension(key: str, own: Any, entry: Any) -> Dimension:
     conditions = {name: tuple(value) if isinstance(value, list) else (value,) for name, value in when.items()}
     if "choices" in entry:
         if RANGE & entry.keys():
-            raise UserError("choices and a range: expected one of them.")
+            raise UserError("choices and a range are given: expected only one of them.")
         return Dimension(key, own, _choices(entry["choices"], own), when=conditions)
     return _range(key, own, entry, conditions)
 
@@ -176,7 +176,7 @@ def _dimension(key: str, own: Any, entry: Any) -> Dimension:
 def _choices(choices: Any, own: Any) -> tuple[Any, ...]:
     """Return the choices in the type of the experiment's own value, which must be one of them."""
     if not isinstance(choices, list) or len(choices) < 2:
-        raise UserError(f"choices = {choices!r}: expected a list of two or more.")
+        raise UserError(f"choices = {choices!r}: expected a list of two or more values.")
     # TOML has no tuples, and people write 1 for 1.0.
     made = [
         tuple(choice)
@@ -188,7 +188,7 @@ def _choices(choices: Any, own: Any) -> tuple[Any, ...]:
     ]
     names = [_name(choice) for choice in made]
     if len(set(map(repr, names))) < len(names):
-        raise UserError(f"choices = {choices!r}: expected different ones.")
+        raise UserError(f"choices = {choices!r}: expected different values.")
     if own not in made:
         raise UserError(f"the experiment's own value {own!r}, where the search begins, is not among {choices!r}.")
     return tuple(made)

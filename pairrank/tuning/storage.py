@@ -1,4 +1,4 @@
-"""Workers share a study through a database, which records who took each trial and how it ended."""
+"""Workers share a study through a database, which records the worker and the result of each trial."""
 
 import os
 import re
@@ -29,17 +29,15 @@ RETRIES = 3
 WAIT_SECONDS = 60
 """How long a worker waits while another one writes to the SQLite file."""
 TABLE_TRIES = 10
-"""How often opening a database is tried while another worker seems to create its tables."""
+"""How often a database is opened while another worker seems to create its tables."""
 CONNECT_SECONDS = 10
 """How long a worker waits for a PostgreSQL server to answer."""
 
 BINDING = "binding"
 """Attribute of a study: what all its trials have in common."""
 OWN, WORKER, REASON, SETTINGS, SURPLUS = "own", "worker", "reason", "settings", "surplus"
-"""Attributes of a trial.
-
-It has the experiment's own setting; the process that works on it; why it failed; what it tried; it is one too many,
-because two workers asked at the same moment.
+"""Attributes of a trial: whether it has the experiment's own setting, its process, its error, its setting, and
+whether it is surplus, because two workers requested the last trial at the same moment.
 """
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -47,7 +45,7 @@ optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 @contextmanager
 def quiet_optuna() -> Iterator[None]:
-    """Silence Optuna's warnings: experimental features, plots of few trials, a step that is reported twice."""
+    """Suppress Optuna's warnings: experimental features, plots of few trials, a step that is reported twice."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         warnings.filterwarnings("ignore", category=UserWarning, module="optuna")
@@ -58,7 +56,7 @@ def quiet_optuna() -> Iterator[None]:
 def open_study(url: str, name: str, binding: Mapping[str, str], first_setting: Mapping[str, Any]) -> Study:
     """Return the study of this name; a new one is created, with `first_setting` in its first trial.
 
-    `binding` is what all trials must have in common, by the words that a message uses for it. Raises UserError for
+    `binding` is what all trials must have in common, by its name in messages. Raises UserError for
     a database that cannot be used, and for an existing study with another binding.
     """
     storage = _open_storage(url)
@@ -95,8 +93,8 @@ def _open_storage(url: str) -> RDBStorage:
         return _with_tables(url, options)
     except (NoSuchModuleError, ImportError):
         raise UserError(
-            f"--storage {without_password(url)}: needs a database driver that is not installed. For postgresql:// "
-            "run: pip install 'psycopg[binary]'"
+            f"--storage {without_password(url)}: this database needs a driver that is not installed. For "
+            "postgresql:// run: pip install 'psycopg[binary]'"
         ) from None
     except ArgumentError:
         raise UserError(
@@ -152,8 +150,8 @@ def _refuse_other(study: Study, url: str, binding: Mapping[str, str]) -> None:
         time.sleep(0.5)  # another worker is creating it
     if kept is None:
         raise UserError(
-            f"--storage {without_password(url)}: the study {study.study_name!r} in it was not created by "
-            f"`tune`, or not completely. {_remedy(study, url)}"
+            f"--storage {without_password(url)}: the study {study.study_name!r} in it was not created "
+            f"completely by `tune`. {_remedy(study, url)}"
         )
     if other := [what for what, value in binding.items() if kept.get(what) != value]:
         raise UserError(
@@ -164,7 +162,7 @@ def _refuse_other(study: Study, url: str, binding: Mapping[str, str]) -> None:
 
 def _remedy(study: Study, url: str) -> str:
     return (
-        "Give another --storage, or remove the study: "
+        "Use another --storage, or remove the study: "
         f"optuna delete-study --storage {without_password(url)} --study-name {study.study_name!r}"
     )
 
@@ -189,13 +187,13 @@ def first_line(error: Exception) -> str:
 def finished(study: Study) -> list[FrozenTrial]:
     """Return the finished trials: complete, pruned or failed.
 
-    A trial whose worker died is not among them if it is repeated; it is if it died at every repetition.
+    A trial whose worker died is left out if it is repeated, and included if its worker died in every repetition.
     """
     return [trial for trial in _counting(study) if trial.state.is_finished()]
 
 
 def running(study: Study) -> list[FrozenTrial]:
-    """Return the trials that a worker has begun, or had when it died."""
+    """Return the trials that a worker has begun and not finished; the worker may have died since."""
     return study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
 
 
@@ -212,7 +210,8 @@ def has_room(study: Study, wanted: int) -> bool:
 def position_of(study: Study, number: int) -> int:
     """Return how many earlier trials are finished or running; interrupted ones that are repeated are left out.
 
-    Workers that begin at the same moment have different positions, and a repetition has that of its original.
+    Trials that begin at the same moment have different positions, and a repetition has the position of its
+    original.
     """
     mine = original_of(study, number)
     return sum(_first(trial) < mine for trial in _counting(study))
@@ -252,12 +251,12 @@ def requeue(study: Study, number: int) -> None:
 
 
 def _requeue_callback(most: int | None) -> RetryHeartbeatStaleTrialCallback:
-    """Return what puts a trial back into the queue, with the losses it has reported, from which it resumes."""
+    """Return a callback that puts a trial back into the queue, with the losses that it has reported."""
     return RetryHeartbeatStaleTrialCallback(max_retry=most, inherit_intermediate_values=True)
 
 
 def record_worker(study: Study, trial: Trial) -> None:
-    """Record a first heartbeat of a trial and the worker that has it.
+    """Record a first heartbeat of a trial, and its worker.
 
     A trial without any heartbeat never counts as stale. Optuna sends the first one from another thread, which may
     be too late if the worker is killed at once.
@@ -280,5 +279,5 @@ def requeue_stale(study: Study) -> None:
             try:
                 study.tell(trial.number, state=TrialState.FAIL)
             except (ValueError, optuna.exceptions.UpdateFinishedTrialError):
-                continue  # another worker was faster, and puts it back
+                continue  # another worker was faster and puts the trial back
             requeue(study, trial.number)

@@ -1,4 +1,4 @@
-"""A setting is worth its log loss, out of fold, on battles that are the same for all trials of a study."""
+"""The value of a setting is its out-of-fold log loss on battles that are the same for all trials of a study."""
 
 import math
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ def tuning_folds(run: Run, folds: Sequence[int]) -> tuple[TuningFold, ...]:
     """Return the tuning folds of a run; what it builds on is trained first, once for all trials."""
     existing = sorted(set(run.fold_index.tolist()))
     for each in run.inputs:
-        # Always asked for: it belongs to the search alone, so it must be of the present code.
+        # Always called: these inputs belong to the search alone, so they must be of the present code.
         cross_validate(each, existing)
     return tuple(
         TuningFold(fold, training_battles(run, fold)[0], run.train.take(run.fold_index == fold)) for fold in folds
@@ -44,7 +44,7 @@ def tuning_folds(run: Run, folds: Sequence[int]) -> tuple[TuningFold, ...]:
 def evaluate(experiment: Experiment, folds: Sequence[TuningFold], folder: Path, report: ReportLoss) -> float:
     """Return the log loss over all battles of the tuning folds, each predicted by a model without its prompt.
 
-    `report` receives the losses of the first fold only: one per step of a model that learns in steps, else the loss
+    `report` receives the losses of the first fold only: one per step of a model with `progress`, or else the loss
     of the fold as step 1. Finished folds and checkpoints are kept in `folder`, from which the same setting resumes.
     Raises UserError if the loss is not a finite number.
     """

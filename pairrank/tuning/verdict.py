@@ -38,12 +38,12 @@ FEWEST = 10
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a search found, and its score on the untouched fold."""
+    """The result of a search, and the comparison on the untouched fold."""
 
     best: FrozenTrial
     own: FrozenTrial
     experiment: Experiment
-    """The experiment with the best setting; one that was tuned is marked with the folds that the search used."""
+    """The experiment with the best setting. If that was tuned, `tuned_on` names the folds that the search used."""
     difference: Difference | None
     """Log loss of the tuned minus the own setting on the untouched fold; None if the own setting is the best."""
     battles: int
@@ -51,7 +51,7 @@ class Verdict:
 
     @property
     def is_accepted(self) -> bool:
-        """Whether the tuning folds improve and the untouched fold does not clearly contradict."""
+        """Whether the tuning folds improve and the untouched fold does not clearly contradict that."""
         return self.difference is not None and self.difference.low <= 0
 
 
@@ -65,7 +65,7 @@ def judge(search: Search, study: Study) -> Verdict:
         failed = [trial for trial in finished(study) if trial.state == TrialState.FAIL]
         reasons = Counter(trial.user_attrs.get(REASON, "its worker died") for trial in failed)
         listed = "".join(f"\n  - {count} times: {reason}" for reason, count in reasons.most_common(5))
-        raise UserError(f"the experiment's own setting has no value, so there is nothing to compare with.{listed}")
+        raise UserError(f"the experiment's own setting has no value, so no other can be compared with it.{listed}")
     scored = search.run.battles.take(search.run.fold_index == search.untouched)
     if (best.value or 0.0) >= (own.value or 0.0):
         return Verdict(own, own, search.run.experiment, None, len(scored))
@@ -123,7 +123,7 @@ def tuned_file(search: Search) -> Path:
     own = [file for file in files if file.exists() and _is_of(search, file)]
     free = [file for file in files if not file.exists()]
     if not own and not free:
-        raise UserError(f"{' and '.join(map(str, files))}: exist and belong to other studies. Rename one of them.")
+        raise UserError(f"{' and '.join(map(str, files))}: both files belong to other studies. Rename one of them.")
     return (own or free)[0]
 
 
@@ -200,7 +200,7 @@ def importances_of(study: Study) -> dict[str, float]:
 
 
 def _file_table(experiment: Experiment) -> dict[str, Any]:
-    """Return an experiment as its file has it: only what differs from the defaults."""
+    """Return an experiment as the table of its file, with only the values that differ from the defaults."""
     resolved = experiment.resolved()
     keys = ("about", "tuned_on", "inputs", "extra", "soft_targets", "teacher", "seconds")
     table = {key: resolved[key] for key in keys if resolved[key]}

@@ -1,4 +1,4 @@
-"""Workers on any machine take trials from one study until it has enough, even if some of them are killed."""
+"""Workers on any machine run the trials of one study until it has enough, even if some workers are killed."""
 
 import json
 import logging
@@ -43,10 +43,10 @@ logger = logging.getLogger(__name__)
 
 
 def work(search: Search, deadline: float | None) -> Study:
-    """Take trials until the study has enough or `deadline` (of `time.time`) has passed; return the study.
+    """Run trials until the study has enough or `deadline` (of `time.time`) has passed; return the study.
 
     A trial that fails is reported and does not stop the others. On Ctrl-C the trial goes back into the queue.
-    Raises UserError if the database is lost, and if the experiment's own setting has failed, since all others are
+    Raises UserError if the database is lost, and if the experiment's own setting has failed, because all others are
     compared with it.
     """
     study = search.open()
@@ -63,7 +63,7 @@ def work(search: Search, deadline: float | None) -> Study:
 
 
 def _take_trials(search: Search, study: Study, folds: Sequence[TuningFold], deadline: float | None) -> None:
-    """Take trials one after another, and wait for those that other workers have begun."""
+    """Run trials one after another, and wait for those that other workers have begun."""
     waiting = False
     while deadline is None or time.time() < deadline:
         requeue_stale(study)
@@ -73,7 +73,7 @@ def _take_trials(search: Search, study: Study, folds: Sequence[TuningFold], dead
         elif others := running(study):
             if not waiting:
                 logger.info(
-                    f"All trials have been taken. Waiting for the last {len(others)}, which other workers have."
+                    f"All trials are taken. Waiting for the last {len(others)}, which other workers are running."
                 )
             waiting = True
             time.sleep(min(HEARTBEAT, 5) / 5)
@@ -82,7 +82,7 @@ def _take_trials(search: Search, study: Study, folds: Sequence[TuningFold], dead
 
 
 def _take_trial(search: Search, study: Study, folds: Sequence[TuningFold]) -> None:
-    """Take one trial, evaluate its setting, and log how it ended."""
+    """Run one trial and log its result."""
     taken: list[int] = []
 
     def objective(trial: Trial) -> float:
@@ -125,12 +125,12 @@ def _refuse_failed_reference(study: Study) -> None:
             reason = trial.user_attrs.get(REASON, "its worker died")
             raise UserError(
                 f"the experiment's own setting has failed, and all others are compared with it: {reason} "
-                "Change the experiment's file, which begins another study."
+                "Correct the experiment's file; that starts a new study."
             )
 
 
 class _SurplusError(Exception):
-    """Another worker took the last trial at the same moment."""
+    """Raised if another worker took the last trial at the same moment."""
 
 
 def _value(search: Search, study: Study, folds: Sequence[TuningFold], trial: Trial) -> float:
@@ -159,7 +159,7 @@ def _value(search: Search, study: Study, folds: Sequence[TuningFold], trial: Tri
 
 
 def _trial_folder(search: Search, study: Study, number: int) -> Path:
-    """Return the folder of a trial until it is finished; its repetition resumes from there."""
+    """Return the folder of an unfinished trial, from which its repetition resumes."""
     return search.folder / "trials" / str(original_of(study, number))
 
 

@@ -238,7 +238,7 @@ def test_compare_names_its_reference_if_there_is_no_prior(call):
     Predictions(tiny_battles().id, np.full((40, 3), 1 / 3)).write(Path("book.csv"))
     ended = call("compare", "--data", "data", "--runs", "none", "--add", "book=book.csv")
     assert ended.code == 0
-    assert "differences are taken to book." in ended.out
+    assert "the reference is book." in ended.out
 
 
 def test_compare_publishes_and_reads_what_it_published(call, trained):
@@ -339,7 +339,7 @@ def test_submit_replaces_damaged_test_predictions(call, remembered):
 def test_submit_refuses_a_diagnostic(call, here):
     (here / "peek.toml").write_text('submittable = false\n[model]\nname = "prior"')
     call("run", "peek.toml", "--data", "data")
-    assert refused(call("submit", "peek", "--data", "data"), "diagnostic, not submittable")
+    assert refused(call("submit", "peek", "--data", "data"), "a diagnostic is not submittable")
     assert not Path("submission.csv").exists()
 
 
@@ -444,7 +444,7 @@ def test_predict_reports_a_partial_run(call, here):
     call("run", "prior", "--data", "data", "--fold", "2")
     ended = call("predict", "prior", "data/test.csv", "--out", "out.csv", "--data", "data")
     assert ended.code == 0
-    assert "1 of 5 folds trained" in ended.out
+    assert "1 of 5 folds are trained" in ended.out
 
 
 def test_lines_are_printed_unchanged_except_for_control_characters(capsys):
@@ -482,7 +482,7 @@ def test_simulate_writes_battles_that_an_experiment_runs_on(call):
 def test_simulate_never_overwrites_real_battles(call, here, name):
     (here / "real").mkdir()
     (here / "real" / name).write_text("precious")
-    assert refused(call("simulate", "real"), name, "is not simulated", "Give another folder")
+    assert refused(call("simulate", "real"), name, "is not simulated", "Use another folder")
     assert [file.name for file in (here / "real").iterdir()] == [name]
     assert (here / "real" / name).read_text() == "precious"
 
@@ -578,7 +578,7 @@ def test_wrong_paths_are_refused_in_one_message(call, trained, here):
     assert refused(call("predict", "prior", "data", "--out", "o.csv", "--data", "data"), "data")
     assert refused(call("predict", "prior", "none.csv", "--out", "o.csv", "--data", "data"), "no such file")
     assert refused(call("predict", "prior", "file", "--out", "o.csv", "--data", "data"), "unknown file format")
-    assert refused(call("submit", "prior", "--data", "data", "--out", "data"), "--out data: is a folder")
+    assert refused(call("submit", "prior", "--data", "data", "--out", "data"), "--out data: this is a folder")
     assert refused(call("predict", "prior", "data/test.csv", "--out", "data", "--data", "data"), "is a folder")
     assert refused(call("submit", "prior", "--data", "data", "--out", "file/s.csv"), "file")
     assert refused(call("run", "prior", "--data", "data", "--runs", "file"), "file")

@@ -45,7 +45,7 @@ def test_each_piece_of_work_gets_its_share_of_one_machine(machines, asked, piece
     assert (needs["num_cpus"], needs["num_gpus"]) == given
     assert ray._capacity(Ray(*machines), needs) == room
     cpus, gpus = (sum(column) for column in zip(*machines, strict=True))
-    expected = f"Ray: {cpus} CPUs and {gpus} GPUs; a piece of work takes {given[0]} and {given[1]:g}.\n"
+    expected = f"Ray: {cpus} CPUs and {gpus} GPUs; a task takes {given[0]} and {given[1]:g}.\n"
     assert capsys.readouterr().out == expected
 
 

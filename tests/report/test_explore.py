@@ -48,7 +48,7 @@ def test_explore_counts_repeated_prompts_within_and_across_files(tmp_path: Path)
     texts = [block.text for block in page.blocks if isinstance(block, Text)]
     assert not any("test.csv: " in text and "folds keep them together" in text for text in texts)
     assert any(text.startswith("train.csv: 20 of 20 battles share their prompt") for text in texts)
-    assert any(text.startswith("4 training battles have a prompt that is in test.csv") for text in texts)
+    assert any(text.startswith("4 training battles have a prompt that is also in test.csv") for text in texts)
 
 
 def test_explore_works_with_a_test_file_only(tmp_path: Path):

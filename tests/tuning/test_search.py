@@ -385,7 +385,7 @@ def test_a_worker_waits_for_the_last_trials_of_others(arena_here, monkeypatch):
     monkeypatch.setattr(working.time, "sleep", sleep)
     _, lines = quietly(some_search(trials=6))
     assert len(slept) == 3
-    assert lines == ["All trials have been taken. Waiting for the last 1, which other workers have."]
+    assert lines == ["All trials are taken. Waiting for the last 1, which other workers are running."]
 
 
 def test_a_trial_whose_worker_always_dies_counts_as_failed(arena_here, monkeypatch):
@@ -500,7 +500,7 @@ def test_a_study_of_another_program_is_refused(arena_here, monkeypatch):
     monkeypatch.setattr(storage.time, "sleep", lambda _: None)
     url = "sqlite:///foreign.db"
     optuna.create_study(storage=url, study_name=some_search().name)
-    with pytest.raises(UserError, match="was not created by `tune`"):
+    with pytest.raises(UserError, match="was not created completely by `tune`"):
         some_search(storage=url).open()
 
 
@@ -510,7 +510,7 @@ def test_a_study_of_another_program_is_refused(arena_here, monkeypatch):
         ("sqlite://", "expected the URL of a database"),
         ("sqlite:///:memory:", "expected the URL of a database"),
         ("study.db", "expected the URL of a database, such as sqlite:///study.db"),
-        ("postgresql+nonsense://user:secret@nowhere/x", "needs a database driver that is not installed"),
+        ("postgresql+nonsense://user:secret@nowhere/x", "needs a driver that is not installed"),
         ("sqlite:////no/such/folder/study.db", "cannot be used"),
         ("sqlite:///broken.db", "cannot be used"),
     ],

@@ -94,10 +94,13 @@ def test_the_models_that_the_readme_names_have_search_tables():
         ("learner = {low = 1, high = 2}", "its value is 'both', which is not a number: expected a list of choices"),
         ("decompose = {low = 0, high = 1}", "its value is True, which is not a number"),
         ('learner = ["both"]', "expected a list of two or more"),
-        ('learner = ["both", "both"]', "expected different ones"),
+        ('learner = ["both", "both"]', "expected different values"),
         ('learner = ["logistic", "lightgbm"]', "own value 'both', where the search begins, is not among"),
         ('learner = ["both", "forest"]', "learner = 'forest': expected one of 'both', 'logistic', 'lightgbm'"),
-        ('learner = {choices = ["both", "logistic"], low = 1}', "choices and a range: expected one of them"),
+        (
+            'learner = {choices = ["both", "logistic"], low = 1}',
+            "choices and a range are given: expected only one of them",
+        ),
         ("penalty = {low = 1.0, high = 1000.0, when = 3}", "when = 3: expected a table"),
         ('penalty = {low = 1.0, high = 1000.0, when = {learner = "both"}}', "expected a parameter of this table"),
         (

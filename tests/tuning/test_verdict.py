@@ -185,7 +185,7 @@ def test_a_file_of_another_study_is_never_overwritten(arena_here):
     write_experiment("small-tuned", '[model]\nname = "prior"')
     assert tuned_file(some_search()) == Path("experiments/small-tuned-arena.toml")
     write_experiment("small-tuned-arena", '[model]\nname = "prior"')
-    with pytest.raises(UserError, match=r"small-tuned-arena.toml: exist and belong to other studies"):
+    with pytest.raises(UserError, match=r"small-tuned-arena.toml: both files belong to other studies"):
         tuned_file(some_search())
 
 
