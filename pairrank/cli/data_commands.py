@@ -60,7 +60,7 @@ def simulate(
     test: Annotated[int, typer.Option(min=1, help="Battles without winners, in test.csv.")] = 150,
     seed: Annotated[int, typer.Option(min=0, help="Random seed; another one gives other battles.")] = 0,
 ) -> None:
-    """Write invented battles whose true probabilities are known.
+    """Write simulated battles whose true probabilities are known.
 
     Use them to try pairrank without data, and to see how far a model is from the best possible log loss.
     """

@@ -146,7 +146,7 @@ def tune(
     """Search for better parameters, and test them on unused data.
 
     The best setting is tested on a fold that the search never used, neither to train nor to score. The
-    experiment's table [search] says which parameters may change and within which limits. If the best setting
+    experiment's table [search] lists the parameters that may change, with their limits. If the best setting
     improves and the untouched fold does not contradict it, it is written to experiments/NAME-tuned.toml. The
     same command resumes an interrupted study; run at the same time elsewhere, it adds another worker.
     """

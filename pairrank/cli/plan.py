@@ -88,20 +88,21 @@ class Plan:
 
 @dataclass
 class Clock:
-    """How long the rest of a plan takes, by the time that its first steps took."""
+    """An estimate of the time that remains of a plan, from the time that its first steps took."""
 
     steps: tuple[Step, ...]
     begun: float = field(default_factory=time.monotonic)
     done: list[Step] = field(default_factory=list)
 
     def remaining_after(self, step: Step) -> str:
-        """Count this step as done; return a line about the time that remains, or "" if that is short or unknown."""
+        """Count this step as done; return a line about the remaining time, or "" if that is short or unknown."""
         self.done.append(step)
         rest = self.steps[len(self.done) :]
         estimated = sum(each.seconds for each in self.done)
         if not rest or not estimated or not all(each.seconds or not each.missing for each in rest):
             return ""
-        # As if a minute had passed as estimated: the start-up of a few quick runs says little about the rest.
+        # A minute that took as long as estimated is added, because the start-up of quick runs is not
+        # representative.
         speed = (time.monotonic() - self.begun + MINUTE) / (estimated + MINUTE)
         remaining = speed * sum(each.seconds for each in rest)
         if remaining < LONG:
@@ -111,14 +112,14 @@ class Clock:
 
 def _step(run: Run, folds: Sequence[int] | None) -> Step:
     wanted = range(run.experiment.folds) if folds is None else folds
-    # The identity of a fold includes its inputs' predictions, so without all of them none is finished.
+    # The identity of a fold includes its inputs' predictions, so no fold is finished if an input is missing.
     has_inputs = all(map(is_reusable, run.inputs))
     done = finished_folds(run.folder, run.experiment.folds, identity_of(run)) if has_inputs else {}
     return Step(run, tuple(f for f in wanted if f not in done), tuple(f for f in wanted if f in done))
 
 
 def _lines_of(run: Run, needed: Sequence[Run]) -> Iterator[str]:
-    """The plan of one run; `needed` are its inputs that no earlier line has described."""
+    """Yield the lines about one run; `needed` are its inputs that no earlier line has described."""
     ready = [each for each in needed if is_reusable(each)]
     missing = [each for each in needed if each not in ready]
     label, teacher = run.experiment.label, run.experiment.teacher
@@ -126,7 +127,7 @@ def _lines_of(run: Run, needed: Sequence[Run]) -> Iterator[str]:
         yield f"{label} builds on {_names(ready)}: finished, used unchanged."
     if old := [each for each in ready if read_run_record(each.folder).identity != identity_of(each)]:
         yield (
-            f"{_names(old)}: trained with other code, encoders or extra battles than today's. To train it again: "
+            f"{_names(old)}: trained with code, encoders or extra battles that have changed. To train it again: "
             f"run {' '.join(each.experiment.name for each in old)}"
         )
     if missing:
@@ -137,7 +138,7 @@ def _lines_of(run: Run, needed: Sequence[Run]) -> Iterator[str]:
     if needed or teacher:
         whole = [estimated_seconds(each) for each in (*missing, run)]
         if any(whole):
-            rest = "" if all(whole) else ", and more for what has no estimate"
+            rest = "" if all(whole) else ", plus the experiments without an estimate"
             yield f"{label}: {_duration(sum(whole))} in all{rest}, on two cores."
 
 

@@ -211,7 +211,7 @@ def write_run_record(record: RunRecord, folder: Path) -> None:
 
 
 def _missing_settings(experiment: Mapping[str, Any]) -> str:
-    """Return what an experiment lacks of the tables that other modules need; "" if it lacks nothing."""
+    """Return what is missing from an experiment that other modules need; "" if nothing is."""
     model, split = experiment.get("model"), experiment.get("split")
     if not isinstance(model, Mapping) or not isinstance(model.get("name"), str):
         return "a table model with a name"
@@ -222,12 +222,12 @@ def _missing_settings(experiment: Mapping[str, Any]) -> str:
     if not isinstance(model.get("seed"), int | None):
         return "a whole number as seed in its table model"
     if not isinstance(experiment.get("about", ""), str):
-        return "a text that says what it is about"
+        return "a description (about) that is a string"
     return ""
 
 
 def _missing_measurements(record: RunRecord) -> str:
-    """Return what measurements of a record lack that tables and charts need; "" if they lack nothing."""
+    """Return the missing measurements that tables and charts need; "" if there are none."""
     if record.kept is not None and not set(TEXTS) <= record.kept.keys():
         return f"the share of tokens kept of {', '.join(TEXTS)}"
     if any(row.get(column) is None for row in record.history for column in ("Fold", "Step")):

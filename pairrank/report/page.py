@@ -1,4 +1,4 @@
-"""A self-contained HTML page, whose security policy allows no network and only its own script and style."""
+"""A self-contained HTML page. Its security policy forbids requests, and any script or style but its own."""
 
 import base64
 import hashlib

@@ -80,7 +80,7 @@ def fit_and_predict(task: FoldTask) -> FoldOutputs:
 def collective_fold(task: FoldTask, run_folder: Path, fold: int, is_inner: bool) -> AbstractContextManager[None]:
     """Return a block that all processes of torchrun execute together if the fold is a fine-tuning.
 
-    Raises UserError for a fine-tuning inside another experiment, which the other processes do not know about.
+    Raises UserError for a fine-tuning inside another experiment, because the other processes have no such run.
     """
     if task.model.progress != "epochs" or distributed.world_size() == 1:
         return nullcontext()

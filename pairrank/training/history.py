@@ -33,7 +33,7 @@ def training_report(
 ) -> dict[str, Any]:
     """Return what a fine-tuned model reports: parameters, device, encoder, token coverage, history and warnings.
 
-    A loaded model knows neither its encoder nor its history, and a model without predictions has no coverage. Their
+    A loaded model has neither its encoder nor its history, and a model without predictions has no coverage. Their
     entries are then missing.
     """
     processes = distributed.world_size()

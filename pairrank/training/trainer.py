@@ -128,7 +128,7 @@ class MarkComplete(TrainerCallback):
 class StopEarly(TrainerCallback):
     """Stop after `patience` epochs without a better log loss.
 
-    The decision is made from the Trainer's log: a counter of its own would be lost when a training is resumed.
+    The decision is made from the Trainer's log: a separate counter would be lost when a training is resumed.
     """
 
     patience: int

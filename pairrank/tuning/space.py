@@ -1,4 +1,4 @@
-"""The table [search] of an experiment says what may change; it is checked with the model before the first trial."""
+"""The table [search] of an experiment lists parameters that may change; it is checked before the first trial."""
 
 import json
 import math

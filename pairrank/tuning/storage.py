@@ -102,7 +102,7 @@ def _open_storage(url: str) -> RDBStorage:
             "postgresql://user:password@host/tuning."
         ) from None
     except (SQLAlchemyError, RuntimeError) as error:
-        # RuntimeError: the study is of another version of Optuna, and the message says so.
+        # RuntimeError: the study was written by another version of Optuna, which the message states.
         raise UserError(
             f"--storage {without_password(url)}: this database cannot be used ({first_line(error)}). Check that it "
             "exists and contains nothing but studies."

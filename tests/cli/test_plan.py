@@ -57,7 +57,7 @@ def test_the_plan_names_inputs_and_the_time_they_take(experiments, call):
     # 50 s per thousand battles, 60 of them.
     assert first.startswith("both needs inputs")
     assert first.endswith("quick (about 3 s), untimed (unknown time).")
-    assert "about 3 s in all, and more for what has no estimate" in whole
+    assert "about 3 s in all, plus the experiments without an estimate" in whole
     ended = call("run", "tower", "--data", "arena")
     assert ended.code == 0, ended.err
     made = [line.split(",")[0] for line in ended.out.splitlines() if "training on" in line]
