@@ -105,7 +105,7 @@ def test_a_file_that_lacks_what_every_version_has_written_is_refused(missing: st
         ({"experiment": {"model": {"name": "x"}}}, "a table split with a number of folds"),
         ({"experiment": EXPERIMENT | {"split": {"folds": 5, "limit": "all"}}}, "a whole number as limit"),
         ({"experiment": EXPERIMENT | {"model": {"name": "prior", "seed": "3"}}}, "a whole number as seed"),
-        ({"experiment": EXPERIMENT | {"about": 3}}, "a text"),
+        ({"experiment": EXPERIMENT | {"about": 3}}, "a description (about)"),
         ({"kept": {"prompt": 1.0}}, "tokens kept of prompt, response_a, response_b"),
         ({"history": [{"Fold": 0.0, "Step": None}]}, "Fold and Step in every row"),
         ({"experiment": 3}, "experiment = 3"),

@@ -150,7 +150,7 @@ def test_probabilities_that_are_not_finite_are_refused(arena_here, add_model):
         ({"untouched": 7}, "fold 7 cannot be kept out of the search: no battle is in it"),
         ({"folds": (0, 4)}, "fold 4 is kept out of the search, so it cannot be a tuning fold"),
         ({"folds": (0, 9)}, "no battle is in fold 9"),
-        ({"folds": ()}, "a search needs three folds"),
+        ({"folds": ()}, "a search needs three or more folds"),
     ],
 )
 def test_an_impossible_search_is_refused(arena_here, changes, message):
