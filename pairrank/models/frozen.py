@@ -114,7 +114,7 @@ class Frozen(Model):
     def fit(self, train: Battles, folder: Path | None = None, monitor: Monitor | None = None) -> Self:
         """Encode the texts that are not cached yet, then fit the head."""
         if not len(train):
-            raise UserError("no battles to learn from.")
+            raise UserError("there are no battles to learn from. Expected one or more.")
         self.encoder_ = find_encoder(self.encoder)
         if self.head == "difference":
             self._fit_difference(train)
@@ -181,7 +181,7 @@ class Frozen(Model):
         """Train by AdamW on all battles at once, and keep the step with the lowest loss on held-out prompts."""
         held = torch.from_numpy(hold_out(train, self.hold_out, salt="watch"))
         if held.all():
-            raise UserError("no battles to learn from. Use more battles or a smaller hold_out.")
+            raise UserError("there are no battles to learn from. Use more battles or a smaller hold_out.")
         vectors = self._vectors(train)
         self._build(vectors.a.shape[1])
         sides = self._sides(vectors)

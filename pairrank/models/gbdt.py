@@ -163,7 +163,7 @@ class Gbdt(Model):
         return self._proba(self._columns(battles, strengths))
 
     def save(self, folder: Path) -> None:
-        """Write the linear model as JSON or the trees as LightGBM text, and importances.csv for the reader."""
+        """Write the linear model as JSON or the trees as LightGBM text, and the table importances.csv."""
         saved = {"inputs": self.names_, "lines": [asdict(fitted) for fitted in self.linear_]}
         write_json(folder / "gbdt.json", saved | {"importances": importance_rows(self.importances_)})
         save_boosters(folder, self.boosters_)

@@ -91,7 +91,7 @@ class KernelLogistic(Model):
     def fit(self, train: Battles, folder: Path | None = None, monitor: Monitor | None = None) -> Self:
         """Fit the margin to decided battles, in one order since it is odd, and the tie to all battles."""
         if not len(train):
-            raise UserError("no battles to learn from.")
+            raise UserError("there are no battles to learn from. Expected one or more.")
         counted = count_features(train, self.groups)
         weight, decided = train.weights, train.labels != Winner.TIE
         self.odd_ = fit_scaling(counted.odd[decided], weight[decided], self.clip, odd=True)

@@ -102,8 +102,8 @@ class Sparse(Model):
 
     def __post_init__(self) -> None:
         bounds = {
-            "word_ngrams": (_is_range(self.word_ngrams), "two numbers, 1 <= first <= last"),
-            "character_ngrams": (_is_range(self.character_ngrams), "two numbers, 1 <= first <= last"),
+            "word_ngrams": (_is_range(self.word_ngrams), "two numbers with 1 <= first <= last"),
+            "character_ngrams": (_is_range(self.character_ngrams), "two numbers with 1 <= first <= last"),
             "min_count": (self.min_count >= 1, "1 or more"),
             "most": (self.most >= 1, "1 or more"),
             "characters": (self.characters >= 1, "1 or more"),
@@ -126,7 +126,7 @@ class Sparse(Model):
     def fit(self, train: Battles, folder: Path | None = None, monitor: Monitor | None = None) -> Self:
         """Learn vocabularies from all training texts, then both heads from the winners."""
         if not len(train):
-            raise UserError("no battles to learn from.")
+            raise UserError("there are no battles to learn from. Expected one or more.")
         fitted = [
             _fit_vectors(train, name, ngrams, self.min_count, self.most, self.characters)
             for name, ngrams in with_progress(self.analyzers.items(), "counting words", len(self.analyzers))

@@ -140,7 +140,7 @@ def fine_tune(
 def _refuse_impossible(train: Rows, recipe: Recipe) -> None:
     """Raise UserError if there are no battles to learn from, or if the processes cannot share the training."""
     if not len(train):
-        raise UserError("no battles to learn from. Use more battles or a smaller hold_out.")
+        raise UserError("there are no battles to learn from. Use more battles or a smaller hold_out.")
     processes = distributed.world_size()
     if processes > 1 and not distributed.in_collective():
         raise UserError(

@@ -199,7 +199,7 @@ def running(study: Study) -> list[FrozenTrial]:
 
 def count_requeued(study: Study) -> int:
     """Return how many trials were interrupted and repeated."""
-    return len(_tried_requeue_callback(study.get_trials(deepcopy=False)))
+    return len(_requeued_numbers(study.get_trials(deepcopy=False)))
 
 
 def has_room(study: Study, wanted: int) -> bool:
@@ -230,11 +230,11 @@ def _first(trial: FrozenTrial) -> int:
 
 def _counting(study: Study) -> list[FrozenTrial]:
     trials = study.get_trials(deepcopy=False)
-    out = _tried_requeue_callback(trials) | {trial.number for trial in trials if SURPLUS in trial.user_attrs}
+    out = _requeued_numbers(trials) | {trial.number for trial in trials if SURPLUS in trial.user_attrs}
     return [trial for trial in trials if trial.state != TrialState.WAITING and trial.number not in out]
 
 
-def _tried_requeue_callback(trials: Sequence[FrozenTrial]) -> set[int]:
+def _requeued_numbers(trials: Sequence[FrozenTrial]) -> set[int]:
     with quiet_optuna():
         return {number for trial in trials for number in RetryHeartbeatStaleTrialCallback.retry_history(trial)}
 
