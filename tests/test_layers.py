@@ -138,6 +138,7 @@ def test_importing_pairrank_and_reading_battles_loads_nothing_heavy(tmp_path: Pa
     )
 
 
+@pytest.mark.slow
 def test_tables_and_pages_are_made_without_torch():
     modules = [module for module in SOURCES if module.startswith(SEES_NO_MODEL)]
     assert len(modules) > 10

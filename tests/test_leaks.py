@@ -84,7 +84,7 @@ def test_a_training_set_that_holds_the_scored_fold_would_be_found_out(
     shuffled: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """Planted: every fold's model learns from all battles. Whatever can learn at all shows it."""
-    monkeypatch.setattr(cross_validation, "training_battles", lambda run, fold, say: (run.train, []))
+    monkeypatch.setattr(cross_validation, "training_battles", lambda run, fold: (run.train, []))
     for name in ("structure", "kernel", "sparse"):
         planted = against_the_prior(name, shuffled, tmp_path)
         assert planted.high < 0

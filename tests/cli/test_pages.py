@@ -95,6 +95,7 @@ def test_report_writes_one_page_of_all_runs(call):
     assert "Δ lengths" in html
 
 
+@pytest.mark.slow
 def test_report_includes_published_results_and_added_files(call):
     hostile = hostile_battles()
     Path("hostile").mkdir()
@@ -245,6 +246,7 @@ def test_a_card_marks_diagnostics_and_simulated_battles(call):
     assert json.loads(Path("runs/arena/identity/metrics.json").read_text(encoding="utf-8"))["label"] == "identity"
 
 
+@pytest.mark.slow
 def test_pages_load_torch_only_for_a_tokenizer(here):
     code = (
         "import sys; sys.argv = ['x', 'report', '--data', 'data', '--add', 'mine=oof.csv']\n"

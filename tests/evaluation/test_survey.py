@@ -143,6 +143,7 @@ def test_a_survey_of_test_battles_has_no_winners():
     assert len(survey.without_text()) == 0
 
 
+@pytest.mark.slow
 def test_survey_file_does_not_keep_all_texts_in_memory(tmp_path: Path):
     """4,000 more battles of 1 kB each take 200 bytes each at most."""
     one = tiny_battles(6_000, labelled=False)

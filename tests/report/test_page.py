@@ -81,6 +81,7 @@ def test_a_page_without_battles_has_no_warning(hostile: dict[str, Page]):
     assert hostile["report"].shows_battles
 
 
+@pytest.mark.slow
 def test_the_same_battles_give_the_same_page(hostile: dict[str, Page], hostile_html: dict[str, str]):
     first = hostile_html["report"]
     assert first.startswith("<!doctype html>")

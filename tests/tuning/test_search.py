@@ -107,6 +107,7 @@ def test_a_study_has_the_requested_trials_and_begins_with_the_own_setting(arena_
     assert not lines
 
 
+@pytest.mark.slow
 def test_another_seed_tries_other_settings_and_the_same_seed_the_same(arena_here):
     one, _ = quietly(some_search(home=Path("one"), pruner="none"))
     two, _ = quietly(some_search(home=Path("two"), pruner="none"))
@@ -117,6 +118,7 @@ def test_another_seed_tries_other_settings_and_the_same_seed_the_same(arena_here
     assert not set(settings(one)[1:]) & set(settings(other)[1:])
 
 
+@pytest.mark.slow
 def test_killed_and_restarted_equals_never_killed(arena_here, monkeypatch):
     whole, _ = quietly(some_search(home=Path("whole"), trials=14, pruner="none"))
     plain, calls = working.evaluate, []
@@ -174,6 +176,7 @@ def test_no_trial_begins_after_the_deadline(arena_here):
     assert not finished(study)
 
 
+@pytest.mark.slow
 def test_pruning_stops_bad_trials_and_never_the_own_setting(arena_here, monkeypatch):
     told = {0: 9.0}
     monkeypatch.setattr(
@@ -235,6 +238,7 @@ def test_a_database_that_is_lost_is_one_message(arena_here, monkeypatch):
         quietly(some_search())
 
 
+@pytest.mark.slow
 def test_hyperband_prunes_too(arena_here, monkeypatch):
     def learning(experiment, cuts, folder, hear):
         loss = abs(np.log10(experiment.parameters["penalty"]) - 1)
@@ -250,6 +254,7 @@ def test_hyperband_prunes_too(arena_here, monkeypatch):
     assert len(states) == 24
 
 
+@pytest.mark.slow
 def test_hyperbands_brackets_share_no_seed(arena_here, monkeypatch):
     monkeypatch.setattr(working, "evaluate", lambda *args: args[3](1, 1.0) or 1.0)
     study, _ = quietly(some_search(trials=10, pruner="hyperband"))

@@ -100,6 +100,7 @@ def test_a_setting_is_rejected_only_if_the_whole_interval_is_above_0(lucky_folde
     assert verdict.is_accepted is holds
 
 
+@pytest.mark.slow
 def test_inputs_of_the_verdict_have_not_seen_the_untouched_winners(arena_here, lucky):
     write_experiment(
         "both",
@@ -189,6 +190,7 @@ def test_a_file_of_another_study_is_never_overwritten(arena_here):
         tuned_file(some_search())
 
 
+@pytest.mark.slow
 def test_a_longer_search_may_remove_the_tuned_file(arena_here, call, lucky, monkeypatch, undrawn):
     from pairrank.tuning import verdict
 
@@ -217,6 +219,7 @@ def test_the_record_has_every_trial(lucky_search, lucky_folder):
     assert record["binding"] == search.binding
 
 
+@pytest.mark.slow
 def test_importances_and_plots_are_optunas(arena_here):
     search, study = searched(trials=12)
     shares = importances_of(study)
@@ -227,6 +230,7 @@ def test_importances_and_plots_are_optunas(arena_here):
     assert all(file.read_bytes().startswith(b"\x89PNG") for file in drawn)
 
 
+@pytest.mark.slow
 def test_a_plot_that_optuna_cannot_draw_is_left_out(arena_here, monkeypatch):
     from optuna.visualization import matplotlib as plots
 
@@ -244,6 +248,7 @@ def test_a_plot_that_optuna_cannot_draw_is_left_out(arena_here, monkeypatch):
 # --- The nested figure
 
 
+@pytest.mark.slow
 def test_every_fold_has_the_setting_that_its_own_search_chose(arena_here, call, undrawn):
     ended = call(*TUNE, "--nested")
     assert ended.code == 0, ended.err
@@ -290,6 +295,7 @@ def test_other_chosen_settings_are_another_run(arena_here):
 # --- The command
 
 
+@pytest.mark.slow
 def test_tune_from_the_beginning_to_the_end(arena_here, call):
     ended = call(*TUNE)
     assert ended.code == 0, ended.err
@@ -359,6 +365,7 @@ def test_the_untouched_fold_may_reject_a_setting(arena_here, call, lucky, monkey
     assert not Path("experiments/small-tuned.toml").exists()
 
 
+@pytest.mark.slow
 def test_importances_are_shown_once_there_are_enough_trials(arena_here, call, undrawn):
     assert "Importance of the parameters" not in call(*TUNE).out
     assert "Importance of the parameters" in call(*TUNE, "--trials", "12").out
