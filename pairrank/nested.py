@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import sys
 import types
 import typing
 from collections.abc import Iterator, Mapping
@@ -146,9 +147,10 @@ def _expected_of_class(value: Any, hint: type) -> str | None:
     """Return what `_expected` returns for a plain class. A float field accepts an int; a bool is not a number."""
     if hint is type(None):
         return None if value is None else "nothing"
+    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        # An integer of JSON may be larger than any float.
+        return None if abs(value) <= sys.float_info.max else "a finite number"
     if isinstance(value, hint) and (hint in (bool, object) or not isinstance(value, bool)):
-        return None
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return None
     if dataclasses.is_dataclass(hint):
         return "a table"

@@ -27,7 +27,7 @@ def compare(
     board = build_leaderboard(source.name, source.train, entries, named, source.truth)
     if target:
         before = read_json(target / "leaderboard.json") or {"data": source.name}
-        if before["data"] != source.name:
+        if before.get("data", source.name) != source.name:
             raise UserError(
                 f"--publish {target}: this folder has the leaderboard of {before['data']}. Use another folder."
             )

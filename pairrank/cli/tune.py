@@ -15,6 +15,7 @@ from pairrank.cli.locations import find_source, home_of
 from pairrank.cli.messages import messages_to
 from pairrank.cli.tune_results import show_nested, show_verdict
 from pairrank.errors import UserError
+from pairrank.models.base import current_name
 from pairrank.runs.experiment_files import load_experiment
 from pairrank.runs.overrides import parse_change
 from pairrank.runs.run import Run, resolve_run
@@ -125,11 +126,16 @@ def plan(request: TuneRequest) -> tuple[Run, list[Search]]:
         for kept_out in untouched
     ]
     searched = {each.key for each in searches[0].space.dimensions}
-    if fixed := [change for change in request.overrides if parse_change(change)[0] in searched]:
+    if fixed := [change for change in request.overrides if _parameter(run, change) in searched]:
         raise UserError(
             f"--set {fixed[0]}: the search changes this parameter. To fix it, remove it from the table [search]."
         )
     return run, searches
+
+
+def _parameter(run: Run, change: str) -> str:
+    """Return the present name of the parameter that `--set KEY=VALUE` changes."""
+    return current_name(run.experiment.model, parse_change(change)[0])
 
 
 def _search(request: TuneRequest, search: Search, deadline: float | None) -> Study:

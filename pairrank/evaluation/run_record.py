@@ -110,6 +110,11 @@ class RunRecord:
     """The run's own cost, if training_seconds and parameters include those of its inputs."""
 
     @property
+    def name(self) -> str:
+        """Name of the experiment; the run's label in records that lack it."""
+        return str(self.experiment.get("name", self.label))
+
+    @property
     def model(self) -> Mapping[str, Any]:
         """Name and hyperparameters of the model."""
         table: Mapping[str, Any] = self.experiment["model"]
@@ -184,6 +189,8 @@ def record_from_json(values: Mapping[str, Any], place: Path | str = FILE) -> Run
         raise UserError(f"{error} Run the experiment again.") from None
     if wrong := _missing_settings(record.experiment):
         raise UserError(f"{place}: the experiment lacks {wrong}. Run the experiment again.")
+    if not record.label.isprintable():
+        raise UserError(f"{place}: the label has characters that cannot be printed. Run the experiment again.")
     if wrong := _missing_measurements(record):
         raise UserError(f"{place}: expected {wrong}. Run the experiment again.")
     return record

@@ -134,10 +134,11 @@ def current_name(model: str, key: str) -> str:
     return key
 
 
-def with_current_names(model: str, table: Mapping[str, Any], place: str) -> dict[str, Any]:
+def with_current_names(model: str, table: Mapping[str, Any], place: str = "") -> dict[str, Any]:
     """Return a table by hyperparameter (values, or ranges to search) with present names in place of former ones.
 
-    Each former name is logged. Raises UserError if a hyperparameter is given by both of its names.
+    With a `place`, former names are logged in one line. Raises UserError if a hyperparameter is given by both of
+    its names.
     """
     current: dict[str, Any] = {}
     changed = {key: name for key in table if (name := current_name(model, key)) != key}
@@ -152,8 +153,23 @@ def with_current_names(model: str, table: Mapping[str, Any], place: str) -> dict
         listed = ", ".join(f"{former} is now {present}" for former, present in changed.items())
         if len(list(dotted_items(current))) < len(list(dotted_items(table))):
             raise UserError(f"{listed}, and both names are used. Keep the present name alone.")
-        logger.warning("%s: %s. The former name is still read; use the present one in new files.", place, listed)
+        if place:
+            logger.warning("%s: %s. Former names are still read; use the present ones in new files.", place, listed)
     return current
+
+
+def with_current_model_names(experiment: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a recorded experiment with present names of hyperparameters in its table `model`.
+
+    A model that does not exist, or a table that gives a hyperparameter by both names, is returned as it is.
+    """
+    table = dict(experiment["model"])
+    name = table.pop("name")
+    try:
+        table = with_current_names(name, table)
+    except UserError:
+        return dict(experiment)
+    return {**experiment, "model": {"name": name, **table}}
 
 
 def build(name: str, **parameters: Any) -> Model:
@@ -182,5 +198,5 @@ def load_model(folder: str | Path) -> Model:
     if not file.is_file():
         raise UserError(f"{folder}: no saved model here (model.json is missing). Expected the folder of a fold.")
     saved = json.loads(file.read_text(encoding="utf-8"))
-    parameters = with_current_names(saved["model"], saved["parameters"], str(file))
+    parameters = with_current_names(saved["model"], saved["parameters"])
     return build(saved["model"], **parameters).load(Path(folder))

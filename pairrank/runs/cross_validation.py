@@ -98,17 +98,11 @@ def assist_rank_zero(runs: Sequence[Run]) -> None:
 
 def training_battles(run: Run, fold: int) -> tuple[Battles, list[ExtraUsage]]:
     """Return the battles that one fold's model is trained on, and the usage of each source of extra battles."""
-    scored = run.fold_index == fold
     inputs = run.inputs if run.experiment.nested else ()
     predictions = {each.experiment.name: _inner_predictions(run, fold, each) for each in inputs}
     teacher = None if run.teacher is None else _inner_predictions(run, fold, run.teacher)
     rows, usage = training_rows(
-        run.train.take(~scored),
-        predictions,
-        teacher,
-        run.experiment.extra,
-        run.battles.take(scored),
-        run.test_prompts,
+        run.train, run.fold_index, fold, predictions, teacher, run.experiment.extra, run.test_prompts
     )
     for source in usage:
         logger.info("%s, fold %d: %s", run.title, fold, source)

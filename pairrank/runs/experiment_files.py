@@ -106,7 +106,8 @@ def load_experiment(
     try:
         changes = _with_current_keys(model, changes)
         parameters = _parameters(path, table["model"], changes)
-        search = with_current_names(model, table.get("search", {}), f"{path}, [search]")
+        is_logged = any(current_name(model, key) != key for key in table["model"])
+        search = with_current_names(model, table.get("search", {}), "" if is_logged else f"{path}, [search]")
         split = from_mapping(Split, table.get("split", {}), "[split]")
         sources = tuple(map(_source, table.get("extra", [])))
     except UserError as error:

@@ -69,7 +69,7 @@ def load_fold_models(folder: Path, loaded: dict[Path, FoldModels] | None = None)
         folds = sorted(current_folds(folder))
         inputs = [load_fold_models(folder.parent / label, loaded) for label in record.inputs]
         models = [load_model(folder / f"fold{fold}") for fold in folds]
-        loaded[folder] = FoldModels(record.experiment["name"], folds, models, inputs)
+        loaded[folder] = FoldModels(record.name, folds, models, inputs)
     return loaded[folder]
 
 

@@ -51,6 +51,27 @@ class FoldRecord:
 
 
 @dataclass(frozen=True)
+class _TokenCounts:
+    """Tokens of prompt, A and B: those that were kept, and all."""
+
+    kept: dict[str, int]
+    of: dict[str, int]
+
+
+@dataclass(frozen=True)
+class _ReportedParts:
+    """The parts of a model's report that `summarise` reads; a record with others is damaged."""
+
+    parameters: int | None = None
+    encoder: EncoderRecord | None = None
+    device: str | None = None
+    tokens: _TokenCounts | None = None
+    lost_a_side: int = 0
+    history: tuple[dict[str, Any], ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class FoldStart:
     """What a fold depends on, written when it begins. A fold with a different start is trained again."""
 
@@ -90,9 +111,12 @@ def _read(cls: type, file: Path) -> Any:
     if isinstance(version := values.get("version", 0), int) and version > VERSION:
         raise NewerVersionError(file, version, VERSION)
     try:
-        return from_mapping(cls, values, str(file), ignore_unknown=True)
+        record = from_mapping(cls, values, str(file), ignore_unknown=True)
+        if isinstance(record, FoldRecord):
+            from_mapping(_ReportedParts, record.report, str(file), ignore_unknown=True)
     except UserError:
         return None
+    return record
 
 
 def summarise(folds: Sequence[FoldRecord]) -> dict[str, Any]:

@@ -8,18 +8,18 @@ from typing import Any
 
 from pairrank.data.battles import Battles
 from pairrank.data.folder import Data, TrainingSubset
-from pairrank.data.folds import Folds, assign_folds, prompt_keys
+from pairrank.data.folds import Folds, assign_folds
 from pairrank.data.predictions import read_predictions
 from pairrank.errors import UserError
 from pairrank.evaluation.run_record import DataRecord, find_run_record, read_run_record
 from pairrank.files import read_json
-from pairrank.models.base import Model, build
+from pairrank.models.base import Model, build, with_current_model_names
 from pairrank.nested import json_ready
 from pairrank.runs.experiment import Experiment
 from pairrank.runs.experiment_files import load_experiment
 from pairrank.runs.fold_record import read_fold_record
 from pairrank.runs.folder import finished_folds, read_matching, test_file
-from pairrank.runs.training_rows import attach_predictions
+from pairrank.runs.training_rows import attach_predictions, excluded_prompts, inner_data
 
 MAKES_THE_RESULT = ("model", "split", "inputs", "extra", "soft_targets", "teacher")
 """Parts of a resolved experiment that its results depend on."""
@@ -98,7 +98,7 @@ class Run:
     @cached_property
     def test_prompts(self) -> frozenset[str]:
         """Keys of the prompts that no extra battle may have, whichever fold is scored."""
-        return self.data.excluded_prompts | frozenset(prompt_keys(self.test) if self.test is not None else ())
+        return excluded_prompts(self.data, self.test)
 
     @cached_property
     def train(self) -> Battles:
@@ -135,10 +135,7 @@ class Run:
 
     def training_data(self, fold: int) -> TrainingSubset:
         """Return the training battles of this fold as data of their own."""
-        scored = self.fold_index == fold
-        excluded = self.test_prompts | frozenset(prompt_keys(self.battles.take(scored)))
-        name = f"{self.data.name}, without fold {fold}"
-        return TrainingSubset(self.data.path, name, self.battles.take(~scored), excluded)
+        return inner_data(self.data, self.battles, self.fold_index, fold, self.test_prompts)
 
 
 def moved(run: Run, data: Data, home: Path, enclosing: str = "") -> Run:
@@ -249,7 +246,8 @@ def is_reusable(run: Run) -> bool:
     done = finished_folds(run.folder, run.experiment.folds, record.identity)
     if record.data.hash != run.data_record.hash or not set(run.fold_index.tolist()) <= done.keys():
         return False
-    if any(_differs(record.experiment.get(key), run.settings[key]) for key in MAKES_THE_RESULT):
+    recorded = with_current_model_names(record.experiment)
+    if any(_differs(recorded.get(key), run.settings[key]) for key in MAKES_THE_RESULT):
         return False
     if record.inputs != input_hashes(run.inputs) or not all(map(is_reusable, run.inputs)):
         return False

@@ -11,8 +11,32 @@ import numpy as np
 
 from pairrank.data.battles import Battles
 from pairrank.data.extra import Extra, ExtraUsage, add_extra
-from pairrank.data.folds import prompt_keys
+from pairrank.data.folder import Data, TrainingSubset
+from pairrank.data.folds import Folds, prompt_keys
 from pairrank.data.predictions import Predictions
+
+
+def split_fold(battles: Battles, fold_index: Folds, fold: int) -> tuple[Battles, Battles]:
+    """Return the battles of the other folds, which may be learned from, and the scored battles of `fold`."""
+    scored = fold_index == fold
+    return battles.take(~scored), battles.take(scored)
+
+
+def inner_data(
+    data: Data, battles: Battles, fold_index: Folds, fold: int, test_prompts: AbstractSet[str]
+) -> TrainingSubset:
+    """Return the training battles of a fold as data of their own, for what is trained inside the fold.
+
+    The prompts of the scored battles and those in `test_prompts` are excluded: no extra battle may have them.
+    """
+    train, scored = split_fold(battles, fold_index, fold)
+    excluded = frozenset(test_prompts) | frozenset(prompt_keys(scored))
+    return TrainingSubset(data.path, f"{data.name}, without fold {fold}", train, excluded)
+
+
+def excluded_prompts(data: Data, test: Battles | None) -> frozenset[str]:
+    """Return the keys of the prompts that no extra battle may have, whichever fold is scored."""
+    return data.excluded_prompts | frozenset(prompt_keys(test) if test is not None else ())
 
 
 def attach_predictions(battles: Battles, inputs: Mapping[str, Predictions]) -> Battles:
@@ -28,19 +52,21 @@ def attach_predictions(battles: Battles, inputs: Mapping[str, Predictions]) -> B
 
 def training_rows(
     battles: Battles,
+    fold_index: Folds,
+    fold: int,
     inputs: Mapping[str, Predictions],
     teacher: Predictions | None,
     extra: Sequence[Extra],
-    scored: Battles,
     test_prompts: AbstractSet[str],
 ) -> tuple[Battles, list[ExtraUsage]]:
-    """Return the battles that a fold's model is trained on, and the usage of each source of extra battles.
+    """Return what the model of `fold` is trained on, and the usage of each source of extra battles.
 
-    `battles` are those of the other folds. `inputs`, if any, replace the predictions that these battles carry, and
-    `teacher` gives their soft targets. Extra battles are left out if their prompt is in `scored` or in
-    `test_prompts` (`prompt_keys`).
+    `battles` are all battles with winners, (n,) `fold_index` their folds. `inputs`, if any, replace the predictions
+    that the battles carry, and `teacher` gives their soft targets. Extra battles are left out if their prompt is in
+    the scored fold or in `test_prompts` (`prompt_keys`).
     """
-    rows = attach_predictions(battles, inputs)
+    train, scored = split_fold(battles, fold_index, fold)
+    rows = attach_predictions(train, inputs)
     if teacher is not None:
         rows = replace(rows, soft=teacher.align(rows.id).proba)
     return add_extra(rows, extra, test_prompts, set(prompt_keys(scored)))

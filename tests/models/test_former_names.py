@@ -44,11 +44,9 @@ def test_an_old_experiment_of_structure_is_read_and_the_new_names_are_logged(
     experiment = load_experiment(write(tmp_path, OLD_STRUCTURE))
     assert experiment.parameters["trees"]["leaves"] == 6
     assert experiment.parameters["trees"]["row_share"] == 0.5
-    in_model, in_search = caplog.messages
-    assert "old.toml" in in_model
-    assert "leaves is now trees.leaves, row_share is now trees.row_share" in in_model
-    assert "[search]" in in_search
-    assert "leaves is now trees.leaves" in in_search
+    (line,) = caplog.messages
+    assert "old.toml" in line
+    assert "leaves is now trees.leaves, row_share is now trees.row_share" in line
     leaves, penalty = read_space(experiment).dimensions[1:]
     assert (leaves.key, leaves.choices, leaves.own) == ("trees.leaves", (4, 6), 6)
     assert leaves.when == {"learner": ("both",)}
@@ -61,7 +59,7 @@ def test_an_old_experiment_of_gbdt_is_read_and_the_new_names_are_logged(
     experiment = load_experiment(write(tmp_path, OLD_GBDT))
     assert experiment.parameters["trees"]["leaves"] == 6
     assert [each.key for each in read_space(experiment).dimensions] == ["trees.leaves"]
-    assert ["growth is now trees" in message for message in caplog.messages] == [True, True]
+    assert ["growth is now trees" in message for message in caplog.messages] == [True]
 
 
 @pytest.mark.parametrize(("text", "key"), [(OLD_STRUCTURE, "leaves"), (OLD_GBDT, "growth.leaves")])
@@ -100,6 +98,4 @@ def test_a_model_saved_under_former_names_is_loaded(tmp_path: Path, caplog: pyte
     loaded = load_model(tmp_path)
     assert parameters_of(loaded) == parameters_of(model)
     assert np.array_equal(loaded.predict_proba(battles), model.predict_proba(battles))
-    (message,) = caplog.messages
-    assert "model.json" in message
-    assert ("leaves is now trees.leaves" if name == "structure" else "growth is now trees") in message
+    assert caplog.messages == []  # its user cannot change the file

@@ -89,3 +89,19 @@ def test_folds_add_up_over_battles():
     assert summary["commit"] == "c, d"
     assert summary["encoder"] == EncoderRecord("e", "s")
     assert summary["warnings"] == ("w",)
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        {"encoder": {"foo": 1}},
+        {"warnings": 5},
+        {"history": [5]},
+        {"tokens": {"kept": 3, "of": {}}},
+        {"parameters": "many"},
+        {"lost_a_side": None},
+    ],
+)
+def test_a_record_with_a_foreign_report_is_damaged(tmp_path: Path, report: dict[str, object]):
+    write_fold_record(replace(RECORD, report=report), tmp_path)
+    assert read_fold_record(tmp_path) is None

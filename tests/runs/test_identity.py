@@ -48,7 +48,7 @@ def test_another_extra_file_or_weight_changes_the_identity(data: DataFolder, tmp
 
 
 ROWS_CODE = {
-    "pairrank.runs.training_rows": ("if teacher is not None:", "if teacher is not None and len(rows):"),
+    "pairrank.runs.training_rows": ("return battles.take(~scored), ", "return battles.take(scored), "),
     "pairrank.data.extra": ("in_fold = ~in_test &", "in_fold ="),
     "pairrank.data.folds": ("% k", "% (k + 1)"),
     "pairrank.data.predictions": ("def align(self", "def align_(self"),

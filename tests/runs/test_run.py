@@ -262,3 +262,17 @@ def test_no_experiment_file_is_read_after_a_run_is_resolved(workspace, monkeypat
     assert len({file.parts[0] for file in files}) == 3
     assert any(file.parts.count("inner") == 2 for file in files)
     assert [(other / file).read_bytes() for file in files] == [(home / file).read_bytes() for file in files]
+
+
+def test_a_run_that_was_recorded_under_former_names_of_hyperparameters_is_reusable(workspace, finish):
+    write_experiment(workspace, "trees", '[model]\nname = "structure"\nlearner = "logistic"\ngroups = ["length"]')
+    run = finish(load_run(workspace, "trees"))
+    assert is_reusable(load_run(workspace, "trees"))
+    file = run.folder / "metrics.json"
+    values = json.loads(file.read_text())
+    values["experiment"]["model"] |= values["experiment"]["model"].pop("trees")
+    file.write_text(json.dumps(values))
+    assert is_reusable(load_run(workspace, "trees"))
+    values["experiment"]["model"]["leaves"] += 1
+    file.write_text(json.dumps(values))
+    assert not is_reusable(load_run(workspace, "trees"))

@@ -11,7 +11,7 @@ import pytest
 from pairrank.data.battles import Battles, concatenate, object_array
 from pairrank.data.extra import Extra, ExtraUsage, add_extra
 from pairrank.data.folder import DataFolder
-from pairrank.data.folds import assign_folds
+from pairrank.data.folds import assign_folds, prompt_key
 from pairrank.data.predictions import Predictions, read_predictions
 from pairrank.runs import training_rows
 from pairrank.runs.cross_validation import cross_validate
@@ -125,3 +125,13 @@ def test_each_fold_trains_on_the_allowed_extra_battles_and_counts_the_others(
             "used": used,
         }
     assert sorted(read_predictions(run.folder / "oof.csv").id) == sorted(train.id)
+
+
+def test_data_inside_a_fold_has_its_training_battles_and_excludes_scored_and_test_prompts(data: DataFolder):
+    train, folds = data.train, assign_folds(data.train)
+    for fold in range(5):
+        inner = training_rows.inner_data(data, train, folds, fold, frozenset({"of a test battle"}))
+        assert inner.train.id.tolist() == [name for name, k in zip(train.id, folds, strict=True) if k != fold]
+        scored = {prompt_key(prompt) for prompt, k in zip(train.prompt, folds, strict=True) if k == fold}
+        assert inner.excluded_prompts == scored | {"of a test battle"}
+        assert not inner.excluded_prompts & {prompt_key(prompt) for prompt in inner.train.prompt}

@@ -407,6 +407,13 @@ def test_a_parameter_of_set_is_fixed_for_the_whole_search(arena_here, call, undr
     assert len(finished(_study(home))) == 6
 
 
+@pytest.mark.parametrize("key", ["penalty", "trees.leaves", "leaves"])
+def test_set_may_not_fix_a_parameter_that_the_search_changes(arena_here, call, key):
+    search = "\n[search]\npenalty = {low = 1.0, high = 900.0}\ntrees.leaves = {low = 2, high = 6}\n"
+    write_experiment("small", '[model]\nname = "structure"' + search)
+    assert refused(call(*TUNE, "--set", f"{key}=4"), f"--set {key}=4", "the search changes this parameter")
+
+
 def _study(home: Path):
     import optuna
 
