@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pairrank.data.battles import TEXTS
+from pairrank.data.turns import SURROGATE
 from pairrank.errors import UserError
 from pairrank.files import read_json, write_json
 from pairrank.nested import from_mapping
@@ -189,8 +190,10 @@ def record_from_json(values: Mapping[str, Any], place: Path | str = FILE) -> Run
         raise UserError(f"{error} Run the experiment again.") from None
     if wrong := _missing_settings(record.experiment):
         raise UserError(f"{place}: the experiment lacks {wrong}. Run the experiment again.")
-    if not record.label.isprintable():
-        raise UserError(f"{place}: the label has characters that cannot be printed. Run the experiment again.")
+    if SURROGATE.search(record.label):
+        raise UserError(
+            f"{place}: the label has half characters, expected text. Run the experiment again."
+        )
     if wrong := _missing_measurements(record):
         raise UserError(f"{place}: expected {wrong}. Run the experiment again.")
     return record

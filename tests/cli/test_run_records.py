@@ -50,7 +50,10 @@ def expected_loss(run: Path) -> float:
     return float(-np.log(predictions.proba[np.arange(40), battles.labels]).mean())
 
 
-@pytest.mark.parametrize("content", [*FOREIGN, "damaged", "empty", "bytes"])
+SLOW_CONTENTS = [pytest.param(name, marks=pytest.mark.slow) for name in [*FOREIGN, "empty", "bytes"][1:]]
+
+
+@pytest.mark.parametrize("content", [next(iter(FOREIGN)), "damaged", *SLOW_CONTENTS])
 def test_commands_about_other_runs_work_and_name_the_record_they_leave_out(runs, call, content):
     if content in FOREIGN:
         RECORD.write_text(json.dumps(FOREIGN[content](json.loads(RECORD.read_text()))))

@@ -139,6 +139,7 @@ def _fill(file: Path, start: int) -> None:
         VectorCache(file).put(vectors(i, i + 1_000))
 
 
+@pytest.mark.slow
 def test_several_processes_write_without_losing_vectors(cache: VectorCache):
     context = multiprocessing.get_context("fork" if os.name == "posix" else "spawn")
     workers = [context.Process(target=_fill, args=(cache.file, 100 * i)) for i in range(3)]
@@ -158,6 +159,7 @@ def _fill_for_ever(file: Path) -> None:
         i += 1
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="kills a process as POSIX does")
 def test_a_process_killed_during_a_write_leaves_complete_batches(cache: VectorCache):
     worker = multiprocessing.get_context("fork").Process(target=_fill_for_ever, args=(cache.file,))

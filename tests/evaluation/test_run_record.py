@@ -115,7 +115,7 @@ def test_a_file_that_lacks_what_every_version_has_written_is_refused(missing: st
         ({"version": "1"}, "format version '1'"),
         ({"log_loss": "low"}, "log_loss = 'low'"),
         ({"training_seconds": 10**400}, "a finite number"),
-        ({"label": "\ud800"}, "cannot be printed"),
+        ({"label": "\ud800"}, "half characters"),
     ],
 )
 def test_a_foreign_file_is_refused_with_what_was_found(change: dict[str, object], found: str):

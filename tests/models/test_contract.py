@@ -120,7 +120,13 @@ def unseen() -> Battles:
     return with_inputs(replace(both, id=object_array([str(i) for i in range(len(both))])), seed=2)
 
 
-@pytest.fixture(scope="module", params=list(CONTRACT))
+def as_parameter(line: str) -> Any:
+    """Return a line as a test parameter; the variants of fine-tuned models, 20 tests each, are slow."""
+    is_slow = line in VARIANTS and VARIANTS[line][0] in ("baseline", "siamese")
+    return pytest.param(line, marks=pytest.mark.slow) if is_slow else line
+
+
+@pytest.fixture(scope="module", params=list(map(as_parameter, CONTRACT)))
 def line(request: pytest.FixtureRequest) -> str:
     return request.param
 
