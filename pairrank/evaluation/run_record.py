@@ -191,9 +191,7 @@ def record_from_json(values: Mapping[str, Any], place: Path | str = FILE) -> Run
     if wrong := _missing_settings(record.experiment):
         raise UserError(f"{place}: the experiment lacks {wrong}. Run the experiment again.")
     if SURROGATE.search(record.label):
-        raise UserError(
-            f"{place}: the label has half characters, expected text. Run the experiment again."
-        )
+        raise UserError(f"{place}: the label has half characters, expected text. Run the experiment again.")
     if wrong := _missing_measurements(record):
         raise UserError(f"{place}: expected {wrong}. Run the experiment again.")
     return record
