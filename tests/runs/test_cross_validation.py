@@ -2,6 +2,8 @@
 
 import json
 import math
+from contextlib import contextmanager
+from contextvars import copy_context
 from dataclasses import replace
 
 import numpy as np
@@ -14,12 +16,13 @@ from pairrank.data.predictions import Predictions, read_predictions
 from pairrank.data.reading import write_battles
 from pairrank.errors import UserError
 from pairrank.evaluation.run_record import read_run_record
-from pairrank.runs import run
+from pairrank.runs import cross_validation, run
 from pairrank.runs.cross_validation import cross_validate
 from pairrank.runs.experiment_files import load_experiment
 from pairrank.runs.fold_models import load_fold_models
 from pairrank.runs.identity import identity_of
 from pairrank.runs.run import Run, all_inputs, is_reusable, resolve_run
+from pairrank.training.tracking import track_with, tracker
 from tests.support.battles import tiny_battles, write_folder
 from tests.support.examples import example
 from tests.support.runs import (
@@ -437,3 +440,21 @@ def test_inputs_of_an_earlier_version_are_used(workspace, finish, file):
     assert is_reusable(load_run(workspace))
     assert cross_validate(load_run(workspace)).identity == read_run_record(run.folder).identity
     assert len(fits(workspace / "runs" / "memory")) == 5
+
+
+def test_runs_inside_a_fold_are_not_tracked(workspace, monkeypatch):
+    tracked_by = {}
+
+    @contextmanager
+    def record(name, settings, runs):
+        tracked_by[name] = tracker()
+        yield lambda numbers: None
+
+    monkeypatch.setattr(cross_validation, "tracked", record)
+    context = copy_context()
+    context.run(track_with, "tensorboard")
+    context.run(cross_validate, load_run(workspace, nested=True), [0])
+    inside = {name: by for name, by in tracked_by.items() if "(inside " in name}
+    assert len(inside) == 8  # two inputs, four folds each
+    assert set(inside.values()) == {None}
+    assert {by for name, by in tracked_by.items() if name not in inside} == {"tensorboard"}

@@ -276,3 +276,11 @@ def test_a_run_that_was_recorded_under_former_names_of_hyperparameters_is_reusab
     values["experiment"]["model"]["leaves"] += 1
     file.write_text(json.dumps(values))
     assert not is_reusable(load_run(workspace, "trees"))
+
+
+def test_a_run_on_other_predictions_of_an_input_is_not_reusable(workspace, finish):
+    finish(load_run(workspace))
+    assert is_reusable(load_run(workspace))
+    file = workspace / "runs" / "memory" / "metrics.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"predictions": "of another training"}))
+    assert not is_reusable(load_run(workspace))
