@@ -76,7 +76,9 @@ Described = Annotated[
 RunName = Annotated[
     str,
     typer.Argument(
-        metavar="NAME", help="A run, or an experiment (see `list`) with one run.", autocompletion=complete_runs
+        metavar="NAME",
+        help="The name of a run, as `list` shows it, such as structure+limit=150.",
+        autocompletion=complete_runs,
     ),
 ]
 Data = Annotated[

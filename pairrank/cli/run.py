@@ -84,9 +84,11 @@ def run(request: RunRequest) -> None:
 
 def _train_reference(source: DataFolder, home: Path) -> None:
     """Run the experiment that the leaderboard compares with; an error in its folder does not stop other runs."""
+    reference = resolve_run(load_experiment(REFERENCE), source, home)
+    _ = reference.battles  # battles that cannot be read stop every run
     try:
         with messages_to(ignore):
-            cross_validate(resolve_run(load_experiment(REFERENCE), source, home))
+            cross_validate(reference)
     except UserError as error:
         say(f"Left out: {error}")
 

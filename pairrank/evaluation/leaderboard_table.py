@@ -56,8 +56,8 @@ def notes(leaderboard: Leaderboard) -> list[str]:
         )
     if leaderboard.floor is not None:
         lines.append(
-            f"The battles are simulated. The log loss of their true probabilities is {leaderboard.floor:.4f}: this "
-            "is the floor, on average the lowest possible log loss."
+            f"The battles are simulated. The floor, on average the lowest possible log loss, is that of their true "
+            f"probabilities: {leaderboard.floor:.4f} on all battles. 'above floor' uses the battles of each row."
         )
     lines += [
         f"{row.label}: its setting was tuned on {name_folds(row.tuned_on)}; this row covers only the other battles."

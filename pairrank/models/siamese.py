@@ -22,7 +22,7 @@ from pairrank.encoders.windows import TokenCoverage
 from pairrank.errors import UserError
 from pairrank.files import atomic_path
 from pairrank.models.base import Model, Progress, register
-from pairrank.models.heads.neural import as_sides, build_head
+from pairrank.models.heads.neural import HEADS, as_sides, build_head
 from pairrank.training.fine_tuning import fine_tune_battles
 from pairrank.training.history import TrainingHistory, training_report
 from pairrank.training.monitor import Monitor
@@ -132,8 +132,8 @@ class Siamese(Model):
 
     @property
     def symmetric(self) -> bool:
-        """True for the difference head, or if both orders are averaged."""
-        return self.head == "difference" or self.both_sides
+        """Whether the head is, or both orders are averaged."""
+        return HEADS[self.head].symmetric or self.both_sides
 
     def fit(self, train: Battles, folder: Path | None = None, monitor: Monitor | None = None) -> Self:
         """Fine-tune; with a `folder`, an interrupted training resumes from its last complete epoch.

@@ -116,3 +116,11 @@ def test_a_fold_of_a_newer_version_in_the_reference_stops_no_other_run(runs, cal
     ended = call("run", "smooth", "--data", "data")
     assert ended.code == 0, ended.err
     assert "Left out: runs/data/prior/fold0/fold.json" in re.sub(r"\s+", " ", ended.out).replace("\\", "/")
+
+
+def test_battles_that_cannot_be_read_are_one_message(here, call):
+    (here / "data" / "train.csv").write_text("id,prompt\n1,x\n")
+    write_experiment(here, "smooth", '[model]\nname = "prior"\nsmoothing = 9')
+    ended = call("run", "smooth", "--data", "data")
+    assert refused(ended, "missing column")
+    assert (ended.out + ended.err).count("missing column 'response_a'") == 1

@@ -1,5 +1,6 @@
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import numpy as np
 import pytest
@@ -14,7 +15,8 @@ from pairrank.data.folder import find_data
 from pairrank.encoders.catalogue import Encoder
 from pairrank.errors import UserError
 from pairrank.evaluation.scoring import log_loss
-from pairrank.models.base import load_model, save_model
+from pairrank.models.base import build, load_model, save_model
+from pairrank.models.heads.neural import HEADS, build_head
 from pairrank.models.siamese import Siamese, _Siamese
 from pairrank.runs.cross_validation import cross_validate
 from pairrank.runs.experiment_files import load_experiment
@@ -99,7 +101,7 @@ def test_bf16_differs_from_fp32_but_little(tiny_bert: Path):
 
 
 @pytest.mark.parametrize("kind", ["tiny_bert", "tiny_distilbert"])
-@pytest.mark.parametrize("head", ["difference", "concat"])
+@pytest.mark.parametrize("head", HEADS)
 def test_fine_tuning_memorises_eight_battles(kind: str, head: str, request: pytest.FixtureRequest):
     battles = replace(arena_of_words(8), winner=np.array([0, 1, 2, 2, 1, 0, 1, 0]))
     recipe = replace(FAST, epochs=60, weight_decay=0.0, head_rate=3.0)
@@ -113,7 +115,7 @@ def test_fine_tuning_memorises_eight_battles(kind: str, head: str, request: pyte
 
 @pytest.mark.parametrize("layout", ["pair", "apart"])
 @pytest.mark.parametrize("pooling", ["mean", "cls", "attention"])
-@pytest.mark.parametrize("head", ["difference", "concat"])
+@pytest.mark.parametrize("head", HEADS)
 def test_every_parameter_has_a_finite_gradient_that_is_not_zero(tiny_bert: Path, head, pooling, layout):
     model = random_weights(tiny_bert, head=head, pooling=pooling, layout=layout)
     rows, _ = model._texts(arena_of_words(8))
@@ -320,3 +322,12 @@ def test_a_tiny_training_of_real_weights_gives_sane_predictions(minilm: Encoder)
     assert model.report()["encoder"]["sha256"] == minilm.sha256
     proba = model.predict_proba(battles)
     assert np.abs(proba - 1 / 3).max() < 0.25
+
+
+def test_every_head_can_be_chosen_and_only_a_symmetric_one_makes_the_model_symmetric():
+    assert set(get_args(get_type_hints(Siamese)["head"])) == set(HEADS)
+    for head, kind in HEADS.items():
+        a, b, shared = torch.randn(5, 4), torch.randn(5, 4), torch.randn(5, 2)
+        module = build_head(head, 4, 2, 7, 0.0, seed=0).eval()
+        same = torch.allclose(module(b, a, shared), module(a, b, shared)[:, [1, 0, 2]], atol=1e-6)
+        assert same == kind.symmetric == build("siamese", head=head).symmetric

@@ -1,5 +1,7 @@
 """Neural heads turn the vectors of two sides into logits of A, B and tie."""
 
+from typing import ClassVar
+
 import torch
 from torch import nn
 
@@ -13,6 +15,9 @@ class DifferenceHead(nn.Module):
     would cancel.
     """
 
+    symmetric: ClassVar[bool] = True
+    """Whether exchanging the sides exchanges A and B in the logits."""
+
     def __init__(self, width: int, shared: int = 0, hidden: int = 128, dropout: float = 0.0) -> None:
         super().__init__()
         self.dropout = nn.Dropout(dropout)
@@ -22,7 +27,10 @@ class DifferenceHead(nn.Module):
         self.tie = nn.Sequential(nn.Linear(2 * width + shared, hidden), nn.GELU(), nn.Linear(hidden, 1))
 
     def forward(self, a: torch.Tensor, b: torch.Tensor, shared: torch.Tensor) -> torch.Tensor:
-        """Return (B, 3) logits of A, B, tie from (B, width) vectors of each side and (B, shared) common ones."""
+        """Return (B, 3) logits of A, B, tie.
+
+        `a` and `b` are the (B, width) columns of the sides, `shared` (B, shared) the common ones, from `as_sides`.
+        """
         a, b = _dropped(self.dropout, a, b)
         odd, even = a - b, torch.cat([a * b, (a - b).abs(), shared], dim=1)
         margin = (self.margin(torch.cat([odd, even], dim=1)) - self.margin(torch.cat([-odd, even], dim=1))) / 2
@@ -32,19 +40,26 @@ class DifferenceHead(nn.Module):
 class ConcatHead(nn.Module):
     """Logits from [a, b, a-b, a*b], the usual head of sentence pairs, which can prefer a side for its position."""
 
+    symmetric: ClassVar[bool] = False
+    """Whether exchanging the sides exchanges A and B in the logits."""
+
     def __init__(self, width: int, shared: int = 0, hidden: int = 128, dropout: float = 0.0) -> None:
         super().__init__()
         self.dropout = nn.Dropout(dropout)
         self.outcome = nn.Sequential(nn.Linear(4 * width + shared, hidden), nn.GELU(), nn.Linear(hidden, 3))
 
     def forward(self, a: torch.Tensor, b: torch.Tensor, shared: torch.Tensor) -> torch.Tensor:
-        """Return (B, 3) logits of A, B, tie from (B, width) vectors of each side and (B, shared) common ones."""
+        """Return (B, 3) logits of A, B, tie.
+
+        `a` and `b` are the (B, width) columns of the sides, `shared` (B, shared) the common ones, from `as_sides`.
+        """
         a, b = _dropped(self.dropout, a, b)
         logits: torch.Tensor = self.outcome(torch.cat([a, b, a - b, a * b, shared], dim=1))
         return logits
 
 
-HEADS = {"difference": DifferenceHead, "concat": ConcatHead}
+HEADS: dict[str, type[DifferenceHead] | type[ConcatHead]] = {"difference": DifferenceHead, "concat": ConcatHead}
+"""The heads of `siamese` by name."""
 
 
 def build_head(kind: str, width: int, shared: int, hidden: int, dropout: float, seed: int) -> nn.Module:

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pairrank.models.heads.neural import as_sides, build_head
+from pairrank.models.heads.neural import HEADS, as_sides, build_head
 
 BATCHES = st.tuples(st.integers(1, 9), st.integers(1, 6), st.integers(0, 4), st.integers(0, 2**31 - 1))
 """Battles, width of a side, width of what both share, seed."""
@@ -51,7 +51,7 @@ def test_the_difference_head_distinguishes_the_larger_side():
     assert (head(a, b, shared)[:, :2].argmax(dim=1) == labels).float().mean() > 0.95
 
 
-@pytest.mark.parametrize("kind", ["difference", "concat"])
+@pytest.mark.parametrize("kind", HEADS)
 def test_every_parameter_of_a_head_has_a_gradient(kind: str):
     a, b, shared = drawn(6, 4, 3, 1)
     head = build_head(kind, 4, 3, 7, 0.0, 0)
@@ -61,7 +61,7 @@ def test_every_parameter_of_a_head_has_a_gradient(kind: str):
         assert parameter.grad.abs().max() > 0, name
 
 
-@pytest.mark.parametrize("kind", ["difference", "concat"])
+@pytest.mark.parametrize("kind", HEADS)
 def test_dropout_masks_the_same_numbers_of_both_sides(kind: str):
     # Equal sides stay equal under one mask: the difference head then has no margin, in training too.
     a, _, shared = drawn(6, 40, 0, 1)
