@@ -94,7 +94,7 @@ def test_the_floor_is_the_log_loss_of_the_true_probabilities():
     assert board.floor == pytest.approx(floor.mean())
     expected = (plain_losses(part.predictions) - floor[part.predictions.id]).mean()
     assert row_of(board, "part").above_floor == pytest.approx(expected)
-    assert f"log loss of their true probabilities is {floor.mean():.4f}" in markdown(board)
+    assert f"true probabilities: {floor.mean():.4f}" in markdown(board)
 
 
 def test_foreign_empty_unknown_and_repeated_entries_are_errors():
