@@ -48,11 +48,6 @@ def experiment_files() -> dict[str, Path]:
     return found
 
 
-def read_about(path: Path) -> str:
-    """Return the description in an experiment file, without loading its model. Raises UserError if unreadable."""
-    return str(read_table(path).get("about", ""))
-
-
 def read_table(path: Path) -> dict[str, Any]:
     """Return the content of an experiment file with all keys and types checked except those of the model.
 
