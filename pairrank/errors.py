@@ -1,7 +1,12 @@
 """A mistake that the user can correct is reported in one readable message, without a traceback."""
 
+import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from typing import Any
+
+LONGEST_MESSAGE = 4_000
+"""Largest number of characters of a message; a file, and so what a message quotes from it, may have any length."""
 
 SHOWN = 10
 """Number of complaints about one file that are printed in full. The others are counted."""
@@ -10,8 +15,42 @@ SHOWN = 10
 class UserError(ValueError):
     """An error that the user can correct.
 
-    Its message says where the error is, what was found, what was expected and what to do.
+    Its message says where the error is, what was found, what was expected and what to do. A message longer than
+    `LONGEST_MESSAGE` loses its middle.
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(shorten(message))
+
+
+class _Excerpts(reprlib.Repr):
+    """`repr` of a part of a value; the size of the rest does not matter."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__()
+        self.maxstring = self.maxother = self.maxlong = limit
+        self.maxlevel = 3
+
+    def repr_int(self, x: int, level: int) -> str:
+        """Python refuses to format an integer of more than 4,300 digits."""
+        return super().repr_int(x, level) if x.bit_length() < 10_000 else f"<integer of {x.bit_length():,} bits>"
+
+
+def excerpt(value: Any, limit: int = 200) -> str:
+    """Return at most `limit` characters of the `repr` of an untrusted value, for a message.
+
+    No more than about `limit` characters of a text, and six items of a collection, are ever formatted.
+    """
+    return shorten(_Excerpts(limit).repr(value), limit)
+
+
+def shorten(text: str, limit: int = LONGEST_MESSAGE) -> str:
+    """Return a text unchanged, or with " … " in place of its middle if it is longer than `limit` characters."""
+    if len(text) <= limit:
+        return text
+    mark = " … "
+    tail = (limit - len(mark)) // 2
+    return text[: limit - len(mark) - tail] + mark + text[len(text) - tail :]
 
 
 def combined_error(place: str, complaints: Sequence[str], remedy: str) -> UserError:
@@ -29,9 +68,9 @@ def combined_error(place: str, complaints: Sequence[str], remedy: str) -> UserEr
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
     """Return the complaint that no `kind` is called `name`, with the most similar known name as a suggestion."""
     names = sorted(known)
-    similar = get_close_matches(name, names, n=1)
+    similar = get_close_matches(name[:200], names, n=1)
     hint = f" Did you mean {similar[0]!r}?" if similar else ""
-    return f"no {kind} is called {name!r}.{hint} Known: {', '.join(names) or 'none'}."
+    return f"no {kind} is called {excerpt(name)}.{hint} Known: {', '.join(names) or 'none'}."
 
 
 def bounds_complaints(settings: object, bounds: Mapping[str, tuple[bool, str]]) -> list[str]:
@@ -40,7 +79,7 @@ def bounds_complaints(settings: object, bounds: Mapping[str, tuple[bool, str]]) 
     `bounds` maps the attribute's name to whether its value is valid and a description of the valid values.
     """
     return [
-        f"{name} = {getattr(settings, name)}: expected {valid}."
+        f"{name} = {excerpt(getattr(settings, name))}: expected {valid}."
         for name, (is_valid, valid) in bounds.items()
         if not is_valid
     ]

@@ -1,11 +1,15 @@
 """A file is renamed to its own name once it is complete, and a truncated file is never read in part."""
 
 import csv
+import errno
 import functools
 import gzip
 import hashlib
 import json
 import os
+import secrets
+import shutil
+import tempfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,10 +17,22 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from pairrank.errors import UserError
+from pairrank.errors import UserError, shorten
+
+fcntl: Any
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 LARGEST_CELL = 2**31 - 1
 """Longest cell of a CSV file in characters; the csv module's default of 131,072 is less than a long battle."""
+
+TEMPORARY = ".pairrank-"
+"""Beginning of the name of every temporary file."""
+
+LONGEST_NAME = 255
+"""Bytes that the common file systems allow in a name."""
 
 END = "\0end of file"
 """A line added after the last one. If a quote is never closed, it becomes part of a cell and reveals the error."""
@@ -36,16 +52,139 @@ def cache_folder() -> Path:
 def atomic_path(target: Path) -> Iterator[Path]:
     """Yield a temporary path in the folder of `target`, and rename it to `target` if the block raises no error.
 
-    Missing folders are created. The temporary name keeps the suffix, because writers choose their format by it, and
-    contains the process number, so that two processes never write to the same file.
+    Missing folders are created. The temporary name keeps the suffix, because writers choose their format by it. A
+    symbolic link stays, and the file that it names is replaced. A device or a pipe is written to and stays what it
+    is. Raises IsADirectoryError for a folder before the block begins. An OSError of the block that names no file,
+    such as "No space left on device", names `target`.
+
+    The bytes are on the disk before the name is. After a power cut `target` is therefore the old or the new file,
+    and never a mixture or an empty one; of the files written in the last seconds, some may be the old ones.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{os.getpid()}.{target.name}")
+    if target.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "this is a folder, expected a file", str(target))
+    try:
+        if target.exists() and not target.is_file():
+            with tempfile.TemporaryDirectory(prefix=TEMPORARY) as folder:
+                yield (temporary := Path(folder) / target.name)
+                with temporary.open("rb") as source, target.open("wb") as special:
+                    shutil.copyfileobj(source, special)
+            return
+        target = Path(os.path.realpath(target))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(target.parent)
+        with _locked_temporary(target) as temporary:
+            yield temporary
+            _sync(temporary)
+            temporary.replace(target)
+            _sync(target.parent)
+    except OSError as error:
+        if error.strerror and (not error.filename or Path(str(error.filename)).name.startswith(TEMPORARY)):
+            error.filename, error.filename2 = str(target), None
+        raise
+
+
+@contextmanager
+def _locked_temporary(target: Path) -> Iterator[Path]:
+    """Yield a new file beside `target`, which is locked while the block runs and removed at its end.
+
+    Nobody can prepare its name, which is random and must not exist. The lock tells a living writer from one that
+    was killed, also in another container or on another machine, where a process number would say nothing.
+    """
+    temporary, descriptor = _create_locked(target)
     try:
         yield temporary
-        temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _create_locked(target: Path) -> tuple[Path, int | None]:
+    """Return a new empty file beside `target`, and its locked descriptor or None.
+
+    Windows has no such locks and renames no file that is open.
+    """
+    while True:
+        name = f"{TEMPORARY}{secrets.token_hex(8)}.{target.name}"
+        if len(os.fsencode(name)) > LONGEST_NAME:
+            name = name[: len(TEMPORARY) + 16] + target.suffix
+        temporary = target.with_name(name)
+        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        if fcntl is None:
+            os.close(descriptor)
+            return temporary, None
+        _lock(descriptor)
+        # Before it was locked, another writer may have taken the file for an abandoned one.
+        if temporary.exists():
+            return temporary, descriptor
+        os.close(descriptor)
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove the temporary files of killed writers from a folder, except on Windows, which has no such locks."""
+    if fcntl is None:
+        return
+    with os.scandir(folder) as entries:
+        names = [entry.path for entry in entries if entry.name.startswith(TEMPORARY)]
+    for name in names:
+        try:
+            descriptor = os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except OSError:
+            continue  # it is gone, no regular file, or another user's
+        try:
+            if _lock(descriptor, fcntl.LOCK_NB):
+                Path(name).unlink(missing_ok=True)
+        finally:
+            os.close(descriptor)
+
+
+def _lock(descriptor: int, flags: int = 0) -> bool:
+    """Lock an open file until it is closed or its process ends; return whether it is locked now."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | flags)
+    except OSError:  # another process has it, or the file system knows no locks
+        return False
+    return True
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:  # Windows opens no folders
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EROFS, errno.ENOTSUP):  # some file systems cannot
+            raise
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def reading(path: Path | str, remedy: str = "Download or export it again.") -> Iterator[None]:
+    """Turn every error of reading a user's file in this block into a UserError that begins with its path.
+
+    A file that the system does not open is not called damaged. Any other exception, whichever library it comes
+    from, means that the file's content is not what was expected; `remedy` says what to do then.
+    """
+    try:
+        yield
+    except (UserError, MemoryError):
+        raise
+    except OSError as error:
+        if error.errno is None:  # raised by a library about the content
+            raise _content_error(path, error, remedy) from error
+        raise UserError(f"{path}: {error.strerror}.") from error
+    except Exception as error:
+        raise _content_error(path, error, remedy) from error
+
+
+def _content_error(path: Path | str, error: Exception, remedy: str) -> UserError:
+    lines = str(error).strip().splitlines()
+    reason = type(error).__name__ + (f": {shorten(lines[0], 200)}" if lines else "")
+    return UserError(f"{path}: the file is damaged or has another format ({reason}). {remedy}")
 
 
 def write_text(target: Path, text: str) -> None:

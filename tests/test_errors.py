@@ -1,10 +1,43 @@
 from types import SimpleNamespace
+from typing import Any
 
-from pairrank.errors import UserError, bounds_complaints, combined_error, unknown_name
+import pytest
+
+from pairrank.errors import LONGEST_MESSAGE, UserError, bounds_complaints, combined_error, excerpt, unknown_name
 
 
 def test_user_error_is_a_value_error_that_libraries_can_catch():
     assert issubclass(UserError, ValueError)
+
+
+def test_a_message_of_any_length_keeps_its_beginning_and_its_end():
+    message = str(UserError("a.csv: " + "x" * 10**6 + " Export it again."))
+    assert len(message) == LONGEST_MESSAGE
+    assert message.startswith("a.csv: xxx")
+    assert message.endswith("xxx Export it again.")
+    assert str(UserError("x" * LONGEST_MESSAGE)) == "x" * LONGEST_MESSAGE
+
+
+LARGE = {
+    "text": "x" * 10**7,
+    "control": "\0\n" * 10**6,
+    "integer": 10**100_000,
+    "list": [["y" * 10**6] * 1000] * 1000,
+    "table": {"a" * 10**6: "b" * 10**6},
+    "bytes": b"z" * 10**6,
+}
+
+
+@pytest.mark.parametrize("value", LARGE.values(), ids=LARGE)
+def test_an_excerpt_of_any_value_is_short_and_printable(value: Any):
+    text = excerpt(value, 60)
+    assert 10 < len(text) <= 60
+    assert text.isprintable()
+
+
+@pytest.mark.parametrize("value", ["abc", 12, [1, 2], None, {"a": 1.5}])
+def test_an_excerpt_of_a_short_value_is_its_repr(value: Any):
+    assert excerpt(value) == repr(value)
 
 
 def test_combined_error_prints_up_to_ten_complaints():
