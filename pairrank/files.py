@@ -11,7 +11,7 @@ import secrets
 import shutil
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
@@ -74,9 +74,8 @@ def atomic_path(target: Path) -> Iterator[Path]:
         _remove_abandoned(target.parent)
         with _locked_temporary(target) as temporary:
             yield temporary
-            _sync(temporary)
-            temporary.replace(target)
-            _sync(target.parent)
+            rename_synced(temporary, target)
+            sync(target.parent)
     except OSError as error:
         if error.strerror and (not error.filename or Path(str(error.filename)).name.startswith(TEMPORARY)):
             error.filename, error.filename2 = str(target), None
@@ -120,6 +119,21 @@ def _create_locked(target: Path) -> tuple[Path, int | None]:
         os.close(descriptor)
 
 
+@contextmanager
+def temporary_folder(parent: Path) -> Iterator[Path]:
+    """Yield a new folder in `parent`. It is removed at the end of the block or, after a kill, by a later writer."""
+    _remove_abandoned(parent)
+    with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=parent) as name:
+        descriptor = None if fcntl is None else os.open(name, os.O_RDONLY)
+        try:
+            if descriptor is not None:
+                _lock(descriptor)
+            yield Path(name)
+        finally:
+            if descriptor is not None:
+                os.close(descriptor)
+
+
 def _remove_abandoned(folder: Path) -> None:
     """Remove the temporary files of killed writers from a folder, except on Windows, which has no such locks."""
     if fcntl is None:
@@ -128,12 +142,15 @@ def _remove_abandoned(folder: Path) -> None:
         names = [entry.path for entry in entries if entry.name.startswith(TEMPORARY)]
     for name in names:
         try:
-            descriptor = os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+            descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         except OSError:
-            continue  # it is gone, no regular file, or another user's
+            continue  # it is gone, a link, or another user's
         try:
             if _lock(descriptor, fcntl.LOCK_NB):
-                Path(name).unlink(missing_ok=True)
+                if Path(name).is_dir():
+                    shutil.rmtree(name, ignore_errors=True)
+                else:
+                    Path(name).unlink(missing_ok=True)
         finally:
             os.close(descriptor)
 
@@ -147,7 +164,25 @@ def _lock(descriptor: int, flags: int = 0) -> bool:
     return True
 
 
-def _sync(path: Path) -> None:
+def rename_synced(source: Path, target: Path) -> None:
+    """Rename a complete file once its bytes are on the disk."""
+    sync(source)
+    source.replace(target)
+
+
+def damaged_files(folder: Path, hashes: Mapping[str, str]) -> list[str]:
+    """Return the names, relative to `folder`, of the files that are missing or do not have the given SHA-256."""
+    return [name for name, expected in hashes.items() if not _has_hash(folder / name, expected)]
+
+
+def _has_hash(file: Path, expected: str) -> bool:
+    try:
+        return file.is_file() and sha256_of(file) == expected
+    except OSError:
+        return False
+
+
+def sync(path: Path) -> None:
     """Wait until a file, or the names in a folder, are on the disk."""
     try:
         descriptor = os.open(path, os.O_RDONLY)
@@ -171,7 +206,7 @@ def reading(path: Path | str, remedy: str = "Download or export it again.") -> I
     """
     try:
         yield
-    except (UserError, MemoryError):
+    except (UserError, MemoryError, ImportError):
         raise
     except OSError as error:
         if error.errno is None:  # raised by a library about the content
@@ -244,7 +279,7 @@ def sha256_of(path: Path) -> str:
     return _sha256(path.resolve(), state.st_size, state.st_mtime_ns, state.st_ino)
 
 
-@functools.lru_cache(maxsize=256)
+@functools.lru_cache(maxsize=4096)
 def _sha256(path: Path, *_: int) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

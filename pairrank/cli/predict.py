@@ -10,14 +10,14 @@ from pairrank.cli.locations import find_source, home_of
 from pairrank.cli.ray import Cluster, scorer
 from pairrank.data.battles import Battles
 from pairrank.data.folder import table_in
-from pairrank.data.predictions import COLUMNS, Predictions, prediction_lines, read_predictions
+from pairrank.data.predictions import COLUMNS, Predictions, geometric_mean, prediction_lines, read_predictions
 from pairrank.data.reading import stream_battles
 from pairrank.errors import UserError
 from pairrank.evaluation.run_record import RunRecord, read_run_record
 from pairrank.files import atomic_path
 from pairrank.runs.experiment import RUN_FILE
 from pairrank.runs.fold_models import load_fold_models, refuse_stale
-from pairrank.runs.folder import current_folds, read_matching
+from pairrank.runs.folder import current_folds, has_test_predictions, test_file
 
 
 def submit(name: str, data: Path | None, runs: Path | None, out: Path) -> None:
@@ -58,12 +58,11 @@ def _refuse_unsubmittable(folder: Path, record: RunRecord, options: str) -> None
 
 def _test_predictions(folder: Path, test: Battles) -> Predictions:
     """Return the test predictions of a run; if test.csv has changed since, its saved models predict it again."""
-    is_same = {fold.test_hash for fold in current_folds(folder).values()} == {test.content_hash()}
-    predictions = read_matching(folder / "test.csv", test.id) if is_same else None
-    if predictions is None:
-        say("The run has no predictions for these test battles, so its saved models predict them now.")
-        predictions = load_fold_models(folder).predict(test)
-    return predictions
+    folds, test_hash = current_folds(folder), test.content_hash()
+    if all(has_test_predictions(folder, fold, record, test, test_hash) for fold, record in folds.items()):
+        return geometric_mean([read_predictions(test_file(folder, fold)) for fold in folds])
+    say("The run has no predictions for these test battles, so its saved models predict them now.")
+    return load_fold_models(folder).predict(test)
 
 
 def predict(

@@ -13,9 +13,14 @@ from typing import Any, ClassVar, Literal, Self, TypeVar, cast
 from pairrank.data.battles import Battles
 from pairrank.data.probabilities import Proba
 from pairrank.errors import UserError, unknown_name
-from pairrank.files import write_json
+from pairrank.files import damaged_files, read_json, reading, rename_synced, sha256_of, temporary_folder, write_json
 from pairrank.nested import dotted_items, from_mapping, set_dotted
 from pairrank.training.monitor import Monitor
+
+MODEL_FILE = "model.json"
+"""The file of a saved model that names it, with its hyperparameters and the hashes of its other files."""
+
+RETRAIN = "Train this fold again with the same `run` command, or copy the folder again."
 
 logger = logging.getLogger(__name__)
 
@@ -179,10 +184,20 @@ def build(name: str, **parameters: Any) -> Model:
 
 
 def save_model(model: Model, folder: Path) -> None:
-    """Save a fitted model with its name and hyperparameters, so that `load_model` needs the folder alone."""
+    """Save a fitted model with its name and hyperparameters, so that `load_model` needs the folder alone.
+
+    The last file is model.json, which has the hash of every other one.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    model.save(folder)
-    write_json(folder / "model.json", {"model": model.model_name, "parameters": parameters_of(model)})
+    with temporary_folder(folder) as written:
+        model.save(written)
+        names = sorted(file.relative_to(written) for file in written.rglob("*") if file.is_file())
+        hashes = {name.as_posix(): sha256_of(written / name) for name in names}
+        for name in names:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            rename_synced(written / name, folder / name)
+    saved = {"model": model.model_name, "parameters": parameters_of(model), "files": hashes}
+    write_json(folder / MODEL_FILE, saved)
 
 
 def parameters_of(model: Model) -> dict[str, Any]:
@@ -193,10 +208,29 @@ def parameters_of(model: Model) -> dict[str, Any]:
 
 
 def load_model(folder: str | Path) -> Model:
-    """Return the fitted model that `save_model` wrote to `folder`; raises UserError if there is none."""
-    file = Path(folder) / "model.json"
+    """Return the fitted model that `save_model` wrote to `folder`.
+
+    Every file is checked before it is used. Raises UserError if there is no model, or if a file of it is missing,
+    changed or unreadable.
+    """
+    folder = Path(folder)
+    file = folder / MODEL_FILE
     if not file.is_file():
-        raise UserError(f"{folder}: no saved model here (model.json is missing). Expected the folder of a fold.")
-    saved = json.loads(file.read_text(encoding="utf-8"))
-    parameters = with_current_names(saved["model"], saved["parameters"])
-    return build(saved["model"], **parameters).load(Path(folder))
+        raise UserError(f"{folder}: no saved model here ({MODEL_FILE} is missing). Expected the folder of a fold.")
+    with reading(file, RETRAIN):
+        saved = json.loads(file.read_text(encoding="utf-8"))
+        name, parameters, hashes = saved["model"], dict(saved["parameters"]), saved.get("files")
+    if hashes is None:
+        logger.warning("%s: saved by an earlier version without hashes, so its files cannot be checked.", folder)
+    elif wrong := damaged_files(folder, hashes):
+        raise UserError(f"{folder}: {', '.join(wrong)}: not as saved with the model. {RETRAIN}")
+    with reading(folder, RETRAIN):
+        return build(name, **with_current_names(name, parameters)).load(folder)
+
+
+def damaged_model_files(folder: Path) -> list[str]:
+    """Return the names of the files of a saved model that are missing, changed or unreadable."""
+    saved = read_json(folder / MODEL_FILE)
+    if saved is None or not isinstance(saved.get("files", {}), dict):
+        return [MODEL_FILE]
+    return damaged_files(folder, saved.get("files", {}))

@@ -12,7 +12,7 @@ from pairrank.data.extra import ExtraUsage
 from pairrank.data.predictions import Predictions, read_predictions
 from pairrank.errors import UserError
 from pairrank.evaluation.run_record import RunRecord
-from pairrank.files import write_text
+from pairrank.files import sha256_of, write_text
 from pairrank.models.base import load_model
 from pairrank.progress import with_progress
 from pairrank.runs.experiment import RUN_FILE
@@ -27,8 +27,9 @@ from pairrank.runs.fold_record import (
     write_fold_start,
 )
 from pairrank.runs.folder import (
+    damaged_fold_files,
+    has_test_predictions,
     is_of_other_battles,
-    read_matching,
     refuse_other_battles,
     test_file,
 )
@@ -125,9 +126,14 @@ def _finish_fold(run: Run, fold: int, start: FoldStart) -> None:
     folder, title = run.folder / f"fold{fold}", f"{run.title}, fold {fold}"
     scored = run.train.take(run.fold_index == fold)
     record = read_fold_record(folder)
-    if record and record.identity == start.identity and read_matching(folder / "oof.csv", scored.id):
+    is_current = record is not None and record.identity == start.identity
+    damaged = damaged_fold_files(folder, record) if record and is_current else []
+    if record and is_current and not damaged:
+        write_fold_start(start, folder)  # it may be damaged, and is small
         _reuse_fold(run, fold, record)
         return
+    if damaged:
+        logger.warning("%s: %s is missing or damaged, so the fold is trained again", title, ", ".join(damaged))
     if len(scored) == len(run.train):
         raise UserError(f"{title}: all {len(scored):,} battles are in this fold, so none are left to learn from.")
     _begin_fold(run, fold, start, is_finished=record is not None)
@@ -147,14 +153,15 @@ def _reuse_fold(run: Run, fold: int, record: FoldRecord) -> None:
     """Keep a finished fold; predict the test battles again if they have changed."""
     folder, title, test = run.folder / f"fold{fold}", f"{run.title}, fold {fold}", run.test
     target = test_file(run.folder, fold)
-    if test is None or (record.test_hash == run.test_hash and read_matching(target, test.id)):
+    if test is None or has_test_predictions(run.folder, fold, record, test, run.test_hash):
         logger.info("%s: finished earlier, used again%s", title, _score(record))
         return
-    logger.info("%s: finished earlier; predicting the new test battles", title)
+    reason = "new test battles" if record.test_hash != run.test_hash else "test battles, whose file is damaged"
+    logger.info("%s: finished earlier; predicting the %s", title, reason)
     joined = run.test_in(fold)
     if joined is not None:
         Predictions(joined.id, load_model(folder).predict_proba(joined)).write(target)
-    write_fold_record(replace(record, test_hash=run.test_hash), folder)
+    write_fold_record(replace(record, test_hash=run.test_hash, test_file=sha256_of(target)), folder)
 
 
 def _begin_fold(run: Run, fold: int, start: FoldStart, is_finished: bool) -> None:

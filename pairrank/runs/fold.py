@@ -15,7 +15,8 @@ from pairrank.data.predictions import Predictions
 from pairrank.data.probabilities import Proba
 from pairrank.errors import UserError
 from pairrank.evaluation.scoring import flip_rate, log_loss, swap_gap
-from pairrank.models.base import Model, save_model
+from pairrank.files import sha256_of
+from pairrank.models.base import MODEL_FILE, Model, save_model
 from pairrank.nested import json_ready
 from pairrank.runs.fold_record import FoldRecord, write_fold_record
 from pairrank.runs.provenance import commit, peak_memory_mb, versions
@@ -118,6 +119,8 @@ def save_fold(task: FoldTask, outputs: FoldOutputs) -> FoldRecord:
         extra=task.extra,
         versions=versions(),
         commit=commit(),
+        files={name: sha256_of(folder / name) for name in ("oof.csv", MODEL_FILE)},
+        test_file=sha256_of(task.test_file) if outputs.test is not None else "",
     )
     write_fold_record(record, folder)
     # Checkpoints are removed last, so that a run that is killed while it predicts need not train again.

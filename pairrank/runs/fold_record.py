@@ -1,7 +1,7 @@
 """The records of a fold in fold.json and started.json, and their summary for a run."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,10 @@ class FoldRecord:
     """None in records of versions that did not measure it."""
     extra: tuple[dict[str, Any], ...] = ()
     """How many battles of each source of extra battles were used and left out."""
+    files: dict[str, str] = field(default_factory=dict)
+    """SHA-256 of the fold's predictions and of model.json, which has those of the model's other files, by name."""
+    test_file: str = ""
+    """SHA-256 of the fold's predictions for the test battles; "" if there are none."""
 
     @property
     def warnings(self) -> list[str]:

@@ -9,6 +9,8 @@ from pairrank.data.predictions import Predictions, geometric_mean, read_predicti
 from pairrank.errors import UserError
 from pairrank.evaluation import history
 from pairrank.evaluation.run_record import DataRecord, find_run_record, read_run_record
+from pairrank.files import damaged_files
+from pairrank.models.base import damaged_model_files
 from pairrank.runs.experiment import RUN_FILE
 from pairrank.runs.fold_record import FoldRecord, read_fold_record, read_fold_start
 
@@ -40,9 +42,32 @@ def _data_records(folder: Path) -> list[DataRecord]:
 
 
 def finished_folds(folder: Path, count: int, identity: str) -> dict[int, FoldRecord]:
-    """Return the record of every fold that was finished under this identity."""
+    """Return the record of every fold that was finished under this identity and has all its files unchanged."""
     found = {fold: read_fold_record(folder / f"fold{fold}") for fold in range(count)}
-    return {fold: record for fold, record in found.items() if record and record.identity == identity}
+    return {
+        fold: record
+        for fold, record in found.items()
+        if record and record.identity == identity and not damaged_fold_files(folder / f"fold{fold}", record)
+    }
+
+
+def damaged_fold_files(folder: Path, record: FoldRecord) -> list[str]:
+    """Return the names of the files in a finished fold's folder that are missing or have changed since."""
+    # The files of the model are named only if model.json can be believed.
+    return damaged_files(folder, record.files) or damaged_model_files(folder)
+
+
+def has_test_predictions(folder: Path, fold: int, record: FoldRecord, test: Battles, test_hash: str) -> bool:
+    """Return whether a finished fold has unchanged predictions of exactly these test battles.
+
+    `folder` is that of the run, `test_hash` the `content_hash` of the battles.
+    """
+    file = test_file(folder, fold)
+    if record.test_hash != test_hash or (
+        record.test_file and damaged_files(file.parent, {file.name: record.test_file})
+    ):
+        return False
+    return read_matching(file, test.id) is not None
 
 
 def read_matching(file: Path, ids: Objects) -> Predictions | None:
@@ -63,8 +88,8 @@ def current_folds(folder: Path) -> dict[int, FoldRecord]:
     done = finished_folds(folder, record.split["folds"], record.identity)
     if missing := [fold for fold in record.folds if fold not in done]:
         raise UserError(
-            f"{folder}: the models of fold {', '.join(map(str, missing))} are missing or belong to another "
-            f"configuration than the run's results. Train them with: run {folder / RUN_FILE}"
+            f"{folder}: the models of fold {', '.join(map(str, missing))} are missing or damaged, or belong to "
+            f"another configuration than the run's results. Train them with: run {folder / RUN_FILE}"
         )
     return {fold: done[fold] for fold in record.folds}
 

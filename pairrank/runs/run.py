@@ -9,7 +9,7 @@ from typing import Any
 from pairrank.data.battles import Battles
 from pairrank.data.folder import Data, TrainingSubset
 from pairrank.data.folds import Folds, assign_folds
-from pairrank.data.predictions import read_predictions
+from pairrank.data.predictions import predictions_hash, read_predictions
 from pairrank.errors import UserError
 from pairrank.evaluation.run_record import DataRecord, find_run_record, read_run_record
 from pairrank.files import read_json
@@ -18,7 +18,7 @@ from pairrank.nested import json_ready
 from pairrank.runs.experiment import Experiment
 from pairrank.runs.experiment_files import load_experiment
 from pairrank.runs.fold_record import read_fold_record
-from pairrank.runs.folder import finished_folds, read_matching, test_file
+from pairrank.runs.folder import finished_folds, has_test_predictions, read_matching, test_file
 from pairrank.runs.training_rows import attach_predictions, excluded_prompts, inner_data
 
 MAKES_THE_RESULT = ("model", "split", "inputs", "extra", "soft_targets", "teacher")
@@ -251,16 +251,19 @@ def is_reusable(run: Run) -> bool:
         return False
     if record.inputs != input_hashes(run.inputs) or not all(map(is_reusable, run.inputs)):
         return False
-    if read_matching(run.folder / "oof.csv", run.battles.id) is None:
+    predictions = read_matching(run.folder / "oof.csv", run.battles.id)
+    if predictions is None or predictions_hash(predictions) != record.predictions:
         return False
     return run.test is None or all(_has_predicted_test(run, fold) for fold in range(run.experiment.folds))
 
 
 def _has_predicted_test(run: Run, fold: int) -> bool:
     record, test = read_fold_record(run.folder / f"fold{fold}"), run.test
-    if record is None or test is None or record.test_hash != run.test_hash:
-        return False
-    return read_matching(test_file(run.folder, fold), test.id) is not None
+    return (
+        record is not None
+        and test is not None
+        and has_test_predictions(run.folder, fold, record, test, run.test_hash)
+    )
 
 
 def input_hashes(inputs: Sequence[Run]) -> dict[str, str | None]:

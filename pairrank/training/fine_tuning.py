@@ -37,6 +37,7 @@ from pairrank.training.trainer import (
     ModuleWithLoss,
     ReportEvaluation,
     StopEarly,
+    latest_checkpoint,
     should_stop,
 )
 
@@ -122,7 +123,7 @@ def fine_tune(
     if validation is not None and not len(validation):
         validation = None
     arguments = _training_arguments(recipe, folder, seed, validation is not None)
-    checkpoint = _latest_checkpoint(folder)
+    checkpoint = latest_checkpoint(folder)
     if checkpoint is not None and recipe.patience:
         # A run that was killed after it had stopped early must not train for another epoch.
         state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
@@ -256,10 +257,3 @@ def _scores(logits: FloatArray, targets: FloatArray) -> dict[str, float]:
     loss = nn.functional.cross_entropy(torch.from_numpy(logits), torch.from_numpy(targets))
     accuracy = float((proba.argmax(axis=1) == winner).mean())
     return {"loss": float(loss), "accuracy": accuracy, "log_loss": log_loss(proba, winner)}
-
-
-def _latest_checkpoint(folder: Path) -> Path | None:
-    """Return the newest checkpoint that was written completely, or None."""
-    marked = folder.glob("checkpoint-*/complete")
-    checkpoints = sorted((marker.parent for marker in marked), key=lambda c: int(c.name.split("-")[1]))
-    return checkpoints[-1] if checkpoints else None

@@ -4,6 +4,7 @@ A step goes through the model in parts of similar length, all processes read the
 validation scores are computed by the code that also makes predictions.
 """
 
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
@@ -20,6 +21,7 @@ from transformers.trainer_utils import speed_metrics
 from pairrank import distributed
 from pairrank.encoders.devices import tokens_at_once
 from pairrank.encoders.inference import Batch, cut_by_tokens
+from pairrank.files import damaged_files, read_json, sha256_of, sync, write_json
 from pairrank.training.monitor import ReportLoss
 
 
@@ -115,13 +117,50 @@ class BattleTrainer(Trainer):
         return metrics
 
 
+MARK = "complete.json"
+"""The last file of a checkpoint, with the hashes of the others."""
+
+
 class MarkComplete(TrainerCallback):
-    """Mark each checkpoint once it is written completely; `fine_tune` ignores one without the mark."""
+    """Mark each checkpoint once it is written completely; `fine_tune` ignores one without a valid mark."""
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Find the best checkpoint next to the others; its recorded path is relative to an earlier folder."""
+        if state.best_model_checkpoint:
+            state.best_model_checkpoint = str(Path(args.output_dir) / Path(state.best_model_checkpoint).name)
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Write the mark after each epoch."""
         distributed.barrier()  # each process writes its own random state
-        (Path(args.output_dir) / f"checkpoint-{state.global_step}" / "complete").touch()
+        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        files = sorted(file for file in folder.iterdir() if file.is_file() and file.name != MARK)
+        for file in files:
+            sync(file)
+        write_json(folder / MARK, {file.name: sha256_of(file) for file in files})
+
+
+def latest_checkpoint(folder: Path) -> Path | None:
+    """Return the newest checkpoint in `folder` that is whole, as is the best one until then; None if none is.
+
+    Newer ones are damaged and are removed: the Trainer would keep them in place of those that it writes.
+    """
+    found = sorted(folder.glob("checkpoint-*/"), key=lambda each: int(each.name.split("-")[1]), reverse=True)
+    usable = [each for each in found if _is_whole(each) and _is_whole(folder / _best_of(each))]
+    distributed.barrier()  # no process may look at a checkpoint that another one has begun to remove
+    for damaged in found[: found.index(usable[0])] if usable else found:
+        shutil.rmtree(damaged, ignore_errors=True)
+    return usable[0] if usable else None
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    hashes = read_json(checkpoint / MARK)
+    return hashes is not None and not damaged_files(checkpoint, hashes)
+
+
+def _best_of(checkpoint: Path) -> str:
+    """Return the name of the best checkpoint that was known when this one was written."""
+    state = read_json(checkpoint / "trainer_state.json") or {}
+    return Path(state.get("best_model_checkpoint") or checkpoint).name
 
 
 @dataclass

@@ -15,7 +15,6 @@ import torch
 from pairrank.data.battles import Battles, concatenate, object_array
 from pairrank.data.predictions import Predictions
 from pairrank.data.turns import repair_text
-from pairrank.errors import UserError
 from pairrank.models import base
 from pairrank.models.base import (
     Model,
@@ -29,6 +28,7 @@ from pairrank.models.base import (
 from tests.support.battles import arena_of_words, conversations
 from tests.support.encoders import WINDOW
 from tests.support.fine_tuning import FAST
+from tests.support.runs import complaint, remove_keys
 
 QUICK_TREES = {"learning_rate": 0.1, "min_leaf": 2, "row_share": 1.0}
 SMALL: dict[str, dict[str, Any]] = {
@@ -198,6 +198,30 @@ def test_a_saved_model_is_loaded_with_its_parameters_and_predicts_the_same(
     assert not [path for path in tmp_path.rglob("*") if path.suffix in pickles]
 
 
+@pytest.mark.parametrize("damage", [lambda content: b"", lambda content: content[:-2] + b"0\n"])
+def test_no_saved_model_is_loaded_with_a_damaged_or_missing_file(fitted: Model, tmp_path: Path, damage):
+    save_model(fitted, tmp_path)
+    files = [file for file in sorted(tmp_path.rglob("*")) if file.is_file()]
+    assert len(files) > 1
+    for file in files:
+        content = file.read_bytes()
+        file.write_bytes(damage(content))
+        assert file.name in complaint(lambda: load_model(tmp_path))
+        file.unlink()
+        assert file.name in complaint(lambda: load_model(tmp_path))
+        file.write_bytes(content)
+    load_model(tmp_path)
+
+
+def test_a_model_of_an_earlier_version_is_loaded_with_a_warning(
+    fitted: Model, predictions, unseen: Battles, tmp_path: Path, log_lines
+):
+    save_model(fitted, tmp_path)
+    remove_keys(tmp_path / "model.json", "files")
+    assert np.array_equal(load_model(tmp_path).predict_proba(unseen), predictions)
+    assert any("cannot be checked" in line for line in log_lines)
+
+
 def test_a_weight_of_1_equals_no_weight(line: str, make, train: Battles, unseen: Battles, predictions):
     weighed = make(line).fit(replace(train, weight=np.ones(len(train))))
     assert np.array_equal(weighed.predict_proba(unseen), predictions)
@@ -304,12 +328,6 @@ def test_each_variant_changes_the_predictions(make, train: Battles, unseen: Batt
 
 
 # --- The registry
-
-
-def complaint(call: Callable[[], object]) -> str:
-    with pytest.raises(UserError) as caught:
-        call()
-    return str(caught.value)
 
 
 def test_an_unknown_model_name_suggests_the_nearest():

@@ -5,6 +5,7 @@ import math
 from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,9 +16,10 @@ from pairrank.data.folds import assign_folds
 from pairrank.data.predictions import Predictions, read_predictions
 from pairrank.data.reading import write_battles
 from pairrank.errors import UserError
-from pairrank.evaluation.run_record import read_run_record
+from pairrank.evaluation.run_record import find_run_record, read_run_record
 from pairrank.runs import cross_validation, run
 from pairrank.runs.cross_validation import cross_validate
+from pairrank.runs.experiment import Experiment
 from pairrank.runs.experiment_files import load_experiment
 from pairrank.runs.fold_models import load_fold_models
 from pairrank.runs.identity import identity_of
@@ -458,3 +460,59 @@ def test_runs_inside_a_fold_are_not_tracked(workspace, monkeypatch):
     assert len(inside) == 8  # two inputs, four folds each
     assert set(inside.values()) == {None}
     assert {by for name, by in tracked_by.items() if name not in inside} == {"tensorboard"}
+
+
+# --- Damaged files
+
+SMALL_STRUCTURE = {"seeds": 1, "rounds": 5, "tie_rounds": 5}
+EXAMINED = {
+    "memory": MEMORY,
+    "structure": Experiment("structure", "counted features", "structure", SMALL_STRUCTURE),
+    "identity": Experiment("identity", "names", "identity", {}, submittable=False),
+}
+
+
+@pytest.mark.parametrize("experiment", EXAMINED.values(), ids=EXAMINED)
+@pytest.mark.parametrize("damage", [lambda content: b"", lambda content: content[:-2] + b"7\n"])
+def test_every_damaged_file_of_a_finished_run_is_made_again(data, tmp_path, finish, experiment, damage):
+    run = finish(run_on(data, tmp_path, experiment))
+    whole = untimed_files(run)
+    files = [file for file in sorted(run.folder.rglob("*")) if file.is_file() and file.name != "fits.txt"]
+    for file in files:
+        file.write_bytes(damage(file.read_bytes()))
+        cross_validate(run_on(data, tmp_path, experiment))
+        assert untimed_files(run) == whole, file
+        assert read_run_record(run.folder).log_loss is not None
+        assert find_run_record(run.folder) is not None
+
+
+def test_only_the_damaged_fold_is_trained_again(data, tmp_path, finish, log_lines):
+    run = finish(run_on(data, tmp_path))
+    before = len(fits(run.folder))
+    (run.folder / "fold2" / "memory.json").write_text("{}")
+    cross_validate(run_on(data, tmp_path))
+    assert [Path(place).name for place, _ in fits(run.folder)[before:]] == ["fold2"]
+    assert any("fold 2: memory.json is missing or damaged" in line for line in log_lines)
+
+
+def test_models_that_were_swapped_between_folds_are_trained_again(data, tmp_path, finish):
+    run = finish(run_on(data, tmp_path))
+    whole, before = untimed_files(run), len(fits(run.folder))
+    for name in ("memory.json", "model.json"):
+        one, other = run.folder / "fold1" / name, run.folder / "fold2" / name
+        content = one.read_bytes()
+        one.write_bytes(other.read_bytes())
+        other.write_bytes(content)
+    cross_validate(run_on(data, tmp_path))
+    assert untimed_files(run) == whole
+    assert [Path(place).name for place, _ in fits(run.folder)[before:]] == ["fold1", "fold2"]
+
+
+def test_predictions_of_an_input_that_were_altered_are_never_learned_from(workspace, finish):
+    finish(load_run(workspace, "echo"))
+    oof = workspace / "runs" / "memory" / "oof.csv"
+    altered = oof.read_text().replace("0.333333333,0.333333333", "0.4,0.266666666")
+    oof.write_text(altered)
+    assert not is_reusable(load_run(workspace, "memory"))
+    cross_validate(load_run(workspace, "echo"))
+    assert oof.read_text() != altered

@@ -19,7 +19,7 @@ from pairrank.nested import from_mapping
 from pairrank.training import fine_tuning
 from pairrank.training.fine_tuning import Rows, TrainingHistory, fine_tune
 from pairrank.training.recipe import Recipe, make_targets
-from pairrank.training.trainer import EpochSampler, MarkComplete
+from pairrank.training.trainer import MARK, EpochSampler, MarkComplete
 from tests.support.fine_tuning import Bag, collate, some_rows
 
 RECIPE = Recipe(learning_rate=0.01, epochs=3, batch_size=4, hold_out=0.0, precision="fp32")
@@ -421,7 +421,7 @@ def test_a_resumed_training_ends_like_an_uninterrupted_one(tmp_path: Path, unint
     with pytest.raises(Killed):
         fine_tune(Mortal(batches), some_rows(16), validation, collate, LONG, folder)
     # The number of batches per epoch is 4: whole epochs before the death are not done again.
-    assert len(list(folder.glob("checkpoint-*/complete"))) == min(2, batches // 4)
+    assert len(list(folder.glob(f"checkpoint-*/{MARK}"))) == min(2, batches // 4)
     counted = Mortal(16 - 4 * (batches // 4))
     torch.manual_seed(batches)  # a new process has another state of chance
     resumed = fine_tune(counted, some_rows(16), validation, collate, LONG, folder)
@@ -482,10 +482,53 @@ def test_patience_survives_an_interruption(tmp_path: Path, keep_best, batches, m
         patch.setattr(fine_tuning, "warn_if_stuck", die)
         with pytest.raises(Killed):
             fine_tune(Bag(), some_rows(16), validation, collate, recipe, folder)
-    assert (folder / "checkpoint-12" / "complete").is_file()
+    assert (folder / "checkpoint-12" / MARK).is_file()
     resumed = Bag()
     again = fine_tune(resumed, some_rows(16), validation, collate, recipe, folder)
     assert measured(again) == measured(history)
+    assert same_weights(resumed, module)
+
+
+DAMAGE = {"emptied": lambda content: b"", "altered": lambda content: content[:-1] + bytes([content[-1] ^ 1])}
+
+
+@pytest.mark.parametrize(
+    ("which", "name", "damage"),
+    [
+        ("newest", "model.safetensors", "emptied"),
+        ("newest", "optimizer.pt", "altered"),
+        ("newest", "rng_state.pth", "emptied"),
+        ("newest", "trainer_state.json", "altered"),
+        ("newest", MARK, "emptied"),
+        ("best", "model.safetensors", "altered"),
+        ("all", "optimizer.pt", "emptied"),
+    ],
+)
+def test_a_damaged_checkpoint_is_not_resumed_from(tmp_path: Path, which: str, name: str, damage: str):
+    recipe, validation = replace(CONTRARY, epochs=4, patience=0), some_rows(9, seed=1, shift=1)
+    module, history = train(tmp_path / "whole", recipe, validation, dropout=0.5)
+    folder = tmp_path / "checkpoints"
+    with pytest.raises(Killed):
+        fine_tune(Mortal(14), some_rows(16), validation, collate, recipe, folder)
+    checkpoints = sorted(folder.glob("checkpoint-*"), key=lambda each: int(each.name.split("-")[1]))
+    assert [each.name for each in checkpoints] == ["checkpoint-4", "checkpoint-12"]  # the best and the newest
+    chosen = {"newest": checkpoints[1:], "best": checkpoints[:1], "all": checkpoints}[which]
+    for file in [each / name for each in chosen]:
+        file.write_bytes(DAMAGE[damage](file.read_bytes()))
+    resumed = Mortal(99)
+    again = fine_tune(resumed, some_rows(16), validation, collate, recipe, folder)
+    assert measured(again) == measured(history)
+    assert same_weights(resumed, module)
+
+
+def test_the_best_checkpoint_is_found_after_the_folder_was_moved(tmp_path: Path):
+    recipe, validation = replace(CONTRARY, epochs=4, patience=0), some_rows(9, seed=1, shift=1)
+    module, _ = train(tmp_path / "whole", recipe, validation, dropout=0.5)
+    with pytest.raises(Killed):
+        fine_tune(Mortal(14), some_rows(16), validation, collate, recipe, tmp_path / "here")
+    (tmp_path / "here").rename(tmp_path / "there")
+    resumed = Mortal(99)
+    fine_tune(resumed, some_rows(16), validation, collate, recipe, tmp_path / "there")
     assert same_weights(resumed, module)
 
 
