@@ -10,9 +10,14 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from pairrank.errors import UserError, excerpt
+
 if TYPE_CHECKING:  # the command line calls `rank` before it loads numpy
     import numpy as np
     import numpy.typing as npt
+
+SET_BY_TORCHRUN = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+"""The environment variables that processes need to find each other."""
 
 HELPER_TIMEOUT = timedelta(days=7)
 """How long helpers wait for the first process, which may count features or boost trees for hours."""
@@ -22,12 +27,38 @@ _in_collective = False
 
 def world_size() -> int:
     """Return the number of processes: 1 unless torchrun started this one."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    return _number("WORLD_SIZE", 1)
 
 
 def rank() -> int:
     """Return the number of this process, from 0."""
-    return int(os.environ.get("RANK", "0"))
+    return _number("RANK", 0)
+
+
+def refuse_incomplete_environment() -> None:
+    """Raise UserError if this process would wait for others although torchrun did not start it.
+
+    A shell or a cluster may set RANK or WORLD_SIZE for another program.
+    """
+    if world_size() == 1 and rank() == 0:
+        return
+    if missing := [name for name in SET_BY_TORCHRUN if not os.environ.get(name, "").strip()]:
+        raise UserError(
+            f"RANK and WORLD_SIZE say that this is process {rank()} of {world_size()}, but {', '.join(missing)} is "
+            "not set. Start several processes with torchrun, or unset RANK and WORLD_SIZE."
+        )
+    if rank() >= world_size():
+        raise UserError(f"RANK={rank()}: expected less than WORLD_SIZE, which is {world_size()}.")
+
+
+def _number(name: str, default: int) -> int:
+    """Return the value of an environment variable; an empty one counts as not set."""
+    text = os.environ.get(name, "").strip()
+    if not text:
+        return default
+    if not (text.isascii() and text.isdecimal() and len(text) < 10) or int(text) < default:
+        raise UserError(f"{name}={excerpt(text)}: expected a whole number of at least {default}, as torchrun sets.")
+    return int(text)
 
 
 def connect() -> None:

@@ -53,6 +53,14 @@ def shorten(text: str, limit: int = LONGEST_MESSAGE) -> str:
     return text[: limit - len(mark) - tail] + mark + text[len(text) - tail :]
 
 
+def escape_control(text: str) -> str:
+    """Return the text with escape codes for all characters that could act on a terminal.
+
+    These are control characters, escape sequences and characters that reverse the direction of writing.
+    """
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
+
+
 def combined_error(place: str, complaints: Sequence[str], remedy: str) -> UserError:
     """Return one error for all complaints about `place`: the first ten in full, then the number of the others.
 

@@ -10,7 +10,6 @@ import os
 import secrets
 import shutil
 import tempfile
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import chain
@@ -41,11 +40,20 @@ END = "\0end of file"
 def cache_folder() -> Path:
     """Return the folder for files that are kept between runs and can be rebuilt.
 
-    It is $PAIRRANK_CACHE, or else the folder `pairrank` in the user's cache folder.
+    It is $PAIRRANK_CACHE, or else the folder `pairrank` in the user's cache folder. Raises UserError if the user
+    has no home folder.
     """
-    given = os.environ.get("PAIRRANK_CACHE")
-    base = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA")
-    return Path(given) if given else (Path(base) if base else Path.home() / ".cache") / "pairrank"
+    if given := os.environ.get("PAIRRANK_CACHE"):
+        return Path(given)
+    if base := os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA"):
+        return Path(base) / "pairrank"
+    try:
+        home = Path.home()
+    except RuntimeError:
+        home = Path()
+    if not home.is_absolute():
+        raise UserError("This user has no home folder for the cache. Set PAIRRANK_CACHE to a folder.")
+    return home / ".cache" / "pairrank"
 
 
 @contextmanager
@@ -219,7 +227,7 @@ def reading(path: Path | str, remedy: str = "Download or export it again.") -> I
 def _content_error(path: Path | str, error: Exception, remedy: str) -> UserError:
     lines = str(error).strip().splitlines()
     reason = type(error).__name__ + (f": {shorten(lines[0], 200)}" if lines else "")
-    return UserError(f"{path}: the file is damaged or has another format ({reason}). {remedy}")
+    return UserError(f"{path}: damaged file, or a file of another format ({reason}). {remedy}")
 
 
 def write_text(target: Path, text: str) -> None:
@@ -236,11 +244,12 @@ def write_json(target: Path, value: Any) -> None:
 def read_json(path: Path) -> dict[str, Any] | None:
     """Return the JSON object in a file, or None if the file is missing, is damaged or does not contain an object.
 
-    The caller then writes the file again.
+    The caller then writes the file again. Raises OSError for a file that may not be read.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
+        # A pipe is never read: opening it would wait for a writer.
+        value = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
 
@@ -255,15 +264,12 @@ def csv_rows(path: Path) -> Iterator[list[str]]:
     opened: Any = gzip.open if path.name.lower().endswith(".gz") else open
     last: list[str] = []
     rows = 0
-    try:
-        with opened(path, "rt", encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-            for row in csv.reader(chain(file, [END])):
-                if last:
-                    rows += 1
-                    yield last
-                last = row
-    except (OSError, EOFError, zlib.error, csv.Error) as error:
-        raise UserError(f"{path}: unreadable or damaged file ({error}). Download or export it again.") from error
+    with reading(path), opened(path, "rt", encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        for row in csv.reader(chain(file, [END])):
+            if last:
+                rows += 1
+                yield last
+            last = row
     if last != [END]:
         raise UserError(
             f"{path}: damaged file (the quote opened in row {rows} is never closed; row 0 is the header). "

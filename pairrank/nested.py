@@ -8,7 +8,7 @@ import typing
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pairrank.errors import UserError, unknown_name
+from pairrank.errors import UserError, excerpt, unknown_name
 
 WORDS: Mapping[Any, tuple[str, str]] = {
     bool: ("true or false", "true and false"),
@@ -37,7 +37,7 @@ def set_dotted(values: dict[str, Any], key: str, value: Any, place: str = "") ->
     for i, table in enumerate(tables):
         inner = values.get(table, {})
         if not isinstance(inner, Mapping):
-            raise UserError(f"{place}: {'.'.join(tables[: i + 1])} = {inner!r}: expected a table.")
+            raise UserError(f"{place}: {'.'.join(tables[: i + 1])} = {excerpt(inner)}: expected a table.")
         values[table] = dict(inner)
         values = values[table]
     values[last] = value
@@ -80,7 +80,7 @@ def from_mapping(cls: type, values: Mapping[str, Any], place: str, ignore_unknow
         else:
             value = [value] if hint == list[str] and isinstance(value, str) else value
             if expected := _expected(value, hint):
-                complaints.append(f"{key} = {value!r}: expected {expected}.")
+                complaints.append(f"{key} = {excerpt(value)}: expected {expected}.")
             else:
                 converted[key] = _convert(value, hint)
     complaints += [

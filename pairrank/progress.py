@@ -22,8 +22,9 @@ def shows_progress() -> bool:
 
     Workers that the command line starts show no bars: several would overwrite each other.
     """
-    is_first = os.environ.get("RANK", "0") == "0" and multiprocessing.parent_process() is None
-    return is_first and sys.stderr.isatty()
+    is_first = os.environ.get("RANK", "").strip() in ("", "0") and multiprocessing.parent_process() is None
+    # A program without a console, such as pythonw, has no standard error.
+    return is_first and sys.stderr is not None and sys.stderr.isatty()
 
 
 def with_progress(items: Iterable[T], step: str, total: int | None = None) -> Iterator[T]:

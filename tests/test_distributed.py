@@ -12,8 +12,46 @@ from pairrank.progress import shows_progress
 
 @pytest.fixture
 def second(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RANK", "1")
-    monkeypatch.setenv("WORLD_SIZE", "2")
+    for name, value in {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.mark.parametrize("value", ["", " ", None])
+def test_an_empty_number_of_processes_counts_as_not_set(monkeypatch: pytest.MonkeyPatch, value: str | None):
+    for name in ("RANK", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False) if value is None else monkeypatch.setenv(name, value)
+    assert (distributed.world_size(), distributed.rank()) == (1, 0)
+    distributed.refuse_incomplete_environment()
+    assert shows_progress() == sys.stderr.isatty()
+
+
+@pytest.mark.parametrize(
+    ("variables", "complaint"),
+    [
+        ({"RANK": "x"}, "RANK='x': expected a whole number"),
+        ({"RANK": "-1"}, "RANK='-1'"),
+        ({"WORLD_SIZE": "0"}, "WORLD_SIZE='0'"),
+        ({"RANK": "9" * 5000}, "RANK='999"),
+        ({"RANK": "1"}, "WORLD_SIZE, MASTER_ADDR, MASTER_PORT is not set"),
+        ({"WORLD_SIZE": "2"}, "RANK, MASTER_ADDR, MASTER_PORT is not set"),
+        ({"RANK": "2", "WORLD_SIZE": "2", "MASTER_ADDR": "h", "MASTER_PORT": "1"}, "RANK=2: expected less"),
+    ],
+)
+def test_an_environment_that_torchrun_did_not_make_is_refused_in_one_message(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], variables: dict[str, str], complaint: str
+):
+    for name in distributed.SET_BY_TORCHRUN:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "argv", ["pairrank", "compare"])
+    with pytest.raises(SystemExit) as ended:
+        app.main()
+    assert ended.value.code == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert complaint in err
+    assert err.count("\n") == 1
 
 
 def test_a_single_process_does_all_the_work_and_waits_for_no_other():

@@ -15,7 +15,17 @@ from pathlib import Path
 import pytest
 
 from pairrank.errors import UserError
-from pairrank.files import TEMPORARY, atomic_path, csv_rows, read_json, reading, sha256_of, write_json, write_text
+from pairrank.files import (
+    TEMPORARY,
+    atomic_path,
+    cache_folder,
+    csv_rows,
+    read_json,
+    reading,
+    sha256_of,
+    write_json,
+    write_text,
+)
 
 
 def test_atomic_path_keeps_the_old_file_and_leaves_no_other_after_an_error(tmp_path: Path):
@@ -134,7 +144,7 @@ def test_a_full_disk_names_the_target(tmp_path: Path):
     "error", [KeyError("x"), RecursionError(), OSError("not a gzip file"), zlib.error("x"), AttributeError("y\nz")]
 )
 def test_reading_turns_any_error_about_content_into_one_message(error: Exception):
-    with pytest.raises(UserError, match=r"^a\.bin: the file is damaged.*Do this\.$"), reading("a.bin", "Do this."):
+    with pytest.raises(UserError, match=r"^a\.bin: damaged file.*Do this\.$"), reading("a.bin", "Do this."):
         raise error
 
 
@@ -147,6 +157,23 @@ def test_reading_does_not_call_a_file_damaged_that_may_not_be_read():
 def test_reading_passes_on_what_says_nothing_about_the_file(error: BaseException):
     with pytest.raises(type(error), match=r"^as it is$"), reading("a.bin"):
         raise error
+
+
+@pytest.mark.parametrize("home", [None, "relative"])
+def test_without_a_home_folder_the_message_names_the_variable_to_set(monkeypatch: pytest.MonkeyPatch, home):
+    for name in ("PAIRRANK_CACHE", "XDG_CACHE_HOME", "LOCALAPPDATA", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    if home is None:
+        monkeypatch.setattr(Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home directory")))
+    else:
+        monkeypatch.setenv("HOME", home)
+    with pytest.raises(UserError, match="Set PAIRRANK_CACHE"):
+        cache_folder()
+
+
+def test_read_json_does_not_wait_for_the_writer_of_a_pipe(tmp_path: Path):
+    os.mkfifo(tmp_path / "a.json")
+    assert read_json(tmp_path / "a.json") is None
 
 
 def test_write_text_creates_missing_folders(tmp_path: Path):

@@ -3,7 +3,9 @@
 import io
 import os
 import sys
+import tempfile
 import traceback
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -13,6 +15,7 @@ from pairrank import distributed
 from pairrank.cli import data_commands, experiment_commands, result_commands
 from pairrank.cli.messages import messages_to, print_message
 from pairrank.cli.options import examples
+from pairrank.errors import UserError, escape_control, excerpt, shorten
 
 
 class Commands(TyperGroup):
@@ -22,6 +25,8 @@ class Commands(TyperGroup):
         """Run a command. After Ctrl-C, a message says how to resume."""
         try:
             return super().invoke(ctx)
+        except EOFError as error:  # click would print "Aborted!" alone
+            raise RuntimeError("a file ended before it was complete") from error
         except KeyboardInterrupt:
             if distributed.rank():
                 sys.exit(130)
@@ -67,32 +72,93 @@ for _group in (experiment_commands, result_commands, data_commands):
     app.add_typer(_group.commands)
 
 
+LONGEST_ARGUMENT = 3_000
+"""Characters of an argument; click repeats a wrong one in its message."""
+
+
 def main() -> None:
     """Run a command; an error that the user can correct gives one message and exit code 2, without a traceback."""
+    _open_standard_streams()
     # Otherwise tokenizers warns about a fork that the user did not ask for.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-    for stream in (sys.stdout, sys.stderr):
-        # A console that cannot show a character of a battle shows its code instead of ending the run.
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    for name in ("COLUMNS", "LINES"):
+        # rich takes a terminal of no columns at its word and prints nothing.
+        if os.environ.get(name, "").strip() == "0":
+            del os.environ[name]
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
-    if distributed.rank() and arguments[:1] != ["run"]:
-        return  # torchrun started several processes, and only `run` needs more than one
     try:
+        _refuse_arguments(arguments)
+        distributed.refuse_incomplete_environment()
+        if distributed.rank() and arguments[:1] != ["run"]:
+            return  # torchrun started several processes, and only `run` needs more than one
         with messages_to(print_message):
             app(arguments, prog_name=_program_name(arguments))
-    except (ValueError, OSError) as error:
-        from pairrank.errors import UserError
-
-        if isinstance(error, ValueError) and not isinstance(error, UserError):
-            raise
+    except Exception as error:
         if "--debug" in sys.argv:
             traceback.print_exc()
+            is_users = isinstance(error, UserError | OSError)
         else:
-            # Usually all processes have the same error, but another machine may have a different one.
-            where = f"process {distributed.rank()}: " if distributed.rank() else ""
-            print(f"Error: {where}{_message(error)}", file=sys.stderr)
-        sys.exit(2)
+            is_users = _report(error)
+        sys.exit(2 if is_users else 1)
+
+
+def _open_standard_streams() -> None:
+    """Replace closed standard streams by the null device, and let the others escape what they cannot show."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            # Otherwise the next file that is opened takes this number, and a library's output ends up in it.
+            os.open(os.devnull, os.O_RDWR)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8"))
+        # A console that cannot show a character of a battle shows its code instead of ending the run.
+        if isinstance(stream := getattr(sys, name), io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _refuse_arguments(arguments: Sequence[str]) -> None:
+    """Raise UserError for an argument that no file could hold or that is too long to be repeated in a message."""
+    for argument in arguments:
+        if not argument.isascii() and any("\ud800" <= c <= "\udfff" for c in argument):
+            raise UserError(f"the argument {excerpt(argument)} contains bytes that are not UTF-8. Expected UTF-8.")
+        if len(argument) > LONGEST_ARGUMENT:
+            expected = f"{len(argument):,} characters, expected at most {LONGEST_ARGUMENT:,}"
+            raise UserError(f"the argument {excerpt(argument)} has {expected}.")
+
+
+def _report(error: Exception) -> bool:
+    """Print one message about an error; return whether the user can correct it."""
+    if isinstance(error, UserError | OSError):
+        # Usually all processes have the same error, but another machine may have a different one.
+        where = f"process {number}: " if (number := os.environ.get("RANK", "0")) not in ("", "0") else ""
+        print(f"Error: {where}{_message(error)}", file=sys.stderr)
+        return True
+    if isinstance(error, MemoryError | RecursionError):
+        what = "not enough memory" if isinstance(error, MemoryError) else "a path or a value is nested too deeply"
+        print(f"Error: {what}. Use less data, or shorter settings.", file=sys.stderr)
+        return True
+    lines = str(error).strip().splitlines()
+    reason = type(error).__name__ + (f": {lines[0]}" if lines else "")
+    print(
+        f"Error: this is a bug in pairrank ({escape_control(shorten(reason, 500))}).\n"
+        f"Please report it with the file {_write_log()}, which has all details. Your files are as they were before "
+        "the command, or complete.",
+        file=sys.stderr,
+    )
+    return False
+
+
+def _write_log() -> str:
+    """Write the traceback of the current exception to a new file that only its user can read; return its path."""
+    try:
+        descriptor, name = tempfile.mkstemp(prefix="pairrank-error-", suffix=".log")
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(f"{sys.version}\n{sys.argv}\n{traceback.format_exc()}")
+    except OSError as error:
+        return f"that --debug shows, because it could not be written ({error.strerror})"
+    return name
 
 
 def _program_name(arguments: list[str]) -> str | None:
@@ -105,8 +171,6 @@ def _program_name(arguments: list[str]) -> str | None:
 
 def _message(error: Exception) -> str:
     """Return one readable message, in which no text of a battle can act on the terminal."""
-    from pairrank.cli.console import escape_control
-
     if isinstance(error, OSError) and error.strerror:
-        return escape_control(f"{error.filename or 'input or output'}: {error.strerror}.")
-    return escape_control(str(error))
+        return escape_control(shorten(f"{error.filename or 'input or output'}: {error.strerror}."))
+    return escape_control(shorten(str(error)))

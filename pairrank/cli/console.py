@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pairrank import distributed
+from pairrank.errors import escape_control
 from pairrank.evaluation.leaderboard import Leaderboard
 from pairrank.evaluation.leaderboard_table import columns, notes
 from pairrank.progress import above_progress
@@ -52,14 +53,6 @@ def show_count(text: str) -> None:
     """Show progress in one line that is overwritten, on a terminal only."""
     if errors.is_terminal:
         errors.print(text, end="\r")
-
-
-def escape_control(text: str) -> str:
-    """Return the text with escape codes for all characters that could act on a terminal.
-
-    These are control characters, escape sequences and characters that reverse the direction of writing.
-    """
-    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
 
 
 def show_table(

@@ -27,10 +27,13 @@ def doctor(data: Path | None) -> None:
             say(f"{'encoder':22}{str(error).splitlines()[1].strip(' -')}")
     for name, made_from in STATIC.items():
         say(f"{'encoder':22}{name}: built from {made_from} on first use")
-    cache = open_cache()
-    count, size = cache.size() if cache else (0, 0)
-    where = cache.file if cache else "switched off by PAIRRANK_NO_CACHE"
-    say(f"{'cache':22}{where}: {count:,} vectors, {size / 1e6:,.0f} MB")
+    try:
+        cache = open_cache()
+        count, size = cache.size() if cache else (0, 0)
+        where = cache.file if cache else "switched off by PAIRRANK_NO_CACHE"
+        say(f"{'cache':22}{where}: {count:,} vectors, {size / 1e6:,.0f} MB")
+    except UserError as error:
+        say(f"{'cache':22}{error}")
     source = find_data(data)
     kind = "the sample that is shipped with pairrank" if source.is_sample else "yours"
     for part in ("train", "test"):

@@ -4,6 +4,8 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from pairrank.errors import shorten
+
 LOGGER = logging.getLogger("pairrank")
 """The parent of every module's logger."""
 
@@ -17,7 +19,7 @@ class LineHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Show one message. An error of `show`, such as a closed pipe, ends the command, as one of `print` does."""
-        self.show(record.getMessage())
+        self.show(shorten(record.getMessage()))
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """An experiment runs on the battles of a folder: the given one, ./Dataset, or the sample shipped with pairrank."""
 
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Protocol
 from pairrank.data.battles import Battles
 from pairrank.data.predictions import Predictions, read_predictions
 from pairrank.data.reading import SUFFIXES, read_battles, read_training_battles
+from pairrank.data.turns import repair_text
 from pairrank.errors import UserError
 
 SOURCE = Path(__file__).parents[1]
@@ -77,8 +79,8 @@ class DataFolder:
 
     @property
     def name(self) -> str:
-        """Name of the folder."""
-        return self.path.resolve().name
+        """Name of the folder; bytes that are not UTF-8 are replaced."""
+        return repair_text(self.path.resolve().name)
 
     @cached_property
     def train(self) -> Battles:
@@ -121,6 +123,12 @@ def find_data(folder: Path | None = None) -> DataFolder:
 
 
 def table_in(folder: Path, name: str) -> Path | None:
-    """Return the battle file called `name` in a folder, in any format; None if there is none."""
+    """Return the battle file called `name` in a folder, in any format; None if there is none.
+
+    Raises UserError for a folder, pipe or broken link of that name.
+    """
     files = [folder / f"{name}{suffix}" for suffix in SUFFIXES]
-    return next((file for file in files if file.is_file()), None)
+    found = next((file for file in files if os.path.lexists(file)), None)
+    if found and not found.is_file():
+        raise UserError(f"{found}: a folder, a pipe or a broken link. Expected a battle file.")
+    return found

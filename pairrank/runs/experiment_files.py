@@ -10,7 +10,8 @@ from typing import Any
 from pairrank.data.extra import Extra
 from pairrank.data.folder import shipped
 from pairrank.data.folds import name_folds
-from pairrank.errors import UserError, combined_error, unknown_name
+from pairrank.errors import UserError, combined_error, excerpt, unknown_name
+from pairrank.files import reading
 from pairrank.models.base import current_name, model_class, parameters_of, with_current_names
 from pairrank.nested import from_mapping
 from pairrank.runs.experiment import RUN_FILE, Experiment, Split
@@ -54,19 +55,16 @@ def read_table(path: Path) -> dict[str, Any]:
     Raises UserError, with all complaints at once, if the file is missing or unreadable, is not TOML, or has wrong
     keys.
     """
-    try:
+    if not path.is_file():
+        what = "a folder or a pipe, expected an experiment file" if path.exists() else "no such experiment file"
+        raise UserError(f"{path}: {what}.")
+    with reading(path, "README.md shows an experiment file."):
         # Windows editors may begin a file with a byte-order mark.
         table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such experiment file.") from None
-    except OSError as error:
-        raise UserError(f"{path}: this file cannot be read ({error.strerror}).") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: this file is not TOML: {error}") from None
     complaints = [unknown_name("key", key, KEYS) for key in table if key not in KEYS]
     for key, (kind, expected) in KEYS.items():
         if key in table and not isinstance(table[key], kind):
-            complaints.append(f"{key} = {table[key]!r}: expected {expected}.")
+            complaints.append(f"{key} = {excerpt(table[key])}: expected {expected}.")
     model = table.get("model", {})
     if isinstance(model, dict) and not isinstance(model.get("name"), str):
         complaints.append('no model. Expected a table [model] with name = "…".')
@@ -170,7 +168,7 @@ def _with_current_keys(model: str, changes: Mapping[str, str]) -> dict[str, str]
 def _source(value: Any) -> Extra:
     """Return one entry of `extra`: a path, or a table with a path and a weight."""
     if not isinstance(value, str | dict) or (isinstance(value, dict) and "path" not in value):
-        raise UserError(f"extra: {value!r}: expected {KEYS['extra'][1]}.")
+        raise UserError(f"extra: {excerpt(value)}: expected {KEYS['extra'][1]}.")
     source: Extra = from_mapping(Extra, {"path": value} if isinstance(value, str) else value, "extra")
     return source
 
@@ -187,7 +185,7 @@ def _refuse_contradictions(experiment: Experiment, place: str) -> None:
     if len(teachers) == 2:
         wrong.append("soft_targets and teacher: expected only one of them.")
     if wrong_names := [name for name in experiment.inputs if not isinstance(name, str)]:
-        wrong.append(f"inputs: {wrong_names[0]!r}: expected the name of an experiment.")
+        wrong.append(f"inputs: {excerpt(wrong_names[0])}: expected the name of an experiment.")
     if twice := {name for name in experiment.inputs if experiment.inputs.count(name) > 1}:
         wrong.append(f"inputs: {', '.join(sorted(map(str, twice)))} is named more than once.")
     if experiment.inputs and experiment.extra:

@@ -24,7 +24,7 @@ def override(parameters: dict[str, Any], key: str, text: str) -> None:
     """Set `key` or `table.key` in nested parameters to a value that is read as TOML or, failing that, as text."""
     try:
         value = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):  # text, an integer of thousands of digits, or thousands of brackets
         value = {"value": text}
     # Text with a line break may parse as more than one key. It is then kept as text.
     set_dotted(parameters, key, value["value"] if set(value) == {"value"} else text, f"--set {key}={text}")

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tomllib
@@ -19,7 +20,7 @@ import pytest
 from pairrank.cli import app, console, entries, listing, locations
 from pairrank.data.battles import object_array
 from pairrank.data.predictions import Predictions, read_predictions
-from pairrank.data.reading import stream_battles, write_battles
+from pairrank.data.reading import read_battles, stream_battles, write_battles
 from pairrank.errors import UserError
 from tests.support.battles import tiny_battles, write_folder
 from tests.support.command_line import refused, run_python
@@ -546,11 +547,19 @@ def test_debug_shows_the_traceback_at_any_place_in_the_command(call):
     assert refused(call("run", "x", "--data", "data"))
 
 
-def test_a_bug_is_not_reported_as_a_users_mistake(here, monkeypatch):
+def test_a_bug_is_not_reported_as_a_users_mistake(here, monkeypatch, capsys):
     monkeypatch.setattr(listing, "show_list", lambda *_: int("x"))
     monkeypatch.setattr(sys, "argv", ["pairrank", "list"])
-    with pytest.raises(ValueError, match="invalid literal"):
+    with pytest.raises(SystemExit) as ended:
         app.main()
+    assert ended.value.code == 1
+    message = capsys.readouterr().err
+    assert "this is a bug in pairrank (ValueError: invalid literal" in message
+    assert "Traceback" not in message
+    log = Path(message.partition("with the file ")[2].partition(", which")[0])
+    assert "Traceback" in log.read_text()
+    assert stat.S_IMODE(log.stat().st_mode) == 0o600
+    log.unlink()
 
 
 def test_the_name_of_an_experiment_without_a_run_says_how_to_train_it(call):
@@ -644,6 +653,32 @@ def test_a_console_without_unicode_does_not_end_the_run(here):
     ended = run_python("-m", "pairrank.experiments", "run", "prior", "--data", "data", cwd=here, env=environment)
     assert (ended.returncode, ended.stderr) == (0, "")
     assert "\\u0394 prior" in ended.stdout
+
+
+@pytest.mark.parametrize("closed", ["2>&-", "1>&-", "0<&- 1>&- 2>&-"])
+def test_closed_standard_streams_do_not_end_a_command(here, closed):
+    """Nor does the output of a library end up in a file that took the number of a closed stream."""
+    command = f"{sys.executable} -m pairrank.experiments"
+    predict = "predict prior data/test.csv --data data --out o.csv"
+    script = f"{command} run prior --data data {closed} && {command} {predict} {closed}"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run(["bash", "-c", script], cwd=here, env=environment, check=True, timeout=60)
+    test = read_battles(here / "data" / "test.csv", "repair")
+    assert read_predictions(here / "o.csv").id.tolist() == test.id.tolist()
+
+
+@pytest.mark.parametrize("number", ["0", " 0"])
+def test_a_terminal_of_no_columns_counts_as_unknown(call, trained, monkeypatch, number):
+    monkeypatch.setenv("COLUMNS", number)
+    assert "prior" in call("compare", "--data", "data").out
+    assert "COLUMNS" not in os.environ
+
+
+def test_arguments_that_no_message_can_repeat_are_refused(call):
+    assert refused(call("run", "prior", "--salt", "\udcff"), "'\\udcff' contains bytes that are not UTF-8")
+    ended = call("run", "x" * 1_000_000)
+    assert refused(ended, "1,000,000 characters")
+    assert len(ended.err) < 500
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends a POSIX signal")

@@ -1,6 +1,7 @@
 """The user's battles are preferred to the sample, and every format of a file gives the same battles."""
 
 import gzip
+import os
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 
 from pairrank.cli.locations import find_source
 from pairrank.data import folder
-from pairrank.data.folder import DataFolder, find_data
+from pairrank.data.folder import DataFolder, find_data, table_in
 from pairrank.data.predictions import Predictions
 from pairrank.errors import UserError
 from tests.support.battles import tiny_battles, write_folder
@@ -40,8 +41,17 @@ def test_find_data_prefers_the_users_train_csv_to_the_sample(here, capsys):
 
 
 def test_find_data_ignores_a_dataset_folder_without_train_csv(here):
-    (here / "Dataset" / "train.csv").mkdir(parents=True)
+    (here / "Dataset").mkdir()
     assert find_data().is_sample
+
+
+@pytest.mark.parametrize("name", ["train.csv", "test.csv.gz", "train.parquet"])
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("nowhere.csv")])
+def test_what_has_the_name_of_a_battle_file_and_is_none_is_refused(here, name: str, make):
+    (here / "Dataset").mkdir()
+    make(here / "Dataset" / name)
+    with pytest.raises(UserError, match=f"{name}: a folder, a pipe or a broken link"):
+        table_in(here / "Dataset", name.partition(".")[0])
 
 
 def test_find_data_prefers_a_given_folder(here, capsys):

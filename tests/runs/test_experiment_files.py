@@ -103,7 +103,7 @@ def test_parameters_default_to_those_of_the_model():
         ('model = "prior"', r"model = 'prior': expected a table \[model\]"),
         ('about = "x"', "no model. Expected a table"),
         ("[model]\nname = 3", "no model. Expected a table"),
-        ("about: x", "not TOML"),
+        ("about: x", "TOMLDecodeError"),
         ('soft_targets = "oof.csv"\n[model]\nname = "baseline"', "does not learn from it"),
         ('search = 3\n[model]\nname = "prior"', r"search = 3: expected a table \[search\]"),
         ('tuned_on = 3\n[model]\nname = "prior"', "tuned_on = 3: expected a list of folds"),
@@ -132,10 +132,10 @@ def test_missing_and_unreadable_files_are_refused(here):
     with pytest.raises(UserError, match="no such experiment file"):
         load_experiment("none.toml")
     (here / "folder.toml").mkdir()
-    with pytest.raises(UserError, match=r"folder.toml: this file cannot be read \(Is a directory\)"):
+    with pytest.raises(UserError, match=r"folder.toml: a folder or a pipe, expected an experiment file"):
         load_experiment("folder.toml")
     (here / "bytes.toml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(UserError, match="not TOML"):
+    with pytest.raises(UserError, match="UnicodeDecodeError"):
         load_experiment("bytes.toml")
 
 
