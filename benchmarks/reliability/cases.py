@@ -53,17 +53,13 @@ def run_cases(name: str, seed: int, indices: range, jobs: int = 2, keep: Path | 
         os.environ["PAIRRANK_CACHE"] = str(root / "cache")
         (root / "shared").mkdir()
         module.prepare(root / "shared")
-        workers = [_start(module, root, seed, indices[job::jobs], keep) for job in range(jobs)]
-        for process, pipe in workers:
-            with os.fdopen(pipe, encoding="utf-8") as lines:
-                for line in lines:
-                    tally.tried += 1
-                    found = json.loads(line)
-                    if found["faults"]:
-                        command = f"{PROGRAM} {name} --seed {seed} --case {found['index']}"
-                        tally.failures.append(Failure(command, found["about"], found["faults"]))
-                    else:
-                        tally.held += 1
+        read, write = os.pipe()
+        workers = [_start(module, root, seed, indices[job::jobs], keep, (read, write)) for job in range(jobs)]
+        os.close(write)
+        with os.fdopen(read, encoding="utf-8") as lines:
+            for line in lines:
+                _count(tally, json.loads(line))
+        for process in workers:
             os.waitpid(process, 0)
     if tally.tried < len(indices):
         raise RuntimeError(f"{name}: a worker ended after {tally.tried} of {len(indices)} cases")
@@ -71,26 +67,38 @@ def run_cases(name: str, seed: int, indices: range, jobs: int = 2, keep: Path | 
     return tally
 
 
-def _start(module: Any, root: Path, seed: int, indices: range, keep: Path | None) -> tuple[int, int]:
-    """Start a process that writes one line of JSON per case into a pipe; return its number and the pipe."""
-    read, write = os.pipe()
+def _count(tally: Tally, found: dict[str, Any]) -> None:
+    """Add a case to the tally, and print a failure at once."""
+    tally.tried += 1
+    if not found["faults"]:
+        tally.held += 1
+        return
+    command = f"{PROGRAM} {tally.name} --seed {tally.seed} --case {found['index']}"
+    tally.failures.append(Failure(command, found["about"], found["faults"]))
+    print(command, found["about"], *found["faults"], sep="\n    ", flush=True)
+
+
+def _start(module: Any, root: Path, seed: int, indices: range, keep: Path | None, pipe: tuple[int, int]) -> int:
+    """Start a process that writes one line of JSON per case into the pipe, and return its number.
+
+    All processes share the pipe: a line of less than 4,096 bytes is written at once. They end when nobody reads it.
+    """
     process = os.fork()
     if process:
-        os.close(write)
-        return process, read
-    os.close(read)
+        return process
+    os.close(pipe[0])
     code = 1
     try:
-        with os.fdopen(write, "w", encoding="utf-8") as pipe:
-            for index in indices:
-                folder = root / f"case-{index}"
-                folder.mkdir()
-                faults = module.check(root / "shared", folder, seed, index)
-                if faults and keep:
-                    shutil.copytree(folder, keep / f"{module.__name__}-{index}", symlinks=True, dirs_exist_ok=True)
-                shutil.rmtree(folder, ignore_errors=True)
-                about = module.describe(seed, index) if faults else ""
-                print(json.dumps({"index": index, "faults": faults, "about": about}), file=pipe, flush=True)
+        for index in indices:
+            folder = root / f"case-{index}"
+            folder.mkdir()
+            faults = module.check(root / "shared", folder, seed, index)
+            if faults and keep:
+                shutil.copytree(folder, keep / f"{module.__name__}-{index}", symlinks=True, dirs_exist_ok=True)
+            shutil.rmtree(folder, ignore_errors=True)
+            about = ascii(module.describe(seed, index))[1:-1][:300] if faults else ""
+            line = {"index": index, "faults": [ascii(fault)[1:-1][:240] for fault in faults[:4]], "about": about}
+            os.write(pipe[1], json.dumps(line).encode() + b"\n")
         code = 0
     except BaseException:
         sys.excepthook(*sys.exc_info())
@@ -115,8 +123,6 @@ def main() -> None:
     count = module.COUNT if given.count is None else given.count
     indices = range(given.first, given.first + count) if given.case is None else range(given.case, given.case + 1)
     tally = run_cases(given.name, given.seed, indices, min(given.jobs, len(indices)), given.keep)
-    for failure in tally.failures:
-        print(failure.command, failure.about, *failure.faults, sep="\n    ")
     print(
         f"{tally.name}: {tally.tried} tried, {tally.held} held, {len(tally.failures)} failed, {tally.seconds:.0f} s"
     )
