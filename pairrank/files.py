@@ -37,6 +37,9 @@ END = "\0end of file"
 """A line added after the last one. If a quote is never closed, it becomes part of a cell and reveals the error."""
 
 
+CONVERT = "Rename the file if only its name is wrong, or export it again as CSV in UTF-8."
+
+
 def cache_folder() -> Path:
     """Return the folder for files that are kept between runs and can be rebuilt.
 
@@ -254,14 +257,35 @@ def read_json(path: Path) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
+def content_of(path: Path) -> str:
+    """Return the kind of content that the first bytes of a file show, such as "gzip"; "" for none of the known."""
+    with reading(path), path.open("rb") as file:
+        start = file.read(64)
+    known = {b"\x1f\x8b": "gzip", b"PAR1": "Parquet", b"PK\x03\x04": "a zip archive", b"\xff\xfe": "UTF-16"}
+    known |= {b"\xfe\xff": "UTF-16", b"\x89PNG": "a picture", b"%PDF": "PDF", b"SQLite format 3": "SQLite"}
+    for beginning, kind in known.items():
+        if start.startswith(beginning):
+            return kind
+    if start[:1] in (b"{", b"["):
+        return "JSON"
+    # ASCII in UTF-16 without a byte-order mark.
+    return "UTF-16" if len(start) > 8 and not any(start[1::2]) and all(start[::2]) else ""
+
+
 def csv_rows(path: Path) -> Iterator[list[str]]:
     """Yield the rows of a .csv or .csv.gz file, header first, without blank lines.
 
     Bytes that are not UTF-8 become lone surrogates. Raises UserError for an empty file, for a quote that is never
     closed and for damaged compression.
     """
+    if not path.is_file():
+        raise UserError(f"{path}: no such file, or no regular file. Check the path.")
     csv.field_size_limit(LARGEST_CELL)
-    opened: Any = gzip.open if path.name.lower().endswith(".gz") else open
+    is_gzip = path.name.lower().endswith(".gz")
+    found, expected = content_of(path), "gzip" if is_gzip else ""
+    if found and found != expected:
+        raise UserError(f"{path}: the content is {found}, expected {expected or 'CSV in UTF-8'}. {CONVERT}")
+    opened: Any = gzip.open if is_gzip else open
     last: list[str] = []
     rows = 0
     with reading(path), opened(path, "rt", encoding="utf-8-sig", errors="surrogateescape", newline="") as file:

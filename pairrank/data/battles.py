@@ -5,6 +5,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from enum import IntEnum
+from itertools import chain
 from typing import Any, Self
 
 import numpy as np
@@ -20,6 +21,9 @@ WINNERS = ("winner_model_a", "winner_model_b", "winner_tie")
 
 TABLE_FIELDS = ("input_names", "repairs")
 """Fields of `Battles` that describe the whole table and have no row per battle."""
+
+ONE_SIDED = 0.8
+"""Share of the decided battles; in shuffled battles neither side wins so many."""
 
 Objects = npt.NDArray[np.object_]
 """A one-dimensional array of Python objects."""
@@ -65,6 +69,11 @@ class Battles:
     repairs: tuple[str, ...] = field(default=(), compare=False)
     """Repairs that were necessary to read these battles, one line each."""
 
+    def __post_init__(self) -> None:
+        """Raise UserError for columns that are not as described above, such as cells that are not yet parsed."""
+        if complaints := _column_complaints(self):
+            raise UserError(f"Battles: {' '.join(complaints)} `read_battles` reads files.")
+
     def __len__(self) -> int:
         return len(self.id)
 
@@ -105,6 +114,25 @@ class Battles:
         """(n,) weights of the battles in training; 1 if none are given."""
         return np.ones(len(self)) if self.weight is None else self.weight
 
+    def label_warning(self) -> str:
+        """Return a warning if the winners are so one-sided that a model learns little else; "" otherwise.
+
+        This is the case if all winners are equal or if one side has won at least `ONE_SIDED` of 50 or more battles
+        that are not ties, as in files that always put the preferred answer first.
+        """
+        if self.winner is None or not len(self):
+            return ""
+        counts = np.bincount(self.winner, minlength=3)
+        wins, name = max((int(counts[0]), "A"), (int(counts[1]), "B"))
+        decided = int(counts[0] + counts[1])
+        if counts.max() == len(self):
+            what = f"ALL {len(self):,} BATTLES HAVE THE SAME WINNER, {('A', 'B', 'tie')[counts.argmax()]}"
+        elif decided >= 50 and wins >= ONE_SIDED * decided:
+            what = f"{name} HAS WON {wins:,} OF {decided:,} DECIDED BATTLES"
+        else:
+            return ""
+        return f"{what}. A low log loss then says nothing about the answers. Are the sides in random order?"
+
     def content_hash(self) -> str:
         """Return 16 hexadecimal digits that identify the content and order of these battles.
 
@@ -113,7 +141,11 @@ class Battles:
         digest = hashlib.sha256()
         for name, column in self._columns().items():
             if column is not None:
-                digest.update(json.dumps([name, column.tolist()]).encode())
+                # The JSON of [name, column], one battle at a time, because a column may be as large as its file.
+                digest.update(f"[{json.dumps(name)}, [".encode())
+                for row, cell in enumerate(column.tolist()):
+                    digest.update((", " if row else "").encode() + json.dumps(cell).encode())
+                digest.update(b"]]")
         if self.input_names:
             digest.update(json.dumps(self.input_names).encode())
         return digest.hexdigest()[:16]
@@ -121,6 +153,34 @@ class Battles:
     def _columns(self) -> dict[str, npt.NDArray[Any] | None]:
         """Return the fields that have a row per battle."""
         return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in TABLE_FIELDS}
+
+
+def _column_complaints(battles: Battles) -> list[str]:
+    """Return the first complaints about types, lengths and contents of columns, in this order."""
+    columns = {name: column for name, column in battles._columns().items() if column is not None}
+    if wrong := [name for name, column in columns.items() if not isinstance(column, np.ndarray)]:
+        return [f"{name}: {type(columns[name]).__name__}, expected a numpy array." for name in wrong]
+    n = columns["id"].size
+    shapes: dict[str, tuple[int, ...]] = {"soft": (n, 3), "inputs": (n, len(battles.input_names), 3)}
+    if wrong := [name for name, column in columns.items() if column.shape != shapes.get(name, (n,))]:
+        return [f"{name}: shape {columns[name].shape}, expected {shapes.get(name, (n,))}." for name in wrong]
+    texts = {name: columns[name].tolist() for name in TEXTS}
+    if wrong := [name for name in TEXTS if not set(map(type, texts[name])) <= {tuple} or () in texts[name]]:
+        expected = "expected a tuple of one or more turns in every row (`parse_turns` parses a cell)."
+        return [f"{', '.join(wrong)}: {expected}"]
+    if wrong := [name for name in TEXTS if not set(map(type, chain.from_iterable(texts[name]))) <= {str}]:
+        return [f"{', '.join(wrong)}: expected text in every turn."]
+    if len({tuple(map(len, turns)) for turns in texts.values()}) > 1:
+        return ["prompt, response_a and response_b: expected equal numbers of turns in every row."]
+    names = [name for name in ("id", *MODELS) if name in columns]
+    complaints = [
+        f"{name}: expected text in every row." for name in names if not set(map(type, columns[name])) <= {str}
+    ]
+    if battles.winner is not None and not np.isin(battles.winner, list(Winner)).all():
+        complaints.append("winner: expected 0, 1 or 2 in every row.")
+    if battles.weight is not None and not (battles.weight > 0).all():
+        complaints.append("weight: expected numbers above 0.")
+    return complaints
 
 
 def concatenate(parts: list[Battles]) -> Battles:

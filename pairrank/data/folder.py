@@ -1,5 +1,6 @@
 """An experiment runs on the battles of a folder: the given one, ./Dataset, or the sample shipped with pairrank."""
 
+import logging
 import os
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,6 +12,8 @@ from pairrank.data.predictions import Predictions, read_predictions
 from pairrank.data.reading import SUFFIXES, read_battles, read_training_battles
 from pairrank.data.turns import repair_text
 from pairrank.errors import UserError
+
+logger = logging.getLogger(__name__)
 
 SOURCE = Path(__file__).parents[1]
 SHIPPED = SOURCE / "shipped"
@@ -101,9 +104,16 @@ class DataFolder:
 
     @cached_property
     def truth(self) -> Predictions | None:
-        """The true probabilities of simulated training battles; None for real battles."""
+        """The true probabilities of simulated training battles; None for real battles.
+
+        A file of other battles is left out with a warning.
+        """
         file = self.path / "train-truth.csv"
-        return read_predictions(file) if file.is_file() else None
+        truth = read_predictions(file) if file.is_file() else None
+        if truth is not None and not set(self.train.id) <= set(truth.id):
+            logger.warning("%s: of other battles than the training battles next to it, so it is not used", file)
+            return None
+        return truth
 
 
 def find_data(folder: Path | None = None) -> DataFolder:

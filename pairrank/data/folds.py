@@ -1,8 +1,11 @@
 """A battle's fold is a hash of its prompt, so it is the same in any file, order and subset, and no prompt leaks."""
 
 import hashlib
+import re
+import sys
 import unicodedata
 from collections.abc import Iterable
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +19,40 @@ Folds = npt.NDArray[np.int64]
 
 def prompt_key(battle_prompt: tuple[str, ...]) -> str:
     """Return the key that equal prompts share: the first turn in NFKC, casefolded, with white space collapsed."""
-    text = unicodedata.normalize("NFKC", repair_text(next(iter(battle_prompt), "")))
+    text = nfkc(repair_text(next(iter(battle_prompt), "")))
     return " ".join(text.split()).casefold()
+
+
+def nfkc(text: str) -> str:
+    """Return a text in the normalisation form NFKC, in a time that is linear in its length.
+
+    `unicodedata.normalize` sorts every sequence of combining marks by insertion, whose time is quadratic. A long
+    sequence is therefore decomposed and sorted before, which does not change the result: the canonical order is a
+    stable sort by combining class (Unicode Standard, section 3.11).
+    """
+    if not text.isascii() and len(text) > LONG:
+        text = _long_marks().sub(_sorted_marks, text)
+    return unicodedata.normalize("NFKC", text)
+
+
+LONG = 1_000
+"""Characters of a text whose normalisation takes a millisecond at most."""
+
+
+@cache
+def _long_marks() -> re.Pattern[str]:
+    """Return a pattern for sequences of 30 or more characters that are, or begin in, combining marks."""
+    decomposed = (
+        (chr(code), unicodedata.normalize("NFKD", chr(code))) for code in range(0x300, sys.maxunicode + 1)
+    )
+    marks = "".join(re.escape(char) for char, marks in decomposed if unicodedata.combining(marks[0]))
+    return re.compile(f"[{marks}]{{30,}}")
+
+
+def _sorted_marks(found: re.Match[str]) -> str:
+    """Return a sequence of combining marks, decomposed and in canonical order."""
+    marks = "".join(unicodedata.normalize("NFKD", char) for char in found[0])
+    return "".join(sorted(marks, key=unicodedata.combining))
 
 
 def prompt_keys(battles: Battles) -> list[str]:

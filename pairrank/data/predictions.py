@@ -10,16 +10,22 @@ from typing import Self
 import numpy as np
 
 from pairrank.data.battles import WINNERS, Objects, object_array
+from pairrank.data.cells import id_of
 from pairrank.data.probabilities import SMALLEST, SWAP, Proba, from_logs
-from pairrank.data.turns import repair_text
-from pairrank.errors import UserError, combined_error
+from pairrank.errors import UserError, combined_error, excerpt
 from pairrank.files import atomic_path, csv_rows
 
 COLUMNS = ("id", *WINNERS)
 """The columns of a prediction file."""
 
 SUM_TOLERANCE = 1e-3
-"""Largest deviation of a row's sum from 1. Rounded probabilities pass, raw logits do not."""
+"""Largest deviation from 1 of the sum of a model's probabilities."""
+
+ROUNDED = 0.0151
+"""Largest deviation of a row's sum in a file: three numbers of two decimals are rounded by up to 0.005 each."""
+
+WRITTEN = 1e-6
+"""Deviation up to which a row of a file is used unchanged; rows that are rounded more are normalised."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,8 +61,11 @@ class Predictions:
         order = np.array([rows[name] for name in ids], dtype=np.int64)
         return type(self)(self.id[order], self.proba[order])
 
-    def complaints(self) -> list[str]:
-        """Return one complaint per fault; an empty list if these predictions are valid."""
+    def complaints(self, tolerance: float = SUM_TOLERANCE) -> list[str]:
+        """Return one complaint per fault; an empty list if these predictions are valid.
+
+        `tolerance` is the largest deviation of a row's sum from 1.
+        """
         counts = Counter(self.id.tolist())
         found = [f"id {name}: found in {count} rows, expected one" for name, count in counts.items() if count > 1]
         found += [f"row {row}: no id, expected one" for row, name in enumerate(self.id, 1) if not name]
@@ -65,20 +74,20 @@ class Predictions:
         finite = np.asarray(np.isfinite(self.proba).all(axis=1))
         outside = np.asarray(finite & ((self.proba < 0) | (self.proba > 1)).any(axis=1))
         sums = np.where(finite[:, None], self.proba, 0).sum(axis=1)
-        unequal = finite & ~outside & (np.abs(sums - 1) > SUM_TOLERANCE)
+        unequal = finite & ~outside & (np.abs(sums - 1) > tolerance)
         for row in np.flatnonzero(~finite | outside | unequal):
             if not finite[row]:
                 fault = "a probability is missing, infinite or not a number, expected three from 0 to 1"
             elif outside[row]:
                 fault = f"probabilities {self.proba[row].tolist()}, expected all from 0 to 1"
             else:
-                fault = f"probabilities sum to {sums[row]:.6g}, expected 1"
+                fault = f"probabilities sum to {sums[row]:.6g}, expected 1 (write at least three decimals)"
             found.append(f"id {self.id[row]}: {fault}")
         return found
 
-    def validate(self, place: str = "predictions") -> Self:
+    def validate(self, place: str = "predictions", tolerance: float = SUM_TOLERANCE) -> Self:
         """Return these predictions if they are valid; otherwise raise UserError with every complaint."""
-        if complaints := self.complaints():
+        if complaints := self.complaints(tolerance):
             raise combined_error(
                 place, complaints, f"Expected the columns {', '.join(COLUMNS)}, one row per battle."
             )
@@ -121,15 +130,25 @@ def read_predictions(path: str | Path) -> Predictions:
         )
     rows = csv_rows(path)
     header = [name.strip() for name in next(rows)]
-    if missing := [f"missing column {name!r}" for name in COLUMNS if name not in header]:
-        raise combined_error(
-            str(path), missing, f"Found the columns {', '.join(map(repr, header))}. Rename or add columns."
-        )
+    wrong = [f"missing column {name!r}" for name in COLUMNS if name not in header]
+    wrong += [f"column {name!r} occurs more than once" for name in COLUMNS if header.count(name) > 1]
+    if wrong:
+        listed = ", ".join(map(excerpt, header[:20]))
+        raise combined_error(str(path), wrong, f"Found the columns {listed}. Rename, add or remove columns.")
     places = [header.index(name) for name in COLUMNS]
-    cells = [[row[i] if i < len(row) else "" for i in places] for row in rows]
-    ids = object_array([repair_text(name).strip() for name, *_ in cells])
-    proba = np.array([list(map(_number, numbers)) for _, *numbers in cells], dtype=np.float64)
-    return Predictions(ids, proba.reshape(len(ids), len(WINNERS))).validate(str(path))
+    table = list(rows)
+    if complaints := [
+        f"row {number}: {len(row)} cells, expected {len(header)} as in the header"
+        for number, row in enumerate(table, 1)
+        if len(row) != len(header)
+    ]:
+        raise combined_error(str(path), complaints, "Write the file again. Decimal commas are not supported.")
+    ids = object_array([id_of(row[places[0]]) for row in table])
+    proba = np.array([[_number(row[i]) for i in places[1:]] for row in table], dtype=np.float64)
+    proba = proba.reshape(len(ids), len(WINNERS))
+    Predictions(ids, proba).validate(str(path), ROUNDED)
+    sums = proba.sum(axis=1, keepdims=True)
+    return Predictions(ids, np.where(np.abs(sums - 1) > WRITTEN, proba / sums, proba))
 
 
 def geometric_mean(members: Sequence[Predictions]) -> Predictions:

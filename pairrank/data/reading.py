@@ -1,20 +1,25 @@
 """Every battle file is parsed and repaired here, and all complaints about it are reported in one message."""
 
 import csv
-from collections.abc import Iterator, Sequence
+import json
+import logging
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
+from pairrank.data import cells as spelling
 from pairrank.data.battles import MODELS, TEXTS, WINNERS, Battles, concatenate, object_array
 from pairrank.data.probabilities import Labels
 from pairrank.data.seen_ids import SeenIds
-from pairrank.data.turns import SURROGATE, join_turns, parse_turns, repair_text
-from pairrank.errors import UserError, combined_error
-from pairrank.files import atomic_path, csv_rows
+from pairrank.data.turns import SURROGATE, join_turns, parse_turns
+from pairrank.errors import UserError, combined_error, excerpt, shorten
+from pairrank.files import CONVERT, atomic_path, content_of, csv_rows, reading
 
 SUFFIXES = (".csv", ".csv.gz", ".parquet")
 """The formats of battle files."""
@@ -25,8 +30,13 @@ REMEDY = "`Dataset/README.md` describes the format."
 BUFFER = 2**20
 """Bytes that are read at a time from a column of a .parquet file."""
 
+EXACT = {"halffloat": 2**11, "float": 2**24, "double": 2**53}
+"""Parquet's floating-point types, with the number up to which each holds every integer."""
+
 UNCLEAR = -1
 """The winner of a row whose winner columns are not a single 1 and two 0. It is used in this module only."""
+
+logger = logging.getLogger(__name__)
 
 Damage = Literal["raise", "repair", "drop"]
 """Handling of damaged rows: an error, a repair, or a repair that leaves out battles with an unclear winner."""
@@ -60,6 +70,8 @@ def read_battles(path: str | Path, damage: Damage = "raise") -> Battles:
     if complaints and damage == "raise":
         raise combined_error(str(path), complaints, f"Correct or remove these rows. {REMEDY}")
     battles = concatenate(parts)
+    if warning := battles.label_warning():
+        logger.warning("%s: %s", path, warning)
     if not len(battles) and damage == "raise":
         raise UserError(f"{path}: the file contains no battles. Expected a header and one row per battle. {REMEDY}")
     return replace(battles, repairs=tuple(complaints))
@@ -106,24 +118,83 @@ def write_battles(battles: Battles, path: Path) -> None:
 
 def _parse_file(path: Path, damage: Damage, rows: int) -> Iterator[tuple[Battles, list[str]]]:
     """Yield battles and complaints in parts of `rows` rows, at least one, with only the first row of every id."""
-    seen = SeenIds()
+    seen, missing = SeenIds(), Counter[str]()
     first_row = 1
     for table in _tables(path, rows):
         if first_row == 1:
             _check_columns(path, table.columns, damage)
-        battles, complaints = _parse(table.cells, first_row)
+        _refuse_messages(path, table.cells)
+        cells, numbers, repeats = _without_headers(table.cells, first_row)
+        missing += _missing_names(cells)
+        battles, winner, complaints = _parse(cells, numbers)
         fresh = ~seen.mark(battles.id.tolist())
         complaints += [
-            f"id {battles.id[row]}: repeated in row {first_row + row}, expected once; only the first row is used"
+            f"id {shorten(battles.id[row], 100)}: repeated in row {numbers[row]}, expected once"
             for row in np.flatnonzero(~fresh)
         ]
-        if battles.winner is not None and (battles.winner == UNCLEAR).any():
-            if damage == "drop":
-                fresh &= battles.winner != UNCLEAR
-            else:
-                battles = replace(battles, winner=None)  # no repair can know the true winner
-        yield battles if fresh.all() else battles.take(fresh), table.complaints + complaints
-        first_row += len(battles)
+        if winner is not None and damage == "drop":
+            fresh &= winner != UNCLEAR
+        if not fresh.all():
+            battles = battles.take(fresh)
+        # No repair can know the true winner.
+        if winner is not None and not (winner[fresh] == UNCLEAR).any():
+            battles = replace(battles, winner=winner[fresh])
+        yield battles, table.complaints + repeats + complaints
+        first_row += len(numbers) + len(repeats)
+    if missing:
+        names = ", ".join(sorted(missing))
+        logger.warning("%s: %d model names are %s and count as unknown", path, missing.total(), names)
+
+
+def _refuse_messages(path: Path, cells: Mapping[str, Sequence[Any]]) -> None:
+    """Raise UserError if cells hold chat messages: the rows are not damaged, the file has another format."""
+    for column in TEXTS:
+        for cell in cells[column]:
+            if not (isinstance(cell, list | tuple) or (isinstance(cell, str) and '"role"' in cell[:200])):
+                continue
+            messages = [turn for turn in _decoded_list(cell) if isinstance(turn, Mapping)]
+            if any({"role", "content"} <= turn.keys() for turn in messages):
+                raise UserError(
+                    f"{path}: the cells of {column!r} are lists of chat messages (role, content), expected lists "
+                    "of texts. Write the contents alone: the user's in prompt, an assistant's in each answer. "
+                    + REMEDY
+                )
+
+
+def _decoded_list(cell: Any) -> Sequence[Any]:
+    """Return the items of a list that a cell holds, as it is or as JSON."""
+    if isinstance(cell, str):
+        try:
+            cell = json.loads(cell)
+        except (ValueError, RecursionError):
+            return ()
+    return cell if isinstance(cell, list | tuple) else ()
+
+
+def _missing_names(cells: Mapping[str, Sequence[Any]]) -> Counter[str]:
+    """Return how often each spelling of a missing value stands for the name of a model."""
+    names = Counter(spelling.text_of(cell) for column in MODELS if column in cells for cell in cells[column])
+    return Counter({name: n for name, n in names.items() if name and not spelling.name_of(name)})
+
+
+def _without_headers(
+    cells: Mapping[str, Sequence[Any]], first_row: int
+) -> tuple[Mapping[str, Sequence[Any]], list[int], list[str]]:
+    """Return the rows that do not repeat the header, their numbers, and one complaint for each other row.
+
+    Files that were joined contain the header more than once.
+    """
+    header = tuple(cells)
+    rows = list(enumerate(zip(*cells.values(), strict=True), first_row))
+    repeats = {number for number, row in rows if _stripped(row) == header}
+    numbers = [number for number, _ in rows if number not in repeats]
+    if repeats:
+        cells = {name: [values[n - first_row] for n in numbers] for name, values in cells.items()}
+    return cells, numbers, [f"row {number}: repeats the header, expected a battle" for number in sorted(repeats)]
+
+
+def _stripped(row: Sequence[Any]) -> tuple[Any, ...]:
+    return tuple(cell.strip() if isinstance(cell, str) else cell for cell in row)
 
 
 def _tables(path: Path, rows: int) -> Iterator[Table]:
@@ -155,21 +226,31 @@ def _csv_tables(path: Path, rows: int) -> Iterator[Table]:
 
 
 def _parquet_tables(path: Path, rows: int) -> Iterator[Table]:
-    import pyarrow
     from pyarrow import parquet
 
-    try:
-        # Without a buffer, a column of a whole row group, perhaps the whole file, is read at once.
-        with parquet.ParquetFile(path, buffer_size=BUFFER) as file:
-            header = file.schema_arrow.names
-            wanted = [name for name in COLUMNS if name in header]
-            if not file.metadata.num_rows:
-                yield Table(header, {name: [] for name in wanted}, [])
-            for batch in file.iter_batches(batch_size=rows, columns=wanted):
-                yield Table(header, {name: _decoded(batch.column(name).to_pylist()) for name in wanted}, [])
-    except (pyarrow.ArrowException, OSError, ValueError) as error:
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise UserError(f"{path}: damaged file ({reason}). Download or export it again.") from error
+    if (found := content_of(path)) not in ("", "Parquet"):
+        raise UserError(f"{path}: the content is {found}, expected Parquet. {CONVERT}")
+    # Without a buffer, a column of a whole row group, perhaps the whole file, is read at once.
+    with reading(path), parquet.ParquetFile(path, buffer_size=BUFFER) as file:
+        header = file.schema_arrow.names
+        wanted = [name for name in COLUMNS if name in header]
+        if not file.metadata.num_rows or any(header.count(name) > 1 for name in wanted):
+            yield Table(header, {name: [] for name in wanted}, [])  # for `_check_columns`
+        kind = str(file.schema_arrow.field("id").type) if "id" in header else ""
+        for batch in file.iter_batches(batch_size=rows, columns=wanted):
+            cells: dict[str, Sequence[Any]] = {name: _decoded(batch.column(name).to_pylist()) for name in wanted}
+            if kind in EXACT:
+                _refuse_inexact_ids(path, cells["id"], kind)
+            yield Table(header, cells, [])
+
+
+def _refuse_inexact_ids(path: Path, ids: Sequence[float | None], kind: str) -> None:
+    """Raise UserError if floating-point ids are so large that neighbouring integers are stored as one number."""
+    if large := [cell for cell in ids if cell is not None and abs(cell) >= EXACT[kind]]:
+        raise UserError(
+            f"{path}: {len(large):,} ids such as {large[0]:.0f} are stored as {kind}, which is exact only up to "
+            f"{EXACT[kind]:,}. Other battles may have got the same id. Export the ids as text or as integers."
+        )
 
 
 def _decoded(cells: list[Any]) -> list[Any]:
@@ -178,88 +259,84 @@ def _decoded(cells: list[Any]) -> list[Any]:
 
 
 def _check_columns(path: Path, found: list[str], damage: Damage) -> None:
-    """Raise UserError unless the required columns exist.
+    """Raise UserError unless the required columns exist, and all known columns at most once.
 
-    For training data, each must exist once, and model names and winners must be complete or absent.
+    For training data, model names and winners must be complete or absent.
     """
     expected = ["id", *TEXTS]
     if damage == "raise":
         expected += [name for group in (MODELS, WINNERS) if set(group) & set(found) for name in group]
     complaints = [f"missing column {name!r}" for name in expected if name not in found]
-    if damage == "raise":
-        complaints += [
-            f"column {name!r} occurs more than once, expected once" for name in expected if found.count(name) > 1
-        ]
+    repeated = [name for name in COLUMNS if found.count(name) > 1]
+    complaints += [f"column {name!r} occurs more than once, expected once" for name in repeated]
     if complaints:
-        raise combined_error(
-            str(path), complaints, f"Found the columns {', '.join(map(repr, found)) or 'none'}. {REMEDY}"
-        )
+        listed = ", ".join(map(excerpt, found[:20])) + (" …" if len(found) > 20 else "")
+        raise combined_error(str(path), complaints, f"Found the columns {listed or 'none'}. {REMEDY}")
 
 
-def _parse(cells: dict[str, Sequence[Any]], first_row: int) -> tuple[Battles, list[str]]:
-    """Return the battles in raw cells and one complaint per repair. `first_row` is the number of the first row."""
-    ids, complaints = _ids(cells["id"], first_row)
+def _parse(
+    cells: Mapping[str, Sequence[Any]], numbers: Sequence[int]
+) -> tuple[Battles, npt.NDArray[np.int64] | None, list[str]]:
+    """Return the battles in raw cells without winners, their winners or `UNCLEAR`, and one complaint per repair.
+
+    `numbers` are those of the rows in the file.
+    """
+    ids, complaints = _ids(cells["id"], numbers)
     for column, values in cells.items():
         garbled = (i for i, cell in zip(ids, values, strict=True) if isinstance(cell, str) and _garbled(cell))
-        complaints += [f"id {i}: {column} contains bytes that are not UTF-8, expected UTF-8 text" for i in garbled]
+        complaints += [
+            f"id {shorten(i, 100)}: {column} contains bytes that are not UTF-8, expected UTF-8 text"
+            for i in garbled
+        ]
     columns, found = _texts(cells, ids)
     complaints += found
     if set(MODELS) <= set(cells):
-        columns |= {name: object_array([_text(cell) for cell in cells[name]]) for name in MODELS}
+        columns |= {name: object_array([*map(spelling.name_of, cells[name])]) for name in MODELS}
+    winner = None
     if set(WINNERS) <= set(cells):
-        columns["winner"], found = _winners([list(map(_text, cells[name])) for name in WINNERS], ids)
+        winner, found = _winners([cells[name] for name in WINNERS], ids)
         complaints += found
-    return Battles(id=object_array(ids), **columns), complaints
+    return Battles(id=object_array(ids), **columns), winner, complaints
 
 
-def _ids(cells: Sequence[Any], first_row: int) -> tuple[list[str], list[str]]:
+def _ids(cells: Sequence[Any], numbers: Sequence[int]) -> tuple[list[str], list[str]]:
     """Return the ids and one complaint per missing id, which becomes the number of its row."""
-    ids = [_text(cell) or f"row-{row}" for row, cell in enumerate(cells, first_row)]
-    missing = [row for row, cell in enumerate(cells) if not _text(cell)]
-    return ids, [f"row {first_row + row}: no id, expected one; {ids[row]!r} is used" for row in missing]
+    found = [spelling.id_of(cell) for cell in cells]
+    ids = [name or f"row-{number}" for name, number in zip(found, numbers, strict=True)]
+    missing = [number for name, number in zip(found, numbers, strict=True) if not name]
+    return ids, [f"row {number}: no id, expected one; 'row-{number}' is used" for number in missing]
 
 
-def _texts(cells: dict[str, Sequence[Any]], ids: list[str]) -> tuple[dict[str, Any], list[str]]:
+def _texts(cells: Mapping[str, Sequence[Any]], ids: list[str]) -> tuple[dict[str, Any], list[str]]:
     """Return the text columns with an equal number of turns in every row, and one complaint per repair."""
     complaints: list[str] = []
     texts: dict[str, list[tuple[str, ...]]] = {}
     for column in TEXTS:
         parsed = [parse_turns(cell) for cell in cells[column]]
         texts[column] = [turns for turns, _ in parsed]
-        complaints += [f"id {i}: {column} {fault}" for i, (_, fault) in zip(ids, parsed, strict=True) if fault]
+        complaints += [
+            f"id {shorten(i, 100)}: {column} {fault}" for i, (_, fault) in zip(ids, parsed, strict=True) if fault
+        ]
     for row, lengths in enumerate(zip(*(map(len, texts[column]) for column in TEXTS), strict=True)):
         if len(set(lengths)) > 1:
             counts = ", ".join(f"{n} in {column}" for n, column in zip(lengths, TEXTS, strict=True))
-            complaints.append(f"id {ids[row]}: unequal turns ({counts}), expected one answer per prompt turn")
+            complaints.append(
+                f"id {shorten(ids[row], 100)}: unequal turns ({counts}), expected one answer per prompt turn"
+            )
             for column in TEXTS:
                 texts[column][row] += ("",) * (max(lengths) - len(texts[column][row]))
     return {name: object_array(values) for name, values in texts.items()}, complaints
 
 
-def _winners(cells: list[list[str]], ids: list[str]) -> tuple[Labels, list[str]]:
+def _winners(cells: Sequence[Sequence[Any]], ids: list[str]) -> tuple[Labels, list[str]]:
     """Return (n,) winners and one complaint per `UNCLEAR` row, whose three cells are not a single 1 and two 0."""
-    rows = np.array([[_flag(cell) for cell in column] for column in cells], dtype=np.int64).T
+    rows = np.array([[spelling.flag_of(cell) for cell in column] for column in cells], dtype=np.int64).T
     unsound = (rows < 0).any(axis=1) | (rows.sum(axis=1) != 1)
-    complaints = [
-        f"id {ids[row]}: winner columns are {', '.join(column[row] or 'empty' for column in cells)}, "
-        "expected a single 1 and two 0"
-        for row in np.flatnonzero(unsound)
-    ]
+    complaints = []
+    for row in np.flatnonzero(unsound).tolist():
+        found = ", ".join(shorten(spelling.text_of(column[row]), 40) or "empty" for column in cells)
+        complaints.append(f"id {shorten(ids[row], 100)}: winner columns are {found}, expected a single 1 and two 0")
     return np.where(unsound, UNCLEAR, rows.argmax(axis=1)), complaints
-
-
-def _flag(cell: str) -> int:
-    """Return 1 or 0 for the spellings of winner columns, and -1 for anything else."""
-    return {"1": 1, "1.0": 1, "true": 1, "0": 0, "0.0": 0, "false": 0}.get(cell.lower(), -1)
-
-
-def _text(cell: Any) -> str:
-    """Return an id, a name or a number as text: a whole float without its ".0", and "" for null and NaN."""
-    if cell is None or cell != cell:
-        return ""
-    if isinstance(cell, float) and cell.is_integer():
-        cell = int(cell)
-    return repair_text(str(cell)).strip()
 
 
 def _garbled(cell: str) -> bool:

@@ -46,10 +46,7 @@ def bootstrap_means(
     Source: Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), section 8.3 and chapter 10.
     """
     exact = np.asarray(values, dtype=np.float64)
-    # Groups are sorted, so that the order of the battles does not matter. `np.unique` is not used here: a numpy
-    # array of texts would give each of 57,477 prompts the memory of the longest.
-    number = {group: i for i, group in enumerate(sorted(set(groups)))}
-    group_index = np.array([number[group] for group in groups], dtype=np.int64)
+    group_index = _index_of_groups(groups)
     sums, sizes = np.bincount(group_index, exact), np.bincount(group_index).astype(np.float64)
     rng = np.random.default_rng(seed)
     means = np.empty(draws)
@@ -86,11 +83,21 @@ def clustered_mean(values: npt.ArrayLike, groups: NDArray[Any] | Sequence[str]) 
     """
     exact = np.asarray(values, dtype=np.float64)
     mean = float(exact.mean())
-    _, group_index = np.unique(np.asarray(groups), return_inverse=True)
+    group_index = _index_of_groups(groups)
     sums = np.bincount(group_index, exact - mean)
     count = len(sums)
     error = float(np.sqrt((sums**2).sum() * count / (count - 1)) / len(exact)) if count > 1 else float("inf")
     return Mean(mean, mean - 1.96 * error, mean + 1.96 * error, len(exact))
+
+
+def _index_of_groups(groups: NDArray[Any] | Sequence[str]) -> NDArray[np.int64]:
+    """Return (n,) the number of each battle's group, from 0, in the order of the sorted groups.
+
+    The order of the battles does not matter. `np.unique` is not used, because a numpy array of texts would give
+    each of 57,477 prompts the memory of the longest.
+    """
+    number = {group: i for i, group in enumerate(sorted(set(groups)))}
+    return np.array([number[group] for group in groups], dtype=np.int64)
 
 
 def wilson(count: npt.ArrayLike, total: npt.ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

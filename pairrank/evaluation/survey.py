@@ -2,10 +2,10 @@
 
 import hashlib
 import heapq
-import json
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
+from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
@@ -97,7 +97,7 @@ def survey_of(battles: Battles, guess_language: bool = True) -> Survey:
     return Survey(
         id=battles.id,
         prompt_hash=np.array([_hash64(key) for key in prompt_keys(battles)], dtype=np.uint64),
-        content_hash=np.array([_hash64(json.dumps(battle)) for battle in texts], dtype=np.uint64),
+        content_hash=np.array([_hash64(*chain.from_iterable(battle)) for battle in texts], dtype=np.uint64),
         chars=np.array([[_length(turns) for turns in battle] for battle in texts], dtype=np.int32).reshape(-1, 3),
         turns=np.array([len(prompt) for prompt, _, _ in texts], dtype=np.int32),
         empty_answer=np.array([not (a and b) for a, b in answers], dtype=np.bool_),
@@ -166,9 +166,12 @@ class HashSample:
         return concatenate(sample or self._none)
 
 
-def _hash64(text: str) -> int:
-    """Return 64 bits of a hash; among a million texts a collision has a chance of 1 in 37 million."""
-    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=8).digest(), "big")
+def _hash64(*texts: str) -> int:
+    """Return 64 bits of a hash of texts; among a million a collision has a chance of 1 in 37 million."""
+    digest = hashlib.blake2b(digest_size=8)
+    for i, text in enumerate(texts):
+        digest.update(b"\xff" * bool(i) + text.encode("utf-8", "replace"))  # no text contains the byte 255
+    return int.from_bytes(digest.digest(), "big")
 
 
 def _length(turns: Turns) -> int:

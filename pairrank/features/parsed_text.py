@@ -11,11 +11,18 @@ from pairrank.features.phrases import STOP_WORDS
 WORD = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af]|[^\W_]+(?:'[^\W_]+)*")
 
 
+LONGEST = 1_000_000
+"""Characters of each turn that are measured. A list of words takes about 20 times the memory of its text."""
+
+
 class ParsedText:
-    """The turns of one side of a conversation, with the parts of them that several measurements use."""
+    """The turns of one side of a conversation, with the parts of them that several measurements use.
+
+    Each turn is cut after `LONGEST` characters.
+    """
 
     def __init__(self, turns: Turns) -> None:
-        self.turns = turns
+        self.turns = tuple(turn[:LONGEST] for turn in turns)
         self.text = "\n".join(turns)
 
     @cached_property

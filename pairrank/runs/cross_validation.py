@@ -203,7 +203,7 @@ def _prepare_fold(run: Run, fold: int, identity: str) -> FoldTask:
         identity=identity,
         test_hash=run.test_hash,
         symmetric_inputs=run.has_symmetric_inputs,
-        warnings=(NOT_NESTED,) if leaks else (),
+        warnings=tuple(filter(None, (NOT_NESTED if leaks else "", run.battles.label_warning()))),
         extra=tuple(asdict(source) | {"used": source.used} for source in usage),
         preparing_seconds=seconds,
     )

@@ -1,12 +1,13 @@
 """Battles keep their rows aligned, exchange their sides exactly and are identified by a hash."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 
-from pairrank.data.battles import TABLE_FIELDS, WINNERS, Battles, Winner, concatenate, object_array
+from pairrank.data.battles import TABLE_FIELDS, TEXTS, WINNERS, Battles, Winner, concatenate, object_array
 from pairrank.errors import UserError
 from tests.support.strategies import valid_battles
 
@@ -26,6 +27,7 @@ def same(left: Battles, right: Battles) -> bool:
 def full_battles() -> Battles:
     """Two battles with a distinct value in every column. The columns are found by reflection."""
     columns = {name: object_array([f"{name} 1", f"{name} 2"]) for name in COLUMNS}
+    columns |= {name: object_array([(f"{name} 1",), (f"{name} 2",)]) for name in TEXTS}
     columns["winner"] = np.array([0, 2])
     columns["soft"] = np.array([[0.7, 0.1, 0.2], [0.3, 0.3, 0.4]])
     columns["weight"] = np.array([1.0, 0.5])
@@ -98,6 +100,62 @@ def test_battles_may_have_no_rows(battles: Battles):
     assert none.content_hash() == battles.take(np.zeros(5, dtype=bool)).content_hash()
 
 
+def of_rows(prompt: Any, **more: Any) -> Battles:
+    columns = {name: object_array([("x",), ("y",)]) for name in TEXTS} | {"id": object_array(["1", "2"])}
+    return Battles(**(columns | {"prompt": prompt} | more))
+
+
+TURNS = object_array([("a",), ("b",)])
+
+
+@pytest.mark.parametrize(
+    ("columns", "complaint"),
+    [
+        ({"prompt": object_array(['["a"]', '["b"]'])}, "prompt: expected a tuple of one or more turns"),
+        ({"prompt": object_array([["a"], ["b"]])}, "prompt: expected a tuple"),
+        ({"prompt": object_array([("a",), ()])}, "prompt: expected a tuple of one or more turns"),
+        ({"prompt": object_array([("a",), (None,)])}, "prompt: expected text in every turn"),
+        ({"prompt": object_array([("a",), ("b", "c")])}, "expected equal numbers of turns"),
+        ({"prompt": ["a", "b"]}, "prompt: list, expected a numpy array"),
+        ({"prompt": TURNS[:1]}, r"prompt: shape \(1,\), expected \(2,\)"),
+        ({"prompt": TURNS, "id": object_array([1, 2])}, "id: expected text"),
+        ({"prompt": TURNS, "model_a": object_array([None, "x"])}, "model_a: expected text"),
+        ({"prompt": TURNS, "winner": np.array([0, 3])}, "winner: expected 0, 1 or 2"),
+        ({"prompt": TURNS, "winner": np.array([-1, 0])}, "winner: expected 0, 1 or 2"),
+        ({"prompt": TURNS, "soft": np.ones((2, 2)) / 2}, "soft: shape"),
+        ({"prompt": TURNS, "weight": np.array([1.0, 0.0])}, "weight: expected numbers above 0"),
+        ({"prompt": TURNS, "inputs": np.ones((2, 1, 3)) / 3}, "inputs: shape"),
+    ],
+)
+def test_columns_that_are_not_as_described_are_refused(columns: dict[str, Any], complaint: str):
+    with pytest.raises(UserError, match=complaint):
+        of_rows(**columns)
+
+
+def test_a_table_of_pandas_is_refused():
+    pandas = pytest.importorskip("pandas")
+    with pytest.raises(UserError, match="prompt: Series, expected a numpy array"):
+        of_rows(pandas.Series(['["a"]', '["b"]']))
+
+
+@pytest.mark.parametrize(
+    ("winner", "warning"),
+    [
+        ([0] * 9, "ALL 9 BATTLES HAVE THE SAME WINNER, A"),
+        ([2] * 60, "ALL 60 BATTLES HAVE THE SAME WINNER, tie"),
+        ([1] * 40 + [0] * 10 + [2] * 50, "B HAS WON 40 OF 50 DECIDED BATTLES"),
+        ([1] * 39 + [0] * 11 + [2] * 50, ""),
+        ([0] * 48 + [2], ""),
+    ],
+)
+def test_one_sided_winners_are_loud(winner: list[int], warning: str):
+    n = len(winner)
+    texts = {name: object_array([("x",)] * n) for name in TEXTS}
+    battles = Battles(object_array([str(i) for i in range(n)]), **texts, winner=np.array(winner))
+    assert battles.label_warning().startswith(warning)
+    assert bool(battles.label_warning()) == bool(warning)
+
+
 def test_labels_of_battles_without_winners_raise_an_error(battles: Battles):
     with pytest.raises(UserError, match="no winners"):
         _ = dataclasses.replace(battles, winner=None).labels
@@ -108,7 +166,7 @@ def test_content_hash_changes_with_any_content():
     hashes = {battles.content_hash(), battles.take(np.array([1, 0])).content_hash(), battles.swap().content_hash()}
     for name in COLUMNS:
         column = getattr(battles, name).copy()
-        column[0] = OTHER.get(name, "changed")
+        column[0] = OTHER.get(name, ("changed",) if name in TEXTS else "changed")
         hashes.add(dataclasses.replace(battles, **{name: column}).content_hash())
         if name not in {"id", "prompt", "response_a", "response_b"}:
             hashes.add(dataclasses.replace(battles, **{name: None}).content_hash())
@@ -119,7 +177,7 @@ def test_content_hash_changes_with_any_content():
 def test_content_hash_changes_when_a_text_moves_between_turns_or_columns(battles: Battles):
     one = battles.take(slice(0, 1))
     variants = [
-        dataclasses.replace(one, prompt=object_array([turns]))
+        dataclasses.replace(one, **{name: object_array([turns]) for name in TEXTS})
         for turns in [("a", "b"), ("ab",), ("a", "b", ""), ('a", "b',), ("b", "a")]
     ]
     assert len({b.content_hash() for b in variants}) == len(variants)

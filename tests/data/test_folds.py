@@ -1,17 +1,18 @@
 import hashlib
 import random
+import time
 import unicodedata
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy.stats import chi2_contingency
 
 from pairrank.data.battles import Battles, object_array
-from pairrank.data.folds import assign_folds, fold_of, hold_out, prompt_key, prompt_keys
+from pairrank.data.folds import LONG, assign_folds, fold_of, hold_out, nfkc, prompt_key, prompt_keys
 from pairrank.data.reading import read_battles
 from tests.support.strategies import valid_battles
 
@@ -140,3 +141,25 @@ def test_folds_of_the_real_battles_have_known_sizes(arena: Path):
     assert np.bincount(assign_folds(battles)).tolist() == [313, 307, 359, 293, 315]
     # ../shared/data/README.md: 1,567 distinct first turns.
     assert len(set(prompt_keys(battles))) == 1567
+
+
+MARKS = st.text(st.sampled_from("a\u0301\u0316\u0344\u0f73\u0323é한\u1100\u1161\u3099ﬁ\u0345\u05b0 "), max_size=80)
+
+
+@given(MARKS)
+@example("a" + "\u0301\u0316" * 40)
+@example("\u0f73" * 40 + "\u0344" * 40)
+def test_nfkc_is_that_of_the_standard_library(text: str):
+    long = "é" + "x" * LONG + text  # so that the marks are sorted before
+    assert nfkc(text) == unicodedata.normalize("NFKC", text)
+    assert nfkc(long) == unicodedata.normalize("NFKC", long)
+
+
+def test_a_text_of_combining_marks_is_normalised_in_linear_time():
+    def seconds(count: int) -> float:
+        begun = time.process_time()
+        nfkc("a" + "\u0301\u0316" * count)
+        return time.process_time() - begun
+
+    nfkc("a" + "\u0301\u0316" * 1000)  # compiles the pattern
+    assert seconds(40_000) < 20 * seconds(4_000) + 0.5  # quadratic: 100 times as long

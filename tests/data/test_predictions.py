@@ -168,7 +168,7 @@ def test_read_predictions_finds_columns_by_name(tmp_path: Path):
         ("", "the file is empty"),
         ("id,winner_model_a,winner_tie\n1,1,0\n", "missing column 'winner_model_b'"),
         ("id,winner_model_a,winner_model_b,winner_tie\n1,,0.5,0.5\n", "id 1: a probability is missing"),
-        ("id,winner_model_a,winner_model_b,winner_tie\n1,0.5,0.5\n", "id 1: a probability is missing"),
+        ("id,winner_model_a,winner_model_b,winner_tie\n1,0.5,0.5\n", "row 1: 3 cells, expected 4"),
         ("id,winner_model_a,winner_model_b,winner_tie\n1,one,0,0\n", "id 1: .* not a number"),
         ("id,winner_model_a,winner_model_b,winner_tie\n1,1,0,0\n1 ,1,0,0\n", "id 1: found in 2 rows"),
         ("id,winner_model_a,winner_model_b,winner_tie\n1,3.2,-1,0.4\n", "all from 0 to 1"),
@@ -233,3 +233,40 @@ def test_predictions_hash_is_the_same_after_writing_and_reading(tmp_path):
     assert predictions_hash(read_predictions(tmp_path / "p.csv")) == predictions_hash(predictions)
     other = Predictions(predictions.id, predictions.proba[:, [1, 0, 2]])
     assert predictions_hash(other) != predictions_hash(predictions)
+
+
+HEADER = ",".join(COLUMNS)
+
+
+@pytest.mark.parametrize("decimals", [2, 3, 4, 9])
+def test_rounded_probabilities_are_read_and_normalised(tmp_path: Path, decimals: int):
+    rows = [[1 / 3, 1 / 3, 1 / 3], [2 / 3, 1 / 6, 1 / 6], [0.005, 0.005, 0.99], [0.125, 0.375, 0.5]]
+    lines = [f"{i}," + ",".join(f"{value:.{decimals}f}" for value in row) for i, row in enumerate(rows)]
+    (tmp_path / "a.csv").write_text("\n".join([HEADER, *lines]))
+    read = read_predictions(tmp_path / "a.csv").proba
+    np.testing.assert_allclose(read.sum(axis=1), 1, atol=1e-8)
+    np.testing.assert_allclose(read, rows, atol=2 * 10.0**-decimals)
+
+
+@pytest.mark.parametrize("row", ["1,0.3,0.3,0.3", "1,0.33,0.33,0.32", "1,2,-0.5,-0.5"])
+def test_probabilities_that_no_rounding_explains_are_refused(tmp_path: Path, row: str):
+    (tmp_path / "a.csv").write_text(f"{HEADER}\n{row}")
+    with pytest.raises(UserError, match="id 1: probabilities"):
+        read_predictions(tmp_path / "a.csv")
+
+
+def test_a_repeated_column_is_refused(tmp_path: Path):
+    (tmp_path / "a.csv").write_text(f"{HEADER},winner_tie\n1,0.5,0.3,0.2,0.1")
+    with pytest.raises(UserError, match="column 'winner_tie' occurs more than once"):
+        read_predictions(tmp_path / "a.csv")
+
+
+def test_a_row_with_more_cells_than_the_header_is_refused(tmp_path: Path):
+    (tmp_path / "a.csv").write_text(f"{HEADER}\n1,0,5,0,3,0,2")  # decimal commas
+    with pytest.raises(UserError, match="row 1: 7 cells, expected 4"):
+        read_predictions(tmp_path / "a.csv")
+
+
+def test_ids_are_read_as_in_battle_files(tmp_path: Path):
+    (tmp_path / "a.csv").write_text(f"{HEADER}\n30192.0,0.5,0.3,0.2")
+    assert read_predictions(tmp_path / "a.csv").id.tolist() == ["30192"]

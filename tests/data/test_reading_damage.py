@@ -1,9 +1,12 @@
 """Every fault of a battle file is reported in training and repaired in prediction."""
 
 import gzip
+import json
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -111,7 +114,14 @@ def test_a_latin1_byte_is_a_complaint_in_training_and_a_repair_in_prediction(tmp
     ("name", "data", "what"),
     [
         ("train.csv", b"", "the file is empty"),
-        ("train.csv", b"\x89PNG\r\n\x1a\n", "missing column 'id'"),
+        ("train.csv", b"\x89PNG\r\n\x1a\n", "the content is a picture, expected CSV"),
+        ("train.csv", gzip.compress(b"id,prompt\n"), "the content is gzip, expected CSV"),
+        ("train.csv", b"PAR1", "the content is Parquet, expected CSV"),
+        ("train.csv", "id,prompt\n".encode("utf-16"), "the content is UTF-16, expected CSV"),
+        ("train.csv", "id,prompt\n".encode("utf-16-be"), "id"),
+        ("train.csv", b'[{"id": 1}]', "the content is JSON, expected CSV"),
+        ("train.csv.gz", b"PAR1", "the content is Parquet, expected gzip"),
+        ("train.parquet", gzip.compress(b"id"), "the content is gzip, expected Parquet"),
         ("train.csv", b"id;prompt;response_a;response_b\n", "missing column 'id'"),
         ("train.csv", b"id,prompt,response_b\n1,[],[]\n", "missing column 'response_a'"),
         ("train.csv", b'id,prompt,response_a,response_b\n1,[],[],"[]\n2,[],[],[]\n', "row 1 is never closed"),
@@ -221,3 +231,94 @@ def test_rows_with_one_cell_more_than_the_header_do_not_shift(tmp_path: Path):
     battles = read_battles(tmp_path / "test.csv", damage="repair")
     assert battles.id.tolist() == ["1", "2"]
     assert battles.prompt.tolist() == [("p",), ("p",)]
+
+
+@pytest.mark.parametrize("column", ["id", "prompt", "response_b", "winner_tie"])
+@pytest.mark.parametrize("read", [read_battles, lambda path: list(stream_battles(path))])
+def test_a_repeated_column_is_refused_in_every_file(tmp_path: Path, column: str, read):
+    rows = [[*row, row[training_rows()[0].index(column)]] for row in training_rows()]
+    write_rows(tmp_path / "a.csv", rows)
+    names, *cells = rows
+    parquet.write_table(
+        pa.Table.from_arrays([pa.array(values) for values in zip(*cells, strict=True)], names=names),
+        tmp_path / "a.parquet",
+    )
+    for name in ("a.csv", "a.parquet"):
+        with pytest.raises(UserError, match=f"{name}: 1 complaint\n  - column '{column}' occurs more than once"):
+            read(tmp_path / name)
+
+
+def test_a_repeated_header_is_no_battle(tmp_path: Path):
+    header, *rows = training_rows(4)
+    write_rows(tmp_path / "a.csv", [header, *rows[:2], header, *rows[2:]])
+    battles = read_battles(tmp_path / "a.csv", damage="repair")
+    assert battles.id.tolist() == ["1", "2", "3", "4"]
+    assert battles.repairs == ("row 3: repeats the header, expected a battle",)
+    with pytest.raises(UserError, match="row 3: repeats the header"):
+        read_battles(tmp_path / "a.csv")
+
+
+def table_of(ids: pa.Array) -> pa.Table:
+    return pa.table({"id": ids, **{name: ['["x"]'] * len(ids) for name in TEXTS}})
+
+
+@pytest.mark.parametrize(("kind", "largest"), [(pa.float64(), 2**53), (pa.float32(), 2**24), (pa.float16(), 2**11)])
+def test_ids_that_are_stored_inexactly_are_refused(tmp_path: Path, kind: pa.DataType, largest: int):
+    for number in (largest, largest - 1):
+        values = np.array([5, number], dtype=kind.to_pandas_dtype())
+        parquet.write_table(table_of(pa.array(values)), tmp_path / f"{number}.parquet")
+    with pytest.raises(UserError, match=f"1 ids such as {largest} are stored as"):
+        read_battles(tmp_path / f"{largest}.parquet")
+    assert read_battles(tmp_path / f"{largest - 1}.parquet").id.tolist() == ["5", str(largest - 1)]
+
+
+@pytest.mark.parametrize("number", ["30192", "30192.0", "30192.00"])
+def test_an_id_has_no_decimals_however_it_is_stored(tmp_path: Path, number: str):
+    write_rows(tmp_path / "a.csv", [["id", *TEXTS], [number, '["x"]', '["x"]', '["x"]']])
+    parquet.write_table(table_of(pa.array([Decimal(number)])), tmp_path / "a.parquet")
+    for name in ("a.csv", "a.parquet"):
+        assert read_battles(tmp_path / name).id.tolist() == ["30192"]
+
+
+@pytest.mark.parametrize("one", ["1", "1.0", "1.00", "true", "True", " 1 "])
+@pytest.mark.parametrize("zero", ["0", "0.0", "0.00", "false"])
+def test_any_spelling_of_1_and_0_names_the_winner(tmp_path: Path, one: str, zero: str):
+    header = training_rows()[0]
+    assert header[-3:] == [*WINNERS]
+    rows = [[*row[:-3], *({"1": one, "0": zero}.get(c, c) for c in row[-3:])] for row in training_rows()[1:]]
+    write_rows(tmp_path / "a.csv", [header, *rows])
+    assert read_battles(tmp_path / "a.csv").labels.tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("name", ["nan", "NaN", "None", "NULL", "N/A", "<NA>"])
+def test_the_name_of_a_missing_value_is_no_model(tmp_path: Path, name: str, log_lines):
+    header, *rows = training_rows()
+    rows[1][header.index("model_b")] = name
+    write_rows(tmp_path / "a.csv", [header, *rows])
+    battles = read_battles(tmp_path / "a.csv")
+    assert battles.model_b is not None
+    assert battles.model_b.tolist() == ["k", "", "k"]
+    assert [line for line in log_lines if f"1 model names are {name} and count as unknown" in line]
+
+
+@pytest.mark.parametrize("damage", ["raise", "repair"])
+def test_chat_messages_are_another_format_and_no_damage(tmp_path: Path, damage: Any):
+    message = [{"role": "user", "content": "hello"}]
+    columns = {"id": ["1"], **{name: [message] for name in TEXTS}}
+    parquet.write_table(pa.table(columns), tmp_path / "a.parquet")
+    write_rows(tmp_path / "a.csv", [["id", *TEXTS], ["1", *([json.dumps(message)] * 3)]])
+    for name in ("a.parquet", "a.csv"):
+        with pytest.raises(UserError, match=f"{name}: the cells of 'prompt' are lists of chat messages"):
+            read_battles(tmp_path / name, damage)
+
+
+def test_an_unreadable_file_is_not_called_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def denied(*_: Any, **__: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    for file in (write_rows(tmp_path / "a.csv", training_rows()), tmp_path / "a.parquet"):
+        file.touch()
+        monkeypatch.setattr(Path, "open", denied)
+        with pytest.raises(UserError, match="Permission denied") as caught:
+            read_battles(file)
+        assert "damage" not in str(caught.value)

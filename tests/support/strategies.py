@@ -9,11 +9,12 @@ import numpy as np
 from hypothesis import strategies as st
 
 from pairrank.data.battles import TEXTS, WINNERS, Battles, object_array
+from pairrank.data.cells import id_of, name_of
 
 # Whatever UTF-8 can hold, with extra weight on what breaks readers.
 NASTY = ["", " ", "\n", "\r\n", "\r", '"', '""', ",", "\\", "\\/", "null", "NaN", "[]", "\0", "\ufeff", "😀", "é"]
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12) | st.sampled_from(NASTY)
-NAME = TEXT.map(str.strip)
+NAME = TEXT.map(str.strip).filter(lambda name: name == name_of(name) == id_of(name))
 
 
 @st.composite
