@@ -123,7 +123,7 @@ def _create_locked(target: Path) -> tuple[Path, int | None]:
         if fcntl is None:
             os.close(descriptor)
             return temporary, None
-        _lock(descriptor)
+        lock(descriptor)
         # Before it was locked, another writer may have taken the file for an abandoned one.
         if temporary.exists():
             return temporary, descriptor
@@ -138,7 +138,7 @@ def temporary_folder(parent: Path) -> Iterator[Path]:
         descriptor = None if fcntl is None else os.open(name, os.O_RDONLY)
         try:
             if descriptor is not None:
-                _lock(descriptor)
+                lock(descriptor)
             yield Path(name)
         finally:
             if descriptor is not None:
@@ -157,7 +157,7 @@ def _remove_abandoned(folder: Path) -> None:
         except OSError:
             continue  # it is gone, a link, or another user's
         try:
-            if _lock(descriptor, fcntl.LOCK_NB):
+            if lock(descriptor, wait=False):
                 if Path(name).is_dir():
                     shutil.rmtree(name, ignore_errors=True)
                 else:
@@ -166,10 +166,15 @@ def _remove_abandoned(folder: Path) -> None:
             os.close(descriptor)
 
 
-def _lock(descriptor: int, flags: int = 0) -> bool:
-    """Lock an open file until it is closed or its process ends; return whether it is locked now."""
+def lock(descriptor: int, shared: bool = False, wait: bool = True) -> bool:
+    """Lock an open file until it is closed or its process ends; return whether it is locked now.
+
+    A file has one lock, or several shared ones. Without `wait`, nothing happens if another process has a lock.
+    """
+    if fcntl is None:
+        return False
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | flags)
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
     except OSError:  # another process has it, or the file system knows no locks
         return False
     return True

@@ -141,7 +141,7 @@ def _parameter(run: Run, change: str) -> str:
 def _search(request: TuneRequest, search: Search, deadline: float | None) -> Study:
     """Return the study after this process, or several, have taken its trials."""
     say(f"{search.run.experiment.label}: fold {search.untouched} is kept out of the search.")
-    say(f"Study {search.name!r} in {search.url if not search.storage else 'the given storage'}")
+    say(f"Study {search.name!r} in {search.place if not search.storage else 'the given storage'}")
     if request.jobs > 1:
         _run_workers(request, search.untouched, deadline)
     # After several workers, only trials remain that a worker left unfinished when it died.

@@ -13,12 +13,13 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from pairrank.errors import UserError
+from pairrank.files import lock
 from pairrank.runs.experiment import Experiment
 from pairrank.runs.identity import recipe_hash
 from pairrank.runs.run import Run, moved
 from pairrank.tuning.sampling import PositionSeededTPE, Pruner, build_pruner
 from pairrank.tuning.space import Settings, Space, read_space
-from pairrank.tuning.storage import OWN, SETTINGS, finished, open_study
+from pairrank.tuning.storage import OWN, SETTINGS, finished, open_study, requeue_all
 
 logger = logging.getLogger(__name__)
 
@@ -70,9 +71,9 @@ class Search:
         return self.home / f"fold{self.untouched}"
 
     @property
-    def url(self) -> str:
-        """The URL of the database that has the study."""
-        return self.storage or f"sqlite:///{(self.home / 'study.db').as_posix()}"
+    def place(self) -> str | Path:
+        """The database that has the study: an SQLite file, or the URL that was given."""
+        return self.storage or self.home / "study.db"
 
     @property
     def name(self) -> str:
@@ -97,12 +98,32 @@ class Search:
             "settings, code, inputs or encoders": recipe_hash(self.inside),
         }
 
-    def open(self) -> Study:
-        """Open or create the study; raises UserError if a study of this name has another binding."""
+    def open(self, alone: bool = False) -> Study:
+        """Open or create the study; raises UserError if a study of this name has another binding.
+
+        `alone` says that no other worker is alive.
+        """
         self.home.mkdir(parents=True, exist_ok=True)
-        study = open_study(self.url, self.name, self.binding, self.space.first_setting())
+        study = open_study(self.place, self.name, self.binding, self.space.first_setting(), alone)
         study.sampler, study.pruner = PositionSeededTPE(self.seed, study), build_pruner(self.pruner)
         return study
+
+    @contextmanager
+    def joined(self) -> Iterator[Study]:
+        """Yield the study to one of its workers; the first one puts the trials of dead workers into the queue.
+
+        Every worker holds a shared lock on a file. Whoever gets it for itself is alone, so that all running trials
+        are those of dead workers. A study in a given storage has workers on other machines: there a worker is dead
+        only after it has sent no heartbeat for a while.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / ".workers").open("w") as file:
+            alone = not self.storage and lock(file.fileno(), shared=False, wait=False)
+            study = self.open(alone)
+            if alone:
+                requeue_all(study)
+            lock(file.fileno(), shared=True)
+            yield study
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:

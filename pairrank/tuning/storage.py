@@ -3,15 +3,18 @@
 import os
 import re
 import socket
+import sqlite3
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from copy import deepcopy
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.exceptions import OptunaError
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
@@ -19,6 +22,7 @@ from sqlalchemy import Connection, Engine, event, make_url
 from sqlalchemy.exc import ArgumentError, IntegrityError, NoSuchModuleError, SQLAlchemyError
 
 from pairrank.errors import UserError
+from pairrank.files import temporary_folder
 
 HEARTBEAT = 10
 """Seconds between two heartbeats of a worker."""
@@ -53,60 +57,124 @@ def quiet_optuna() -> Iterator[None]:
         yield
 
 
-def open_study(url: str, name: str, binding: Mapping[str, str], first_setting: Mapping[str, Any]) -> Study:
+def open_study(
+    place: str | Path,
+    name: str,
+    binding: Mapping[str, str],
+    first_setting: Mapping[str, Any],
+    alone: bool = False,
+) -> Study:
     """Return the study of this name; a new one is created, with `first_setting` in its first trial.
 
-    `binding` is what all trials must have in common, by its name in messages. Raises UserError for
-    a database that cannot be used, and for an existing study with another binding.
+    `place` is an SQLite file or the URL of a database. `binding` is what all trials must have in common, by its
+    name in messages. `alone` says that no other worker can be creating the study at the same time. Raises UserError
+    for a database that cannot be used, and for an existing study with another binding.
     """
-    storage = _open_storage(url)
-    try:
-        with quiet_optuna():
-            study = optuna.create_study(storage=storage, study_name=name, direction="minimize")
-        study.enqueue_trial(dict(first_setting), user_attrs={OWN: True})
-        study.set_user_attr(BINDING, dict(binding))
-    except optuna.exceptions.DuplicatedStudyError:
+    with _database_errors(place):
+        storage = _open_storage(place)
+        with suppress(optuna.exceptions.DuplicatedStudyError), quiet_optuna():
+            optuna.create_study(storage=storage, study_name=name, direction="minimize")
+            alone = True  # whoever has created it completes it
         study = optuna.load_study(storage=storage, study_name=name)
-    except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-        raise UserError(f"--storage {without_password(url)}: {first_line(error)}") from None
-    _refuse_other(study, url, binding)
+        _complete(study, binding, first_setting, alone)
+    _refuse_other(study, place, binding)
     return study
 
 
-def _open_storage(url: str) -> RDBStorage:
-    """Open a database with heartbeats; raises UserError if that is not possible."""
+def _complete(study: Study, binding: Mapping[str, str], first_setting: Mapping[str, Any], alone: bool) -> None:
+    """Add the first trial and, last, the binding to a study without it, whose creator may have been killed."""
+    for _ in range(0 if alone else 10):
+        if BINDING in study.user_attrs:
+            return
+        time.sleep(0.5)  # another worker may be creating it
+    trials = study.get_trials(deepcopy=False)
+    if BINDING not in study.user_attrs and all(trial.state == TrialState.WAITING for trial in trials):
+        if not trials:
+            study.enqueue_trial(dict(first_setting), user_attrs={OWN: True})
+        study.set_user_attr(BINDING, dict(binding))
+
+
+@contextmanager
+def _database_errors(place: str | Path) -> Iterator[None]:
+    """Turn every error of a database, whichever library raises it, into a UserError that names the database."""
+    shown = name_of(place)
     try:
-        options: dict[str, Any] = {"pool_pre_ping": True}
-        if make_url(url).get_backend_name() == "sqlite":
-            if make_url(url).database in (None, "", ":memory:"):
-                raise ArgumentError("a database in memory cannot be shared, and is lost at the end")
-            options = {"connect_args": {"timeout": WAIT_SECONDS}}
-        elif make_url(url).get_backend_name() == "postgresql":
-            options["connect_args"] = {"connect_timeout": CONNECT_SECONDS}
-        for _ in range(TABLE_TRIES - 1):
-            try:
-                return _with_tables(url, options)
-            except SQLAlchemyError as error:
-                if "exist" not in str(error) and not isinstance(error, IntegrityError):
-                    raise
-                time.sleep(0.5)  # another worker is creating the tables
-        return _with_tables(url, options)
+        yield
+    except UserError:
+        raise
     except (NoSuchModuleError, ImportError):
         raise UserError(
-            f"--storage {without_password(url)}: this database needs a driver that is not installed. For "
-            "postgresql:// run: pip install 'psycopg[binary]'"
+            f"{shown}: this database needs a driver that is not installed. For postgresql:// run: "
+            "pip install 'psycopg[binary]'"
         ) from None
     except ArgumentError:
         raise UserError(
-            f"--storage {without_password(url)}: expected the URL of a database, such as sqlite:///study.db or "
+            f"{shown}: expected the URL of a database, such as sqlite:///study.db or "
             "postgresql://user:password@host/tuning."
         ) from None
-    except (SQLAlchemyError, RuntimeError) as error:
-        # RuntimeError: the study was written by another version of Optuna, which the message states.
+    except Exception as error:  # RuntimeError: the study was written by another version of Optuna
+        if not isinstance(error, SQLAlchemyError | sqlite3.Error | RuntimeError | OptunaError | OSError):
+            raise
         raise UserError(
-            f"--storage {without_password(url)}: this database cannot be used ({first_line(error)}). Check that it "
-            "exists and contains nothing but studies."
+            f"{shown}: this database cannot be used ({first_line(error)}). Check that it exists and contains "
+            "nothing but studies; a damaged one can only be removed."
         ) from None
+
+
+def name_of(place: str | Path) -> str:
+    """Return the name of a database for messages: its file, or its URL without the password."""
+    return str(place) if isinstance(place, Path) else f"--storage {without_password(place)}"
+
+
+def _open_storage(place: str | Path) -> RDBStorage:
+    """Open a database with heartbeats, and create its tables."""
+    options: dict[str, Any] = {"pool_pre_ping": True}
+    file = place if isinstance(place, Path) else None
+    if isinstance(place, str) and make_url(place).get_backend_name() == "sqlite":
+        database = make_url(place).database
+        if database in (None, "", ":memory:"):
+            raise ArgumentError("a database in memory cannot be shared, and is lost at the end")
+        file = Path(str(database))
+    elif isinstance(place, str) and make_url(place).get_backend_name() == "postgresql":
+        options["connect_args"] = {"connect_timeout": CONNECT_SECONDS}
+    if file is not None:
+        _prepare_file(file)
+        return _with_tables(*_sqlite(file))
+    for _ in range(TABLE_TRIES - 1):
+        try:
+            return _with_tables(str(place), options)
+        except SQLAlchemyError as error:
+            if "exist" not in str(error) and not isinstance(error, IntegrityError):
+                raise
+            time.sleep(0.5)  # another worker is creating the tables
+    return _with_tables(str(place), options)
+
+
+def _sqlite(file: Path) -> tuple[str, dict[str, Any]]:
+    """Return a URL and options that open an SQLite file; its path may contain characters that a URL cannot."""
+
+    def connect() -> sqlite3.Connection:
+        return sqlite3.connect(file, timeout=WAIT_SECONDS, check_same_thread=False)
+
+    return "sqlite:///study.db", {"creator": connect}
+
+
+def _prepare_file(file: Path) -> None:
+    """Create an SQLite file with all tables at once; refuse one with other tables before anything is written."""
+    if file.is_file() and file.stat().st_size:
+        # Opened by a URI because only that is read-only.
+        with closing(
+            sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True, timeout=WAIT_SECONDS)
+        ) as opened:
+            found = opened.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+            tables = {name for (name,) in found}
+        if tables and not {"studies", "trials", "version_info"} <= tables:
+            raise UserError(f"{file}: this database has other tables than those of studies. Nothing was changed.")
+    elif not file.exists():
+        with temporary_folder(file.parent) as folder, suppress(FileExistsError):  # another worker was faster
+            created = folder / file.name
+            _with_tables(*_sqlite(created)).engine.dispose()
+            os.link(created, file)
 
 
 def _with_tables(url: str, options: dict[str, Any]) -> RDBStorage:
@@ -142,28 +210,26 @@ def _lock_before_reading(engine: Engine) -> None:
     engine.dispose()  # connections that are open already lack these listeners
 
 
-def _refuse_other(study: Study, url: str, binding: Mapping[str, str]) -> None:
+def _refuse_other(study: Study, place: str | Path, binding: Mapping[str, str]) -> None:
     """Raise UserError if the study has another binding."""
-    for _ in range(10):
-        if (kept := study.user_attrs.get(BINDING)) is not None:
-            break
-        time.sleep(0.5)  # another worker is creating it
-    if kept is None:
+    kept = study.user_attrs.get(BINDING)
+    if not isinstance(kept, Mapping):
         raise UserError(
-            f"--storage {without_password(url)}: the study {study.study_name!r} in it was not created "
-            f"completely by `tune`. {_remedy(study, url)}"
+            f"{name_of(place)}: the study {study.study_name!r} in it was not created completely by `tune`. "
+            f"{_remedy(study, place)}"
         )
     if other := [what for what, value in binding.items() if kept.get(what) != value]:
         raise UserError(
-            f"--storage {without_password(url)}: the study {study.study_name!r} in it was made with "
-            f"other {', other '.join(other)}, so its trials are not comparable. {_remedy(study, url)}"
+            f"{name_of(place)}: the study {study.study_name!r} in it was made with other "
+            f"{', other '.join(other)}, so its trials are not comparable. {_remedy(study, place)}"
         )
 
 
-def _remedy(study: Study, url: str) -> str:
+def _remedy(study: Study, place: str | Path) -> str:
+    url = f"sqlite:///{place.as_posix()}" if isinstance(place, Path) else without_password(place)
     return (
         "Use another --storage, or remove the study: "
-        f"optuna delete-study --storage {without_password(url)} --study-name {study.study_name!r}"
+        f"optuna delete-study --storage {url} --study-name {study.study_name!r}"
     )
 
 
@@ -246,8 +312,19 @@ def find_trial(study: Study, number: int) -> FrozenTrial:
 
 def requeue(study: Study, number: int) -> None:
     """Put an interrupted trial back into the queue."""
+    trial = deepcopy(find_trial(study, number))
+    if SETTINGS not in trial.user_attrs:
+        # Its setting was drawn in part. The rest would be other random numbers than in an uninterrupted study.
+        trial.params, trial.distributions = {}, {}
     with quiet_optuna():
-        _requeue_callback(None)(study, deepcopy(find_trial(study, number)))
+        _requeue_callback(None)(study, trial)
+
+
+def requeue_all(study: Study) -> None:
+    """Put every running trial back into the queue; no worker may be alive."""
+    for trial in running(study):
+        study.tell(trial.number, state=TrialState.FAIL)
+        requeue(study, trial.number)
 
 
 def _requeue_callback(most: int | None) -> RetryHeartbeatStaleTrialCallback:

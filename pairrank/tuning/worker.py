@@ -49,17 +49,17 @@ def work(search: Search, deadline: float | None) -> Study:
     Raises UserError if the database is lost, and if the experiment's own setting has failed, because all others are
     compared with it.
     """
-    study = search.open()
-    if has_room(study, search.trials) or running(study):
-        with search.exclusive():
-            folds = tuning_folds(search.inside, search.folds)
-        with memo_scope():
-            try:
-                _take_trials(search, study, folds, deadline)
-            except (optuna.exceptions.StorageInternalError, SQLAlchemyError) as error:
-                reason = first_line(error)
-                raise UserError(f"the study's database was lost ({reason}). The same command resumes.") from None
-    return study
+    try:
+        with search.joined() as study:
+            if has_room(study, search.trials) or running(study):
+                with search.exclusive():
+                    folds = tuning_folds(search.inside, search.folds)
+                with memo_scope():
+                    _take_trials(search, study, folds, deadline)
+            return study
+    except (optuna.exceptions.StorageInternalError, SQLAlchemyError) as error:
+        reason = first_line(error)
+        raise UserError(f"the study's database was lost ({reason}). The same command resumes.") from None
 
 
 def _take_trials(search: Search, study: Study, folds: Sequence[TuningFold], deadline: float | None) -> None:

@@ -2,13 +2,16 @@
 
 import os
 import signal
+import sqlite3
 import subprocess
 import time
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import optuna
 import pytest
+from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
 from pairrank.cli.messages import messages_to
@@ -365,21 +368,19 @@ def test_several_processes_of_one_command_share_a_study(arena_here):
 def test_workers_that_ask_at_the_same_moment_do_not_exceed_the_trials(arena_here, monkeypatch):
     """Both see a place for one more; the later of them gives its trial back."""
     quietly(some_search(trials=5))
-    study = some_search(trials=6).open()
-    other = study.ask()
-    monkeypatch.setattr(working, "has_room", lambda study, wanted: len(study.trials) < 7)
-    monkeypatch.setattr(working, "running", lambda study: [])
-    study, lines = quietly(some_search(trials=6))
-    assert study.trials[6].user_attrs["surplus"]
-    assert not [line for line in lines if line.startswith("trial")]
-    study.tell(other, 1.0)
-    assert len(finished(study)) == 6
+    with some_search(trials=6).joined() as study:
+        other = study.ask()
+        monkeypatch.setattr(working, "has_room", lambda study, wanted: len(study.trials) < 7)
+        monkeypatch.setattr(working, "running", lambda study: [])
+        study, lines = quietly(some_search(trials=6))
+        assert study.trials[6].user_attrs["surplus"]
+        assert not [line for line in lines if line.startswith("trial")]
+        study.tell(other, 1.0)
+        assert len(finished(study)) == 6
 
 
 def test_a_worker_waits_for_the_last_trials_of_others(arena_here, monkeypatch):
     quietly(some_search(trials=5))
-    study = some_search(trials=6).open()
-    other = study.ask()
     slept = []
 
     def sleep(seconds):
@@ -388,7 +389,9 @@ def test_a_worker_waits_for_the_last_trials_of_others(arena_here, monkeypatch):
             study.tell(other, 1.0)
 
     monkeypatch.setattr(working.time, "sleep", sleep)
-    _, lines = quietly(some_search(trials=6))
+    with some_search(trials=6).joined() as study:
+        other = study.ask()
+        _, lines = quietly(some_search(trials=6))
     assert len(slept) == 3
     assert lines == ["All trials are taken. Waiting for the last 1, which other workers are running."]
 
@@ -504,9 +507,103 @@ def test_another_untouched_fold_is_another_study_in_the_same_database(arena_here
 def test_a_study_of_another_program_is_refused(arena_here, monkeypatch):
     monkeypatch.setattr(storage.time, "sleep", lambda _: None)
     url = "sqlite:///foreign.db"
-    optuna.create_study(storage=url, study_name=some_search().name)
+    theirs = optuna.create_study(storage=url, study_name=some_search().name)
+    theirs.tell(theirs.ask(), 1.0)
     with pytest.raises(UserError, match="was not created completely by `tune`"):
         some_search(storage=url).open()
+
+
+def test_a_database_with_other_tables_is_refused_and_stays_as_it_was(arena_here):
+    with closing(sqlite3.connect("theirs.db")) as database:
+        database.execute("CREATE TABLE studies (x)")
+    before = Path("theirs.db").read_bytes()
+    with pytest.raises(UserError, match=r"theirs\.db: this database has other tables"):
+        some_search(storage="sqlite:///theirs.db").open()
+    assert Path("theirs.db").read_bytes() == before
+
+
+@pytest.mark.parametrize("content", [b"no database", b"SQLite format 3\0" + b"\xaa" * 5000])
+def test_a_damaged_database_is_one_message(arena_here, content: bytes):
+    search = some_search()
+    search.home.mkdir(parents=True)
+    (search.home / "study.db").write_bytes(content)
+    with pytest.raises(UserError, match=r"study\.db: this database cannot be used"):
+        search.open()
+
+
+def test_a_database_that_is_damaged_inside_is_one_message(arena_here):
+    search = some_search(trials=2)
+    quietly(search)
+    content = bytearray((search.home / "study.db").read_bytes())
+    content[4096 * 3 : 4096 * 12] = b"\xaa" * 4096 * 9
+    (search.home / "study.db").write_bytes(content)
+    with pytest.raises(UserError, match=r"study"):
+        quietly(search)
+
+
+@pytest.mark.parametrize("name", ["p%41q", "a b", "{x}", "a?b#c", "ü"])
+def test_the_study_lies_in_a_folder_of_any_name(arena_here, name: str):
+    home = Path(name) / "small+tuning"
+    some_search(home=home).open()
+    assert (home / "study.db").is_file()
+    assert {path.name for path in Path().iterdir() if path.is_dir()} >= {name}
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing in the program catches it."""
+
+
+@pytest.mark.parametrize("commits", range(1, 4))
+def test_a_study_whose_creation_was_interrupted_is_completed(arena_here, monkeypatch, commits: int):
+    search, calls = some_search(), []
+
+    def die_at(function):
+        def counted(*args, **options):
+            calls.append(0)
+            if len(calls) == commits:
+                raise Killed
+            return function(*args, **options)
+
+        return counted
+
+    with monkeypatch.context() as patch:
+        patch.setattr(optuna, "create_study", die_at(optuna.create_study))
+        patch.setattr(optuna.study.Study, "enqueue_trial", die_at(optuna.study.Study.enqueue_trial))
+        patch.setattr(optuna.study.Study, "set_user_attr", die_at(optuna.study.Study.set_user_attr))
+        with pytest.raises(Killed):
+            search.open()
+    study = search.open(alone=True)
+    assert study.user_attrs["binding"] == search.binding
+    assert [trial.user_attrs for trial in study.trials] == [{"own": True}]
+
+
+@pytest.mark.parametrize("killed_in", [1, 3, 12])
+def test_a_killed_worker_is_succeeded_by_one_that_tries_the_same_settings(arena_here, monkeypatch, killed_in: int):
+    whole, _ = quietly(some_search(trials=14, home=Path("whole")))
+    search, plain, calls = some_search(trials=14), working.evaluate, []
+
+    def die(*args, **options):
+        calls.append(0)
+        if len(calls) == killed_in:
+            raise Killed
+        return plain(*args, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(working, "evaluate", die)
+        # A killed worker does not even record that its trial has failed.
+        patch.setattr(RDBStorage, "set_trial_state_values", keep_running(RDBStorage.set_trial_state_values))
+        with pytest.raises(Killed):
+            quietly(search)
+    study, _ = quietly(search)
+    assert settings(study) == settings(whole)
+    assert [trial.value for trial in finished(study)] == [trial.value for trial in finished(whole)]
+
+
+def keep_running(function):
+    def unless_failed(self, trial_id, state, values=None):
+        return True if state == TrialState.FAIL else function(self, trial_id, state, values)
+
+    return unless_failed
 
 
 @pytest.mark.parametrize(
@@ -606,7 +703,7 @@ def test_a_repeated_trial_without_a_setting_keeps_its_position(arena_here, monke
             quietly(search)
         # Without a sign of life it is no trial of Optuna's dead.
         patch.setattr(storage, "GRACE", 0)
-        requeue_stale(optuna.load_study(study_name=search.name, storage=search.url))
+        requeue_stale(optuna.load_study(study_name=search.name, storage=f"sqlite:///{search.place}"))
     study, _ = quietly(search)
     whole, _ = quietly(some_search(trials=5, pruner="none", home=Path("whole")))
     assert set(settings(study)) == set(settings(whole))
