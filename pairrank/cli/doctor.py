@@ -30,7 +30,7 @@ def doctor(data: Path | None) -> None:
     try:
         cache = open_cache()
         count, size = cache.size() if cache else (0, 0)
-        where = cache.file if cache else "switched off by PAIRRANK_NO_CACHE"
+        where = cache.file if cache else "not used"
         say(f"{'cache':22}{where}: {count:,} vectors, {size / 1e6:,.0f} MB")
     except UserError as error:
         say(f"{'cache':22}{error}")

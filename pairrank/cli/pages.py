@@ -151,9 +151,10 @@ def _tokenizer(names: Sequence[str]) -> tuple[str, Any]:
     from transformers import AutoTokenizer
 
     from pairrank.encoders.catalogue import find_encoder
+    from pairrank.encoders.opening import opening
 
     encoder = find_encoder(names)
-    with quiet_transformers():
+    with opening(encoder.folder), quiet_transformers():
         return encoder.name, AutoTokenizer.from_pretrained(
             encoder.folder, local_files_only=True, trust_remote_code=False
         )

@@ -170,8 +170,6 @@ def _column_complaints(battles: Battles) -> list[str]:
         return [f"{', '.join(wrong)}: {expected}"]
     if wrong := [name for name in TEXTS if not set(map(type, chain.from_iterable(texts[name]))) <= {str}]:
         return [f"{', '.join(wrong)}: expected text in every turn."]
-    if len({tuple(map(len, turns)) for turns in texts.values()}) > 1:
-        return ["prompt, response_a and response_b: expected equal numbers of turns in every row."]
     names = [name for name in ("id", *MODELS) if name in columns]
     complaints = [
         f"{name}: expected text in every row." for name in names if not set(map(type, columns[name])) <= {str}

@@ -1,6 +1,7 @@
 """An encoder is looked up by name: the first of a list of names that is available, with the hash of its weights."""
 
 import functools
+import logging
 import os
 import threading
 from collections.abc import Sequence
@@ -10,9 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from pairrank.encoders.download import SPLIT_WHEELS, encoder_folder, first_problem
+from pairrank.encoders.opening import unsupported
 from pairrank.encoders.quiet import quiet_transformers
 from pairrank.errors import UserError
 from pairrank.files import sha256_of
+
+logger = logging.getLogger(__name__)
 
 PROBE_SECONDS = 3.0
 """Seconds that the reachability probe may take; without it a request to an unreachable hub takes up to 47 s."""
@@ -154,6 +158,8 @@ def _from_folder(name: str, folder: Path) -> Encoder | str:
         missing.append("tokenizer.json")
     if missing:
         return f"the folder has no {' and no '.join(missing)} (only safetensors weights are loaded)"
+    if problem := unsupported(folder):
+        return problem
     return Encoder(name, folder, sha256_of(folder / "model.safetensors"))
 
 
@@ -166,8 +172,12 @@ def _from_hub(name: str) -> Encoder | str:
     if not revision:
         return f"a hub id needs a pinned revision that has safetensors weights: {identifier}@REVISION"
     for offline in (True, False):
-        if not offline and not hub_is_reachable():
-            return "it is not in the local cache, and the hub cannot be reached"
+        if not offline:
+            if not hub_is_available():
+                return "it is not in the local cache, and the hub cannot be reached: the environment forbids it"
+            logger.info("%s is not in the local cache: asking the model hub", name)
+            if not hub_is_reachable():
+                return "it is not in the local cache, and the hub cannot be reached"
         try:
             with quiet_transformers():
                 folder = snapshot_download(
@@ -184,12 +194,19 @@ def _from_hub(name: str) -> Encoder | str:
     return "it is not in the local cache"
 
 
+def hub_is_available() -> bool:
+    """Return whether the environment allows requests to the model hub."""
+    from huggingface_hub import constants
+
+    return not constants.HF_HUB_OFFLINE and os.environ.get("TRANSFORMERS_OFFLINE") != "1"
+
+
 @functools.cache
 def hub_is_reachable() -> bool:
     """Return whether the model hub answers within `PROBE_SECONDS`. The result is kept for the whole process."""
     from huggingface_hub import constants, get_session
 
-    if constants.HF_HUB_OFFLINE or os.environ.get("TRANSFORMERS_OFFLINE") == "1":
+    if not hub_is_available():
         return False
     answers = []
 

@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from pairrank.data.probabilities import FloatArray
 from pairrank.encoders.inference import Batch
+from pairrank.encoders.opening import opening
 from pairrank.encoders.quiet import quiet_transformers
 from pairrank.encoders.windows import Tokens, special_token_wrapper
 from pairrank.files import cache_folder, read_json, sha256_of, write_json
@@ -61,7 +62,7 @@ def build(source: Path, folder: Path) -> None:
     from transformers import AutoModel, AutoTokenizer
 
     safely: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-    with quiet_transformers():
+    with opening(source), quiet_transformers():
         tokenizer = AutoTokenizer.from_pretrained(source, **safely)
         model = AutoModel.from_pretrained(source, use_safetensors=True, dtype=torch.float32, **safely)
     vectors = weight_by_frequency(principal_components(_vocabulary_vectors(model.eval(), tokenizer)))
@@ -128,8 +129,9 @@ class StaticEncoder(torch.nn.Module):
         from transformers import AutoTokenizer
 
         super().__init__()
-        self.static = StaticEmbedding.load(str(folder))
-        self.tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        with opening(folder):
+            self.static = StaticEmbedding.load(str(folder))
+            self.tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         self.width: int = self.static.get_embedding_dimension()
 
     def forward(self, input_ids: torch.Tensor, offsets: torch.Tensor) -> torch.Tensor:

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors import SafetensorError
 from torch import nn
 
 from pairrank.encoders.catalogue import position_limit
 from pairrank.encoders.inference import Batch, pad
+from pairrank.encoders.opening import check_tokenizer, opening
 from pairrank.encoders.quiet import quiet_transformers
 from pairrank.encoders.speedups import apply_speedups, compute_first_token_only
 from pairrank.encoders.static import is_static
@@ -50,18 +50,15 @@ class TextEncoder(nn.Module):
             raise UserError(f"{folder}: a static encoder has no layers to train. Use it with the model 'frozen'.")
         # Unless it is forbidden, transformers asks at the terminal whether to run code from the folder.
         safely = {"local_files_only": True, "trust_remote_code": False}
-        try:
+        with opening(folder), quiet_transformers():
             known = AutoConfig.from_pretrained(folder, **safely)
-            with quiet_transformers():
-                self.transformer = Transformer(
-                    str(folder),
-                    model_kwargs={"use_safetensors": True, "dtype": torch.float32, **safely},
-                    config_kwargs=safely | dropout_settings(known, attention_dropout, hidden_dropout),
-                    processor_kwargs=dict(safely),
-                )
-        except (OSError, ValueError, SafetensorError) as error:
-            reason = next(iter(str(error).splitlines()), type(error).__name__)
-            raise UserError(f"{folder}: cannot be opened as a text encoder ({reason}).") from error
+            self.transformer = Transformer(
+                str(folder),
+                model_kwargs={"use_safetensors": True, "dtype": torch.float32, **safely},
+                config_kwargs=safely | dropout_settings(known, attention_dropout, hidden_dropout),
+                processor_kwargs=dict(safely),
+            )
+            check_tokenizer(folder, self.transformer.tokenizer, self.transformer.model)
         if getattr(self.transformer.model, "pooler", None) is not None:
             self.transformer.model.pooler = None  # its output is unused, so its weights would get no gradient
         apply_speedups(self.transformer.model)

@@ -1,8 +1,10 @@
 """Vectors of texts are cached on disk, in one SQLite file that any number of processes use at the same time."""
 
 import hashlib
+import logging
 import os
 import sqlite3
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
@@ -18,6 +20,8 @@ from pairrank.files import cache_folder
 
 Vector = npt.NDArray[np.float32]
 T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
 
 MAX_BYTES = 4 * 2**30
 """Size limit of the file if $PAIRRANK_CACHE_GB is not set."""
@@ -44,7 +48,35 @@ def open_cache() -> "VectorCache | None":
         max_bytes = int(float(gigabytes) * 2**30) if gigabytes else MAX_BYTES
     except (ValueError, OverflowError):
         raise UserError(f"PAIRRANK_CACHE_GB = {gigabytes}: expected a number of gigabytes, such as 4.") from None
-    return VectorCache(cache_folder() / "vectors.sqlite", max_bytes)
+    file = cache_folder() / "vectors.sqlite"
+    if problem := _make_private(file):
+        logger.warning("%s: %s, so it is not used. Set PAIRRANK_CACHE to a folder of your own.", file, problem)
+        return None
+    return VectorCache(file, max_bytes)
+
+
+def _make_private(file: Path) -> str:
+    """Allow only its owner to write the cache; return "" or why another user may have changed its entries.
+
+    An entry has a checksum, which whoever can write the file can compute as well. The file is created if it does
+    not exist. Windows gives each user a private folder.
+    """
+    if sys.platform == "win32":
+        return ""
+    try:
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with suppress(FileExistsError):
+            os.close(os.open(file, os.O_CREAT | os.O_EXCL, 0o600))
+        state = file.stat()
+        if state.st_uid != os.getuid():
+            return f"it belongs to another user (number {state.st_uid})"
+        if state.st_mode & 0o002:
+            return "every user may write it"
+        if state.st_mode & 0o077:
+            file.chmod(0o600)
+    except OSError:
+        return ""  # a cache that cannot be used only costs time
+    return ""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
@@ -15,6 +14,7 @@ from pairrank.data.battles import Battles
 from pairrank.data.probabilities import Proba, average_orders, softmax
 from pairrank.encoders.catalogue import Encoder, find_encoder, position_limit
 from pairrank.encoders.inference import Batch, compute_outputs, pad
+from pairrank.encoders.opening import check_tokenizer, opening
 from pairrank.encoders.quiet import quiet_transformers
 from pairrank.encoders.speedups import apply_speedups, compute_first_token_only
 from pairrank.encoders.transformer import dropout_settings
@@ -141,11 +141,7 @@ class Baseline(Model):
         names = {"num_labels": 3, "id2label": LABELS, "label2id": {name: i for i, name in LABELS.items()}}
         with torch.random.fork_rng():
             torch.manual_seed(self.seed)
-            try:
-                self._open(encoder.folder, names)
-            except (OSError, ValueError, SafetensorError) as error:
-                what = next(iter(str(error).splitlines()), type(error).__name__)
-                raise UserError(f"{encoder.name}: cannot be opened as a text encoder ({what}).") from error
+            self._open(encoder.folder, names)
         limit = position_limit(self.module_)
         if limit is not None and self.max_tokens > limit:
             raise UserError(
@@ -156,18 +152,20 @@ class Baseline(Model):
     def _open(self, folder: Path, options: dict[str, Any]) -> None:
         # Without trust_remote_code, transformers would ask at the terminal whether to run code of the folder.
         safely = {"local_files_only": True, "trust_remote_code": False}
-        config = AutoConfig.from_pretrained(folder, **safely, **options)
+        with opening(folder):
+            config = AutoConfig.from_pretrained(folder, **safely, **options)
         if getattr(config, "classifier_dropout", "") is None:
             # BERT's head falls back to the encoder's dropout, which changes below. It keeps the pretrained value,
             # since dropout in the head costs no time.
             config.classifier_dropout = config.hidden_dropout_prob
         for name, share in dropout_settings(config, self.attention_dropout, self.hidden_dropout).items():
             setattr(config, name, share)
-        with quiet_transformers():
+        with opening(folder), quiet_transformers():
             self.tokenizer_: Any = AutoTokenizer.from_pretrained(folder, **safely)
             classifier = AutoModelForSequenceClassification.from_pretrained(
                 folder, config=config, use_safetensors=True, dtype=torch.float32, **safely
             )
+            check_tokenizer(folder, self.tokenizer_, classifier)
         self.module_ = _Logits(classifier)
         apply_speedups(classifier)
         compute_first_token_only(classifier, self.module_)

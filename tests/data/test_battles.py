@@ -115,7 +115,6 @@ TURNS = object_array([("a",), ("b",)])
         ({"prompt": object_array([["a"], ["b"]])}, "prompt: expected a tuple"),
         ({"prompt": object_array([("a",), ()])}, "prompt: expected a tuple of one or more turns"),
         ({"prompt": object_array([("a",), (None,)])}, "prompt: expected text in every turn"),
-        ({"prompt": object_array([("a",), ("b", "c")])}, "expected equal numbers of turns"),
         ({"prompt": ["a", "b"]}, "prompt: list, expected a numpy array"),
         ({"prompt": TURNS[:1]}, r"prompt: shape \(1,\), expected \(2,\)"),
         ({"prompt": TURNS, "id": object_array([1, 2])}, "id: expected text"),

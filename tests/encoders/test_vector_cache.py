@@ -2,6 +2,7 @@ import multiprocessing
 import os
 import signal
 import sqlite3
+import stat
 import time
 from pathlib import Path
 
@@ -186,3 +187,24 @@ def test_open_cache_follows_the_environment_variables(tmp_path: Path, monkeypatc
             open_cache()
     monkeypatch.setenv("PAIRRANK_NO_CACHE", "1")
     assert open_cache() is None
+
+
+def test_the_cache_is_private_and_another_users_is_not_used(tmp_path: Path, monkeypatch, log_lines):
+    monkeypatch.setenv("PAIRRANK_CACHE", str(tmp_path / "cache"))
+    file = tmp_path / "cache" / "vectors.sqlite"
+    cache = open_cache()
+    assert cache is not None
+    assert cache.file == file
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (file, file.parent)] == [0o600, 0o700]
+    file.chmod(0o664)  # made by an earlier version
+    assert open_cache() is not None
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    file.chmod(0o666)
+    assert open_cache() is None
+    file.chmod(0o600)
+    monkeypatch.setattr(os, "getuid", lambda: file.stat().st_uid + 1)
+    assert open_cache() is None
+    assert [line.partition(": ")[2].partition(",")[0] for line in log_lines] == [
+        "every user may write it",
+        f"it belongs to another user (number {file.stat().st_uid})",
+    ]

@@ -1,0 +1,96 @@
+"""No folder makes transformers ask for other code, and one that cannot be opened is one message."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pairrank.encoders.catalogue import find_encoder
+from pairrank.encoders.transformer import TextEncoder
+from pairrank.errors import UserError
+from pairrank.models.base import build
+from tests.support.battles import arena_of_words
+
+
+@pytest.fixture
+def folder(tiny_bert: Path, tmp_path: Path) -> Path:
+    """A copy of a tiny encoder."""
+    return shutil.copytree(tiny_bert, tmp_path / "encoder")
+
+
+def set_config(folder: Path, **values: Any) -> None:
+    file = folder / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | values))
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({"attn_implementation": "kernels-community/some"}, "attn_implementation = 'kernels-community/some'"),
+        ({"_attn_implementation": "a/b"}, "_attn_implementation = 'a/b'"),
+        ({"text_config": {"_attn_implementation_internal": "a/b"}}, "_attn_implementation_internal = 'a/b'"),
+        ({"quantization_config": {"quant_method": "gptq", "bits": 4}}, "its weights are quantised"),
+        ({"dtype": "evil"}, "dtype = 'evil'"),
+        ({"torch_dtype": ["float32"]}, "torch_dtype = "),
+    ],
+)
+def test_a_configuration_that_needs_other_code_is_refused(folder: Path, values: dict[str, Any], reason: str):
+    set_config(folder, **values)
+    with pytest.raises(UserError, match="no requested encoder is available") as raised:
+        find_encoder([str(folder)])
+    assert reason in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "values", [{"attn_implementation": "eager"}, {"dtype": "bfloat16"}, {"auto_map": {"AutoModel": "x.Y"}}]
+)
+def test_a_configuration_that_needs_none_is_accepted(folder: Path, values: dict[str, Any]):
+    set_config(folder, **values)
+    assert find_encoder([str(folder)]).folder == folder
+    TextEncoder(folder, "mean")
+
+
+def test_an_adapter_is_refused(folder: Path):
+    (folder / "adapter_config.json").write_text('{"peft_type": "LORA", "base_model_name_or_path": "a/b"}')
+    with pytest.raises(UserError, match="the folder is an adapter"):
+        find_encoder([str(folder)])
+
+
+DAMAGE = {
+    "config is a list": ("config.json", b"[]"),
+    "config of an unknown model": ("config.json", b'{"model_type": "nonsense"}'),
+    "config with a word for a width": ("config.json", b'{"model_type": "bert", "hidden_size": "wide"}'),
+    "pointer instead of weights": ("model.safetensors", b"version https://git-lfs.github.com/spec/v1\nsize 12\n"),
+    "empty weights": ("model.safetensors", b""),
+    "empty tokenizer": ("tokenizer.json", b""),
+    "tokenizer of another kind": ("tokenizer.json", b'{"model": {"type": "None"}}'),
+}
+
+
+@pytest.mark.parametrize("reader", ["siamese", "baseline"])
+@pytest.mark.parametrize(("name", "content"), DAMAGE.values(), ids=DAMAGE)
+def test_a_damaged_folder_is_one_message_that_names_it(folder: Path, reader: str, name: str, content: bytes):
+    (folder / name).write_bytes(content)
+    with pytest.raises(UserError, match=str(folder)):
+        build(reader, encoder=[str(folder)], max_tokens=32).fit(arena_of_words(12))
+
+
+@pytest.mark.parametrize("reader", ["siamese", "baseline"])
+def test_a_tokenizer_without_a_pad_token_is_refused(folder: Path, reader: str):
+    file = folder / "tokenizer_config.json"
+    settings = json.loads(file.read_text())
+    file.write_text(json.dumps({key: value for key, value in settings.items() if key != "pad_token"}))
+    with pytest.raises(UserError, match="has no pad token"):
+        build(reader, encoder=[str(folder)], max_tokens=32).fit(arena_of_words(12))
+
+
+@pytest.mark.parametrize("reader", ["siamese", "baseline"])
+def test_a_tokenizer_with_more_tokens_than_vectors_is_refused(folder: Path, reader: str):
+    file = folder / "tokenizer.json"
+    tokenizer = json.loads(file.read_text())
+    tokenizer["model"]["vocab"] |= {f"extra{i}": len(tokenizer["model"]["vocab"]) + i for i in range(5)}
+    file.write_text(json.dumps(tokenizer))
+    with pytest.raises(UserError, match="tokens, its model only"):
+        build(reader, encoder=[str(folder)], max_tokens=32).fit(arena_of_words(12))
