@@ -356,7 +356,7 @@ def test_an_encoder_that_cannot_be_opened_is_refused_and_its_code_never_runs(tin
         (folder / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Own: pass\n")
         own = {"auto_map": {"AutoConfig": "own.Own"}, "model_type": "own"}
         (folder / "config.json").write_text(json.dumps(config | own))
-    with pytest.raises(UserError, match="copy: (cannot be opened as a text encoder|config.json is damaged)"):
+    with pytest.raises(UserError, match=r"copy: (cannot be opened as a text encoder|config\.json is damaged)"):
         make(folder).fit(arena_of_words(4))
     assert not (tmp_path / "ran").exists()
 
