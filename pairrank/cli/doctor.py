@@ -1,5 +1,6 @@
 """`doctor` shows what pairrank uses on this machine, and how to install what is missing."""
 
+import os
 from pathlib import Path
 
 from pairrank.cli.console import say, show_repairs
@@ -30,7 +31,8 @@ def doctor(data: Path | None) -> None:
     try:
         cache = open_cache()
         count, size = cache.size() if cache else (0, 0)
-        where = cache.file if cache else "not used"
+        off = "switched off by PAIRRANK_NO_CACHE" if os.environ.get("PAIRRANK_NO_CACHE") else "not used"
+        where = cache.file if cache else off
         say(f"{'cache':22}{where}: {count:,} vectors, {size / 1e6:,.0f} MB")
     except UserError as error:
         say(f"{'cache':22}{error}")

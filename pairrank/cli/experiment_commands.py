@@ -1,5 +1,7 @@
 """The commands about experiments: run, list, describe, tune."""
 
+from typing import Annotated
+
 import typer
 
 from pairrank.cli.options import (
@@ -100,11 +102,18 @@ def run(
 
 
 @commands.command("list")
-def list_(data: Data = None, runs: Runs = None) -> None:
-    """List the experiments and the existing runs."""
+def list_(
+    data: Data = None,
+    runs: Runs = None,
+    all_: Annotated[bool, typer.Option("--all", help="Also list the former results of runs.")] = False,
+) -> None:
+    """List the experiments and the existing runs.
+
+    A run whose experiment, inputs or code have changed is trained again, and its former results are kept.
+    """
     from pairrank.cli.listing import show_list
 
-    show_list(data, runs)
+    show_list(data, runs, all_)
 
 
 @commands.command(epilog=examples("describe siamese", "describe gbdt", "describe my-experiment.toml"))

@@ -8,8 +8,9 @@ from pairrank.cli.console import say, show_table
 from pairrank.cli.locations import find_source, home_of
 from pairrank.errors import UserError
 from pairrank.evaluation.leaderboard_table import DASH
-from pairrank.evaluation.run_record import read_run_record
+from pairrank.evaluation.run_record import FORMER, read_run_record
 from pairrank.runs.experiment_files import experiment_files, read_table
+from pairrank.runs.former import former_runs, size_of
 
 STARTERS = ("prior", "lengths", "structure", "baseline", "siamese", "ensemble-fast")
 """The experiments to start with, from the quickest to the strongest."""
@@ -26,8 +27,8 @@ HEADINGS = {
 """Heading -> the models whose experiments are listed under it."""
 
 
-def show_list(data: Path | None, runs: Path | None) -> None:
-    """Print one line per experiment, and one per run on the data."""
+def show_list(data: Path | None, runs: Path | None, history: bool = False) -> None:
+    """Print one line per experiment, one per run on the data and, with `history`, one per former run."""
     source = find_source(data)
     home = home_of(runs, source)
     for heading, experiments in grouped_experiments(experiment_files()).items():
@@ -38,19 +39,32 @@ def show_list(data: Path | None, runs: Path | None) -> None:
         show_table(f"Runs in {home}", ["run", "folds", "log loss"], found, whole=["log loss"])
     else:
         say(f"Nothing has been run on {source.name} yet (looked in {home}).")
+    former = former_runs(home)
+    if history and former:
+        rows = [(*row, f"{size_of(former[row[0]]) / 1e6:.1f}") for row in _rows_of(former)]
+        show_table(
+            f"Former results in {home / FORMER}", ["run", "folds", "log loss", "MB"], rows, whole=["log loss"]
+        )
+    elif former:
+        say(f"Former results of runs: {len(former)}. To show them: list --all, compare --history")
 
 
 def _run_rows(home: Path) -> Iterator[tuple[str, str, str]]:
+    """Yield the rows of the runs in a folder."""
+    return _rows_of({file.parent.name: file.parent for file in sorted(home.glob("[!.]*/metrics.json"))})
+
+
+def _rows_of(folders: Mapping[str, Path]) -> Iterator[tuple[str, str, str]]:
     """Yield name, scored folds and log loss of each run, and print a line about each one that cannot be read."""
-    for file in sorted(home.glob("[!.]*/metrics.json")):
+    for name, folder in folders.items():
         try:
-            record = read_run_record(file.parent)
+            record = read_run_record(folder)
         except UserError as error:
             say(f"Left out: {error}")
             continue
         folds = ", ".join(map(str, record.scored_folds))
         folds += f" (tuned on {', '.join(map(str, record.tuned_on))})" if record.tuned_on else ""
-        yield file.parent.name, folds, DASH if record.log_loss is None else f"{record.log_loss:.4f}"
+        yield name, folds, DASH if record.log_loss is None else f"{record.log_loss:.4f}"
 
 
 def grouped_experiments(files: Mapping[str, Path]) -> dict[str, list[tuple[str, str]]]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from pairrank.cli.console import say, show_count, show_repairs
+from pairrank.cli.console import say, show_count, show_repairs, warn
 from pairrank.cli.entries import run_folder
 from pairrank.cli.locations import find_source, home_of
 from pairrank.cli.ray import Cluster, scorer
@@ -33,6 +33,8 @@ def submit(name: str, data: Path | None, runs: Path | None, out: Path) -> None:
     options = "".join(f" {key} {value}" for key, value in (("--data", data), ("--runs", runs)) if value)
     _refuse_unsubmittable(folder, record, options)
     say(f"Submitting {folder}, trained on {record.data.battles:,} battles of {record.data.name}.")
+    if source.is_sample:
+        warn("THIS SUBMISSION IS FOR THE SIMULATED SAMPLE, NOT FOR A COMPETITION. Name your data with --data.")
     show_repairs(test.repairs)
     _test_predictions(folder, test).write(out)
     # The file is what will be scored, so it is read again and compared with test.csv.
@@ -70,10 +72,13 @@ def predict(
 ) -> None:
     """Predict a file of battles with the fold models of a run, in this process or on a cluster."""
     refuse_out(out, file)
-    folder = run_folder(name, home_of(runs, find_source(data)))
+    source = find_source(data)
+    folder = run_folder(name, home_of(runs, source))
     record, count, repaired = read_run_record(folder), 0, 0
     score = scorer(folder, cluster) if cluster else partial(map, load_fold_models(folder).predict)
     say(f"Predicting with {folder}, trained on {record.data.battles:,} battles of {record.data.name}.")
+    if source.is_sample and file.resolve().parent != source.path.resolve():
+        warn("THIS RUN HAS LEARNED FROM THE SIMULATED SAMPLE OF PAIRRANK, NOT FROM REAL BATTLES. See --data.")
     if not record.is_complete:
         every = record.split["folds"]
         say(f"{folder.name}: only {len(record.folds)} of {every} folds are trained; predicting with these.")

@@ -32,6 +32,7 @@ commands = typer.Typer()
         "compare --reference baseline --reference prior",
         "compare --add notebook=oof.csv",
         "compare --data ../my-battles --publish benchmarks",
+        "compare --history --reference structure",
     )
 )
 def compare(
@@ -43,6 +44,9 @@ def compare(
         Path | None,
         typer.Option(help="Folder for predictions, results and LEADERBOARD.md, such as one in a repository."),
     ] = None,
+    history: Annotated[
+        bool, typer.Option("--history", help="Also show the former results of the runs, as NAME~DATE.")
+    ] = False,
 ) -> None:
     """Show and write the leaderboard of all runs on the data.
 
@@ -51,7 +55,9 @@ def compare(
     """
     from pairrank.cli.compare import compare as show
 
-    show(data, runs, reference or [], add or [], publish)
+    if history and publish:
+        raise typer.BadParameter("former results are not published. Use --history without --publish.")
+    show(data, runs, reference or [], add or [], publish, history)
 
 
 @commands.command(epilog=examples("report", "report structure siamese --data ../my-battles --out models.html"))
@@ -122,3 +128,22 @@ def predict(
 
     skip_cache(no_cache)
     write(name, file, out, data, runs, cluster_of(engine, task_cpus, task_gpus))
+
+
+@commands.command(epilog=examples("rm structure+seed=1", "rm structure~2026-11-26T081500.000 --yes"))
+def rm(
+    names: Annotated[
+        list[str],
+        typer.Argument(metavar="RUN...", help="Runs, or former results as NAME~DATE (see `list --all`)."),
+    ],
+    data: Data = None,
+    runs: Runs = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Remove runs, or former results of runs, after a question.
+
+    Everything in their folders is removed: models, predictions and results.
+    """
+    from pairrank.cli.rm import remove
+
+    remove(names, data, runs, yes)

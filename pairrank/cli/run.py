@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pairrank import distributed
-from pairrank.cli.compare import write_board
+from pairrank.cli.compare import try_to_write_board
 from pairrank.cli.console import say, show_board, show_count
 from pairrank.cli.locations import find_source, home_of
 from pairrank.cli.messages import ignore, messages_to
@@ -189,7 +189,7 @@ def _show_results(source: DataFolder, home: Path, runs: Sequence[Run]) -> None:
     entries = entries_in(home, source.train)
     references = [REFERENCE] if REFERENCE in [entry.label for entry in entries] else []
     board = build_leaderboard(source.name, source.train, entries, references, source.truth)
-    write_board(board, home)
+    try_to_write_board(board, home)
     _write_model_cards(board, entries, source, runs)
     if tracker():
         say(f"Tracked runs: {how_to_view(home)}")

@@ -1,7 +1,7 @@
 """Entries of a leaderboard: out-of-fold predictions, and the record of the run that made them, if there is one."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -38,6 +38,17 @@ def entries_in(runs: Path, battles: Battles) -> list[Entry]:
     for file in sorted(runs.glob("[!.]*/metrics.json")):
         try:
             entries.append(_read_run(file.parent, battles))
+        except UserError as error:
+            logger.warning(f"Left out: {error}")
+    return entries
+
+
+def former_entries(folders: Mapping[str, Path], battles: Battles) -> list[Entry]:
+    """Return the former runs on these battles in the given folders by name; a warning names each one left out."""
+    entries = []
+    for name, folder in folders.items():
+        try:
+            entries.append(_read_run(folder, battles, name))
         except UserError as error:
             logger.warning(f"Left out: {error}")
     return entries
@@ -93,12 +104,16 @@ def is_run_on(record: RunRecord, battles: Battles) -> bool:
     return record.data.hash == battles.take(slice(limit)).content_hash()
 
 
-def _read_run(folder: Path, battles: Battles) -> Entry:
-    """Return the entry of a run's folder; raises UserError if it is damaged, outdated, or not on these battles."""
+def _read_run(folder: Path, battles: Battles, former: str = "") -> Entry:
+    """Return the entry of a run's folder; raises UserError if it is damaged, outdated, or not on these battles.
+
+    `former` is the name of a former run, whose inputs may have changed since.
+    """
     record = read_run_record(folder)
     predictions = read_predictions(folder / "oof.csv")
     _check_predictions(folder, predictions, record)
-    _check_inputs(folder, record)
+    if not former:
+        _check_inputs(folder, record)
     # Earlier versions kept the history in a file of its own only.
     if not record.history:
         record = replace(record, history=tuple(read_history(folder / "history.csv")))
@@ -106,7 +121,7 @@ def _read_run(folder: Path, battles: Battles) -> Entry:
     if not is_run_on(record, battles):
         raise UserError(f"{folder} is a run on other battles ({record.data.name}).")
     # A renamed folder shows both names, so that it cannot be mistaken for another experiment.
-    label = record.label if record.label == folder.name else f"{folder.name} ({record.label})"
+    label = former or (record.label if record.label == folder.name else f"{folder.name} ({record.label})")
     return Entry(label, predictions, record, test)
 
 

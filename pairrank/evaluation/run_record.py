@@ -1,17 +1,20 @@
 """The record of a run: its configuration, scores and costs; only this module reads and writes metrics.json."""
 
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from pairrank.data.battles import TEXTS
-from pairrank.data.turns import SURROGATE
-from pairrank.errors import UserError
-from pairrank.files import read_json, write_json
+from pairrank.errors import UserError, excerpt
+from pairrank.files import read_json, reading, write_json
 from pairrank.nested import from_mapping
 
 FILE = "metrics.json"
+
+FORMER = "history"
+"""Folder, next to the runs, of the former results of runs."""
 
 VERSION = 1
 """Version of the file format. Files without one are older; fields that they lack get their default values."""
@@ -160,7 +163,8 @@ def read_record_file(file: Path) -> RunRecord:
     """
     if not file.is_file():
         raise UserError(f"{file.parent}: no finished run ({file.name} is missing). Run the experiment first.")
-    values = read_json(file)
+    with reading(file):
+        values = read_json(file)
     if values is None:
         raise UserError(f"{file}: damaged file, expected a JSON object. Run the experiment again.")
     return record_from_json(values, file)
@@ -190,11 +194,20 @@ def record_from_json(values: Mapping[str, Any], place: Path | str = FILE) -> Run
         raise UserError(f"{error} Run the experiment again.") from None
     if wrong := _missing_settings(record.experiment):
         raise UserError(f"{place}: the experiment lacks {wrong}. Run the experiment again.")
-    if SURROGATE.search(record.label):
-        raise UserError(f"{place}: the label has half characters, expected text. Run the experiment again.")
+    if strange := [name for name in (record.label, *record.inputs) if not is_folder_name(name)]:
+        raise UserError(f"{place}: {excerpt(strange[0])} is not the name of a run. Run the experiment again.")
     if wrong := _missing_measurements(record):
         raise UserError(f"{place}: expected {wrong}. Run the experiment again.")
     return record
+
+
+def is_folder_name(name: str) -> bool:
+    """Return whether a name is that of a folder in the folder of the runs, and of a file that may be published.
+
+    Records come from anywhere, so a name must not lead to another folder.
+    """
+    is_plain = not any(c in "/\\" or unicodedata.category(c) in ("Cc", "Cs") for c in name)
+    return is_plain and bool(name.strip()) and not name.startswith(".") and name != FORMER
 
 
 def record_to_json(record: RunRecord) -> dict[str, Any]:

@@ -33,6 +33,7 @@ from pairrank.runs.folder import (
     refuse_other_battles,
     test_file,
 )
+from pairrank.runs.former import keep_former
 from pairrank.runs.identity import identity_of
 from pairrank.runs.provenance import restart_peak_memory
 from pairrank.runs.results import write_results
@@ -70,8 +71,10 @@ def cross_validate(run: Run, folds: Sequence[int] | None = None) -> RunRecord:
         run = replace(run)
     if run.test is not None and (repairs := run.test.repairs):
         logger.info("%s: %d repairs in the test file; the first: %s", run.data.path, len(repairs), repairs[0])
-    _write_experiment(run)
     start = FoldStart(identity_of(run), run.data_record)
+    if not run.enclosing:
+        keep_former(run.folder, start.identity)
+    _write_experiment(run)
     chosen = range(run.experiment.folds) if folds is None else folds
     for fold in with_progress(chosen, f"{run.title}, folds"):
         _finish_fold(run, fold, start)
@@ -81,7 +84,9 @@ def cross_validate(run: Run, folds: Sequence[int] | None = None) -> RunRecord:
 def make_fold(run: Run, fold: int) -> None:
     """Train, predict and save one fold of a run whose inputs are finished; other processes may do other folds."""
     refuse_other_battles(run.folder, run.data_record)
-    _finish_fold(run, fold, FoldStart(identity_of(run), run.data_record))
+    start = FoldStart(identity_of(run), run.data_record)
+    keep_former(run.folder, start.identity)
+    _finish_fold(run, fold, start)
 
 
 def assist_rank_zero(runs: Sequence[Run]) -> None:

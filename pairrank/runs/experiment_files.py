@@ -11,6 +11,7 @@ from pairrank.data.extra import Extra
 from pairrank.data.folder import shipped
 from pairrank.data.folds import name_folds
 from pairrank.errors import UserError, combined_error, excerpt, unknown_name
+from pairrank.evaluation.run_record import FORMER
 from pairrank.files import reading
 from pairrank.models.base import current_name, model_class, parameters_of, with_current_names
 from pairrank.nested import from_mapping
@@ -129,6 +130,8 @@ def load_experiment(
         overrides=tuple(f"{key}={text}" for key, text in changes.items()),
         **(asdict(split) | given),
     )
+    if experiment.name == FORMER:
+        raise UserError(f"{place}: runs keep former results in a folder of this name. Rename the experiment.")
     _refuse_contradictions(experiment, place)
     _refuse_other_split(experiment, split, place)
     return experiment

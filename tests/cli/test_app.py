@@ -35,6 +35,7 @@ COMMANDS = [
     "report",
     "submit",
     "predict",
+    "rm",
     "tune",
     "ratings",
     "simulate",

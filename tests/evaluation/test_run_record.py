@@ -115,7 +115,11 @@ def test_a_file_that_lacks_what_every_version_has_written_is_refused(missing: st
         ({"version": "1"}, "format version '1'"),
         ({"log_loss": "low"}, "log_loss = 'low'"),
         ({"training_seconds": 10**400}, "a finite number"),
-        ({"label": "\ud800"}, "half characters"),
+        *(
+            ({"label": name}, "is not the name of a run")
+            for name in ("\ud800", "x\0y", "../x", "/x", "a/b", "a\\b", "..", ".x", "", " ", "a\nb", "history")
+        ),
+        ({"inputs": {"../../x": None}}, "'../../x' is not the name of a run"),
     ],
 )
 def test_a_foreign_file_is_refused_with_what_was_found(change: dict[str, object], found: str):

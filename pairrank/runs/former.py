@@ -1,0 +1,85 @@
+"""The former results of a run are kept when a changed experiment, input or code replaces them."""
+
+import logging
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pairrank.errors import UserError
+from pairrank.evaluation.run_record import FILE, FORMER, RunRecord, find_run_record
+from pairrank.files import lock
+
+MARK = "~"
+"""Separates the name of a run from the date of its former results, as in structure~2026-11-26T081500."""
+
+logger = logging.getLogger(__name__)
+
+
+def keep_former(folder: Path, identity: str) -> None:
+    """Move a run's folder away if it has results of another identity; nothing in it is lost.
+
+    It is renamed at once, to history/NAME/DATE next to the runs. What was trained inside its folds is moved back,
+    because it may still be current. Other processes may call this for the same folder at the same time.
+    """
+    if not (folder / FILE).is_file():
+        return
+    home = folder.parent / FORMER
+    home.mkdir(exist_ok=True)
+    with (home / ".lock").open("w") as file:
+        lock(file.fileno())
+        record = find_run_record(folder)
+        if record is None or record.identity == identity:
+            return
+        target = home / folder.name / date_of(folder)
+        target.parent.mkdir(exist_ok=True)
+        folder.rename(target)
+        if (target / "inner").is_dir():
+            folder.mkdir()
+            (target / "inner").rename(folder / "inner")
+    logger.info(
+        "%s: its former results (%s) are kept as %s, %.1f MB. See `compare --history` and `rm`.",
+        folder.name,
+        "no log loss" if record.log_loss is None else f"log loss {record.log_loss:.4f}",
+        f"{folder.name}{MARK}{target.name}",
+        size_of(target) / 1e6,
+    )
+
+
+def date_of(folder: Path) -> str:
+    """Return the time (UTC) at which a run's results were written, as the name of a folder."""
+    written = datetime.fromtimestamp((folder / FILE).stat().st_mtime, UTC)
+    return written.strftime("%Y-%m-%dT%H%M%S.%f")[:-3]
+
+
+def former_runs(home: Path) -> dict[str, Path]:
+    """Return the folder of each former run in the runs folder `home` by its name, NAME~DATE, the oldest first."""
+    folders = sorted((home / FORMER).glob(f"*/*/{FILE}"))
+    return {f"{file.parents[1].name}{MARK}{file.parent.name}": file.parent for file in folders}
+
+
+def find_run(name: str, home: Path) -> Path:
+    """Return the folder of a run or, for NAME~DATE, of a former one; raises UserError if it is neither."""
+    former = former_runs(home)
+    folder = former.get(name, home / name)
+    is_inside = name not in ("", ".", "..", FORMER) and "/" not in name and "\\" not in name
+    if not is_inside or folder.is_symlink() or not (folder.is_dir() and _is_run(folder)):
+        known = sorted(file.parent.name for file in home.glob(f"[!.]*/{FILE}")) + list(former)
+        raise UserError(f"{name}: no run of this name in {home}. Known: {', '.join(known) or 'none'}.")
+    return folder
+
+
+def builds_on(home: Path, name: str) -> list[str]:
+    """Return the names of the runs whose inputs are the run of this name."""
+    records: dict[str, RunRecord | None] = {
+        file.parent.name: find_run_record(file.parent) for file in sorted(home.glob(f"[!.]*/{FILE}"))
+    }
+    return [label for label, record in records.items() if record and name in record.inputs]
+
+
+def size_of(folder: Path) -> int:
+    """Return the bytes of all files in a folder."""
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file() and not file.is_symlink())
+
+
+def _is_run(folder: Path) -> bool:
+    """Return whether a folder has results, or folds of an unfinished run."""
+    return (folder / FILE).is_file() or any(folder.glob("fold*/started.json"))

@@ -1,0 +1,64 @@
+"""`rm` removes what is named and nothing else; `list --all` and `compare --history` show former results."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.command_line import refused
+
+
+@pytest.fixture
+def two(call, here):
+    """A run of prior and its former results, whose experiment had another setting."""
+    mine = Path("experiments/mine.toml")
+    mine.parent.mkdir(exist_ok=True)
+    for smoothing in (1.0, 50.0):
+        mine.write_text(f'[model]\nname = "prior"\nsmoothing = {smoothing}')
+        assert call("run", "mine", "--data", "data").code == 0
+    return Path("runs/data")
+
+
+def test_former_results_are_listed_and_compared(call, two):
+    name = f"mine~{next((two / 'history' / 'mine').iterdir()).name}"
+    assert "list --all" in call("list", "--data", "data").out
+    assert name in call("list", "--all", "--data", "data").out
+    assert name not in call("compare", "--data", "data").out
+    before = (two / "LEADERBOARD.md").read_bytes()
+    assert name in call("compare", "--history", "--data", "data", "--reference", "mine").out
+    assert (two / "LEADERBOARD.md").read_bytes() == before
+
+
+def test_rm_removes_what_is_named_and_nothing_else(call, two, monkeypatch):
+    former = next((two / "history" / "mine").iterdir())
+    assert call("rm", f"mine~{former.name}", "--data", "data", "--yes").code == 0
+    assert not former.exists()
+    assert sorted(path.name for path in two.iterdir() if path.is_dir()) == ["history", "mine", "prior"]
+    assert call("rm", "mine", "--data", "data", "--yes").code == 0
+    assert sorted(path.name for path in two.iterdir() if path.is_dir()) == ["history", "prior"]
+
+
+@pytest.mark.parametrize("name", ["..", "../data", "history", "nonsense", "prior/../.."])
+def test_rm_refuses_what_is_no_run_before_it_removes_anything(call, two, name):
+    assert refused(call("rm", "mine", name, "--data", "data", "--yes"), "no run of this name")
+    assert (two / "mine" / "metrics.json").is_file()
+
+
+def test_a_read_only_folder_of_runs_shows_the_table(call, two, monkeypatch):
+    from pairrank.cli import compare
+
+    def denied(*_):
+        raise PermissionError(13, "Permission denied", "LEADERBOARD.md")
+
+    monkeypatch.setattr(compare, "write_board", denied)
+    ended = call("compare", "--data", "data")
+    assert ended.code == 0
+    assert "mine" in ended.out
+    assert "could not be written here (Permission denied)" in ended.out
+
+
+def test_predictions_with_the_sample_are_loud(call, here):
+    assert call("run", "prior").code == 0
+    assert "THIS SUBMISSION IS FOR THE SIMULATED SAMPLE" in call("submit", "prior").err
+    ended = call("predict", "prior", "data/test.csv", "--out", "o.csv")
+    assert "LEARNED FROM THE SIMULATED SAMPLE" in ended.err
+    assert ended.code == 0
