@@ -132,7 +132,8 @@ def _report(error: Exception) -> bool:
     """Print one message about an error; return whether the user can correct it."""
     if isinstance(error, UserError | OSError):
         # Usually all processes have the same error, but another machine may have a different one.
-        where = f"process {number}: " if (number := os.environ.get("RANK", "0")) not in ("", "0") else ""
+        number = os.environ.get("RANK", "").strip()
+        where = f"process {number}: " if number.isdecimal() and len(number) < 10 and int(number) else ""
         print(f"Error: {where}{_message(error)}", file=sys.stderr)
         return True
     if isinstance(error, MemoryError | RecursionError):

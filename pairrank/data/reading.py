@@ -123,6 +123,7 @@ def _parse_file(path: Path, damage: Damage, rows: int) -> Iterator[tuple[Battles
     for table in _tables(path, rows):
         if first_row == 1:
             _check_columns(path, table.columns, damage)
+        _refuse_nested(path, table.cells)
         _refuse_messages(path, table.cells)
         cells, numbers, repeats = _without_headers(table.cells, first_row)
         missing += _missing_names(cells)
@@ -144,6 +145,14 @@ def _parse_file(path: Path, damage: Damage, rows: int) -> Iterator[tuple[Battles
     if missing:
         names = ", ".join(sorted(missing))
         logger.warning("%s: %d model names are %s and count as unknown", path, missing.total(), names)
+
+
+def _refuse_nested(path: Path, cells: Mapping[str, Sequence[Any]]) -> None:
+    """Raise UserError if an id, a model name or a winner is a list or a table, as Parquet may hold."""
+    for column in ("id", *MODELS, *WINNERS):
+        found = next((cell for cell in cells.get(column, ()) if isinstance(cell, list | tuple | Mapping)), None)
+        if found is not None:
+            raise UserError(f"{path}: {column} is {excerpt(found, 60)}, expected a text or a number. {REMEDY}")
 
 
 def _refuse_messages(path: Path, cells: Mapping[str, Sequence[Any]]) -> None:

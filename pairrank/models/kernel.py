@@ -79,7 +79,7 @@ class KernelLogistic(Model):
         bounds = {
             "penalty": (self.penalty > 0, "a number above 0"),
             "rbf": (0 <= self.rbf <= 1, "a share from 0 to 1"),
-            "length_scale": (self.length_scale > 0, "a number above 0"),
+            "length_scale": (1e-6 <= self.length_scale <= 1e6, "a number from 0.000001 to 1,000,000"),
             "clip": (self.clip > 0, "a number above 0"),
             "landmarks": (self.landmarks >= 1, "1 or more"),
             "seed": (self.seed >= 0, "0 or more"),

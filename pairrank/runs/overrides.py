@@ -1,12 +1,14 @@
 """Changes of single parameters from the command line, such as `--set training.epochs=1`."""
 
-import math
 import tomllib
 from collections.abc import Mapping
 from typing import Any
 
 from pairrank.errors import UserError
 from pairrank.nested import dotted_items, set_dotted
+
+LARGEST = 1e150
+"""Bound of all numbers among the hyperparameters; the square of a larger one is infinite."""
 
 
 def parse_change(change: str) -> tuple[str, str]:
@@ -31,12 +33,12 @@ def override(parameters: dict[str, Any], key: str, text: str) -> None:
 
 
 def refuse_infinite(parameters: Mapping[str, Any]) -> None:
-    """Raise UserError for nan and inf, which TOML allows but JSON does not; no hyperparameter may have them."""
+    """Raise UserError for nan and inf, which JSON does not allow, and for numbers whose square is no float."""
     strange = [
         f"{key} = {number}"
         for key, value in dotted_items(parameters)
         for number in (value if isinstance(value, list) else [value])
-        if isinstance(number, float) and not math.isfinite(number)
+        if isinstance(number, float) and not abs(number) < LARGEST
     ]
     if strange:
         raise UserError(f"{', '.join(strange)}: expected a finite number.")

@@ -133,7 +133,7 @@ class MarkComplete(TrainerCallback):
         """Write the mark after each epoch."""
         distributed.barrier()  # each process writes its own random state
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        files = sorted(file for file in folder.iterdir() if file.is_file() and file.name != MARK)
+        files = sorted(file for file in folder.iterdir() if file.name != MARK)
         for file in files:
             sync(file)
         write_json(folder / MARK, {file.name: sha256_of(file) for file in files})
@@ -154,7 +154,9 @@ def latest_checkpoint(folder: Path) -> Path | None:
 
 def _is_whole(checkpoint: Path) -> bool:
     hashes = read_json(checkpoint / MARK)
-    return hashes is not None and not damaged_files(checkpoint, hashes)
+    # Also without other files, some of which the Trainer would load.
+    names = {file.name for file in checkpoint.iterdir()} - {MARK} if hashes is not None else set()
+    return hashes is not None and names == hashes.keys() and not damaged_files(checkpoint, hashes)
 
 
 def _best_of(checkpoint: Path) -> str:

@@ -322,3 +322,15 @@ def test_an_unreadable_file_is_not_called_damaged(tmp_path: Path, monkeypatch: p
         with pytest.raises(UserError, match="Permission denied") as caught:
             read_battles(file)
         assert "damage" not in str(caught.value)
+
+
+@pytest.mark.parametrize("column", ["id", "model_a", "winner_tie"])
+def test_a_list_in_place_of_a_text_or_a_number_is_refused(tmp_path: Path, column: str):
+    names, *rows = training_rows()
+    columns: dict[str, Any] = {
+        name: list(cells) for name, cells in zip(names, zip(*rows, strict=True), strict=True)
+    }
+    columns[column] = [[cell] for cell in columns[column]]
+    parquet.write_table(pa.table(columns), tmp_path / "a.parquet")
+    with pytest.raises(UserError, match=f"a.parquet: {column} is \\['"):
+        read_battles(tmp_path / "a.parquet")

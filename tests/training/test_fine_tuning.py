@@ -19,7 +19,7 @@ from pairrank.nested import from_mapping
 from pairrank.training import fine_tuning
 from pairrank.training.fine_tuning import Rows, TrainingHistory, fine_tune
 from pairrank.training.recipe import Recipe, make_targets
-from pairrank.training.trainer import MARK, EpochSampler, MarkComplete
+from pairrank.training.trainer import MARK, EpochSampler, MarkComplete, latest_checkpoint
 from tests.support.fine_tuning import Bag, collate, some_rows
 
 RECIPE = Recipe(learning_rate=0.01, epochs=3, batch_size=4, hold_out=0.0, precision="fp32")
@@ -519,6 +519,15 @@ def test_a_damaged_checkpoint_is_not_resumed_from(tmp_path: Path, which: str, na
     again = fine_tune(resumed, some_rows(16), validation, collate, recipe, folder)
     assert measured(again) == measured(history)
     assert same_weights(resumed, module)
+
+
+def test_a_checkpoint_with_a_file_that_was_not_saved_is_not_resumed_from(tmp_path: Path):
+    """The Trainer would load it."""
+    with pytest.raises(Killed):
+        fine_tune(Mortal(6), some_rows(16), None, collate, LONG, tmp_path)
+    assert latest_checkpoint(tmp_path) == tmp_path / "checkpoint-4"
+    (tmp_path / "checkpoint-4" / "scaler.pt").write_bytes(b"planted")
+    assert latest_checkpoint(tmp_path) is None
 
 
 def test_the_best_checkpoint_is_found_after_the_folder_was_moved(tmp_path: Path):

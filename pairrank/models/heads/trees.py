@@ -36,12 +36,12 @@ class TreeParameters:
     def __post_init__(self) -> None:
         bounds = {
             "learning_rate": (self.learning_rate > 0, "a number above 0"),
-            "leaves": (self.leaves >= 2, "2 or more"),
-            "min_leaf": (self.min_leaf >= 1, "1 or more"),
+            "leaves": (2 <= self.leaves <= 131_072, "a number from 2 to 131,072"),
+            "min_leaf": (1 <= self.min_leaf < 2**31, "a number from 1 to 2,147,483,647"),
             "leaf_penalty": (self.leaf_penalty >= 0, "0 or more"),
             "column_share": (0 < self.column_share <= 1, "a share above 0, at most 1"),
             "row_share": (0 < self.row_share <= 1, "a share above 0, at most 1"),
-            "threads": (self.threads >= 1, "1 or more"),
+            "threads": (1 <= self.threads <= 1024, "a number from 1 to 1,024"),
         }
         complaints = bounds_complaints(self, bounds)
         if complaints:

@@ -68,14 +68,16 @@ def complaint(call: Callable[[], object]) -> str:
     ("key", "value", "expected"),
     [
         ("learning_rate", 0.0, "a number above 0"),
-        ("leaves", 1, "2 or more"),
-        ("min_leaf", 0, "1 or more"),
+        ("leaves", 1, "a number from 2 to 131,072"),
+        ("leaves", 2**31, "a number from 2 to 131,072"),
+        ("min_leaf", 0, "a number from 1 to 2,147,483,647"),
         ("leaf_penalty", -0.1, "0 or more"),
         ("column_share", 0.0, "a share above 0, at most 1"),
         ("column_share", 1.1, "a share above 0, at most 1"),
         ("row_share", 0.0, "a share above 0, at most 1"),
         ("row_share", 1.1, "a share above 0, at most 1"),
-        ("threads", 0, "1 or more"),
+        ("threads", 0, "a number from 1 to 1,024"),
+        ("threads", 99_999, "a number from 1 to 1,024"),
     ],
 )
 def test_a_value_out_of_bounds_is_refused(key, value, expected):
