@@ -165,8 +165,8 @@ def _column_complaints(battles: Battles) -> list[str]:
     if wrong := [name for name, column in columns.items() if column.shape != shapes.get(name, (n,))]:
         return [f"{name}: shape {columns[name].shape}, expected {shapes.get(name, (n,))}." for name in wrong]
     texts = {name: columns[name].tolist() for name in TEXTS}
-    if wrong := [name for name in TEXTS if not set(map(type, texts[name])) <= {tuple} or () in texts[name]]:
-        expected = "expected a tuple of one or more turns in every row (`parse_turns` parses a cell)."
+    if wrong := [name for name in TEXTS if not set(map(type, texts[name])) <= {tuple}]:
+        expected = "expected a tuple of turns in every row (`parse_turns` parses a cell)."
         return [f"{', '.join(wrong)}: {expected}"]
     if wrong := [name for name in TEXTS if not set(map(type, chain.from_iterable(texts[name]))) <= {str}]:
         return [f"{', '.join(wrong)}: expected text in every turn."]

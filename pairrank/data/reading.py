@@ -159,7 +159,7 @@ def _refuse_messages(path: Path, cells: Mapping[str, Sequence[Any]]) -> None:
     """Raise UserError if cells hold chat messages: the rows are not damaged, the file has another format."""
     for column in TEXTS:
         for cell in cells[column]:
-            if not (isinstance(cell, list | tuple) or (isinstance(cell, str) and '"role"' in cell[:200])):
+            if not (isinstance(cell, list | tuple) or (isinstance(cell, str) and '"role"' in cell)):
                 continue
             messages = [turn for turn in _decoded_list(cell) if isinstance(turn, Mapping)]
             if any({"role", "content"} <= turn.keys() for turn in messages):

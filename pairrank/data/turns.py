@@ -7,6 +7,9 @@ from typing import Any
 Turns = tuple[str, ...]
 """The turns of one side of a conversation, oldest first."""
 
+LONGEST = 1_000_000
+"""Characters of a turn that are measured or tokenised; words and tokens take 100 times the memory of a text."""
+
 SURROGATE = re.compile("[\ud800-\udfff]")
 
 DECODER = json.JSONDecoder(strict=False)

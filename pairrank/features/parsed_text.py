@@ -4,15 +4,11 @@ import re
 from collections import Counter
 from functools import cached_property
 
-from pairrank.data.turns import Turns
+from pairrank.data.turns import LONGEST, Turns
 from pairrank.features.phrases import STOP_WORDS
 
 # In scripts without spaces (kana, Chinese, Hangul) every character is a word.
 WORD = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af]|[^\W_]+(?:'[^\W_]+)*")
-
-
-LONGEST = 1_000_000
-"""Characters of each turn that are measured. A list of words takes about 20 times the memory of its text."""
 
 
 class ParsedText:
@@ -23,7 +19,7 @@ class ParsedText:
 
     def __init__(self, turns: Turns) -> None:
         self.turns = tuple(turn[:LONGEST] for turn in turns)
-        self.text = "\n".join(turns)
+        self.text = "\n".join(self.turns)
 
     @cached_property
     def lower(self) -> str:

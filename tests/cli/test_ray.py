@@ -56,7 +56,8 @@ def test_a_request_larger_than_any_machine_is_refused(asked):
 
 
 def test_ray_under_torchrun_is_refused(monkeypatch: pytest.MonkeyPatch, capsys):
-    monkeypatch.setenv("WORLD_SIZE", "2")
+    for name, value in {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
     monkeypatch.setattr(sys, "argv", ["pairrank", "run", "prior", "--engine", "ray"])
     with pytest.raises(SystemExit):
         app.main()

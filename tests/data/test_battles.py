@@ -111,9 +111,8 @@ TURNS = object_array([("a",), ("b",)])
 @pytest.mark.parametrize(
     ("columns", "complaint"),
     [
-        ({"prompt": object_array(['["a"]', '["b"]'])}, "prompt: expected a tuple of one or more turns"),
+        ({"prompt": object_array(['["a"]', '["b"]'])}, "prompt: expected a tuple of turns"),
         ({"prompt": object_array([["a"], ["b"]])}, "prompt: expected a tuple"),
-        ({"prompt": object_array([("a",), ()])}, "prompt: expected a tuple of one or more turns"),
         ({"prompt": object_array([("a",), (None,)])}, "prompt: expected text in every turn"),
         ({"prompt": ["a", "b"]}, "prompt: list, expected a numpy array"),
         ({"prompt": TURNS[:1]}, r"prompt: shape \(1,\), expected \(2,\)"),

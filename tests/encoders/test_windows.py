@@ -331,3 +331,16 @@ def test_the_tiny_tokenizer_has_special_tokens_so_the_tests_above_are_not_vacuou
     assert tokenizer("a [SEP] b", add_special_tokens=False)["input_ids"] == [
         VOCABULARY.index(word) for word in ("a", "[SEP]", "b")
     ]
+
+
+def test_a_text_of_any_length_is_tokenised_by_its_beginning():
+    from pairrank.data.turns import LONGEST
+
+    seen: list[str] = []
+
+    def tokenizer(texts, **_):
+        seen.extend(texts)
+        return {"input_ids": [[len(text)] for text in texts]}
+
+    assert encode(tokenizer, ["a", "b" * (LONGEST + 5)]) == [[1], [LONGEST]]
+    assert [*map(len, seen)] == [1, LONGEST]

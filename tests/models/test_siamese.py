@@ -289,7 +289,7 @@ def test_a_run_that_is_killed_and_resumed_gives_the_same_predictions(
         with pytest.raises(KeyboardInterrupt):
             run("killed")
     [folder] = (tmp_path / "killed").iterdir()
-    assert list((folder / "fold0" / "checkpoints").glob("checkpoint-*/complete"))
+    assert list((folder / "fold0" / "checkpoints").glob("checkpoint-*/complete.json"))
     run("killed")
     for file in ("oof.csv", "test/fold0.csv", "fold0/head.safetensors", "fold0/model.safetensors"):
         assert (folder / file).read_bytes() == (undisturbed / file).read_bytes(), file

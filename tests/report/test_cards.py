@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pairrank.data.battles import Battles
+from pairrank.data.battles import Battles, object_array
 from pairrank.evaluation.survey import survey_of
 from pairrank.report.cards import MAX_CHARS, card, predictions_for, worst_and_disputed
 from tests.support.battles import tiny_battles
@@ -40,11 +40,10 @@ def test_the_card_of_a_long_conversation_says_what_is_not_shown():
     battles = tiny_battles(1)
     long = Battles(
         battles.id,
-        np.array([None], dtype=object),
+        object_array([tuple("p" * (MAX_CHARS + 1 if i == 0 else 3) for i in range(9))]),
         battles.response_a,
         battles.response_b,
     )
-    long.prompt[0] = tuple("p" * (MAX_CHARS + 1 if i == 0 else 3) for i in range(9))
     shown = card(long, survey_of(long), 0)
     assert len(shown.turns) == 6
     assert len(shown.turns[0].prompt) == MAX_CHARS + 2

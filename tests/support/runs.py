@@ -63,8 +63,10 @@ def expected_fold(prompt: str, salt: str = "") -> int:
 
 
 def fits(folder: Path) -> list[tuple[str, list[str]]]:
-    """Return (fold folder, ids trained on) of every training of a memory in a run's folder, in order."""
-    return [tuple(json.loads(line)) for line in (folder / "fits.txt").read_text().splitlines()]
+    """Return (fold folder, ids trained on) of every training of a memory for a run, former results first."""
+    former = sorted((folder.parent / "history" / folder.name).glob("*/fits.txt"))
+    files = [file for file in (*former, folder / "fits.txt") if file.is_file()]
+    return [tuple(json.loads(line)) for file in files for line in file.read_text().splitlines()]
 
 
 def inner_fits(run: Run, fold: int) -> list[tuple[str, list[str]]]:
