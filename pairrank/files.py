@@ -10,11 +10,12 @@ import os
 import secrets
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from pairrank.errors import UserError, shorten
 
@@ -65,8 +66,8 @@ def atomic_path(target: Path) -> Iterator[Path]:
 
     Missing folders are created. The temporary name keeps the suffix, because writers choose their format by it. A
     symbolic link stays, and the file that it names is replaced. A device or a pipe is written to and stays what it
-    is. Raises IsADirectoryError for a folder before the block begins. An OSError of the block that names no file,
-    such as "No space left on device", names `target`.
+    is. Before the block begins, OSError is raised for a folder and for a pipe that no program reads. An OSError of
+    the block that names no file, such as "No space left on device", names `target`.
 
     The bytes are on the disk before the name is. After a power cut `target` is therefore the old or the new file,
     and never a mixture or an empty one; of the files written in the last seconds, some may be the old ones.
@@ -75,9 +76,9 @@ def atomic_path(target: Path) -> Iterator[Path]:
         raise IsADirectoryError(errno.EISDIR, "this is a folder, expected a file", str(target))
     try:
         if target.exists() and not target.is_file():
-            with tempfile.TemporaryDirectory(prefix=TEMPORARY) as folder:
+            with _open_special(target) as special, tempfile.TemporaryDirectory(prefix=TEMPORARY) as folder:
                 yield (temporary := Path(folder) / target.name)
-                with temporary.open("rb") as source, target.open("wb") as special:
+                with temporary.open("rb") as source:
                     shutil.copyfileobj(source, special)
             return
         target = Path(os.path.realpath(target))
@@ -91,6 +92,21 @@ def atomic_path(target: Path) -> Iterator[Path]:
         if error.strerror and (not error.filename or Path(str(error.filename)).name.startswith(TEMPORARY)):
             error.filename, error.filename2 = str(target), None
         raise
+
+
+def _open_special(target: Path) -> BinaryIO:
+    """Open a device or a pipe for writing; raises OSError for a pipe that nobody has begun to read in a second."""
+    deadline = time.monotonic() + 1
+    while True:
+        try:
+            descriptor = os.open(target, os.O_WRONLY | getattr(os, "O_NONBLOCK", 0))
+            break
+        except OSError as error:
+            if error.errno != errno.ENXIO or time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+    os.set_blocking(descriptor, True)
+    return os.fdopen(descriptor, "wb")
 
 
 @contextmanager

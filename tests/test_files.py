@@ -80,6 +80,13 @@ def test_atomic_path_writes_into_a_pipe_which_stays_a_pipe(tmp_path: Path):
     assert list(tmp_path.iterdir()) == [pipe]
 
 
+def test_a_pipe_that_no_program_reads_is_refused_before_the_block_begins(tmp_path: Path):
+    os.mkfifo(pipe := tmp_path / "pipe")
+    with pytest.raises(OSError, match="No such device") as raised, atomic_path(pipe):
+        raise AssertionError("the block began")
+    assert raised.value.filename == str(pipe)
+
+
 def test_atomic_path_refuses_a_folder_before_the_block_begins(tmp_path: Path):
     with pytest.raises(IsADirectoryError) as raised, atomic_path(tmp_path):
         raise AssertionError("the block began")

@@ -25,7 +25,8 @@ def doctor(data: Path | None) -> None:
             found = find_encoder([name])
             say(f"{'encoder':22}{name}: {found.folder}, SHA-256 {found.sha256[:16]}…")
         except UserError as error:
-            say(f"{'encoder':22}{str(error).splitlines()[1].strip(' -')}")
+            reasons = str(error).splitlines()
+            say(f"{'encoder':22}{reasons[min(1, len(reasons) - 1)].strip(' -')}")
     for name, made_from in STATIC.items():
         say(f"{'encoder':22}{name}: built from {made_from} on first use")
     try:

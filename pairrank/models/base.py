@@ -7,6 +7,7 @@ import logging
 import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, TypeVar, cast
 
@@ -221,11 +222,17 @@ def load_model(folder: str | Path) -> Model:
         saved = json.loads(file.read_text(encoding="utf-8"))
         name, parameters, hashes = saved["model"], dict(saved["parameters"]), saved.get("files")
     if hashes is None:
-        logger.warning("%s: saved by an earlier version without hashes, so its files cannot be checked.", folder)
+        _warn_unchecked(folder.parent)
     elif wrong := damaged_files(folder, hashes):
         raise UserError(f"{folder}: {', '.join(wrong)}: not as saved with the model. {RETRAIN}")
     with reading(folder, RETRAIN):
         return build(name, **with_current_names(name, parameters)).load(folder)
+
+
+@cache
+def _warn_unchecked(run: Path) -> None:
+    """Warn once about the saved models of a run."""
+    logger.warning("%s: saved by an earlier version without hashes, so its models cannot be checked.", run)
 
 
 def damaged_model_files(folder: Path) -> list[str]:

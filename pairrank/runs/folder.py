@@ -87,6 +87,17 @@ def current_folds(folder: Path) -> dict[int, FoldRecord]:
     record = read_run_record(folder)
     done = finished_folds(folder, record.split["folds"], record.identity)
     if missing := [fold for fold in record.folds if fold not in done]:
+        damaged = [
+            f"fold{fold}/{name}"
+            for fold in missing
+            if (found := read_fold_record(folder / f"fold{fold}")) and found.identity == record.identity
+            for name in damaged_fold_files(folder / f"fold{fold}", found)
+        ]
+        if damaged:
+            raise UserError(
+                f"{folder}: {', '.join(damaged)} is missing or damaged. To train this fold again: "
+                f"run {folder / RUN_FILE}"
+            )
         raise UserError(
             f"{folder}: the models of fold {', '.join(map(str, missing))} are missing or damaged, or belong to "
             f"another configuration than the run's results. Train them with: run {folder / RUN_FILE}"

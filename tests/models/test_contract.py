@@ -216,9 +216,9 @@ def test_no_saved_model_is_loaded_with_a_damaged_or_missing_file(fitted: Model, 
 def test_a_model_of_an_earlier_version_is_loaded_with_a_warning(
     fitted: Model, predictions, unseen: Battles, tmp_path: Path, log_lines
 ):
-    save_model(fitted, tmp_path)
-    remove_keys(tmp_path / "model.json", "files")
-    assert np.array_equal(load_model(tmp_path).predict_proba(unseen), predictions)
+    save_model(fitted, tmp_path / "fold0")
+    remove_keys(tmp_path / "fold0" / "model.json", "files")
+    assert np.array_equal(load_model(tmp_path / "fold0").predict_proba(unseen), predictions)
     assert any("cannot be checked" in line for line in log_lines)
 
 
