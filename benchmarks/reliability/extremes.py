@@ -6,6 +6,7 @@
 import argparse
 import csv
 import json
+import multiprocessing
 import os
 import resource
 import subprocess
@@ -20,11 +21,6 @@ from pairrank.data.simulation import write_arena
 Rows = list[list[str]]
 
 
-def with_prompt(rows: Rows, row: int, turns: list[str]) -> None:
-    """Replace the prompt of one row."""
-    rows[row][rows[0].index("prompt")] = json.dumps(turns)
-
-
 def one_large_cell(folder: Path) -> None:
     """Write 60 battles, one of which has an answer of 50 MB."""
     _write(folder, 60, lambda rows: _set(rows, 7, "response_a", ["word and word, " * (50_000_000 // 15)]))
@@ -32,12 +28,12 @@ def one_large_cell(folder: Path) -> None:
 
 def one_long_turn(folder: Path) -> None:
     """Write 20,000 battles, one of which has a first turn of 1 MB."""
-    _write(folder, 20_000, lambda rows: with_prompt(rows, 7, ["x y " * 250_000]))
+    _write(folder, 20_000, lambda rows: _set(rows, 7, "prompt", ["x y " * 250_000]))
 
 
 def combining_marks(folder: Path) -> None:
     """Write 60 battles, one of which has a prompt of a letter and 80,000 alternating combining marks."""
-    _write(folder, 60, lambda rows: with_prompt(rows, 7, ["a" + "\u0301\u0316" * 40_000]))
+    _write(folder, 60, lambda rows: _set(rows, 7, "prompt", ["a" + "\u0301\u0316" * 40_000]))
 
 
 def blank_lines(folder: Path) -> None:
@@ -64,7 +60,10 @@ def measure(case: str, program: Path | None = None) -> tuple[float, float, int]:
     write, command = CASES[case]
     with tempfile.TemporaryDirectory() as scratch:
         data = Path(scratch) / "data"
-        write(data)
+        # In another process: a new one begins with the peak memory of the process that starts it.
+        writer = multiprocessing.get_context("spawn").Process(target=write, args=(data,))
+        writer.start()
+        writer.join()
         environment = os.environ | {"PAIRRANK_CACHE": str(Path(scratch) / "cache")}
         if program:
             environment["PYTHONPATH"] = str(program)
