@@ -62,15 +62,10 @@ CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "shutil.
 """Audit events, besides "open", of operations that change files."""
 
 TIMED = (
-    "training_seconds",
-    "predict_seconds",
-    "battles_per_second",
-    "peak_memory_mb",
-    "history",
-    "report",
-    "alone",
+    *("training_seconds", "predict_seconds", "battles_per_second", "peak_memory_mb", "history", "report", "alone"),
+    "commit",
 )
-"""Keys of metrics.json and fold.json that hold durations or memory, or tables with durations."""
+"""Keys of metrics.json and fold.json that hold durations or memory, or tables with them, and the commit."""
 
 LEFT_OUT = ("model-card.md", "LEADERBOARD.md", "leaderboard.json", "history.csv", "curves.png", ".lock", ".workers")
 """Files with durations, and locks."""
