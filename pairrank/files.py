@@ -165,8 +165,11 @@ def _remove_abandoned(folder: Path) -> None:
     """Remove the temporary files of killed writers from a folder, except on Windows, which has no such locks."""
     if fcntl is None:
         return
-    with os.scandir(folder) as entries:
-        names = [entry.path for entry in entries if entry.name.startswith(TEMPORARY)]
+    try:
+        with os.scandir(folder) as entries:
+            names = [entry.path for entry in entries if entry.name.startswith(TEMPORARY)]
+    except PermissionError:  # a folder may be written to and not listed
+        return
     for name in names:
         try:
             descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -180,6 +183,21 @@ def _remove_abandoned(folder: Path) -> None:
                     Path(name).unlink(missing_ok=True)
         finally:
             os.close(descriptor)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Let one process at a time execute such a block for the same folder, which is created, except on Windows."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if fcntl is None:
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        lock(descriptor)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def lock(descriptor: int, shared: bool = False, wait: bool = True) -> bool:

@@ -15,8 +15,16 @@ from typing import Any
 from benchmarks.reliability.cases import run_cases
 from benchmarks.reliability.commands import warm_up
 
-CLASSES = ("battle_files", "settings", "run_folders", "planted", "hostile_text", "kills")
-SHORT = {"battle_files": 150, "settings": 24, "run_folders": 12, "planted": 6, "hostile_text": 1, "kills": 16}
+CLASSES = ("battle_files", "settings", "run_folders", "planted", "hostile_text", "kills", "machine")
+SHORT = {
+    "battle_files": 60,
+    "settings": 16,
+    "run_folders": 6,
+    "planted": 4,
+    "hostile_text": 1,
+    "kills": 8,
+    "machine": 4,
+}
 """Number of cases of each class in the short form."""
 
 BEGIN, END = "<!-- table -->", "<!-- end of the table -->"

@@ -67,7 +67,7 @@ TIMED = (
 )
 """Keys of metrics.json and fold.json that hold durations or memory, or tables with them, and the commit."""
 
-LEFT_OUT = ("model-card.md", "LEADERBOARD.md", "leaderboard.json", "history.csv", "curves.png", ".lock", ".workers")
+LEFT_OUT = ("model-card.md", "LEADERBOARD.md", "leaderboard.json", "history.csv", "curves.png", ".workers")
 """Files with durations, and locks."""
 
 

@@ -5,6 +5,7 @@ import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 
 from pairrank import distributed
 from pairrank.data.battles import Battles
@@ -12,7 +13,7 @@ from pairrank.data.extra import ExtraUsage
 from pairrank.data.predictions import Predictions, read_predictions
 from pairrank.errors import UserError
 from pairrank.evaluation.run_record import RunRecord
-from pairrank.files import sha256_of, write_text
+from pairrank.files import locked, sha256_of, write_text
 from pairrank.models.base import load_model
 from pairrank.progress import with_progress
 from pairrank.runs.experiment import RUN_FILE
@@ -134,14 +135,15 @@ def _finish_fold(run: Run, fold: int, start: FoldStart) -> None:
     is_current = record is not None and record.identity == start.identity
     damaged = damaged_fold_files(folder, record) if record and is_current else []
     if record and is_current and not damaged:
-        write_fold_start(start, folder)  # it may be damaged, and is small
+        if read_fold_start(folder) != start:  # damaged
+            write_fold_start(start, folder)
         _reuse_fold(run, fold, record)
         return
     if damaged:
         logger.warning("%s: %s is missing or damaged, so the fold is trained again", title, ", ".join(damaged))
     if len(scored) == len(run.train):
         raise UserError(f"{title}: all {len(scored):,} battles are in this fold, so none are left to learn from.")
-    _begin_fold(run, fold, start, is_finished=record is not None)
+    _begin_fold(run, fold, start)
     with tracked(title, run.settings, run.folder.parent) as send:
         restart_peak_memory()
         task = _prepare_fold(run, fold, start.identity)
@@ -169,22 +171,26 @@ def _reuse_fold(run: Run, fold: int, record: FoldRecord) -> None:
     write_fold_record(replace(record, test_hash=run.test_hash, test_file=sha256_of(target)), folder)
 
 
-def _begin_fold(run: Run, fold: int, start: FoldStart, is_finished: bool) -> None:
+def _begin_fold(run: Run, fold: int, start: FoldStart) -> None:
     """Prepare a fold's folder: keep files from which this configuration can resume, and remove all others."""
     folder = run.folder / f"fold{fold}"
-    begun = read_fold_start(folder)
-    if begun and begun.identity == start.identity and not is_finished:
-        return
-    if begun or is_finished:
-        logger.info(
-            "%s, fold %d: its files are damaged or come from another experiment, encoder or code; training again",
-            run.title,
-            fold,
-        )
-    if folder.exists():
-        shutil.rmtree(folder)
-    test_file(run.folder, fold).unlink(missing_ok=True)
-    write_fold_start(start, folder)
+    with locked(run.folder):  # an equal command may have begun or finished the fold at this moment
+        begun, record = read_fold_start(folder), read_fold_record(folder)
+        is_current = begun is not None and begun.identity == start.identity
+        if is_current and (record is None or _is_whole(folder, record, start)):
+            return
+        if begun or record:
+            reason = "its files are damaged or come from another experiment, encoder or code"
+            logger.info("%s, fold %d: %s; training again", run.title, fold, reason)
+        if folder.exists():
+            shutil.rmtree(folder)
+        test_file(run.folder, fold).unlink(missing_ok=True)
+        write_fold_start(start, folder)
+
+
+def _is_whole(folder: Path, record: FoldRecord, start: FoldStart) -> bool:
+    """Return whether a finished fold is current and has all its files unchanged."""
+    return record.identity == start.identity and not damaged_fold_files(folder, record)
 
 
 def _prepare_fold(run: Run, fold: int, identity: str) -> FoldTask:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pairrank.errors import UserError
 from pairrank.evaluation.run_record import FILE, FORMER, RunRecord, find_run_record
-from pairrank.files import lock
+from pairrank.files import locked
 
 MARK = "~"
 """Separates the name of a run from the date of its former results, as in structure~2026-11-26T081500."""
@@ -24,8 +24,7 @@ def keep_former(folder: Path, identity: str) -> None:
         return
     home = folder.parent / FORMER
     home.mkdir(exist_ok=True)
-    with (home / ".lock").open("w") as file:
-        lock(file.fileno())
+    with locked(home):
         record = find_run_record(folder)
         if record is None or record.identity == identity:
             return

@@ -63,7 +63,14 @@ def test_every_command_is_among_the_cases_of_a_whole_campaign():
 
 @pytest.mark.slow
 def test_the_short_campaign_holds(tmp_path: Path):
-    classes = ["battle_files", "settings", "run_folders", "planted", "kills"]  # pages have tests of their own
+    classes = [
+        "battle_files",
+        "settings",
+        "run_folders",
+        "planted",
+        "kills",
+        "machine",
+    ]  # pages have tests of their own
     command = ["-m", "benchmarks.reliability", "--short", "--classes", ",".join(classes)]
     root = Path(__file__).parents[2]
     ended = subprocess.run(
