@@ -150,6 +150,8 @@ def _expected_of_class(value: Any, hint: type) -> str | None:
     if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
         # An integer of JSON may be larger than any float.
         return None if abs(value) <= sys.float_info.max else "a finite number"
+    if hint is int and isinstance(value, int) and abs(value) >= 2**63:
+        return "a whole number below 2**63"  # more fits into no array, and beyond 10**308 into no division
     if isinstance(value, hint) and (hint in (bool, object) or not isinstance(value, bool)):
         return None
     if dataclasses.is_dataclass(hint):

@@ -178,3 +178,15 @@ def test_from_mapping_accepts_a_table_or_nothing_for_an_optional_dataclass():
 def test_from_mapping_can_ignore_unknown_names_also_within_a_table():
     values = {"label": "x", "later": 1, "inner": {"steps": 2, "later": 3}}
     assert from_mapping(Record, values, "metrics.json", ignore_unknown=True) == Record("x", Inner(steps=2))
+
+
+@dataclass
+class _Counted:
+    count: int = 0
+
+
+@pytest.mark.parametrize("value", [2**63, -(2**63), 10**400])
+def test_an_integer_that_no_array_holds_is_refused(value: int):
+    with pytest.raises(UserError, match=r"count = .*: expected a whole number below 2\*\*63"):
+        from_mapping(_Counted, {"count": value}, "here")
+    assert from_mapping(_Counted, {"count": 2**63 - 1}, "here").count == 2**63 - 1

@@ -23,6 +23,8 @@ def keep_former(folder: Path, identity: str) -> None:
     if not (folder / FILE).is_file():
         return
     home = folder.parent / FORMER
+    if (home / folder.name).resolve() != folder.parent.resolve() / FORMER / folder.name:
+        raise UserError(f"{home / folder.name}: a link leads to another folder. Remove it, or use other --runs.")
     home.mkdir(exist_ok=True)
     with locked(home):
         record = find_run_record(folder)
@@ -59,8 +61,10 @@ def find_run(name: str, home: Path) -> Path:
     """Return the folder of a run or, for NAME~DATE, of a former one; raises UserError if it is neither."""
     former = former_runs(home)
     folder = former.get(name, home / name)
-    is_inside = name not in ("", ".", "..", FORMER) and "/" not in name and "\\" not in name
-    if not is_inside or folder.is_symlink() or not (folder.is_dir() and _is_run(folder)):
+    is_name = name not in ("", ".", "..", FORMER) and "/" not in name and "\\" not in name
+    # A link at any place of the path would lead to a folder outside of the runs.
+    is_inside = is_name and folder.resolve() == home.resolve() / folder.relative_to(home)
+    if not (is_inside and folder.is_dir() and _is_run(folder)):
         known = sorted(file.parent.name for file in home.glob(f"[!.]*/{FILE}")) + list(former)
         raise UserError(f"{name}: no run of this name in {home}. Known: {', '.join(known) or 'none'}.")
     return folder

@@ -1,6 +1,7 @@
 """Results that a changed run replaces are kept, and found again by every command that shows them."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -85,6 +86,23 @@ def test_a_run_is_found_by_its_name_and_a_former_one_by_its_date(data, tmp_path,
     (home / "link").symlink_to(folder)
     with pytest.raises(UserError, match="no run of this name"):
         find_run("link", home)
+
+
+@pytest.mark.parametrize("link", ["history", "history/evil"])
+def test_no_link_leads_to_a_run_outside_of_the_folder(data, tmp_path, finish, link):
+    run = finish(run_on(data, tmp_path))
+    outside = tmp_path / "outside" / "evil"
+    shutil.copytree(run.folder, outside / "2026")
+    place = run.folder.parent / link
+    place.parent.mkdir(exist_ok=True)
+    place.symlink_to(outside.parent if link == "history" else outside)
+    assert list(former_runs(run.folder.parent)) == ["evil~2026"]
+    with pytest.raises(UserError, match="no run of this name"):
+        find_run("evil~2026", run.folder.parent)
+    (run.folder.parent / "evil").mkdir()
+    shutil.copytree(run.folder, run.folder.parent / "evil", dirs_exist_ok=True)
+    with pytest.raises(UserError, match="a link leads to another folder"):
+        keep_former(run.folder.parent / "evil", "another")
 
 
 def test_builds_on_names_the_runs_that_read_the_predictions_of_another(workspace, finish):
