@@ -88,7 +88,7 @@ def test_the_models_that_the_readme_names_have_search_tables():
         ("rounds = {low = 100, high = 500, step = 100, log = true}", "not together with log = true"),
         (
             "trees.leaves = {low = 1, high = 8}",
-            "trees.leaves = 1: model 'structure', trees: leaves = 1: expected 2 or more",
+            "trees.leaves = 1: model 'structure', trees: leaves = 1: expected a number from 2 to 131,072",
         ),
         ("trees.column_share = {low = 0.1, high = 1.5}", "column_share = 1.5: expected a share above 0, at most 1"),
         ("learner = {low = 1, high = 2}", "its value is 'both', which is not a number: expected a list of choices"),
