@@ -314,7 +314,8 @@ def test_a_mistyped_group_suggests_the_nearest():
 
 def test_tree_parameters_are_a_table_of_their_own():
     assert build("gbdt", trees={"leaves": 6}) == Gbdt(trees=TreeParameters(leaves=6))
-    assert "trees: leaves = 1: expected a number from 2 to 131,072" in complaint(lambda: build("gbdt", trees={"leaves": 1}))
+    message = complaint(lambda: build("gbdt", trees={"leaves": 1}))
+    assert "trees: leaves = 1: expected a number from 2 to 131,072" in message
 
 
 def test_a_loaded_model_predicts_the_same_to_the_last_bit(fitted: Gbdt, fresh: Battles, tmp_path: Path):
