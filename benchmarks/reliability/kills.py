@@ -56,7 +56,7 @@ COMMANDS: dict[str, tuple[list[list[str]], list[str]]] = {
 """What is killed: commands that are run before, and the command. "change" alters the experiment `quick`."""
 
 SLOW = ("explore", "tune", "run of a fine-tuning", "tune --jobs 2")
-"""Commands that get one case in ten each."""
+"""Commands that share one case in ten, because they take seconds."""
 
 CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "shutil.rmtree", "sqlite3.connect")
 """Audit events, besides "open", of operations that change files."""
@@ -166,15 +166,7 @@ def _is_operation(event: str, arguments: tuple[Any, ...], folder: str) -> bool:
         is_write = isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
         if not is_write and not (isinstance(mode, str) and set(mode) & set("wax+")):
             return False
-    elif event not in (
-        "os.rename",
-        "os.remove",
-        "os.mkdir",
-        "os.rmdir",
-        "os.link",
-        "shutil.rmtree",
-        "sqlite3.connect",
-    ):
+    elif event not in CHANGES:
         return False
     name = os.fsdecode(arguments[0]) if isinstance(arguments[0], str | bytes | os.PathLike) else ""
     return bool(name) and (not name.startswith("/") or name.startswith(folder))

@@ -17,6 +17,9 @@ from pairrank.cli.messages import messages_to, print_message
 from pairrank.cli.options import examples
 from pairrank.errors import UserError, escape_control, excerpt, shorten
 
+LONGEST_ARGUMENT = 3_000
+"""Characters of an argument; click repeats a wrong one in its message."""
+
 
 class Commands(TyperGroup):
     """All commands; typer alone would end an interrupted one without a message."""
@@ -70,10 +73,6 @@ def _common(
 
 for _group in (experiment_commands, result_commands, data_commands):
     app.add_typer(_group.commands)
-
-
-LONGEST_ARGUMENT = 3_000
-"""Characters of an argument; click repeats a wrong one in its message."""
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ from pairrank.data.folder import DataFolder
 from pairrank.data.predictions import read_predictions
 from pairrank.errors import UserError, unknown_name
 from pairrank.evaluation.entries import Entry, entries_in, published_entries
+from pairrank.evaluation.run_record import run_folders
 from pairrank.runs.experiment_files import experiment_files
 
 NO_NAME = set('/\\:*?"<>|')
@@ -49,8 +50,7 @@ def choose_references(names: Sequence[str], labels: Sequence[str]) -> list[str]:
 
 def run_folder(name: str, home: Path) -> Path:
     """Return the folder of a run, by its full name or by the name of its experiment."""
-    there = sorted(file.parent.name for file in home.glob("[!.]*/metrics.json"))
-    return home / find_label(name, there, home)
+    return home / find_label(name, list(run_folders(home)), home)
 
 
 def find_label(name: str, there: Sequence[str], home: Path) -> str:

@@ -8,7 +8,7 @@ from pairrank.cli.console import say, show_table
 from pairrank.cli.locations import find_source, home_of
 from pairrank.errors import UserError
 from pairrank.evaluation.leaderboard_table import DASH
-from pairrank.evaluation.run_record import FORMER, read_run_record
+from pairrank.evaluation.run_record import FORMER, read_run_record, run_folders
 from pairrank.runs.experiment_files import experiment_files, read_table
 from pairrank.runs.former import former_runs, size_of
 
@@ -34,7 +34,7 @@ def show_list(data: Path | None, runs: Path | None, history: bool = False) -> No
     for heading, experiments in grouped_experiments(experiment_files()).items():
         show_table(heading, ["experiment", "what it is"], experiments)
     say("For every parameter of an experiment: describe NAME")
-    found = list(_run_rows(home))
+    found = list(_rows_of(run_folders(home)))
     if found:
         show_table(f"Runs in {home}", ["run", "folds", "log loss"], found, whole=["log loss"])
     else:
@@ -47,11 +47,6 @@ def show_list(data: Path | None, runs: Path | None, history: bool = False) -> No
         )
     elif former:
         say(f"Former results of runs: {len(former)}. To show them: list --all, compare --history")
-
-
-def _run_rows(home: Path) -> Iterator[tuple[str, str, str]]:
-    """Yield the rows of the runs in a folder."""
-    return _rows_of({file.parent.name: file.parent for file in sorted(home.glob("[!.]*/metrics.json"))})
 
 
 def _rows_of(folders: Mapping[str, Path]) -> Iterator[tuple[str, str, str]]:

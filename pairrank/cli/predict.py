@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+from pairrank.atomic import atomic_path
 from pairrank.cli.console import say, show_count, show_repairs, warn
 from pairrank.cli.entries import run_folder
 from pairrank.cli.locations import find_source, home_of
@@ -14,7 +15,6 @@ from pairrank.data.predictions import COLUMNS, Predictions, geometric_mean, pred
 from pairrank.data.reading import stream_battles
 from pairrank.errors import UserError
 from pairrank.evaluation.run_record import RunRecord, read_run_record
-from pairrank.files import atomic_path
 from pairrank.runs.experiment import RUN_FILE
 from pairrank.runs.fold_models import load_fold_models, refuse_stale
 from pairrank.runs.folder import current_folds, has_test_predictions, test_file

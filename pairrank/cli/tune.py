@@ -19,9 +19,9 @@ from pairrank.models.base import current_name
 from pairrank.runs.experiment_files import load_experiment
 from pairrank.runs.overrides import parse_change
 from pairrank.runs.run import Run, resolve_run
+from pairrank.tuning.database import without_password
 from pairrank.tuning.sampling import Pruner
 from pairrank.tuning.search import Search
-from pairrank.tuning.storage import without_password
 from pairrank.tuning.verdict import tuned_file
 from pairrank.tuning.worker import work
 

@@ -9,11 +9,12 @@ from typing import Self
 
 import numpy as np
 
+from pairrank.atomic import atomic_path
 from pairrank.data.battles import WINNERS, Objects, object_array
 from pairrank.data.cells import id_of
 from pairrank.data.probabilities import SMALLEST, SWAP, Proba, from_logs
 from pairrank.errors import UserError, combined_error, excerpt
-from pairrank.files import atomic_path, csv_rows
+from pairrank.files import csv_rows
 
 COLUMNS = ("id", *WINNERS)
 """The columns of a prediction file."""

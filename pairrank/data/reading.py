@@ -1,7 +1,6 @@
 """Every battle file is parsed and repaired here, and all complaints about it are reported in one message."""
 
 import csv
-import json
 import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,13 +12,14 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from pairrank.atomic import atomic_path
 from pairrank.data import cells as spelling
 from pairrank.data.battles import MODELS, TEXTS, WINNERS, Battles, concatenate, object_array
 from pairrank.data.probabilities import Labels
 from pairrank.data.seen_ids import SeenIds
-from pairrank.data.turns import SURROGATE, join_turns, parse_turns
+from pairrank.data.turns import DECODER, SURROGATE, join_turns, parse_turns
 from pairrank.errors import UserError, combined_error, excerpt, shorten
-from pairrank.files import CONVERT, atomic_path, content_of, csv_rows, reading
+from pairrank.files import CONVERT, content_of, csv_rows, reading
 
 SUFFIXES = (".csv", ".csv.gz", ".parquet")
 """The formats of battle files."""
@@ -123,7 +123,6 @@ def _parse_file(path: Path, damage: Damage, rows: int) -> Iterator[tuple[Battles
     for table in _tables(path, rows):
         if first_row == 1:
             _check_columns(path, table.columns, damage)
-        _refuse_nested(path, table.cells)
         _refuse_messages(path, table.cells)
         cells, numbers, repeats = _without_headers(table.cells, first_row)
         missing += _missing_names(cells)
@@ -148,7 +147,7 @@ def _parse_file(path: Path, damage: Damage, rows: int) -> Iterator[tuple[Battles
 
 
 def _refuse_nested(path: Path, cells: Mapping[str, Sequence[Any]]) -> None:
-    """Raise UserError if an id, a model name or a winner is a list or a table, as Parquet may hold."""
+    """Raise UserError if an id, a model name or a winner in a .parquet file is a list or a table."""
     for column in ("id", *MODELS, *WINNERS):
         found = next((cell for cell in cells.get(column, ()) if isinstance(cell, list | tuple | Mapping)), None)
         if found is not None:
@@ -174,7 +173,7 @@ def _decoded_list(cell: Any) -> Sequence[Any]:
     """Return the items of a list that a cell holds, as it is or as JSON."""
     if isinstance(cell, str):
         try:
-            cell = json.loads(cell)
+            cell = DECODER.decode(cell)
         except (ValueError, RecursionError):
             return ()
     return cell if isinstance(cell, list | tuple) else ()
@@ -193,17 +192,17 @@ def _without_headers(
 
     Files that were joined contain the header more than once.
     """
-    header = tuple(cells)
-    rows = list(enumerate(zip(*cells.values(), strict=True), first_row))
-    repeats = {number for number, row in rows if _stripped(row) == header}
-    numbers = [number for number, _ in rows if number not in repeats]
+    rows = range(len(cells["id"]))
+    repeats = [row for row in rows if all(_is_word(values[row], name) for name, values in cells.items())]
+    kept = [row for row in rows if row not in repeats] if repeats else rows
     if repeats:
-        cells = {name: [values[n - first_row] for n in numbers] for name, values in cells.items()}
-    return cells, numbers, [f"row {number}: repeats the header, expected a battle" for number in sorted(repeats)]
+        cells = {name: [values[row] for row in kept] for name, values in cells.items()}
+    complaints = [f"row {first_row + row}: repeats the header, expected a battle" for row in repeats]
+    return cells, [first_row + row for row in kept], complaints
 
 
-def _stripped(row: Sequence[Any]) -> tuple[Any, ...]:
-    return tuple(cell.strip() if isinstance(cell, str) else cell for cell in row)
+def _is_word(cell: Any, word: str) -> bool:
+    return isinstance(cell, str) and cell.strip() == word
 
 
 def _tables(path: Path, rows: int) -> Iterator[Table]:
@@ -248,6 +247,7 @@ def _parquet_tables(path: Path, rows: int) -> Iterator[Table]:
         kind = str(file.schema_arrow.field("id").type) if "id" in header else ""
         for batch in file.iter_batches(batch_size=rows, columns=wanted):
             cells: dict[str, Sequence[Any]] = {name: _decoded(batch.column(name).to_pylist()) for name in wanted}
+            _refuse_nested(path, cells)
             if kind in EXACT:
                 _refuse_inexact_ids(path, cells["id"], kind)
             yield Table(header, cells, [])

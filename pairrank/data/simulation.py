@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
+from pairrank.atomic import atomic_path
 from pairrank.data.battles import MODELS, TEXTS, WINNERS, Battles, Winner, object_array
 from pairrank.data.predictions import COLUMNS, Predictions, prediction_lines
 from pairrank.data.probabilities import FloatArray
 from pairrank.data.simulated_text import DRAWS, MAX_TURNS, Row, conversation, request, words
 from pairrank.data.turns import Turns
-from pairrank.files import atomic_path
 
 TIES = {"chat": 8.0, "delicate": 4.0, "list": 1.0, "short": 1.0, "explain": 1.0}
 """Davidson's nu per kind of request: equally good answers tie with probability nu / (2 + nu)."""

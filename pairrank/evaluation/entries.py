@@ -14,6 +14,7 @@ from pairrank.evaluation.run_record import (
     find_run_record,
     read_record_file,
     read_run_record,
+    run_folders,
     write_record_file,
 )
 
@@ -34,24 +35,12 @@ class Entry:
 
 def entries_in(runs: Path, battles: Battles) -> list[Entry]:
     """Return the runs in the folder `runs` that were made on these battles; a warning names each one left out."""
-    entries = []
-    for file in sorted(runs.glob("[!.]*/metrics.json")):
-        try:
-            entries.append(_read_run(file.parent, battles))
-        except UserError as error:
-            logger.warning(f"Left out: {error}")
-    return entries
+    return _read_runs(run_folders(runs), battles)
 
 
 def former_entries(folders: Mapping[str, Path], battles: Battles) -> list[Entry]:
     """Return the former runs on these battles in the given folders by name; a warning names each one left out."""
-    entries = []
-    for name, folder in folders.items():
-        try:
-            entries.append(_read_run(folder, battles, name))
-        except UserError as error:
-            logger.warning(f"Left out: {error}")
-    return entries
+    return _read_runs(folders, battles, are_former=True)
 
 
 def published_entries(folder: Path, data: str, battles: Battles) -> list[Entry]:
@@ -102,6 +91,16 @@ def is_run_on(record: RunRecord, battles: Battles) -> bool:
     """
     limit = record.split.get("limit") or len(battles)
     return record.data.hash == battles.take(slice(limit)).content_hash()
+
+
+def _read_runs(folders: Mapping[str, Path], battles: Battles, are_former: bool = False) -> list[Entry]:
+    entries = []
+    for name, folder in folders.items():
+        try:
+            entries.append(_read_run(folder, battles, name if are_former else ""))
+        except UserError as error:
+            logger.warning(f"Left out: {error}")
+    return entries
 
 
 def _read_run(folder: Path, battles: Battles, former: str = "") -> Entry:

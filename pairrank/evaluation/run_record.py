@@ -151,6 +151,11 @@ class RunRecord:
         return self.alone or OwnCost(self.training_seconds, self.parameters)
 
 
+def run_folders(home: Path) -> dict[str, Path]:
+    """Return the folder of every run with results in the folder of the runs, by its name."""
+    return {file.parent.name: file.parent for file in sorted(home.glob(f"[!.]*/{FILE}"))}
+
+
 def read_run_record(folder: Path) -> RunRecord:
     """Return the results in a run's folder; raises UserError if there are none that can be read."""
     return read_record_file(folder / FILE)

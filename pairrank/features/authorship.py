@@ -12,6 +12,7 @@ from safetensors.numpy import load_file, save_file
 from scipy.sparse import csr_matrix, hstack
 from sklearn.linear_model import LogisticRegression
 
+from pairrank.atomic import atomic_path
 from pairrank.data.battles import Battles
 from pairrank.data.probabilities import FloatArray, Proba, softmax
 from pairrank.errors import UserError
@@ -20,7 +21,7 @@ from pairrank.features.ratings import names_of
 from pairrank.features.scaling import Scaling, fit_scaling
 from pairrank.features.sides import SIDES
 from pairrank.features.tfidf import Tfidf, fit_tfidf, load_tfidf
-from pairrank.files import atomic_path, write_json
+from pairrank.files import write_json
 
 Side = Literal["a", "b"]
 """One of the two sides of a battle."""

@@ -11,10 +11,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, TypeVar, cast
 
+from pairrank.atomic import rename_synced, temporary_folder
 from pairrank.data.battles import Battles
 from pairrank.data.probabilities import Proba
 from pairrank.errors import UserError, unknown_name
-from pairrank.files import damaged_files, read_json, reading, rename_synced, sha256_of, temporary_folder, write_json
+from pairrank.files import damaged_files, read_json, reading, sha256_of, write_json
 from pairrank.nested import dotted_items, from_mapping, set_dotted
 from pairrank.training.monitor import Monitor
 

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.nn.functional import cross_entropy
 
+from pairrank.atomic import atomic_path
 from pairrank.data.battles import Battles
 from pairrank.data.folds import hold_out
 from pairrank.data.probabilities import FloatArray, Proba, from_logs, log_outcomes, softmax
@@ -21,7 +22,7 @@ from pairrank.encoders.transformer import PoolingMode
 from pairrank.encoders.vector_cache import open_cache
 from pairrank.encoders.windows import Budget
 from pairrank.errors import UserError, bounds_complaints
-from pairrank.files import atomic_path, write_json
+from pairrank.files import write_json
 from pairrank.memo import memoise
 from pairrank.models.base import Model, register
 from pairrank.models.heads.linear import LinearHead, fit_linear_head, margin_task, tie_task

@@ -11,6 +11,7 @@ import lightgbm as lgb
 import numpy as np
 import numpy.typing as npt
 
+from pairrank.atomic import atomic_path
 from pairrank.data.battles import Battles
 from pairrank.data.folds import hold_out
 from pairrank.data.probabilities import (
@@ -26,7 +27,7 @@ from pairrank.errors import UserError, bounds_complaints
 from pairrank.features.counting import GROUPS, Features, concat, count_features, group_complaints
 from pairrank.features.model_strengths import ModelStrengths, NameSource, fit_model_strengths, load_model_strengths
 from pairrank.features.ratings import NO_NAMES
-from pairrank.files import atomic_path, write_json
+from pairrank.files import write_json
 from pairrank.memo import memoise
 from pairrank.models.base import Model, UseOfInputs, register
 from pairrank.models.heads.importance import Importance, importance_rows, loss_increases, read_importances

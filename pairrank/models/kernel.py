@@ -8,12 +8,12 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 from sklearn.linear_model import LogisticRegression
 
+from pairrank.atomic import atomic_path
 from pairrank.data.battles import Battles, Winner
 from pairrank.data.probabilities import FloatArray, Labels, Proba, from_logs, log_outcomes
 from pairrank.errors import UserError, bounds_complaints
 from pairrank.features.counting import GROUPS, Features, count_features, group_complaints
 from pairrank.features.scaling import Scaling, fit_scaling
-from pairrank.files import atomic_path
 from pairrank.models.base import Model, register
 from pairrank.models.heads.kernels import (
     Kernel,

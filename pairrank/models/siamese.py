@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from pairrank.atomic import atomic_path
 from pairrank.data.battles import Battles
 from pairrank.data.probabilities import Proba, average_orders, softmax
 from pairrank.encoders.catalogue import Encoder, find_encoder
@@ -20,7 +21,6 @@ from pairrank.encoders.side_windows import Layout, Share, SideTexts, side_texts
 from pairrank.encoders.transformer import PoolingMode, TextEncoder
 from pairrank.encoders.windows import TokenCoverage
 from pairrank.errors import UserError
-from pairrank.files import atomic_path
 from pairrank.models.base import Model, Progress, register
 from pairrank.models.heads.neural import HEADS, as_sides, build_head
 from pairrank.training.fine_tuning import fine_tune_battles

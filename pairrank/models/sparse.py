@@ -12,12 +12,12 @@ from scipy.sparse import csr_matrix, hstack
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils.extmath import randomized_svd
 
+from pairrank.atomic import atomic_path
 from pairrank.data.battles import Battles, Winner
 from pairrank.data.probabilities import FloatArray, Labels, Proba, from_logs, log_outcomes
 from pairrank.errors import UserError, bounds_complaints
 from pairrank.features.scaling import SMALLEST_SPREAD, Scaling
 from pairrank.features.tfidf import Analyzer, Tfidf, fit_tfidf, load_tfidf
-from pairrank.files import atomic_path
 from pairrank.memo import memoise
 from pairrank.models.base import Model, register
 from pairrank.models.heads.linear import HeadName

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pairrank.files import atomic_path
+from pairrank.atomic import atomic_path
 from pairrank.report.formatting import one_line
 
 INK, PAPER, FAINT = "#1b1f24", "#ffffff", "#c9ced6"

@@ -8,12 +8,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from pairrank import distributed
+from pairrank.atomic import locked
 from pairrank.data.battles import Battles
 from pairrank.data.extra import ExtraUsage
 from pairrank.data.predictions import Predictions, read_predictions
 from pairrank.errors import UserError
 from pairrank.evaluation.run_record import RunRecord
-from pairrank.files import locked, sha256_of, write_text
+from pairrank.files import sha256_of, write_text
 from pairrank.models.base import load_model
 from pairrank.progress import with_progress
 from pairrank.runs.experiment import RUN_FILE
@@ -132,15 +133,14 @@ def _finish_fold(run: Run, fold: int, start: FoldStart) -> None:
     folder, title = run.folder / f"fold{fold}", f"{run.title}, fold {fold}"
     scored = run.train.take(run.fold_index == fold)
     record = read_fold_record(folder)
-    is_current = record is not None and record.identity == start.identity
-    damaged = damaged_fold_files(folder, record) if record and is_current else []
-    if record and is_current and not damaged:
+    if record and _is_whole(folder, record, start):
         if read_fold_start(folder) != start:  # damaged
             write_fold_start(start, folder)
         _reuse_fold(run, fold, record)
         return
-    if damaged:
-        logger.warning("%s: %s is missing or damaged, so the fold is trained again", title, ", ".join(damaged))
+    if record and record.identity == start.identity:
+        damaged = ", ".join(damaged_fold_files(folder, record))
+        logger.warning("%s: %s is missing or damaged, so the fold is trained again", title, damaged)
     if len(scored) == len(run.train):
         raise UserError(f"{title}: all {len(scored):,} battles are in this fold, so none are left to learn from.")
     _begin_fold(run, fold, start)

@@ -130,8 +130,6 @@ def load_experiment(
         overrides=tuple(f"{key}={text}" for key, text in changes.items()),
         **(asdict(split) | given),
     )
-    if experiment.name == FORMER:
-        raise UserError(f"{place}: runs keep former results in a folder of this name. Rename the experiment.")
     _refuse_contradictions(experiment, place)
     _refuse_other_split(experiment, split, place)
     return experiment
@@ -179,6 +177,8 @@ def _source(value: Any) -> Extra:
 def _refuse_contradictions(experiment: Experiment, place: str) -> None:
     """Raise UserError if keys of an experiment contradict each other or its model."""
     model, wrong = experiment.build(), []
+    if experiment.name == FORMER:
+        wrong.append("runs keep former results in a folder of this name. Rename the experiment.")
     teachers = [key for key in ("soft_targets", "teacher") if getattr(experiment, key)]
     if teachers and experiment.parameters.get("soft_targets") is not True:
         wrong.append(

@@ -4,12 +4,12 @@ import logging
 from datetime import UTC, datetime
 from pathlib import Path
 
+from pairrank.atomic import locked
 from pairrank.errors import UserError
-from pairrank.evaluation.run_record import FILE, FORMER, RunRecord, find_run_record
-from pairrank.files import locked
+from pairrank.evaluation.run_record import FILE, FORMER, find_run_record, run_folders
 
 MARK = "~"
-"""Separates the name of a run from the date of its former results, as in structure~2026-11-26T081500."""
+"""Separates the name of a run from the date of its former results, as in structure~2026-11-26T081500.000."""
 
 logger = logging.getLogger(__name__)
 
@@ -65,16 +65,14 @@ def find_run(name: str, home: Path) -> Path:
     # A link at any place of the path would lead to a folder outside of the runs.
     is_inside = is_name and folder.resolve() == home.resolve() / folder.relative_to(home)
     if not (is_inside and folder.is_dir() and _is_run(folder)):
-        known = sorted(file.parent.name for file in home.glob(f"[!.]*/{FILE}")) + list(former)
-        raise UserError(f"{name}: no run of this name in {home}. Known: {', '.join(known) or 'none'}.")
+        known = ", ".join([*run_folders(home), *former])
+        raise UserError(f"{name}: no run of this name in {home}. Known: {known or 'none'}.")
     return folder
 
 
 def builds_on(home: Path, name: str) -> list[str]:
     """Return the names of the runs whose inputs are the run of this name."""
-    records: dict[str, RunRecord | None] = {
-        file.parent.name: find_run_record(file.parent) for file in sorted(home.glob(f"[!.]*/{FILE}"))
-    }
+    records = {label: find_run_record(folder) for label, folder in run_folders(home).items()}
     return [label for label, record in records.items() if record and name in record.inputs]
 
 

@@ -19,9 +19,10 @@ from transformers.trainer_pt_utils import get_length_grouped_indices
 from transformers.trainer_utils import speed_metrics
 
 from pairrank import distributed
+from pairrank.atomic import sync
 from pairrank.encoders.devices import tokens_at_once
 from pairrank.encoders.inference import Batch, cut_by_tokens
-from pairrank.files import damaged_files, read_json, sha256_of, sync, write_json
+from pairrank.files import damaged_files, read_json, sha256_of, write_json
 from pairrank.training.monitor import ReportLoss
 
 

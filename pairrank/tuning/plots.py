@@ -4,8 +4,8 @@ from pathlib import Path
 
 from optuna.study import Study
 
-from pairrank.files import atomic_path
-from pairrank.tuning.storage import quiet_optuna
+from pairrank.atomic import atomic_path
+from pairrank.tuning.database import quiet_optuna
 
 PLOTS = ("optimization_history", "param_importances", "slice", "parallel_coordinate", "intermediate_values")
 

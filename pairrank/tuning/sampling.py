@@ -10,7 +10,8 @@ from optuna.samplers import BaseSampler, TPESampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-from pairrank.tuning.storage import position_of, quiet_optuna
+from pairrank.tuning.database import quiet_optuna
+from pairrank.tuning.storage import position_of
 
 Pruner = Literal["median", "hyperband", "none"]
 

@@ -12,8 +12,8 @@ from filelock import FileLock, Timeout
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from pairrank.atomic import lock
 from pairrank.errors import UserError
-from pairrank.files import lock
 from pairrank.runs.experiment import Experiment
 from pairrank.runs.identity import recipe_hash
 from pairrank.runs.run import Run, moved

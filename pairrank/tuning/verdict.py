@@ -26,9 +26,10 @@ from pairrank.models.base import build, parameters_of
 from pairrank.runs.cross_validation import cross_validate
 from pairrank.runs.experiment import Experiment, Split
 from pairrank.runs.run import Run
+from pairrank.tuning.database import quiet_optuna
 from pairrank.tuning.search import Search, best_trial, own_trial, settings_in, with_nested_inputs
 from pairrank.tuning.space import changed
-from pairrank.tuning.storage import REASON, SETTINGS, count_requeued, finished, quiet_optuna
+from pairrank.tuning.storage import REASON, SETTINGS, count_requeued, finished
 
 logger = logging.getLogger(__name__)
 

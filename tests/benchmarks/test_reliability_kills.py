@@ -12,7 +12,7 @@ import pytest
 from benchmarks.reliability import kills
 from benchmarks.reliability.__main__ import SHORT
 from benchmarks.reliability.commands import call, warm_up
-from pairrank import files
+from pairrank.cli import simulate
 from pairrank.data import simulation
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
@@ -38,20 +38,27 @@ def test_a_command_dies_before_the_chosen_file_operation(tmp_path: Path):
 
 
 def test_a_file_that_is_written_in_place_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The planted writer takes a file that exists for a complete one, as a program that resumes would."""
+
     @contextmanager
     def in_place(target: Path):
         target.parent.mkdir(parents=True, exist_ok=True)
-        if target.exists():
-            raise files.UserError(f"{target}: exists")  # as a program that does not resume
-        yield target
+        yield target.with_name("scratch") if target.exists() else target
+        target.with_name("scratch").unlink(missing_ok=True)
 
     monkeypatch.setattr(simulation, "atomic_path", in_place)
-    (tmp_path / "whole").mkdir()
-    assert call(lambda: kills._run(SIMULATE, tmp_path / "whole"), tmp_path / "whole").code == 0
-    folder = tmp_path / "killed"
-    folder.mkdir()
-    assert call(lambda: kills._run(SIMULATE, folder, 4, "kill"), folder).code == -9
-    assert call(lambda: kills._run(SIMULATE, folder), folder).code != 0
+    monkeypatch.setattr(simulate, "_is_simulated", lambda *_: True)
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    assert call(lambda: kills._run(SIMULATE, whole), whole).code == 0
+    noticed = []
+    for at in range(1, 6):
+        folder = tmp_path / f"killed-{at}"
+        folder.mkdir()
+        assert call(lambda at=at, folder=folder: kills._run(SIMULATE, folder, at, "kill"), folder).code == -9
+        assert call(lambda folder=folder: kills._run(SIMULATE, folder), folder).code == 0
+        noticed += kills._differences(whole, folder, "simulate")
+    assert {fault.partition(":")[0] for fault in noticed} == {"differs"}
 
 
 def test_every_command_is_among_the_cases_of_a_whole_campaign():

@@ -104,7 +104,7 @@ def kill_a_worker_in_mid_fold(driver: subprocess.Popen, run: Path) -> int:
     while time.monotonic() < until:
         assert driver.poll() is None, driver.communicate()[0]
         workers = [each for each in psutil.Process(driver.pid).children(recursive=True) if makes_a_fold(each)]
-        if workers and any(run.glob("fold*/checkpoints/checkpoint-*/complete")):
+        if workers and any(run.glob("fold*/checkpoints/checkpoint-*/complete.json")):
             workers[0].send_signal(signal.SIGKILL)
             workers[0].wait(30)
             assert not any(run.glob("fold*/fold.json"))  # otherwise it may have been done

@@ -18,7 +18,7 @@ from pairrank.cli.messages import messages_to
 from pairrank.data.predictions import Predictions
 from pairrank.errors import UserError
 from pairrank.files import write_json
-from pairrank.tuning import sampling, storage
+from pairrank.tuning import database, sampling, storage
 from pairrank.tuning import worker as working
 from pairrank.tuning.search import best_trial, own_trial, settings_in
 from pairrank.tuning.storage import count_requeued, finished, has_room, position_of, requeue_stale, running
@@ -34,8 +34,8 @@ WORKER = """
 import os, signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would ignore it
 from pathlib import Path
-from pairrank.tuning import storage, worker
-storage.HEARTBEAT, storage.GRACE = 1, 3
+from pairrank.tuning import database, storage, worker
+database.HEARTBEAT, database.GRACE = 1, 3
 evaluate = worker.evaluate
 def evaluate_when_allowed(*args):
     Path(f"at-work-{os.getpid()}").touch()
@@ -87,7 +87,7 @@ def everybody_is_dead(monkeypatch):
     def all_running(self, study_id):
         return [t._trial_id for t in self.get_all_trials(study_id, states=(TrialState.RUNNING,))]
 
-    monkeypatch.setattr(storage.RDBStorage, "_get_stale_trial_ids", all_running)
+    monkeypatch.setattr(RDBStorage, "_get_stale_trial_ids", all_running)
 
 
 # --- One worker
@@ -399,12 +399,12 @@ def test_a_worker_waits_for_the_last_trials_of_others(arena_here, monkeypatch):
 def test_a_trial_whose_worker_always_dies_counts_as_failed(arena_here, monkeypatch):
     everybody_is_dead(monkeypatch)
     study = some_search().open()
-    for _ in range(1 + storage.RETRIES):
+    for _ in range(1 + database.RETRIES):
         study.ask()
         requeue_stale(study)
-    assert [trial.state for trial in study.trials] == [TrialState.FAIL] * (1 + storage.RETRIES)
-    assert [trial.number for trial in finished(study)] == [storage.RETRIES]
-    assert count_requeued(study) == storage.RETRIES
+    assert [trial.state for trial in study.trials] == [TrialState.FAIL] * (1 + database.RETRIES)
+    assert [trial.number for trial in finished(study)] == [database.RETRIES]
+    assert count_requeued(study) == database.RETRIES
 
 
 def test_a_worker_that_dies_before_its_first_heartbeat_loses_no_trial(arena_here, monkeypatch):
@@ -412,7 +412,7 @@ def test_a_worker_that_dies_before_its_first_heartbeat_loses_no_trial(arena_here
     study.ask()
     requeue_stale(study)
     assert len(running(study)) == 1  # it may yet come
-    monkeypatch.setattr(storage, "GRACE", 0)
+    monkeypatch.setattr(database, "GRACE", 0)
     requeue_stale(study)
     assert not running(study)
     assert [trial.state.name for trial in study.trials] == ["FAIL", "WAITING"]
@@ -653,8 +653,9 @@ def test_workers_that_create_the_database_at_the_same_moment_all_open_it(arena_h
 
 
 CROWD = """
-from pairrank.tuning import storage
-from pairrank.tuning.storage import open_study, quiet_optuna, requeue_stale
+from pairrank.tuning import database, storage
+from pairrank.tuning.database import quiet_optuna
+from pairrank.tuning.storage import open_study, requeue_stale
 study = open_study("sqlite:///crowd.db", "s", {"battles": "x"}, {"a": 1.0})
 READY
 with quiet_optuna():
@@ -681,7 +682,7 @@ def test_no_stale_trial_is_requeued_twice(arena_here):
     study = storage.open_study("sqlite:///crowd.db", "s", {"battles": "x"}, {"a": 1.0})
     for _ in range(20):
         study.ask()
-    crowd("storage.GRACE = 0; requeue_stale(study)")
+    crowd("database.GRACE = 0; requeue_stale(study)")
     assert count_requeued(study) == 20
     assert [trial.state.name for trial in study.trials] == ["FAIL"] * 20 + ["WAITING"] * 20
 
@@ -702,7 +703,7 @@ def test_a_repeated_trial_without_a_setting_keeps_its_position(arena_here, monke
         with pytest.raises(KeyboardInterrupt):
             quietly(search)
         # Without a sign of life it is no trial of Optuna's dead.
-        patch.setattr(storage, "GRACE", 0)
+        patch.setattr(database, "GRACE", 0)
         requeue_stale(optuna.load_study(study_name=search.name, storage=f"sqlite:///{search.place}"))
     study, _ = quietly(search)
     whole, _ = quietly(some_search(trials=5, pruner="none", home=Path("whole")))
@@ -721,4 +722,4 @@ def test_a_repeated_trial_without_a_setting_keeps_its_position(arena_here, monke
     ],
 )
 def test_a_password_is_never_shown(url, shown):
-    assert storage.without_password(url) == shown
+    assert database.without_password(url) == shown
