@@ -1,5 +1,6 @@
 """Files are read completely or not at all, and their content is known by its hash."""
 
+import codecs
 import csv
 import functools
 import gzip
@@ -45,14 +46,18 @@ def cache_folder() -> Path:
 
 
 def damaged_files(folder: Path, hashes: Mapping[str, str]) -> list[str]:
-    """Return the names, relative to `folder`, of the files that are missing or do not have the given SHA-256."""
-    return [name for name, expected in hashes.items() if not _has_hash(folder / name, expected)]
+    """Return the names, relative to `folder`, of the files that are missing or do not have the given SHA-256.
+
+    A name that leads out of the folder counts as missing.
+    """
+    return [name for name, expected in hashes.items() if not _has_hash(folder, name, expected)]
 
 
-def _has_hash(file: Path, expected: str) -> bool:
+def _has_hash(folder: Path, name: str, expected: str) -> bool:
+    inside = not Path(name).is_absolute() and ".." not in Path(name).parts
     try:
-        return file.is_file() and sha256_of(file) == expected
-    except OSError:
+        return inside and (folder / name).is_file() and sha256_of(folder / name) == expected
+    except (OSError, ValueError):  # ValueError: a null character in a name
         return False
 
 
@@ -114,10 +119,11 @@ def content_of(path: Path) -> str:
     for beginning, kind in known.items():
         if start.startswith(beginning):
             return kind
-    if start[:1] in (b"{", b"["):
+    if start.removeprefix(codecs.BOM_UTF8).lstrip()[:1] in (b"{", b"["):
         return "JSON"
-    # ASCII in UTF-16 without a byte-order mark.
-    return "UTF-16" if len(start) > 8 and not any(start[1::2]) and all(start[::2]) else ""
+    # ASCII in UTF-16 without a byte-order mark: every second byte is zero.
+    halves = start[::2], start[1::2]
+    return "UTF-16" if len(start) > 8 and any(all(x) and not any(y) for x, y in (halves, halves[::-1])) else ""
 
 
 def csv_rows(path: Path) -> Iterator[list[str]]:
@@ -154,7 +160,7 @@ def csv_rows(path: Path) -> Iterator[list[str]]:
 def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file's bytes in hexadecimal. A file is read again only if it has changed."""
     state = path.stat()
-    return _sha256(path.resolve(), state.st_size, state.st_mtime_ns, state.st_ino)
+    return _sha256(path.resolve(), state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino)
 
 
 @functools.lru_cache(maxsize=4096)

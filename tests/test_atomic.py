@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pairrank.atomic import TEMPORARY, atomic_path
+from pairrank.atomic import TEMPORARY, atomic_path, lock, temporary_folder
 from pairrank.files import write_text
 
 
@@ -131,3 +131,89 @@ def test_a_full_disk_names_the_target(tmp_path: Path):
     with pytest.raises(OSError, match=r"No space left") as raised, atomic_path(tmp_path / "a.txt"):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert raised.value.filename == str(tmp_path / "a.txt")
+
+
+def test_what_only_looks_like_a_temporary_file_is_never_removed(tmp_path: Path):
+    own = [tmp_path / name for name in (".pairrank-notes.txt", ".pairrank-0123456789abcdef0", ".pairrank-0123")]
+    for path in own:
+        path.write_text("the user's")
+    (folder := tmp_path / ".pairrank-backup").mkdir()
+    write_text(tmp_path / "a.txt", "x")
+    assert all(path.read_text() == "the user's" for path in own)
+    assert folder.is_dir()
+
+
+def test_an_abandoned_file_that_cannot_be_removed_stops_no_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    abandoned = tmp_path / f"{TEMPORARY}{'0' * 16}.txt"
+    abandoned.write_text("another user's, in a folder such as /tmp")
+    unlink = Path.unlink
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        if path == abandoned:
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), str(path))
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    write_text(tmp_path / "a.txt", "x")
+    assert (tmp_path / "a.txt").read_text() == "x"
+
+
+def test_a_temporary_folder_in_use_stays_and_one_of_a_killed_process_goes(tmp_path: Path):
+    (killed := tmp_path / f"{TEMPORARY}{'0' * 16}").mkdir()
+    (killed / "half").write_text("")
+    with temporary_folder(tmp_path) as used:
+        assert not killed.exists()
+        (used / "a").write_text("")
+        code = "import sys; from pathlib import Path; from pairrank.files import write_text\n"
+        code += "write_text(Path(sys.argv[1]), 'x')"
+        subprocess.run([sys.executable, "-c", code, tmp_path / "b.txt"], check=True)
+        assert (used / "a").exists()
+    assert [file.name for file in tmp_path.iterdir()] == ["b.txt"]
+
+
+def test_a_name_that_was_removed_before_it_was_locked_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    removed: list[Path] = []
+
+    def lock_late(descriptor: int, shared: bool = False, wait: bool = True) -> bool:
+        if not removed:
+            removed.extend(tmp_path.iterdir())
+            removed[0].rmdir()
+        return lock(descriptor, shared, wait)
+
+    monkeypatch.setattr("pairrank.atomic.lock", lock_late)
+    with temporary_folder(tmp_path) as folder:
+        assert folder.is_dir()
+        assert removed != [folder]
+
+
+@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "link"])
+def test_what_is_written_to_standard_output_is_added_to_its_file(tmp_path: Path, name: str):
+    if not Path("/dev/fd/1").exists():
+        pytest.skip("this system has no /dev/fd")
+    log, link = tmp_path / "log", tmp_path / "link"
+    log.write_text("kept\n")
+    link.symlink_to("/dev/stdout")
+    code = "import sys; from pathlib import Path; from pairrank.files import write_text\n"
+    code += "write_text(Path(sys.argv[1]), 'added\\n')"
+    with log.open("a") as out:
+        subprocess.run([sys.executable, "-c", code, link if name == "link" else name], stdout=out, check=True)
+    assert log.read_text() == "kept\nadded\n"
+    assert {file.name for file in tmp_path.iterdir()} == {"log", "link"}
+
+
+def test_a_replaced_file_leaves_its_permissions_to_the_new_one(tmp_path: Path):
+    target = tmp_path / "a.csv"
+    target.write_text("old")
+    target.chmod(0o600)
+    write_text(target, "new")
+    assert target.read_text() == "new"
+    assert target.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_file_that_may_not_be_written_to_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (target := tmp_path / "a.csv").write_text("protected")
+    monkeypatch.setattr(os, "access", lambda path, mode: not (Path(path) == target and mode == os.W_OK))
+    with pytest.raises(PermissionError) as raised:
+        write_text(target, "new")
+    assert raised.value.filename == str(target)
+    assert target.read_text() == "protected"

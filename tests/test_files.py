@@ -1,4 +1,4 @@
-"""Files are written completely or not at all, and CSV files are read completely or not at all."""
+"""Files are read completely or not at all, and their content is known by its first bytes and by its hash."""
 
 import errno
 import gzip
@@ -11,7 +11,17 @@ from pathlib import Path
 import pytest
 
 from pairrank.errors import UserError
-from pairrank.files import cache_folder, csv_rows, read_json, reading, sha256_of, write_json, write_text
+from pairrank.files import (
+    cache_folder,
+    content_of,
+    csv_rows,
+    damaged_files,
+    read_json,
+    reading,
+    sha256_of,
+    write_json,
+    write_text,
+)
 
 
 @pytest.mark.parametrize(
@@ -144,3 +154,28 @@ def test_csv_rows_names_a_damaged_gz_file(tmp_path: Path, damage):
     (tmp_path / "a.csv.gz").write_bytes(damage(gzip.compress(b"a,b\n" + numbers.encode())))
     with pytest.raises(UserError, match=r"a\.csv\.gz: .*damaged file"):
         list(csv_rows(tmp_path / "a.csv.gz"))
+
+
+@pytest.mark.parametrize(
+    ("start", "kind"),
+    [
+        (b'\xef\xbb\xbf[{"a": 1}]', "JSON"),
+        (b'\n {"a": 1}', "JSON"),
+        ("id,prompt\n".encode("utf-16-be"), "UTF-16"),
+        ("id,prompt\n".encode("utf-16-le"), "UTF-16"),
+        ("id,prompt\n".encode("utf-16"), "UTF-16"),
+        (b"id,prompt\n", ""),
+        (b"", ""),
+    ],
+)
+def test_content_of_knows_encodings_with_and_without_a_byte_order_mark(tmp_path: Path, start: bytes, kind: str):
+    (path := tmp_path / "a.csv").write_bytes(start)
+    assert content_of(path) == kind
+
+
+@pytest.mark.parametrize("name", ["../a", "/etc/hostname", "b/../../a", "nul\0l", "b", "missing"])
+def test_damaged_files_calls_what_is_no_file_of_the_folder_damaged(tmp_path: Path, name: str):
+    (tmp_path / "a").write_text("outside")
+    (tmp_path / "folder" / "b").mkdir(parents=True)
+    outside = hashlib.sha256(b"outside").hexdigest()
+    assert damaged_files(tmp_path / "folder", {name: outside}) == [name]
