@@ -4,6 +4,7 @@
 """
 
 import argparse
+import hashlib
 import importlib
 import json
 import platform
@@ -23,7 +24,7 @@ SHORT = {
     "planted": 4,
     "hostile_text": 1,
     "kills": 8,
-    "machine": 4,
+    "machine": 5,
 }
 """Number of cases of each class in the short form."""
 
@@ -32,7 +33,7 @@ BEGIN, END = "<!-- table -->", "<!-- end of the table -->"
 
 
 def main() -> None:
-    """Run the chosen classes; a class that the JSON file has with the same commit, seed and count is kept."""
+    """Run the chosen classes; a class that the JSON file has with the same program, seed and count is kept."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.reliability", description=__doc__)
     parser.add_argument("--classes", default=",".join(CLASSES), help="classes to run, separated by commas")
     parser.add_argument("--seed", type=int, default=1)
@@ -48,7 +49,7 @@ def main() -> None:
     for name in given.classes.split(","):
         default = SHORT[name] if given.short else importlib.import_module(f"benchmarks.reliability.{name}").COUNT
         count = counts.get(name, default)
-        key = {"commit": _commit(), "seed": given.seed, "count": count}
+        key = {"commit": _commit(), "campaign": _hash_of_campaign(), "seed": given.seed, "count": count}
         if {part: results.get(name, {}).get(part) for part in key} == key:
             print(f"{name}: done before", flush=True)
             continue
@@ -73,10 +74,11 @@ def _table(results: dict[str, Any]) -> str:
         failed = len(result["failures"])
         row = [name, result["tried"], result["held"], failed, round(result["seconds"]), result["commit"]]
         lines.append(f"| {' | '.join(map(str, row))} |")
-    about = {f"{result['processor']}, {result['date']}, seed {result['seed']}" for result in results.values()}
+    about = {f"{result['processor']}, {result['date']}, seed {result['seed']}." for result in results.values()}
     lines += ["", *sorted(about)]
+    lines += [f"`{name}`: {result['summary']}" for name, result in results.items() if result["summary"]]
     failures = [failure for result in results.values() for failure in result["failures"]]
-    return "\n".join([*lines, *(f"- `{each['command']}`: {'; '.join(each['faults'])}" for each in failures)])
+    return "\n".join([*lines, "", *(f"- `{each['command']}`: {'; '.join(each['faults'])}" for each in failures)])
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -87,6 +89,11 @@ def _commit() -> str:
     from pairrank.runs.provenance import commit
 
     return commit()
+
+
+def _hash_of_campaign() -> str:
+    files = sorted(Path(__file__).parent.glob("*.py"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
 
 
 def _processor() -> str:

@@ -37,13 +37,16 @@ class Tally:
     held: int = 0
     failures: list[Failure] = field(default_factory=list)
     seconds: float = 0.0
+    summary: str = ""
+    """What the class says about all its cases together."""
 
 
 def run_cases(name: str, seed: int, indices: range, jobs: int = 2, keep: Path | None = None) -> Tally:
     """Run cases of the class in the module `name`, divided among `jobs` processes.
 
     The module has `prepare(shared)`, which makes what all cases share, `check(shared, folder, seed, index)`, which
-    returns the faults of a case, and `describe(seed, index)`. With `keep`, the folders of failures are kept there.
+    returns the faults of a case, and `describe(seed, index)`. It may have `summary(shared)`, which returns a
+    sentence about all cases. With `keep`, the folders of failures are kept there.
     """
     module = importlib.import_module(f"benchmarks.reliability.{name}")
     begun = time.monotonic()
@@ -61,6 +64,8 @@ def run_cases(name: str, seed: int, indices: range, jobs: int = 2, keep: Path | 
                 _count(tally, json.loads(line))
         for process in workers:
             os.waitpid(process, 0)
+        if hasattr(module, "summary"):
+            tally.summary = module.summary(root / "shared")
     if tally.tried < len(indices):
         raise RuntimeError(f"{name}: a worker ended after {tally.tried} of {len(indices)} cases")
     tally.seconds = time.monotonic() - begun

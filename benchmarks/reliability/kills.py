@@ -71,6 +71,16 @@ LEFT_OUT = ("model-card.md", "LEADERBOARD.md", "leaderboard.json", "history.csv"
 """Files with durations, and locks."""
 
 
+STOPPED = "stopped"
+"""File with one letter for each command that was stopped: k for a kill, i for Ctrl-C."""
+
+
+def summary(shared: Path) -> str:
+    """Return how many commands were really stopped: one that is started again may end before its turn comes."""
+    stopped = (shared / STOPPED).read_bytes()
+    return f"{stopped.count(b'k')} commands were killed, {stopped.count(b'i')} were ended by Ctrl-C."
+
+
 def prepare(folder: Path) -> None:
     """Make the folder in which each command begins, and what it looks like after an uninterrupted one."""
     from tests.support.encoders import write_encoder
@@ -118,6 +128,9 @@ def check(shared: Path, folder: Path, seed: int, index: int) -> list[str]:
         at = 1 + int(share * events)
         ended = call(partial(_run, command, work, at, kind), work, seconds=SECONDS)
         faults += _faults_of_killed(ended, kind)
+        how = {-signal.SIGKILL: b"k", -signal.SIGALRM: b"k", 130: b"i"}
+        with (shared / STOPPED).open("ab") as file:
+            file.write(how.get(ended.code, b""))
     ended = run_command(command, work, seconds=SECONDS)
     faults += faults_of(ended, codes=(0,))
     if not faults:

@@ -10,7 +10,6 @@ import shutil
 import sys
 import threading
 from contextlib import redirect_stderr, redirect_stdout
-from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -21,11 +20,11 @@ from benchmarks.reliability.judged import faults_of
 COUNT = 40
 """Number of cases in a whole campaign: the last one is the stream, and one in five before it runs side by side."""
 
-STREAMED = 60_000
-"""Battles of the stream."""
+STREAMED = (6_000, 60_000)
+"""Battles of a short and a long stream."""
 
-MEGABYTES = 900
-"""Bound of its memory; a fork of the warmed-up process begins with most of it."""
+MEGABYTES = 50
+"""Memory that the long one may take beyond the short one."""
 
 WRITING = ("run", "run with inputs", "submit", "predict", "compare --publish", "simulate")
 SIDE_BY_SIDE = ("run", "run with inputs")
@@ -100,13 +99,20 @@ def _check_side_by_side(command: list[str], work: Path) -> list[str]:
 
 
 def _check_stream(folder: Path) -> list[str]:
-    """Predict many battles, and return what is wrong with the end and the memory of the command."""
-    runs = ["--data", "data", "--runs", "runs"]
-    kills._succeed(["simulate", "data", "--train", "40", "--test", str(STREAMED)], folder)
-    (folder / "data" / "test.csv").rename(folder / "many.csv")
-    kills._succeed(["run", "prior", *runs], folder)
-    predict = partial(run_command, ["predict", "prior", "many.csv", *runs, "--out", "out.csv"], folder)
-    faults = faults_of(predict(seconds=120), codes=(0,), megabytes=MEGABYTES)
-    with (folder / "out.csv").open(encoding="utf-8") as file:
-        lines = sum(1 for _ in file)
-    return faults if lines == STREAMED + 1 else [*faults, f"{lines:,} lines were written"]
+    """Predict few and many battles, and return what is wrong with the ends and the memory of the commands."""
+    runs, faults, peaks = ["--data", "data", "--runs", "runs"], [], []
+    for battles in STREAMED:
+        (work := folder / str(battles)).mkdir()
+        kills._succeed(["simulate", "data", "--train", "40", "--test", str(battles)], work)
+        (work / "data" / "test.csv").rename(work / "many.csv")
+        kills._succeed(["run", "prior", *runs], work)
+        ended = run_command(["predict", "prior", "many.csv", *runs, "--out", "out.csv"], work, seconds=120)
+        faults += faults_of(ended, codes=(0,))
+        peaks.append(ended.peak_mb)
+        with (work / "out.csv").open(encoding="utf-8") as file:
+            lines = sum(1 for _ in file)
+        if lines != battles + 1:
+            faults.append(f"{lines:,} lines were written for {battles:,} battles")
+    if peaks[1] - peaks[0] > MEGABYTES:
+        faults.append(f"memory grew from {peaks[0]:,.0f} to {peaks[1]:,.0f} MB")
+    return faults
