@@ -89,13 +89,13 @@ def read_prediction_file(content: bytes) -> dict[str, tuple[float, float, float]
     for cells in rows:
         if len(cells) != len(header):
             raise UnreadableError("a row of another length")
-        name = mend(str(cells[at["id"]]).strip())
+        name = mend(_without_decimals(str(cells[at["id"]]).strip()))
         try:
             a, b, tie = (float(cells[at[column]]) for column in WINNERS)
         except (TypeError, ValueError) as error:
             raise UnreadableError("not a number") from error
-        if not name or name in found or name == "id":
-            raise UnreadableError("an id is missing, repeated or the header")
+        if not name or name in found:
+            raise UnreadableError("an id is missing or repeated")
         if not all(0 <= p <= 1 for p in (a, b, tie)) or abs(a + b + tie - 1) > 0.2:
             raise UnreadableError("not probabilities")
         found[name] = (a, b, tie)
@@ -198,7 +198,7 @@ def _battle(number: int, cells: list[Any], header: list[str], at: dict[str, int]
         return cells[at[name]] if at[name] < len(cells) else ""
 
     name = _plain(cell("id"))
-    row = Row(number, mend(name or ""))
+    row = Row(number, mend(_without_decimals(name or "")))
     if len(cells) != len(header):
         row.unusual.append("its length differs from the header's")
     if name is None or not row.id:
@@ -275,6 +275,13 @@ def _plain(cell: Any) -> str | None:
     if isinstance(cell, float) and not (math.isfinite(cell) and abs(cell) < 2**53):
         return None
     return str(int(cell)) if cell == int(cell) else str(cell)
+
+
+def _without_decimals(name: str) -> str:
+    """Return 30192 for 30192.0 and 30192., as programs write ids that they hold as numbers."""
+    whole, point, decimals = name.partition(".")
+    is_whole = point and whole.removeprefix("-").isdecimal() and not decimals.strip("0")
+    return whole if is_whole else name
 
 
 def _flag(cell: Any) -> int | None:

@@ -167,7 +167,8 @@ def _train(plan: Plan, request: RunRequest, wanted: dict[str, Experiment]) -> No
             cross_validate(step.run, plan.folds if step.run.folder in named else None)
         if step.run.folder in named:
             if step.run.test is None:
-                say(f"{step.run.data.path} has no test.csv, so there are no test predictions to submit.")
+                missing = "test.csv" if step.run.data.test is None else "battles in its test file"
+                say(f"{step.run.data.path} has no {missing}, so there are no test predictions to submit.")
             say(f"Written: {step.run.folder}")
         if remaining := clock.remaining_after(step):
             say(remaining)

@@ -33,6 +33,10 @@ UseOfInputs = Literal["ignored", "read", "needed"]
 """What a model does with the predictions of other experiments: ignore, use if present, or require them."""
 
 
+class NotFittedError(UserError, AttributeError):
+    """A model was used before it had learned anything."""
+
+
 class Model(ABC):
     """A dataclass whose fields are its hyperparameters; what it learns is kept in attributes that end in `_`.
 
@@ -74,6 +78,12 @@ class Model(ABC):
         """What the model does with `battles.inputs`, the predictions of other experiments."""
         return "ignored"
 
+    def __getattr__(self, name: str) -> Any:
+        """Raise UserError, and AttributeError for hasattr, if a learned attribute does not exist yet."""
+        if name.endswith("_") and not name.endswith("__"):
+            raise NotFittedError(f"this {type(self).__name__} model is not fitted. Call fit or load first.")
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
     @abstractmethod
     def fit(self, train: Battles, folder: Path | None = None, monitor: Monitor | None = None) -> Self:
         """Learn from battles with winners.
@@ -97,6 +107,12 @@ class Model(ABC):
     @abstractmethod
     def report(self) -> dict[str, Any]:
         """Return what the leaderboard shows besides scores: parameter count, encoder, tokens kept, warnings."""
+
+
+def require_battles(train: Battles) -> None:
+    """Raise UserError if there is nothing to learn from."""
+    if not len(train):
+        raise UserError("there are no battles to learn from. Expected one or more.")
 
 
 M = TypeVar("M", bound=type)

@@ -24,7 +24,7 @@ from pairrank.encoders.windows import Budget
 from pairrank.errors import UserError, bounds_complaints
 from pairrank.files import write_json
 from pairrank.memo import memoise
-from pairrank.models.base import Model, register
+from pairrank.models.base import Model, register, require_battles
 from pairrank.models.heads.linear import LinearHead, fit_linear_head, margin_task, tie_task
 from pairrank.models.heads.neural import as_sides, build_head
 from pairrank.training.monitor import Monitor
@@ -114,8 +114,7 @@ class Frozen(Model):
 
     def fit(self, train: Battles, folder: Path | None = None, monitor: Monitor | None = None) -> Self:
         """Encode the texts that are not cached yet, then fit the head."""
-        if not len(train):
-            raise UserError("there are no battles to learn from. Expected one or more.")
+        require_battles(train)
         self.encoder_ = find_encoder(self.encoder)
         if self.head == "difference":
             self._fit_difference(train)

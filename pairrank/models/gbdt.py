@@ -29,7 +29,7 @@ from pairrank.features.model_strengths import ModelStrengths, NameSource, fit_mo
 from pairrank.features.ratings import NO_NAMES
 from pairrank.files import write_json
 from pairrank.memo import memoise
-from pairrank.models.base import Model, UseOfInputs, register
+from pairrank.models.base import Model, UseOfInputs, register, require_battles
 from pairrank.models.heads.importance import Importance, importance_rows, loss_increases, read_importances
 from pairrank.models.heads.linear import (
     HeadName,
@@ -123,6 +123,7 @@ class Gbdt(Model):
 
     def fit(self, train: Battles, folder: Path | None = None, monitor: Monitor | None = None) -> Self:
         """Learn from training battles; the columns of a battle do not depend on its own result."""
+        require_battles(train)
         self.names_ = train.input_names
         self.linear_: list[LinearHead] = []
         self.boosters_: dict[HeadName, list[lgb.Booster]] = {}

@@ -12,7 +12,7 @@ from pairrank.data.probabilities import Proba
 from pairrank.errors import UserError
 from pairrank.features.ratings import NO_NAMES, PENALTY, Ratings, fit_ratings, load_ratings, names_of
 from pairrank.files import write_json
-from pairrank.models.base import Model, register
+from pairrank.models.base import Model, register, require_battles
 from pairrank.training.monitor import Monitor
 
 
@@ -37,6 +37,7 @@ class Identity(Model):
 
     def fit(self, train: Battles, folder: Path | None = None, monitor: Monitor | None = None) -> Self:
         """Fit strengths to the battles that name both models; without any, fit the frequency of ties alone."""
+        require_battles(train)
         self.ratings_: Ratings = fit_ratings(train, self.penalty)
         if not self.ratings_.models:
             a, b, tie = np.bincount(train.labels, train.weights, minlength=3) + 1

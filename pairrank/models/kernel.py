@@ -14,7 +14,7 @@ from pairrank.data.probabilities import FloatArray, Labels, Proba, from_logs, lo
 from pairrank.errors import UserError, bounds_complaints
 from pairrank.features.counting import GROUPS, Features, count_features, group_complaints
 from pairrank.features.scaling import Scaling, fit_scaling
-from pairrank.models.base import Model, register
+from pairrank.models.base import Model, register, require_battles
 from pairrank.models.heads.kernels import (
     Kernel,
     Points,
@@ -90,8 +90,7 @@ class KernelLogistic(Model):
 
     def fit(self, train: Battles, folder: Path | None = None, monitor: Monitor | None = None) -> Self:
         """Fit the margin to decided battles, in one order since it is odd, and the tie to all battles."""
-        if not len(train):
-            raise UserError("there are no battles to learn from. Expected one or more.")
+        require_battles(train)
         counted = count_features(train, self.groups)
         weight, decided = train.weights, train.labels != Winner.TIE
         self.odd_ = fit_scaling(counted.odd[decided], weight[decided], self.clip, odd=True)

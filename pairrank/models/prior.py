@@ -11,7 +11,7 @@ from pairrank.data.battles import Battles
 from pairrank.data.probabilities import Proba, normalise
 from pairrank.errors import UserError
 from pairrank.files import write_json
-from pairrank.models.base import Model, register
+from pairrank.models.base import Model, register, require_battles
 from pairrank.training.monitor import Monitor
 
 
@@ -29,6 +29,7 @@ class Prior(Model):
 
     def fit(self, train: Battles, folder: Path | None = None, monitor: Monitor | None = None) -> Self:
         """Count the winners."""
+        require_battles(train)
         counts = np.bincount(train.labels, train.weights, minlength=3) + self.smoothing
         self.proba_: list[float] = normalise(counts[None, :])[0].tolist()
         return self

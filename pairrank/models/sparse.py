@@ -19,7 +19,7 @@ from pairrank.errors import UserError, bounds_complaints
 from pairrank.features.scaling import SMALLEST_SPREAD, Scaling
 from pairrank.features.tfidf import Analyzer, Tfidf, fit_tfidf, load_tfidf
 from pairrank.memo import memoise
-from pairrank.models.base import Model, register
+from pairrank.models.base import Model, register, require_battles
 from pairrank.models.heads.linear import HeadName
 from pairrank.progress import with_progress
 from pairrank.training.monitor import Monitor
@@ -125,8 +125,7 @@ class Sparse(Model):
 
     def fit(self, train: Battles, folder: Path | None = None, monitor: Monitor | None = None) -> Self:
         """Learn vocabularies from all training texts, then both heads from the winners."""
-        if not len(train):
-            raise UserError("there are no battles to learn from. Expected one or more.")
+        require_battles(train)
         fitted = [
             _fit_vectors(train, name, ngrams, self.min_count, self.most, self.characters)
             for name, ngrams in with_progress(self.analyzers.items(), "counting words", len(self.analyzers))

@@ -15,7 +15,7 @@ from pairrank.errors import UserError, bounds_complaints
 from pairrank.evaluation.scoring import log_loss
 from pairrank.features.counting import GROUPS, Features, count_features, group_complaints
 from pairrank.files import write_json
-from pairrank.models.base import Model, Progress, register
+from pairrank.models.base import Model, Progress, register, require_battles
 from pairrank.models.heads.linear import (
     HeadName,
     LinearHead,
@@ -111,6 +111,7 @@ class Structure(Model):
 
         `monitor` receives the log loss after each quarter of the rounds of all heads and seeds.
         """
+        require_battles(train)
         counted = count_features(train, self.groups)
         self.linear_: dict[str, LinearHead] = {}
         self.boosters_: dict[HeadName, list[lgb.Booster]] = {}

@@ -71,7 +71,7 @@ def cross_validate(run: Run, folds: Sequence[int] | None = None) -> RunRecord:
     if run.inputs:
         # A copy has no cached properties, which may be older than the inputs.
         run = replace(run)
-    if run.test is not None and (repairs := run.test.repairs):
+    if run.data.test is not None and (repairs := run.data.test.repairs):
         logger.info("%s: %d repairs in the test file; the first: %s", run.data.path, len(repairs), repairs[0])
     start = FoldStart(identity_of(run), run.data_record)
     if not run.enclosing:

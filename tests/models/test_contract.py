@@ -159,6 +159,17 @@ def test_no_battles_give_no_predictions(fitted: Model, unseen: Battles):
     assert none.dtype == np.float64
 
 
+@pytest.mark.parametrize("name", model_names())
+def test_an_unfitted_model_and_a_fit_of_no_battles_are_refused(name: str, make, train: Battles, unseen: Battles):
+    without_inputs = "the pool has no inputs"  # what an unfitted pool says first
+    assert any(
+        text in complaint(lambda: make(name).predict_proba(unseen)) for text in ("not fitted", without_inputs)
+    )
+    assert not hasattr(make(name), "never_learned_")
+    if make(name).learns:
+        assert "no battles to learn from" in complaint(lambda: make(name).fit(train.take(slice(0))))
+
+
 def test_the_same_seed_gives_the_same_predictions(line: str, make, train, unseen, predictions):
     # The global random state must not matter.
     np.random.seed(99)

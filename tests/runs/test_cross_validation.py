@@ -238,6 +238,13 @@ def test_repairs_of_the_test_file_are_logged(data, tmp_path, log_lines):
     assert read_predictions(run.folder / "test.csv").id.tolist()[-1] == "77"
 
 
+def test_repairs_of_a_test_file_are_logged_even_if_no_battle_is_left(data, tmp_path, log_lines):
+    header = (data.path / "test.csv").read_text().splitlines()[0]
+    (data.path / "test.csv").write_text(f"{header}\n{header}\n")
+    cross_validate(run_on(data, tmp_path, PRIOR))
+    assert "1 repairs in the test file" in log_lines[0]
+
+
 def test_the_written_experiment_file_gives_the_same_identity(tmp_path, monkeypatch, log_lines):
     data = write_folder(tmp_path / "data")
     experiment = load_experiment("prior", ["smoothing=2"], salt="x", limit=30)
