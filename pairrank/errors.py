@@ -1,5 +1,6 @@
 """A mistake that the user can correct is reported in one readable message, without a traceback."""
 
+import re
 import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
@@ -59,6 +60,12 @@ def escape_control(text: str) -> str:
     These are control characters, escape sequences and characters that reverse the direction of writing.
     """
     return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
+
+
+def hide_passwords(text: str) -> str:
+    """Return a text without the passwords of the URLs in it, whether or not they are valid URLs."""
+    text = re.sub(r"(?<=://)([^\s:@/]*):\S*(?=@)", r"\1:***", text)
+    return re.sub(r"(?<=password=)[^&\s'\"]*", "***", text)
 
 
 def combined_error(place: str, complaints: Sequence[str], remedy: str) -> UserError:

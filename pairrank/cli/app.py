@@ -2,10 +2,12 @@
 
 import io
 import os
+import re
 import sys
 import tempfile
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -15,7 +17,7 @@ from pairrank import distributed
 from pairrank.cli import data_commands, experiment_commands, result_commands
 from pairrank.cli.messages import messages_to, print_message
 from pairrank.cli.options import examples
-from pairrank.errors import UserError, escape_control, excerpt, shorten
+from pairrank.errors import UserError, escape_control, excerpt, hide_passwords, shorten
 
 LONGEST_ARGUMENT = 3_000
 """Characters of an argument; click repeats a wrong one in its message."""
@@ -82,7 +84,7 @@ def main() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     for name in ("COLUMNS", "LINES"):
         # rich takes a terminal of no columns at its word and prints nothing.
-        if os.environ.get(name, "").strip() == "0":
+        if not re.fullmatch(r"0*[1-9]\d{0,5}", os.environ.get(name, "1"), re.ASCII):
             del os.environ[name]
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
@@ -109,11 +111,11 @@ def _open_standard_streams() -> None:
         except OSError:
             # Otherwise the next file that is opened takes this number, and a library's output ends up in it.
             os.open(os.devnull, os.O_RDWR)
-    for name in ("stdout", "stderr"):
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8"))
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115
         # A console that cannot show a character of a battle shows its code instead of ending the run.
-        if isinstance(stream := getattr(sys, name), io.TextIOWrapper):
+        if mode == "w" and isinstance(stream := getattr(sys, name), io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
@@ -143,8 +145,7 @@ def _report(error: Exception) -> bool:
     reason = type(error).__name__ + (f": {lines[0]}" if lines else "")
     print(
         f"Error: this is a bug in pairrank ({escape_control(shorten(reason, 500))}).\n"
-        f"Please report it with the file {_write_log()}, which has all details. Your files are as they were before "
-        "the command, or complete.",
+        f"Please report it with the file {_write_log()}, which has all details. No file is incomplete.",
         file=sys.stderr,
     )
     return False
@@ -155,7 +156,7 @@ def _write_log() -> str:
     try:
         descriptor, name = tempfile.mkstemp(prefix="pairrank-error-", suffix=".log")
         with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(f"{sys.version}\n{sys.argv}\n{traceback.format_exc()}")
+            file.write(hide_passwords(f"{sys.version}\n{sys.argv}\n{traceback.format_exc()}"))
     except OSError as error:
         return f"that --debug shows, because it could not be written ({error.strerror})"
     return name

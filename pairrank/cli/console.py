@@ -9,13 +9,16 @@ from rich.table import Table
 from rich.text import Text
 
 from pairrank import distributed
-from pairrank.errors import escape_control
+from pairrank.errors import escape_control, shorten
 from pairrank.evaluation.leaderboard import Leaderboard
 from pairrank.evaluation.leaderboard_table import columns, notes
 from pairrank.progress import above_progress
 
 WIDE = 400
 """Characters per line if the output is not a terminal, such as a file or another program."""
+
+SHORTEST_LABEL = 20
+"""Width in characters to which the labels of a leaderboard may be wrapped."""
 
 SHOWN_REPAIRS = 10
 """Number of repairs of a file that are printed."""
@@ -25,20 +28,20 @@ errors = Console(stderr=True, highlight=False, emoji=False)
 
 
 def say(text: str) -> None:
-    """Print one line unchanged except for control characters, in the first process only.
+    """Print one line, shortened and without control characters, in the first process only.
 
     The line may contain text of battles, so nothing in it is interpreted as markup.
     """
     if distributed.rank():
         return
     with above_progress():
-        console.print(escape_control(text), markup=False, soft_wrap=True)
+        console.print(shorten(escape_control(text)), markup=False, soft_wrap=True)
 
 
 def warn(text: str) -> None:
-    """Print one line to standard error, unchanged except for control characters."""
+    """Print one line to standard error, shortened and without control characters."""
     with above_progress():
-        errors.print(escape_control(text), markup=False, soft_wrap=True)
+        errors.print(shorten(escape_control(text)), markup=False, soft_wrap=True)
 
 
 def show_repairs(repairs: Sequence[str], before: int = 0) -> None:
@@ -76,16 +79,20 @@ def show_board(board: Leaderboard) -> None:
     table = columns(board)
     deltas = [name for name in table if name.startswith("Δ")]
     first = ["experiment", "log loss ± s.e.", "above floor", *deltas, "folds", "battles", "accuracy"]
-    ordered = {name: table[name] for name in [*first, *table] if name in table}
+    ordered = [name for name in dict.fromkeys([*first, *table]) if name in table]
+    widths = {name: max(map(cell_len, [name, *table[name]])) + 3 for name in ordered}
     room = _width() - 1
+    # Long labels are wrapped before the score or the first difference is left out.
+    needed = sum(widths[name] for name in ("log loss ± s.e.", *deltas[:1]))
+    widths["experiment"] = min(widths["experiment"], max(SHORTEST_LABEL, room - needed))
     shown: list[str] = []
-    for name, cells in ordered.items():
-        room -= max(map(cell_len, [name, *cells])) + 3
+    for name in ordered:
+        room -= widths[name]
         if room >= 0 or len(shown) < 2:
             shown.append(name)
     rows = list(zip(*(table[name] for name in shown), strict=True))
     names = [name.removesuffix(" ± s.e.") for name in shown]
-    show_table(f"Leaderboard: {board.data}", names, rows, whole=["log loss"])
+    show_table(f"Leaderboard: {board.data}", names, rows, whole=names[1:])
     if len(shown) < len(table):
         left_out = ", ".join(name for name in table if name not in shown)
         say(f"Columns that do not fit here, but are in LEADERBOARD.md: {left_out}.")

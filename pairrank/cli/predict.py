@@ -10,10 +10,11 @@ from pairrank.cli.entries import run_folder
 from pairrank.cli.locations import find_source, home_of
 from pairrank.cli.ray import Cluster, scorer
 from pairrank.data.battles import Battles
-from pairrank.data.folder import table_in
+from pairrank.data.folder import sample_data, table_in
 from pairrank.data.predictions import COLUMNS, Predictions, geometric_mean, prediction_lines, read_predictions
 from pairrank.data.reading import stream_battles
 from pairrank.errors import UserError
+from pairrank.evaluation.entries import is_run_on
 from pairrank.evaluation.run_record import RunRecord, read_run_record
 from pairrank.runs.experiment import RUN_FILE
 from pairrank.runs.fold_models import load_fold_models, refuse_stale
@@ -77,7 +78,8 @@ def predict(
     record, count, repaired = read_run_record(folder), 0, 0
     score = scorer(folder, cluster) if cluster else partial(map, load_fold_models(folder).predict)
     say(f"Predicting with {folder}, trained on {record.data.battles:,} battles of {record.data.name}.")
-    if source.is_sample and file.resolve().parent != source.path.resolve():
+    sample = sample_data()
+    if file.resolve().parent != sample.path.resolve() and is_run_on(record, sample.train):
         warn("THIS RUN HAS LEARNED FROM THE SIMULATED SAMPLE OF PAIRRANK, NOT FROM REAL BATTLES. See --data.")
     if not record.is_complete:
         every = record.split["folds"]

@@ -1,11 +1,11 @@
 """`rm` removes runs, and former results of runs, with everything in their folders."""
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 import typer
 
+from pairrank.atomic import temporary_folder
 from pairrank.cli.console import say
 from pairrank.cli.locations import find_source, home_of
 from pairrank.errors import UserError
@@ -20,12 +20,20 @@ def remove(names: Sequence[str], data: Path | None, runs: Path | None, sure: boo
         needed = [label for label in builds_on(home, name) if label not in folders]
         warning = f" {', '.join(needed)} builds on it and can then predict no new battles." if needed else ""
         say(f"{name}: {folder}, {size_of(folder) / 1e6:.1f} MB.{warning}")
-    if not sure and not typer.confirm("Remove?"):
+    if not sure and not _confirmed():
         raise UserError("nothing was removed.")
     for folder in folders.values():
         # Renamed first: a run that is removed in part must not count as a run.
-        doomed = folder.with_name(f".removed.{folder.name}")
-        shutil.rmtree(doomed, ignore_errors=True)
-        folder.rename(doomed)
-        shutil.rmtree(doomed)
+        with temporary_folder(folder.parent) as doomed:
+            folder.rename(doomed / folder.name)
     say(f"Removed: {', '.join(folders)}")
+
+
+def _confirmed() -> bool:
+    """Ask whether to go on; raises UserError if nobody can answer."""
+    try:
+        return typer.confirm("Remove?")
+    except typer.Abort:
+        raise UserError(
+            "nothing was removed, because there was no answer. To remove without asking: --yes"
+        ) from None

@@ -129,6 +129,11 @@ def find_data(folder: Path | None = None) -> DataFolder:
         return DataFolder(folder)
     if table_in(Path("Dataset"), "train"):
         return DataFolder(Path("Dataset"))
+    return sample_data()
+
+
+def sample_data() -> DataFolder:
+    """Return the simulated battles that are shipped with pairrank."""
     return DataFolder(shipped("sample", "Dataset/sample"), is_sample=True)
 
 

@@ -1,5 +1,6 @@
 """A folder with an encoder is opened without code of the folder or of the hub, and any failure is one message."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,38 +9,47 @@ from typing import Any
 from pairrank.errors import UserError, excerpt, shorten
 from pairrank.files import read_json
 
+ATTENTION_KEYS = ("attn_implementation", "_attn_implementation", "_attn_implementation_internal")
+FLOATING_TYPES = (None, "float32", "float16", "bfloat16", "float64")
+
 
 def unsupported(folder: Path) -> str:
     """Return why transformers would need other code or other files to open the folder; "" if it would not."""
     if (folder / "adapter_config.json").exists():
         return "the folder is an adapter (adapter_config.json), which needs another model. Merge it into its base"
     config = read_json(folder / "config.json")
-    if config is None:
+    if config is None and os.path.lexists(folder / "config.json"):  # a static encoder needs none
         return "config.json is damaged, expected a JSON object"
-    settings = dict(_nested_settings(config))
-    if "quantization_config" in settings:
-        return "its weights are quantised (quantization_config), which needs other code. Use the full weights"
-    for name in ("attn_implementation", "_attn_implementation", "_attn_implementation_internal"):
+    for name, value in _nested_settings(config):
+        if name == "quantization_config":
+            return "its weights are quantised (quantization_config), which needs other code. Use the full weights"
         # Any other name would be looked up among the kernels of the hub, whose code would then run.
-        if settings.get(name) not in (None, "eager", "sdpa"):
-            return f"config.json has {name} = {excerpt(settings[name])}, expected eager or sdpa"
-    for name in ("dtype", "torch_dtype"):
-        if settings.get(name) not in (None, "float32", "float16", "bfloat16", "float64"):
-            return f"config.json has {name} = {excerpt(settings[name])}, expected a floating-point type"
+        if name in ATTENTION_KEYS and value not in (None, "eager", "sdpa"):
+            return f"config.json has {name} = {excerpt(value)}, expected eager or sdpa"
+        if name in ("dtype", "torch_dtype") and value not in FLOATING_TYPES:
+            return f"config.json has {name} = {excerpt(value)}, expected a floating-point type"
     return ""
 
 
 def _nested_settings(config: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the settings of a configuration and of all that it contains, by name."""
-    for key, value in config.items():
-        yield key, value
+    """Yield the settings of a configuration and of all tables and lists in it, by name, however deep they are."""
+    waiting = [config]
+    while waiting:
+        value = waiting.pop()
         if isinstance(value, dict):
-            yield from _nested_settings(value)
+            yield from value.items()
+        if isinstance(value, dict | list):
+            waiting += value.values() if isinstance(value, dict) else value
 
 
 @contextmanager
 def opening(folder: Path) -> Iterator[None]:
-    """Turn every error of opening an encoder in this block into a UserError that names its folder."""
+    """Turn every error of opening an encoder in this block into a UserError that names its folder.
+
+    Raises UserError before the block begins if the folder is `unsupported`. A saved model has such a folder, too.
+    """
+    if reason := unsupported(folder):
+        raise UserError(f"{folder}: cannot be opened as a text encoder: {reason}.")
     try:
         yield
     except (UserError, MemoryError):

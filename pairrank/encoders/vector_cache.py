@@ -3,7 +3,9 @@
 import hashlib
 import logging
 import os
+import shlex
 import sqlite3
+import stat
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -56,24 +58,28 @@ def open_cache() -> "VectorCache | None":
 
 
 def _make_private(file: Path) -> str:
-    """Allow only its owner to write the cache; return "" or why another user may have changed its entries.
+    """Allow only its owner to write the cache; return "" or why another user might change its entries.
 
     An entry has a checksum, which whoever can write the file can compute as well. The file is created if it does
-    not exist. Windows gives each user a private folder.
+    not exist, and created anew if others could write it. Windows gives each user a private folder.
     """
     if sys.platform == "win32":
         return ""
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder = file.parent.stat()
+        if folder.st_uid not in (0, os.getuid()) or folder.st_mode & 0o022:  # then others can replace the file
+            return f"other users may write to its folder (chmod go-w {shlex.quote(str(file.parent))})"
         with suppress(FileExistsError):
             os.close(os.open(file, os.O_CREAT | os.O_EXCL, 0o600))
-        state = file.stat()
+        state = file.lstat()
+        if not stat.S_ISREG(state.st_mode):
+            return "it is not a regular file"
         if state.st_uid != os.getuid():
             return f"it belongs to another user (number {state.st_uid})"
-        if state.st_mode & 0o002:
-            return "every user may write it"
-        if state.st_mode & 0o077:
-            file.chmod(0o600)
+        if state.st_mode & 0o022:
+            file.unlink()
+            os.close(os.open(file, os.O_CREAT | os.O_EXCL, 0o600))
     except OSError:
         return ""  # a cache that cannot be used only costs time
     return ""

@@ -117,6 +117,8 @@ def _read_run(folder: Path, battles: Battles, former: str = "") -> Entry:
     if not record.history:
         record = replace(record, history=tuple(read_history(folder / "history.csv")))
     test = read_predictions(folder / "test.csv") if (folder / "test.csv").is_file() else None
+    if test is not None and record.test_predictions not in (None, predictions_hash(test)):
+        raise UserError(f"{folder / 'test.csv'}: it has changed since the run wrote it. Run {record.label} again.")
     if not is_run_on(record, battles):
         raise UserError(f"{folder} is a run on other battles ({record.data.name}).")
     # A renamed folder shows both names, so that it cannot be mistaken for another experiment.

@@ -1,5 +1,6 @@
 """The record of a run: its configuration, scores and costs; only this module reads and writes metrics.json."""
 
+import os
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -19,18 +20,23 @@ FORMER = "history"
 VERSION = 1
 """Version of the file format. Files without one are older; fields that they lack get their default values."""
 
-OPTIONAL = ("tuned_on", "chosen", "history", "extra", "kept", "lost_a_side", "alone")
+MOST_FOLDS = 10_000
+"""Most folds of a run."""
+
+OPTIONAL = ("tuned_on", "chosen", "history", "extra", "kept", "lost_a_side", "alone", "test_predictions")
 """Keys that are written only if they have a value."""
 
 
 class NewerVersionError(UserError):
     """A record was written by a newer version of pairrank, so it must be neither used nor overwritten."""
 
-    def __init__(self, file: Path | str, version: object, known: int) -> None:
-        super().__init__(
-            f"{file}: format version {version!r}, expected {known} or less. It was written by a newer pairrank; "
-            "update this one, or choose another folder with --runs."
-        )
+
+def newer_version(place: Path | str, version: object, known: int) -> NewerVersionError:
+    """Return the error for a record of a version above the one that is known."""
+    return NewerVersionError(
+        f"{place}: format version {excerpt(version)}, expected {known} or less. It was written by a newer "
+        "pairrank; update this one, or choose another folder with --runs."
+    )
 
 
 @dataclass(frozen=True)
@@ -75,6 +81,8 @@ class RunRecord:
     """Hash of everything that the results depend on."""
     predictions: str | None = None
     """Hash of the out-of-fold predictions (`predictions_hash`)."""
+    test_predictions: str | None = None
+    """Hash of the predictions for the test battles, if test.csv has them."""
     inputs: dict[str, str | None] = field(default_factory=dict)
     """Label of each input, and the hash of the predictions that were read from it."""
     log_loss: float | None = None
@@ -153,7 +161,9 @@ class RunRecord:
 
 def run_folders(home: Path) -> dict[str, Path]:
     """Return the folder of every run with results in the folder of the runs, by its name."""
-    return {file.parent.name: file.parent for file in sorted(home.glob(f"[!.]*/{FILE}"))}
+    # Not by a pattern that ends in the file's name, which would leave out a link that leads nowhere.
+    folders = sorted(folder for folder in home.glob("[!.]*") if os.path.lexists(folder / FILE))
+    return {folder.name: folder for folder in folders}
 
 
 def read_run_record(folder: Path) -> RunRecord:
@@ -192,7 +202,7 @@ def record_from_json(values: Mapping[str, Any], place: Path | str = FILE) -> Run
     """Return a record from the content of its JSON file; raises a UserError with all complaints."""
     version = values.get("version", 0)
     if not isinstance(version, int) or version > VERSION:
-        raise NewerVersionError(place, version, VERSION)
+        raise newer_version(place, version, VERSION)
     try:
         record: RunRecord = from_mapping(RunRecord, values, str(place), ignore_unknown=True)
     except UserError as error:
@@ -201,7 +211,9 @@ def record_from_json(values: Mapping[str, Any], place: Path | str = FILE) -> Run
         raise UserError(f"{place}: the experiment lacks {wrong}. Run the experiment again.")
     if strange := [name for name in (record.label, *record.inputs) if not is_folder_name(name)]:
         raise UserError(f"{place}: {excerpt(strange[0])} is not the name of a run. Run the experiment again.")
-    if wrong := _missing_measurements(record):
+    if record.label in record.inputs:
+        raise UserError(f"{place}: the run names itself as an input. Run the experiment again.")
+    if wrong := _wrong_folds(record) or _missing_measurements(record):
         raise UserError(f"{place}: expected {wrong}. Run the experiment again.")
     return record
 
@@ -250,6 +262,15 @@ def _missing_settings(experiment: Mapping[str, Any]) -> str:
     if not isinstance(experiment.get("about", ""), str):
         return "a description (about) that is a string"
     return ""
+
+
+def _wrong_folds(record: RunRecord) -> str:
+    """Return what is expected of the numbers of folds; "" if they are right."""
+    count = record.split["folds"]
+    if not 2 <= count <= MOST_FOLDS:
+        return f"2 to {MOST_FOLDS:,} folds in its table split"
+    is_right = 1 <= len(set(record.folds)) == len(record.folds) and set(record.folds) <= set(range(count))
+    return "" if is_right else f"one or more trained folds from 0 to {count - 1}, each once"
 
 
 def _missing_measurements(record: RunRecord) -> str:

@@ -32,7 +32,9 @@ from pairrank.runs.folder import (
     damaged_fold_files,
     has_test_predictions,
     is_of_other_battles,
+    read_matching,
     refuse_other_battles,
+    remove_dead_links,
     test_file,
 )
 from pairrank.runs.former import keep_former
@@ -65,6 +67,7 @@ def cross_validate(run: Run, folds: Sequence[int] | None = None) -> RunRecord:
     score.
     """
     refuse_other_battles(run.folder, run.data_record)
+    remove_dead_links(run.folder)
     for each in run.inputs:
         if not is_reusable(each):
             cross_validate(each)
@@ -74,7 +77,7 @@ def cross_validate(run: Run, folds: Sequence[int] | None = None) -> RunRecord:
     if run.data.test is not None and (repairs := run.data.test.repairs):
         logger.info("%s: %d repairs in the test file; the first: %s", run.data.path, len(repairs), repairs[0])
     start = FoldStart(identity_of(run), run.data_record)
-    if not run.enclosing:
+    if not run.enclosing:  # what a step inside another run has replaced is no result
         keep_former(run.folder, start.identity)
     _write_experiment(run)
     chosen = range(run.experiment.folds) if folds is None else folds
@@ -133,7 +136,7 @@ def _finish_fold(run: Run, fold: int, start: FoldStart) -> None:
     folder, title = run.folder / f"fold{fold}", f"{run.title}, fold {fold}"
     scored = run.train.take(run.fold_index == fold)
     record = read_fold_record(folder)
-    if record and _is_whole(folder, record, start):
+    if record and _is_whole(folder, record, start) and read_matching(folder / "oof.csv", scored.id) is not None:
         if read_fold_start(folder) != start:  # damaged
             write_fold_start(start, folder)
         _reuse_fold(run, fold, record)
@@ -204,6 +207,7 @@ def _prepare_fold(run: Run, fold: int, identity: str) -> FoldTask:
     leaks = bool(run.inputs) and not run.experiment.nested and model.learns
     return FoldTask(
         title=f"{run.title}, fold {fold}",
+        fold=fold,
         folder=run.folder / f"fold{fold}",
         model=model,
         train=train,

@@ -11,6 +11,7 @@ import tomli_w
 
 from pairrank.data.extra import Extra
 from pairrank.errors import UserError
+from pairrank.evaluation.run_record import MOST_FOLDS
 from pairrank.models.base import Model, build
 
 RUN_FILE = "experiment.toml"
@@ -48,9 +49,9 @@ class Split:
     """Train the inputs again inside each fold's training battles, so that no scored winner enters them."""
 
     def __post_init__(self) -> None:
-        if self.folds < 2:
+        if not 2 <= self.folds <= MOST_FOLDS:
             raise UserError(
-                f"folds = {self.folds}: expected 2 or more, because a fold's model is trained on the others."
+                f"folds = {self.folds}: expected 2 to {MOST_FOLDS:,}. A fold's model is trained on the others."
             )
         if self.limit < 0:
             raise UserError(f"limit = {self.limit}: expected 0 (all battles) or more.")

@@ -31,6 +31,7 @@ class FoldTask:
 
     title: str
     """Name of the fold in log lines."""
+    fold: int
     folder: Path
     """Folder for the fold's files."""
     model: Model
@@ -121,6 +122,7 @@ def save_fold(task: FoldTask, outputs: FoldOutputs) -> FoldRecord:
         commit=commit(),
         files={name: sha256_of(folder / name) for name in ("oof.csv", MODEL_FILE)},
         test_file=sha256_of(task.test_file) if outputs.test is not None else "",
+        fold=task.fold,
     )
     write_fold_record(record, folder)
     # Checkpoints are removed last, so that a run that is killed while it predicts need not train again.

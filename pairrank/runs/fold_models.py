@@ -73,8 +73,13 @@ def load_fold_models(folder: Path, loaded: dict[Path, FoldModels] | None = None)
     return loaded[folder]
 
 
-def refuse_stale(folder: Path) -> None:
-    """Raise UserError unless a run and all it builds on are complete and unchanged since the run was made."""
+def refuse_stale(folder: Path, above: Sequence[Path] = ()) -> None:
+    """Raise UserError unless a run and all it builds on are complete and unchanged since the run was made.
+
+    `above` are the runs that build on this one.
+    """
+    if folder in above:
+        raise UserError(f"{folder}: its record says that this run builds on itself. Run it again.")
     record = read_run_record(folder)
     folds = current_folds(folder)
     for label, predictions in record.inputs.items():
@@ -84,7 +89,7 @@ def refuse_stale(folder: Path) -> None:
                 f"{folder}: this run was made with other predictions of {label} than {source} now contains. "
                 f"Run {record.label} again."
             )
-        refuse_stale(source)
+        refuse_stale(source, (*above, folder))
         if missing := sorted(folds.keys() - current_folds(source).keys()):
             numbers = ", ".join(map(str, missing))
             raise UserError(f"{source}: no model of fold {numbers}, which {folder.name} needs. Run {label} again.")

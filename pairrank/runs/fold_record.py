@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pairrank.errors import UserError
-from pairrank.evaluation.run_record import DataRecord, EncoderRecord, NewerVersionError
+from pairrank.evaluation.run_record import DataRecord, EncoderRecord, newer_version
 from pairrank.files import read_json, write_json
 from pairrank.nested import from_mapping
 
@@ -47,6 +47,8 @@ class FoldRecord:
     """SHA-256 of the fold's predictions and of model.json, which has those of the model's other files, by name."""
     test_file: str = ""
     """SHA-256 of the fold's predictions for the test battles; "" if there are none."""
+    fold: int | None = None
+    """Number of the fold, so that its folder cannot be taken for another fold's; None in older records."""
 
     @property
     def warnings(self) -> list[str]:
@@ -113,7 +115,7 @@ def _read(cls: type, file: Path) -> Any:
     if values is None:
         return None
     if isinstance(version := values.get("version", 0), int) and version > VERSION:
-        raise NewerVersionError(file, version, VERSION)
+        raise newer_version(file, version, VERSION)
     try:
         record = from_mapping(cls, values, str(file), ignore_unknown=True)
         if isinstance(record, FoldRecord):

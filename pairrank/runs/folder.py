@@ -1,5 +1,6 @@
 """The files in a run's folder; those that are stale, damaged or incomplete are not used."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ from pairrank.evaluation.run_record import DataRecord, find_run_record, read_run
 from pairrank.files import damaged_files
 from pairrank.models.base import damaged_model_files
 from pairrank.runs.experiment import RUN_FILE
-from pairrank.runs.fold_record import FoldRecord, read_fold_record, read_fold_start
+from pairrank.runs.fold_record import FOLD_FILE, FoldRecord, read_fold_record, read_fold_start
+
+logger = logging.getLogger(__name__)
 
 CURVES = "curves.png"
 """The plot of a run's history."""
@@ -41,6 +44,14 @@ def _data_records(folder: Path) -> list[DataRecord]:
     return [record.data for record in records if record]
 
 
+def remove_dead_links(folder: Path) -> None:
+    """Remove links in a run's folder that lead to no file, so that results are not written to a device."""
+    for path in (*folder.glob("*"), *folder.glob("test/*")):
+        if path.is_symlink() and not path.is_file() and not path.is_dir():
+            logger.warning("%s: a link that leads to no file; removed", path)
+            path.unlink()
+
+
 def finished_folds(folder: Path, count: int, identity: str) -> dict[int, FoldRecord]:
     """Return the record of every fold that was finished under this identity and has all its files unchanged."""
     found = {fold: read_fold_record(folder / f"fold{fold}") for fold in range(count)}
@@ -53,6 +64,8 @@ def finished_folds(folder: Path, count: int, identity: str) -> dict[int, FoldRec
 
 def damaged_fold_files(folder: Path, record: FoldRecord) -> list[str]:
     """Return the names of the files in a finished fold's folder that are missing or have changed since."""
+    if record.fold is not None and folder.name != f"fold{record.fold}":
+        return [FOLD_FILE]  # a copy of another fold
     # The files of the model are named only if model.json can be believed.
     return damaged_files(folder, record.files) or damaged_model_files(folder)
 
@@ -116,16 +129,22 @@ def read_out_of_fold(folder: Path, folds: Sequence[int]) -> Predictions:
     return Predictions.concatenate(parts)
 
 
-def write_test(folder: Path, test: Battles | None, folds: Sequence[int]) -> None:
-    """Write test.csv, the geometric mean over these folds' models, or remove an outdated one."""
+def write_test(
+    folder: Path, test: Battles | None, test_hash: str, folds: Mapping[int, FoldRecord]
+) -> Predictions | None:
+    """Write test.csv, the geometric mean over these folds' models, and return it, or remove an outdated one.
+
+    A fold that was not trained this time may have no current predictions: then `submit` predicts again.
+    """
     target = folder / "test.csv"
-    found = [] if test is None else [read_matching(test_file(folder, fold), test.id) for fold in folds]
-    members = [member for member in found if member is not None]
-    # A fold that was not trained this time may have predicted another test file: then `submit` predicts again.
-    if members and len(members) == len(folds):
-        geometric_mean(members).write(target)
-    else:
+    if test is None or not all(
+        has_test_predictions(folder, fold, record, test, test_hash) for fold, record in folds.items()
+    ):
         target.unlink(missing_ok=True)
+        return None
+    mean = geometric_mean([read_predictions(test_file(folder, fold)) for fold in folds])
+    mean.write(target)
+    return mean
 
 
 def write_history(folder: Path, folds: Mapping[int, FoldRecord]) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from pairrank.atomic import locked
 from pairrank.errors import UserError
 from pairrank.evaluation.run_record import FILE, FORMER, find_run_record, run_folders
+from pairrank.runs.fold_record import FOLD_FILE, read_fold_record
 
 MARK = "~"
 """Separates the name of a run from the date of its former results, as in structure~2026-11-26T081500.000."""
@@ -20,17 +21,17 @@ def keep_former(folder: Path, identity: str) -> None:
     It is renamed at once, to history/NAME/DATE next to the runs. What was trained inside its folds is moved back,
     because it may still be current. Other processes may call this for the same folder at the same time.
     """
-    if not (folder / FILE).is_file():
+    if not _has_results_of_another(folder, identity):
         return
     home = folder.parent / FORMER
     if (home / folder.name).resolve() != folder.parent.resolve() / FORMER / folder.name:
         raise UserError(f"{home / folder.name}: a link leads to another folder. Remove it, or use other --runs.")
     home.mkdir(exist_ok=True)
     with locked(home):
-        record = find_run_record(folder)
-        if record is None or record.identity == identity:
+        if not _has_results_of_another(folder, identity):  # another process was faster
             return
-        target = home / folder.name / date_of(folder)
+        record = find_run_record(folder)
+        target = _free_name(home / folder.name / date_of(folder))
         target.parent.mkdir(exist_ok=True)
         folder.rename(target)
         if (target / "inner").is_dir():
@@ -39,10 +40,29 @@ def keep_former(folder: Path, identity: str) -> None:
     logger.info(
         "%s: its former results (%s) are kept as %s, %.1f MB. See `compare --history` and `rm`.",
         folder.name,
-        "no log loss" if record.log_loss is None else f"log loss {record.log_loss:.4f}",
+        "no log loss" if record is None or record.log_loss is None else f"log loss {record.log_loss:.4f}",
         f"{folder.name}{MARK}{target.name}",
         size_of(target) / 1e6,
     )
+
+
+def _has_results_of_another(folder: Path, identity: str) -> bool:
+    """Return whether a run's folder has results of another identity; if they are damaged, its folds tell."""
+    if not (folder / FILE).is_file():
+        return False
+    if record := find_run_record(folder):
+        return record.identity != identity
+    folds = [read_fold_record(file.parent) for file in folder.glob(f"fold*/{FOLD_FILE}")]
+    return any(fold is not None and fold.identity != identity for fold in folds)
+
+
+def _free_name(target: Path) -> Path:
+    """Return `target`, or the first of target-2, target-3, … that does not exist: copied files may share a date."""
+    number = 2
+    free = target
+    while free.exists():
+        free, number = target.with_name(f"{target.name}-{number}"), number + 1
+    return free
 
 
 def date_of(folder: Path) -> str:
@@ -53,7 +73,7 @@ def date_of(folder: Path) -> str:
 
 def former_runs(home: Path) -> dict[str, Path]:
     """Return the folder of each former run in the runs folder `home` by its name, NAME~DATE, the oldest first."""
-    folders = sorted((home / FORMER).glob(f"*/*/{FILE}"))
+    folders = sorted((home / FORMER).glob(f"[!.]*/[!.]*/{FILE}"))
     return {f"{file.parents[1].name}{MARK}{file.parent.name}": file.parent for file in folders}
 
 
@@ -63,6 +83,8 @@ def find_run(name: str, home: Path) -> Path:
     folder = former.get(name, home / name)
     is_name = name not in ("", ".", "..", FORMER) and "/" not in name and "\\" not in name
     # A link at any place of the path would lead to a folder outside of the runs.
+    if is_name and folder.is_symlink():
+        raise UserError(f"{folder}: this is a link to another folder. Remove the link itself.")
     is_inside = is_name and folder.resolve() == home.resolve() / folder.relative_to(home)
     if not (is_inside and folder.is_dir() and _is_run(folder)):
         known = ", ".join([*run_folders(home), *former])

@@ -26,7 +26,7 @@ def write_results(run: Run, start: FoldStart) -> RunRecord:
         numbers = ", ".join(map(str, done))
         raise UserError(f"{run.title}: no battle is in fold {numbers}, so there is nothing to score.")
     summary, inputs, history = summarise(list(done.values())), input_hashes(run.inputs), write_history(folder, done)
-    write_test(folder, run.test, list(done))
+    test = write_test(folder, run.test, run.test_hash, done)
     predictions = read_out_of_fold(folder, list(done)).align(run.train.id[rows])
     predictions.write(folder / "oof.csv")
     scored = ~np.isin(run.fold_index[rows], run.tuned_on)
@@ -38,6 +38,7 @@ def write_results(run: Run, start: FoldStart) -> RunRecord:
         folds=tuple(sorted(done)),
         identity=start.identity,
         predictions=predictions_hash(predictions),
+        test_predictions=None if test is None else predictions_hash(test),
         inputs=inputs,
         log_loss=log_loss(proba, winner) if len(winner) else None,
         accuracy=accuracy(proba, winner) if len(winner) else None,

@@ -1,24 +1,29 @@
 """The database of a study is opened or created whole, by its file or its URL; its errors are messages."""
 
+import errno
 import os
-import re
 import sqlite3
 import time
 import warnings
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.exceptions import OptunaError
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
+from optuna.study import Study
+from optuna.trial import FrozenTrial
 from sqlalchemy import Connection, Engine, event, make_url
 from sqlalchemy.exc import ArgumentError, IntegrityError, NoSuchModuleError, SQLAlchemyError
 
 from pairrank.atomic import temporary_folder
-from pairrank.errors import UserError
+from pairrank.errors import UserError, hide_passwords
 
+SETTINGS = "settings"
+"""Attribute of a trial: its setting, once it is drawn completely."""
 HEARTBEAT = 10
 """Seconds between two heartbeats of a worker."""
 GRACE = 60
@@ -124,7 +129,12 @@ def _prepare_file(file: Path) -> None:
         with temporary_folder(file.parent) as folder, suppress(FileExistsError):  # another worker was faster
             created = folder / file.name
             _with_tables(*_sqlite(created)).engine.dispose()
-            os.link(created, file)
+            try:
+                os.link(created, file)
+            except OSError as error:
+                if error.errno == errno.EEXIST:
+                    raise
+                # A file system without links: it is created in place when it is opened.
 
 
 def _with_tables(url: str, options: dict[str, Any]) -> RDBStorage:
@@ -134,7 +144,7 @@ def _with_tables(url: str, options: dict[str, Any]) -> RDBStorage:
             engine_kwargs=options,
             heartbeat_interval=HEARTBEAT,
             grace_period=GRACE,
-            heartbeat_stale_trial_callback=requeue_callback(RETRIES),
+            heartbeat_stale_trial_callback=put_back,
         )
     if storage.engine.dialect.name == "sqlite":
         _lock_before_reading(storage.engine)
@@ -160,18 +170,21 @@ def _lock_before_reading(engine: Engine) -> None:
     engine.dispose()  # connections that are open already lack these listeners
 
 
-def requeue_callback(most: int | None) -> RetryHeartbeatStaleTrialCallback:
-    """Return a callback that puts a trial back into the queue, with the losses that it has reported."""
-    return RetryHeartbeatStaleTrialCallback(max_retry=most, inherit_intermediate_values=True)
+def put_back(study: Study, trial: FrozenTrial, most: int | None = RETRIES) -> None:
+    """Put an interrupted trial back into the queue, with the losses that it has reported, at most `most` times."""
+    trial = deepcopy(trial)
+    if SETTINGS not in trial.user_attrs:
+        # Its setting was drawn in part. The rest would be other random numbers than in an uninterrupted study.
+        trial.params, trial.distributions = {}, {}
+    with quiet_optuna():
+        RetryHeartbeatStaleTrialCallback(max_retry=most, inherit_intermediate_values=True)(study, trial)
 
 
 def without_password(url: str) -> str:
     """Return the URL of a database without its password."""
     with suppress(ArgumentError):
         url = make_url(url).render_as_string(hide_password=True)
-    # Also in a text that is not a valid URL, and where the password is among the options.
-    url = re.sub(r"(?<=://)([^:@]*):.*(?=@)", r"\1:***", url)
-    return re.sub(r"(?<=password=)[^&]*", "***", url)
+    return hide_passwords(url)
 
 
 def first_line(error: Exception) -> str:

@@ -17,9 +17,10 @@ from pairrank.errors import UserError
 from pairrank.runs.experiment import Experiment
 from pairrank.runs.identity import recipe_hash
 from pairrank.runs.run import Run, moved
+from pairrank.tuning.database import SETTINGS
 from pairrank.tuning.sampling import PositionSeededTPE, Pruner, build_pruner
 from pairrank.tuning.space import Settings, Space, read_space
-from pairrank.tuning.storage import OWN, SETTINGS, finished, open_study, requeue_all
+from pairrank.tuning.storage import OWN, finished, open_study, requeue_all
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +87,7 @@ class Search:
         """The run without the battles of the untouched fold."""
         data = self.run.training_data(self.untouched)
         run = replace(self.run, experiment=with_nested_inputs(self.run.experiment))
-        return moved(run, data, self.folder / "inside")
+        return moved(run, data, self.folder / "inside", enclosing=self.name)
 
     @cached_property
     def binding(self) -> dict[str, str]:

@@ -1,11 +1,11 @@
 """Workers share a study, which records the worker and the result of each trial."""
 
 import os
+import shlex
 import socket
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from copy import deepcopy
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,19 +18,20 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from pairrank.errors import UserError
 from pairrank.tuning import database
 from pairrank.tuning.database import (
+    RETRIES,
     database_errors,
     name_of,
     open_storage,
+    put_back,
     quiet_optuna,
-    requeue_callback,
     without_password,
 )
 
 BINDING = "binding"
 """Attribute of a study: what all its trials have in common."""
-OWN, WORKER, REASON, SETTINGS, SURPLUS = "own", "worker", "reason", "settings", "surplus"
-"""Attributes of a trial: whether it has the experiment's own setting, its process, its error, its setting, and
-whether it is surplus, because two workers requested the last trial at the same moment.
+OWN, WORKER, REASON, SURPLUS = "own", "worker", "reason", "surplus"
+"""Attributes of a trial: whether it has the experiment's own setting, its process, its error, and whether it is
+surplus, because two workers requested the last trial at the same moment.
 """
 
 
@@ -90,7 +91,7 @@ def _remedy(study: Study, place: str | Path) -> str:
     url = f"sqlite:///{place.as_posix()}" if isinstance(place, Path) else without_password(place)
     return (
         "Use another --storage, or remove the study: "
-        f"optuna delete-study --storage {url} --study-name {study.study_name!r}"
+        f"optuna delete-study --storage {shlex.quote(url)} --study-name {shlex.quote(study.study_name)}"
     )
 
 
@@ -158,20 +159,24 @@ def find_trial(study: Study, number: int) -> FrozenTrial:
 
 
 def requeue(study: Study, number: int) -> None:
-    """Put an interrupted trial back into the queue."""
-    trial = deepcopy(find_trial(study, number))
-    if SETTINGS not in trial.user_attrs:
-        # Its setting was drawn in part. The rest would be other random numbers than in an uninterrupted study.
-        trial.params, trial.distributions = {}, {}
-    with quiet_optuna():
-        requeue_callback(None)(study, trial)
+    """Put a trial that its user has interrupted back into the queue, however often that happens."""
+    put_back(study, find_trial(study, number), most=None)
 
 
 def requeue_all(study: Study) -> None:
-    """Put every running trial back into the queue; no worker may be alive."""
+    """Put every interrupted trial back into the queue; no worker may be alive.
+
+    A worker may have been killed after it had ended a trial as failed and before it put the trial back: such a
+    trial has no error. The experiment's own setting is repeated without limit, because the search needs its value.
+    """
     for trial in running(study):
         study.tell(trial.number, state=TrialState.FAIL)
-        requeue(study, trial.number)
+    trials = study.get_trials(deepcopy=False)
+    known = _requeued_numbers(trials)
+    for trial in trials:
+        has_failed = trial.state == TrialState.FAIL and not {REASON, SURPLUS} & trial.user_attrs.keys()
+        if has_failed and trial.number not in known:
+            put_back(study, trial, None if OWN in trial.user_attrs else RETRIES)
 
 
 def record_worker(study: Study, trial: Trial) -> None:

@@ -26,10 +26,10 @@ from pairrank.models.base import build, parameters_of
 from pairrank.runs.cross_validation import cross_validate
 from pairrank.runs.experiment import Experiment, Split
 from pairrank.runs.run import Run
-from pairrank.tuning.database import quiet_optuna
+from pairrank.tuning.database import SETTINGS, quiet_optuna
 from pairrank.tuning.search import Search, best_trial, own_trial, settings_in, with_nested_inputs
 from pairrank.tuning.space import changed
-from pairrank.tuning.storage import REASON, SETTINGS, count_requeued, finished
+from pairrank.tuning.storage import REASON, count_requeued, finished
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +74,12 @@ def judge(search: Search, study: Study) -> Verdict:
     with search.exclusive():
         ours, theirs = (
             out_of_fold_losses(
-                replace(search.run, experiment=with_nested_inputs(each), folder=search.folder / name),
+                replace(
+                    search.run,
+                    experiment=with_nested_inputs(each),
+                    folder=search.folder / name,
+                    enclosing=search.name,
+                ),
                 [search.untouched],
             )
             for name, each in (("own", search.run.experiment), ("tuned", tuned))

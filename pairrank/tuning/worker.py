@@ -16,13 +16,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from pairrank.errors import UserError
 from pairrank.files import read_json, write_json
 from pairrank.memo import memo_scope
-from pairrank.tuning.database import GRACE, HEARTBEAT, first_line, quiet_optuna
+from pairrank.tuning.database import GRACE, HEARTBEAT, SETTINGS, first_line, quiet_optuna
 from pairrank.tuning.search import Search, best_trial
 from pairrank.tuning.space import changed
 from pairrank.tuning.storage import (
     OWN,
     REASON,
-    SETTINGS,
     SURPLUS,
     find_trial,
     finished,

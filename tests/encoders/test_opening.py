@@ -31,6 +31,8 @@ def set_config(folder: Path, **values: Any) -> None:
         ({"attn_implementation": "kernels-community/some"}, "attn_implementation = 'kernels-community/some'"),
         ({"_attn_implementation": "a/b"}, "_attn_implementation = 'a/b'"),
         ({"text_config": {"_attn_implementation_internal": "a/b"}}, "_attn_implementation_internal = 'a/b'"),
+        ({"attn_implementation": "a/b", "inner": {"attn_implementation": "eager"}}, "attn_implementation = 'a/b'"),
+        ({"parts": [{"attn_implementation": "a/b"}]}, "attn_implementation = 'a/b'"),
         ({"quantization_config": {"quant_method": "gptq", "bits": 4}}, "its weights are quantised"),
         ({"dtype": "evil"}, "dtype = 'evil'"),
         ({"torch_dtype": ["float32"]}, "torch_dtype = "),

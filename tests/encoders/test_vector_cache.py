@@ -196,15 +196,26 @@ def test_the_cache_is_private_and_another_users_is_not_used(tmp_path: Path, monk
     assert cache is not None
     assert cache.file == file
     assert [stat.S_IMODE(path.stat().st_mode) for path in (file, file.parent)] == [0o600, 0o700]
-    file.chmod(0o664)  # made by an earlier version
-    assert open_cache() is not None
-    assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    file.chmod(0o666)
+    cache.put({b"key": np.ones(3, np.float32)})
+    for mode in (0o664, 0o602):  # others may have written to it
+        file.chmod(mode)
+        assert (anew := open_cache()) is not None
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        assert anew.get([b"key"]) == {}
+    file.parent.chmod(0o770)  # others can replace the file, or put a journal next to it
     assert open_cache() is None
-    file.chmod(0o600)
+    file.parent.chmod(0o700)
+    file.rename(own := file.with_name("own"))
+    own.chmod(0o644)
+    file.symlink_to(own)
+    assert open_cache() is None
+    assert stat.S_IMODE(own.stat().st_mode) == 0o644
+    file.unlink()
+    assert open_cache() is not None
     monkeypatch.setattr(os, "getuid", lambda: file.stat().st_uid + 1)
     assert open_cache() is None
     assert [line.partition(": ")[2].partition(",")[0] for line in log_lines] == [
-        "every user may write it",
+        f"other users may write to its folder (chmod go-w {file.parent})",
+        "it is not a regular file",
         f"it belongs to another user (number {file.stat().st_uid})",
     ]

@@ -1,6 +1,7 @@
 """A record is what its file holds: written and read back it is the same, and a foreign file is refused by name."""
 
 import json
+import pickle
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from pairrank.evaluation.run_record import (
     OwnCost,
     RunRecord,
     find_run_record,
+    newer_version,
     read_run_record,
     record_from_json,
     record_to_json,
@@ -59,6 +61,7 @@ FULL = RunRecord(
     kept={"prompt": 0.5, "response_a": 1.0, "response_b": 1.0},
     lost_a_side=2,
     alone=OwnCost(1.0, 2),
+    test_predictions="t",
 )
 
 
@@ -120,10 +123,22 @@ def test_a_file_that_lacks_what_every_version_has_written_is_refused(missing: st
             for name in ("\ud800", "x\0y", "../x", "/x", "a/b", "a\\b", "..", ".x", "", " ", "a\nb", "history")
         ),
         ({"inputs": {"../../x": None}}, "'../../x' is not the name of a run"),
+        ({"inputs": {OLDEST["label"]: None}}, "names itself as an input"),
+        ({"folds": []}, "one or more trained folds from 0 to 4"),
+        ({"folds": [0, 0]}, "each once"),
+        ({"folds": [5]}, "trained folds from 0 to 4"),
+        ({"folds": [-1]}, "trained folds from 0 to 4"),
+        ({"experiment": EXPERIMENT | {"split": {"folds": 10**12}}}, "2 to 10,000 folds"),
+        ({"experiment": EXPERIMENT | {"split": {"folds": 0}}, "folds": []}, "2 to 10,000 folds"),
     ],
 )
 def test_a_foreign_file_is_refused_with_what_was_found(change: dict[str, object], found: str):
     assert found in complaint(OLDEST | change)
+
+
+def test_the_error_for_a_newer_version_can_be_sent_to_another_process():
+    error = newer_version("metrics.json", 9, VERSION)
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)  # noqa: S301  # its own
 
 
 @pytest.mark.parametrize("content", [None, "{", "[]", json.dumps({"label": "x"})])

@@ -16,6 +16,7 @@ from pairrank.data.folds import assign_folds
 from pairrank.data.predictions import Predictions, read_predictions
 from pairrank.data.reading import write_battles
 from pairrank.errors import UserError
+from pairrank.evaluation.entries import entries_in
 from pairrank.evaluation.run_record import find_run_record, read_run_record
 from pairrank.runs import cross_validation, run
 from pairrank.runs.cross_validation import cross_validate
@@ -513,6 +514,50 @@ def test_models_that_were_swapped_between_folds_are_trained_again(data, tmp_path
     cross_validate(run_on(data, tmp_path))
     assert untimed_files(run) == whole
     assert [Path(place).name for place, _ in fits(run.folder)[before:]] == ["fold1", "fold2"]
+
+
+@pytest.mark.parametrize("as_before", [False, True])
+def test_a_fold_that_is_a_copy_of_another_fold_is_trained_again(data, tmp_path, finish, as_before):
+    run = finish(run_on(data, tmp_path))
+    whole, before = untimed_files(run), len(fits(run.folder))
+    if as_before:  # a record of an earlier version has no number of its fold, and no hashes
+        for file in run.folder.glob("fold*/fold.json"):
+            record = json.loads(file.read_text())
+            file.write_text(json.dumps(record | {"fold": None, "files": {}, "test_file": ""}))
+    folders = [run.folder / "fold1", run.folder / "fold2", run.folder / "aside"]
+    for source, target in ((0, 2), (1, 0), (2, 1)):
+        folders[source].rename(folders[target])
+    cross_validate(run_on(data, tmp_path))
+    assert [Path(place).name for place, _ in fits(run.folder)[before:]] == ["fold1", "fold2"]
+    assert untimed_files(run).keys() == whole.keys()
+    assert (run.folder / "oof.csv").read_bytes() == whole["oof.csv"]
+
+
+def test_altered_test_predictions_are_never_used(data, tmp_path, finish):
+    run = finish(run_on(data, tmp_path))
+    whole = (run.folder / "test.csv").read_bytes()
+    file = run.folder / "test" / "fold1.csv"
+    rows = file.read_text().splitlines()
+    file.write_text("\n".join([rows[0], *(f"{row.split(',')[0]},0.8,0.1,0.1" for row in rows[1:])]) + "\n")
+    altered = file.read_bytes()
+    cross_validate(run_on(data, tmp_path), [0])  # fold 1 is not even looked at
+    assert not (run.folder / "test.csv").exists()
+    cross_validate(run_on(data, tmp_path))
+    assert (run.folder / "test.csv").read_bytes() == whole
+    (run.folder / "test.csv").write_bytes(altered)
+    assert entries_in(run.folder.parent, run.battles) == []
+
+
+def test_results_are_not_written_through_a_link_to_a_device(data, tmp_path, finish, log_lines):
+    run = finish(run_on(data, tmp_path))
+    whole = untimed_files(run)
+    for name in ("metrics.json", "oof.csv", "test/fold1.csv"):
+        (run.folder / name).unlink()
+        (run.folder / name).symlink_to("/dev/zero")
+    cross_validate(run_on(data, tmp_path))
+    assert untimed_files(run) == whole
+    assert not [file for file in run.folder.rglob("*") if file.is_symlink()]
+    assert sum("a link that leads to no file; removed" in line for line in log_lines) == 3
 
 
 def test_predictions_of_an_input_that_were_altered_are_never_learned_from(workspace, finish):

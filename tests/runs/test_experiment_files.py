@@ -84,7 +84,7 @@ def test_parameters_default_to_those_of_the_model():
             r"no parameter is called 'epoch'. Did you mean 'epochs'\?",
         ),
         ('[model]\nname = "prior"\n[split]\nfold = 3', r"no parameter is called 'fold'. Did you mean 'folds'\?"),
-        ('[model]\nname = "prior"\n[split]\nfolds = 1', "folds = 1: expected 2 or more"),
+        ('[model]\nname = "prior"\n[split]\nfolds = 1', "folds = 1: expected 2 to 10,000"),
         ('[model]\nname = "prior"\n[split]\nlimit = -1', "limit = -1: expected 0"),
         ('[model]\nname = "prior"\n[split]\nsalt = 1', "salt = 1: expected a string"),
         ('[model]\nname = "prior"\nsmoothing = "much"', "smoothing = 'much': expected a number"),

@@ -1,6 +1,7 @@
 """Results that a changed run replaces are kept, and found again by every command that shows them."""
 
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -33,6 +34,27 @@ def test_results_of_another_identity_are_moved_as_they_were(data, tmp_path, fini
     assert any(f"are kept as {name}" in line for line in log_lines)
     cross_validate(run_on(data, tmp_path, changed))  # nothing has changed since
     assert list(former_runs(run.folder.parent)) == [name]
+
+
+def test_former_results_of_the_same_date_are_all_kept(data, tmp_path, finish, changed):
+    run = finish(run_on(data, tmp_path))
+    for experiment in (changed, MEMORY, changed):
+        os.utime(run.folder / "metrics.json", (0, 0))  # as a restored copy may have
+        cross_validate(run_on(data, tmp_path, experiment))
+    names = list(former_runs(run.folder.parent))
+    assert names == [f"memory~1970-01-01T000000.000{number}" for number in ("", "-2", "-3")]
+
+
+def test_results_whose_record_is_damaged_are_kept(data, tmp_path, finish, changed):
+    run = finish(run_on(data, tmp_path))
+    (run.folder / "metrics.json").write_text("{")
+    predictions = (run.folder / "oof.csv").read_bytes()
+    cross_validate(run_on(data, tmp_path))  # of the same identity
+    assert former_runs(run.folder.parent) == {}
+    (run.folder / "metrics.json").write_text("{")
+    cross_validate(run_on(data, tmp_path, changed))
+    (folder,) = former_runs(run.folder.parent).values()
+    assert (folder / "oof.csv").read_bytes() == predictions
 
 
 def test_an_interrupted_run_is_not_kept(data, tmp_path, finish, changed):
@@ -84,7 +106,7 @@ def test_a_run_is_found_by_its_name_and_a_former_one_by_its_date(data, tmp_path,
         with pytest.raises(UserError, match="no run of this name"):
             find_run(wrong, home)
     (home / "link").symlink_to(folder)
-    with pytest.raises(UserError, match="no run of this name"):
+    with pytest.raises(UserError, match="this is a link to another folder"):
         find_run("link", home)
 
 

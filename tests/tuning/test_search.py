@@ -1,6 +1,8 @@
 """None lost, none doubled: however workers begin, die and begin again, a study has the trials it was asked for."""
 
+import errno
 import os
+import shlex
 import signal
 import sqlite3
 import subprocess
@@ -19,9 +21,19 @@ from pairrank.data.predictions import Predictions
 from pairrank.errors import UserError
 from pairrank.files import write_json
 from pairrank.tuning import database, sampling, storage
+from pairrank.tuning import search as searching
 from pairrank.tuning import worker as working
 from pairrank.tuning.search import best_trial, own_trial, settings_in
-from pairrank.tuning.storage import count_requeued, finished, has_room, position_of, requeue_stale, running
+from pairrank.tuning.storage import (
+    count_requeued,
+    finished,
+    has_room,
+    open_study,
+    position_of,
+    requeue_all,
+    requeue_stale,
+    running,
+)
 from pairrank.tuning.worker import work
 from tests.support.command_line import run_python, start_python
 from tests.support.studies import SMALL, some_search, write_experiment
@@ -208,6 +220,7 @@ def test_the_own_setting_is_not_pruned_even_if_it_is_repeated_last(arena_here, m
         return loss
 
     monkeypatch.setattr(working, "evaluate", first_interrupted)
+    monkeypatch.setattr(searching, "requeue_all", lambda _: None)
     with monkeypatch.context() as elsewhere:
         elsewhere.setattr(working, "requeue", lambda *_: None)  # the one that was cut off is put back later
         with pytest.raises(KeyboardInterrupt):
@@ -597,6 +610,63 @@ def test_a_killed_worker_is_succeeded_by_one_that_tries_the_same_settings(arena_
     study, _ = quietly(search)
     assert settings(study) == settings(whole)
     assert [trial.value for trial in finished(study)] == [trial.value for trial in finished(whole)]
+
+
+@pytest.mark.parametrize("killed_in", [1, 3])
+def test_a_worker_that_is_killed_while_it_puts_a_trial_back_loses_no_trial(arena_here, monkeypatch, killed_in):
+    whole, _ = quietly(some_search(trials=5, home=Path("whole")))
+    search, plain, calls = some_search(trials=5), working.evaluate, []
+
+    def interrupt(*args, **options):
+        calls.append(0)
+        if len(calls) == killed_in:
+            raise KeyboardInterrupt
+        return plain(*args, **options)
+
+    def die(*args, **options):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(working, "evaluate", interrupt)
+        patch.setattr(working, "requeue", die)  # the trial has been marked as failed
+        with pytest.raises(Killed):
+            quietly(search)
+    study, _ = quietly(search)
+    assert settings(study) == settings(whole)
+    assert [trial.value for trial in finished(study)] == [trial.value for trial in finished(whole)]
+
+
+def test_a_setting_that_kills_every_worker_is_given_up_but_not_the_own_one(arena_here):
+    study = some_search().open()
+    for attempt in range(2 * database.RETRIES):
+        assert "own" in study.ask().user_attrs, attempt
+        requeue_all(study)
+    study.tell(study.ask().number, 1.0)
+    for _ in range(1 + database.RETRIES):
+        study.ask()
+        requeue_all(study)
+    assert not study.get_trials(states=(TrialState.WAITING, TrialState.RUNNING))
+    requeue_all(study)  # by the next worker that is alone
+    assert not study.get_trials(states=(TrialState.WAITING,))
+    assert len(finished(study)) == 2
+
+
+def test_a_file_system_without_hard_links_can_hold_a_study(arena_here, monkeypatch):
+    def refuse(source, target):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    study, _ = quietly(some_search(trials=2))
+    assert len(finished(study)) == 2
+
+
+def test_the_proposed_command_is_quoted_for_a_shell(arena_here, monkeypatch):
+    (folder := Path("a b$(id)")).mkdir()
+    open_study(folder / "study.db", "it's", {"battles": "some"}, {})
+    with pytest.raises(UserError) as caught:
+        open_study(folder / "study.db", "it's", {"battles": "others"}, {})
+    proposed = str(caught.value).rpartition("remove the study: ")[2]
+    assert shlex.split(proposed)[-3:] == [f"sqlite:///{folder}/study.db", "--study-name", "it's"]
 
 
 def keep_running(function):
