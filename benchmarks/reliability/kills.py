@@ -199,7 +199,10 @@ def _differences(expected: Path, found: Path, name: str) -> list[str]:
     if name.startswith("tune"):
         tries, others = _trials(expected), _trials(found)
         if name == "tune" and tries != others:
-            faults.append(f"the search tried {others}, expected {tries}")
+            lost, new = (
+                [each for each in one if each not in other] for one, other in ((tries, others), (others, tries))
+            )
+            faults.append(f"the search tried {new or 'nothing'} instead of {lost or 'nothing'}")
         if len(others) < len(tries):
             faults.append(f"the search ended after {len(others)} trials")
         return faults

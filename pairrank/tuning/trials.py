@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from pairrank.data.battles import Battles
-from pairrank.data.predictions import Predictions
+from pairrank.data.predictions import Predictions, read_predictions
 from pairrank.data.probabilities import Proba
 from pairrank.errors import UserError
 from pairrank.evaluation.scoring import battle_losses
@@ -54,8 +54,9 @@ def evaluate(experiment: Experiment, folds: Sequence[TuningFold], folder: Path, 
         predictions = read_matching(file, each.scored.id)
         if predictions is None:
             proba = _proba(experiment, each, folder, report if i == 0 else None)
-            predictions = Predictions(each.scored.id, proba)
-            predictions.write(file)
+            Predictions(each.scored.id, proba).write(file)
+            # Read with as many digits as a trial has that resumes, so that its loss is the same to the last one.
+            predictions = read_predictions(file)
         losses.append(battle_losses(predictions.proba, each.scored.labels))
         if i == 0 and not progress_of(experiment):
             report(1, float(losses[0].mean()))

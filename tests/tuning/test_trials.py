@@ -135,6 +135,15 @@ def test_a_setting_resumes_from_its_finished_folds(arena_here, add_model):
     assert len((place / "fits.txt").read_text().splitlines()) == 6
 
 
+def test_a_trial_that_resumes_has_the_same_loss_to_the_last_digit(arena_here):
+    search = some_search()
+    cuts = cuts_of(search)
+    whole = evaluate(search.run.experiment, cuts, Path("one"), silent)
+    for file in sorted(Path("one").glob("fold*.csv"))[1:]:
+        file.unlink()
+    assert evaluate(search.run.experiment, cuts, Path("one"), silent) == whole
+
+
 def test_probabilities_that_are_not_finite_are_refused(arena_here, add_model):
     add_model("memory")
     add_model("not_a_number")
