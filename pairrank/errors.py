@@ -68,16 +68,17 @@ def hide_passwords(text: str) -> str:
     return re.sub(r"(?<=password=)[^&\s'\"]*", "***", text)
 
 
-def combined_error(place: str, complaints: Sequence[str], remedy: str) -> UserError:
+def combined_error(place: str, complaints: Sequence[str], remedy: str, count: int | None = None) -> UserError:
     """Return one error for all complaints about `place`: the first ten in full, then the number of the others.
 
-    `remedy` is the last line of the message.
+    `remedy` is the last line of the message. `count` is the number of complaints if not all of them are given.
     """
+    count = len(complaints) if count is None else count
     lines = [f"  - {complaint}" for complaint in complaints[:SHOWN]]
-    if len(complaints) > SHOWN:
-        lines.append(f"  - … and {len(complaints) - SHOWN:,} more")
-    count = "1 complaint" if len(complaints) == 1 else f"{len(complaints):,} complaints"
-    return UserError("\n".join([f"{place}: {count}", *lines, remedy]))
+    if count > SHOWN:
+        lines.append(f"  - … and {count - SHOWN:,} more")
+    number = "1 complaint" if count == 1 else f"{count:,} complaints"
+    return UserError("\n".join([f"{place}: {number}", *lines, remedy]))
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:

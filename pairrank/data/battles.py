@@ -11,6 +11,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from pairrank.data.cells import name_of
 from pairrank.data.probabilities import SWAP, FloatArray, Labels, Proba
 from pairrank.errors import UserError
 
@@ -27,6 +28,12 @@ ONE_SIDED = 0.8
 
 Objects = npt.NDArray[np.object_]
 """A one-dimensional array of Python objects."""
+
+
+KINDS = {"winner": "iu", "soft": "f", "weight": "fiu", "inputs": "f"}
+"""Kinds of the dtypes of columns (`numpy.dtype.kind`); all others hold objects."""
+
+EXPECTED_TYPES = {"O": "object (`object_array` makes one)", "iu": "integers", "f": "floats", "fiu": "numbers"}
 
 
 class Winner(IntEnum):
@@ -160,6 +167,9 @@ def _column_complaints(battles: Battles) -> list[str]:
     columns = {name: column for name, column in battles._columns().items() if column is not None}
     if wrong := [name for name, column in columns.items() if not isinstance(column, np.ndarray)]:
         return [f"{name}: {type(columns[name]).__name__}, expected a numpy array." for name in wrong]
+    if wrong := [name for name, column in columns.items() if column.dtype.kind not in KINDS.get(name, "O")]:
+        name = wrong[0]
+        return [f"{name}: dtype {columns[name].dtype}, expected {EXPECTED_TYPES[KINDS.get(name, 'O')]}."]
     n = columns["id"].size
     shapes: dict[str, tuple[int, ...]] = {"soft": (n, 3), "inputs": (n, len(battles.input_names), 3)}
     if wrong := [name for name, column in columns.items() if column.shape != shapes.get(name, (n,))]:
@@ -176,8 +186,15 @@ def _column_complaints(battles: Battles) -> list[str]:
     ]
     if battles.winner is not None and not np.isin(battles.winner, list(Winner)).all():
         complaints.append("winner: expected 0, 1 or 2 in every row.")
-    if battles.weight is not None and not (battles.weight > 0).all():
-        complaints.append("weight: expected numbers above 0.")
+    if battles.weight is not None and not ((battles.weight > 0) & (battles.weight < np.inf)).all():
+        complaints.append("weight: expected finite numbers above 0.")
+    if wrong := [name for name in ("soft", "inputs") if name in columns and not np.isfinite(columns[name]).all()]:
+        complaints.append(f"{', '.join(wrong)}: expected finite numbers.")
+    complaints += [
+        f'{name}: {shown[0]!r} is a spelling of a missing name, expected "".'
+        for name in MODELS
+        if name in columns and (shown := sorted({x for x in columns[name] if x and not name_of(x)}))
+    ]
     return complaints
 
 

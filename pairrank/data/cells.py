@@ -8,12 +8,24 @@ from pairrank.data.turns import repair_text
 MISSING = frozenset(("nan", "none", "null", "n/a", "na", "<na>", "#n/a", "nat", "undefined"))
 """Spellings of a missing value, in lower case, that tables of other programs contain as text."""
 
+FLOATING = re.compile(r"-?\d+(\.\d*|(\.\d*)?[eE]\+\d+)", re.ASCII)
+"""A number as programs write it that is not an integer to them."""
+
+INEXACT = "written as a floating-point number, which is exact only up to 9,007,199,254,740,992 (2**53)"
+"""Complaint about an id."""
+
 WHOLE = re.compile(r"(-?\d+)\.0*")
 
 
 def text_of(cell: Any) -> str:
     """Return a cell as text without surrounding white space; "" for null and NaN."""
     return "" if cell is None or cell != cell else repair_text(str(cell)).strip()
+
+
+def is_inexact(cell: Any) -> bool:
+    """Return whether an id was written as a floating-point number so large that it stands for several integers."""
+    text = text_of(cell)
+    return FLOATING.fullmatch(text) is not None and abs(float(text)) >= 2**53
 
 
 def id_of(cell: Any) -> str:

@@ -11,9 +11,9 @@ import numpy as np
 
 from pairrank.atomic import atomic_path
 from pairrank.data.battles import WINNERS, Objects, object_array
-from pairrank.data.cells import id_of
+from pairrank.data.cells import INEXACT, id_of, is_inexact
 from pairrank.data.probabilities import SMALLEST, SWAP, Proba, from_logs
-from pairrank.errors import UserError, combined_error, excerpt
+from pairrank.errors import UserError, combined_error, excerpt, shorten
 from pairrank.files import csv_rows
 
 COLUMNS = ("id", *WINNERS)
@@ -82,7 +82,7 @@ class Predictions:
             elif outside[row]:
                 fault = f"probabilities {self.proba[row].tolist()}, expected all from 0 to 1"
             else:
-                fault = f"probabilities sum to {sums[row]:.6g}, expected 1 (write at least three decimals)"
+                fault = f"probabilities sum to {sums[row]:.6g}, expected 1 (write at least two decimals)"
             found.append(f"id {self.id[row]}: {fault}")
         return found
 
@@ -144,6 +144,9 @@ def read_predictions(path: str | Path) -> Predictions:
         if len(row) != len(header)
     ]:
         raise combined_error(str(path), complaints, "Write the file again. Decimal commas are not supported.")
+    inexact = [row[places[0]] for row in table if is_inexact(row[places[0]])]
+    if complaints := [f"id {shorten(cell, 100)}: {INEXACT}" for cell in inexact]:
+        raise combined_error(str(path), complaints, "Export the ids as text or as integers.")
     ids = object_array([id_of(row[places[0]]) for row in table])
     proba = np.array([[_number(row[i]) for i in places[1:]] for row in table], dtype=np.float64)
     proba = proba.reshape(len(ids), len(WINNERS))

@@ -17,7 +17,7 @@ from pairrank.data import cells as spelling
 from pairrank.data.battles import MODELS, TEXTS, WINNERS, Battles, concatenate, object_array
 from pairrank.data.probabilities import Labels
 from pairrank.data.seen_ids import SeenIds
-from pairrank.data.turns import DECODER, SURROGATE, join_turns, parse_turns
+from pairrank.data.turns import DECODER, LONGEST, SURROGATE, join_turns, parse_turns
 from pairrank.errors import UserError, combined_error, excerpt, shorten
 from pairrank.files import CONVERT, content_of, csv_rows, reading
 
@@ -32,6 +32,9 @@ BUFFER = 2**20
 
 EXACT = {"halffloat": 2**11, "float": 2**24, "double": 2**53}
 """Parquet's floating-point types, with the number up to which each holds every integer."""
+
+MOST_COMPLAINTS = 1_000
+"""Complaints about one file that are kept in full; the others are counted."""
 
 UNCLEAR = -1
 """The winner of a row whose winner columns are not a single 1 and two 0. It is used in this module only."""
@@ -64,12 +67,17 @@ def read_battles(path: str | Path, damage: Damage = "raise") -> Battles:
     path = Path(path)
     parts: list[Battles] = []
     complaints: list[str] = []
+    count = 0
     for part, found in _parse_file(path, damage, rows=20_000):
-        parts.append(part)
-        complaints += found
-    if complaints and damage == "raise":
-        raise combined_error(str(path), complaints, f"Correct or remove these rows. {REMEDY}")
+        count += len(found)
+        complaints += found[: MOST_COMPLAINTS - len(complaints)]
+        if not count or damage != "raise":
+            parts.append(part)
+    if count and damage == "raise":
+        raise combined_error(str(path), complaints, f"Correct or remove these rows. {REMEDY}", count)
     battles = concatenate(parts)
+    if count > len(complaints):
+        complaints.append(f"{count - len(complaints):,} more repairs")
     if warning := battles.label_warning():
         logger.warning("%s: %s", path, warning)
     if not len(battles) and damage == "raise":
@@ -118,7 +126,7 @@ def write_battles(battles: Battles, path: Path) -> None:
 
 def _parse_file(path: Path, damage: Damage, rows: int) -> Iterator[tuple[Battles, list[str]]]:
     """Yield battles and complaints in parts of `rows` rows, at least one, with only the first row of every id."""
-    seen, missing = SeenIds(), Counter[str]()
+    seen, missing, long = SeenIds(), Counter[str](), 0
     first_row = 1
     for table in _tables(path, rows):
         if first_row == 1:
@@ -126,6 +134,7 @@ def _parse_file(path: Path, damage: Damage, rows: int) -> Iterator[tuple[Battles
         _refuse_messages(path, table.cells)
         cells, numbers, repeats = _without_headers(table.cells, first_row)
         missing += _missing_names(cells)
+        long += sum(len(cell) > LONGEST for name in TEXTS for cell in cells[name] if isinstance(cell, str))
         battles, winner, complaints = _parse(cells, numbers)
         fresh = ~seen.mark(battles.id.tolist())
         complaints += [
@@ -144,6 +153,10 @@ def _parse_file(path: Path, damage: Damage, rows: int) -> Iterator[tuple[Battles
     if missing:
         names = ", ".join(sorted(missing))
         logger.warning("%s: %d model names are %s and count as unknown", path, missing.total(), names)
+    if long:
+        logger.warning(
+            "%s: %d texts of over a million characters; only the ends of such turns are used", path, long
+        )
 
 
 def _refuse_nested(path: Path, cells: Mapping[str, Sequence[Any]]) -> None:
@@ -194,7 +207,7 @@ def _without_headers(
     """
     rows = range(len(cells["id"]))
     repeats = [row for row in rows if all(_is_word(values[row], name) for name, values in cells.items())]
-    kept = [row for row in rows if row not in repeats] if repeats else rows
+    kept = sorted(set(rows) - set(repeats)) if repeats else rows
     if repeats:
         cells = {name: [values[row] for row in kept] for name, values in cells.items()}
     complaints = [f"row {first_row + row}: repeats the header, expected a battle" for row in repeats]
@@ -309,11 +322,14 @@ def _parse(
 
 
 def _ids(cells: Sequence[Any], numbers: Sequence[int]) -> tuple[list[str], list[str]]:
-    """Return the ids and one complaint per missing id, which becomes the number of its row."""
+    """Return the ids and one complaint per inexact id, and per missing id, which becomes the number of its row."""
     found = [spelling.id_of(cell) for cell in cells]
     ids = [name or f"row-{number}" for name, number in zip(found, numbers, strict=True)]
     missing = [number for name, number in zip(found, numbers, strict=True) if not name]
-    return ids, [f"row {number}: no id, expected one; 'row-{number}' is used" for number in missing]
+    complaints = [f"row {number}: no id, expected one; 'row-{number}' is used" for number in missing]
+    inexact = filter(spelling.is_inexact, cells)
+    complaints += [f"id {shorten(str(cell), 100)}: {spelling.INEXACT}" for cell in inexact]
+    return ids, complaints
 
 
 def _texts(cells: Mapping[str, Sequence[Any]], ids: list[str]) -> tuple[dict[str, Any], list[str]]:

@@ -8,7 +8,10 @@ Turns = tuple[str, ...]
 """The turns of one side of a conversation, oldest first."""
 
 LONGEST = 1_000_000
-"""Characters of a turn that are measured or tokenised; words and tokens take 100 times the memory of a text."""
+"""Characters of a turn that are measured or tokenised, half of them from its end.
+
+Words and tokens take 100 times the memory of a text.
+"""
 
 SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -25,6 +28,12 @@ def repair_text(text: str) -> str:
     if text.isascii() or not SURROGATE.search(text):
         return text
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def cut_middle(text: str, longest: int = LONGEST) -> str:
+    """Return a text unchanged, or without its middle if it has more than `longest` characters."""
+    tail = longest // 2
+    return text if len(text) <= longest else text[: longest - tail] + text[len(text) - tail :]
 
 
 def parse_turns(cell: Any) -> tuple[Turns, str]:

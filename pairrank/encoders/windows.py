@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pairrank.data.battles import TEXTS, Battles
-from pairrank.data.turns import LONGEST, Turns, join_turns
+from pairrank.data.turns import Turns, cut_middle, join_turns
 from pairrank.errors import UserError
 
 Budget = Literal["fair", "head+tail", "latest", "right"]
@@ -140,11 +140,11 @@ def iterate_rounds(battles: Battles, tokenizer: Any, cells: Cells = "turns") -> 
 def encode(tokenizer: Any, texts: list[str]) -> list[list[int]]:
     """Return the token ids of texts without special tokens, even if a text contains their names.
 
-    Only a text of more than `LONGEST` characters is cut.
+    Only a very long text loses its middle.
     """
     if not texts:
         return []
-    texts = [text[:LONGEST] for text in texts]
+    texts = [cut_middle(text) for text in texts]
     # Prompts contain "[SEP]" and "</s>": unless they are split, they would become special tokens of the model.
     encoded = tokenizer(texts, add_special_tokens=False, split_special_tokens=True, truncation=False, verbose=False)
     ids: list[list[int]] = encoded["input_ids"]

@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from functools import cached_property
 
-from pairrank.data.turns import LONGEST, Turns
+from pairrank.data.turns import Turns, cut_middle
 from pairrank.features.phrases import STOP_WORDS
 
 # In scripts without spaces (kana, Chinese, Hangul) every character is a word.
@@ -14,11 +14,11 @@ WORD = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af]|[^\W_
 class ParsedText:
     """The turns of one side of a conversation, with the parts of them that several measurements use.
 
-    Each turn is cut after `LONGEST` characters.
+    A very long turn loses its middle.
     """
 
     def __init__(self, turns: Turns) -> None:
-        self.turns = tuple(turn[:LONGEST] for turn in turns)
+        self.turns = tuple(map(cut_middle, turns))
         self.text = "\n".join(self.turns)
 
     @cached_property

@@ -237,7 +237,8 @@ def load_model(folder: str | Path) -> Model:
         raise UserError(f"{folder}: no saved model here ({MODEL_FILE} is missing). Expected the folder of a fold.")
     with reading(file, RETRAIN):
         saved = json.loads(file.read_text(encoding="utf-8"))
-        name, parameters, hashes = saved["model"], dict(saved["parameters"]), saved.get("files")
+        name, parameters = saved["model"], dict(saved["parameters"])
+        hashes = dict(saved["files"]) if "files" in saved else None
     if hashes is None:
         _warn_unchecked(folder.parent)
     elif wrong := damaged_files(folder, hashes):

@@ -1,10 +1,10 @@
 """Changes of single parameters from the command line, such as `--set training.epochs=1`."""
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pairrank.errors import UserError
+from pairrank.errors import UserError, excerpt
 from pairrank.nested import dotted_items, set_dotted
 
 LARGEST = 1e150
@@ -32,13 +32,22 @@ def override(parameters: dict[str, Any], key: str, text: str) -> None:
     set_dotted(parameters, key, value["value"] if set(value) == {"value"} else text, f"--set {key}={text}")
 
 
+def _numbers(value: Any) -> Iterator[float]:
+    """Yield all numbers in a value and in the lists that it contains."""
+    if isinstance(value, list | tuple):
+        for each in value:
+            yield from _numbers(each)
+    elif isinstance(value, int | float):
+        yield value
+
+
 def refuse_infinite(parameters: Mapping[str, Any]) -> None:
     """Raise UserError for nan and inf, which JSON does not allow, and for numbers whose square is no float."""
     strange = [
-        f"{key} = {number}"
+        f"{key} = {excerpt(number)}"
         for key, value in dotted_items(parameters)
-        for number in (value if isinstance(value, list) else [value])
-        if isinstance(number, float) and not abs(number) < LARGEST
+        for number in _numbers(value)
+        if not abs(number) < LARGEST
     ]
     if strange:
         raise UserError(f"{', '.join(strange)}: expected a finite number.")

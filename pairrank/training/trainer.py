@@ -133,11 +133,13 @@ class MarkComplete(TrainerCallback):
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Write the mark after each epoch."""
         distributed.barrier()  # each process writes its own random state
-        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        files = sorted(file for file in folder.iterdir() if file.name != MARK)
-        for file in files:
-            sync(file)
-        write_json(folder / MARK, {file.name: sha256_of(file) for file in files})
+        if not distributed.rank():
+            folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+            files = sorted(file for file in folder.iterdir() if file.name != MARK)
+            for file in files:
+                sync(file)
+            write_json(folder / MARK, {file.name: sha256_of(file) for file in files})
+        distributed.barrier()  # the Trainer may remove older checkpoints next
 
 
 def latest_checkpoint(folder: Path) -> Path | None:

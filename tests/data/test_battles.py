@@ -121,7 +121,16 @@ TURNS = object_array([("a",), ("b",)])
         ({"prompt": TURNS, "winner": np.array([0, 3])}, "winner: expected 0, 1 or 2"),
         ({"prompt": TURNS, "winner": np.array([-1, 0])}, "winner: expected 0, 1 or 2"),
         ({"prompt": TURNS, "soft": np.ones((2, 2)) / 2}, "soft: shape"),
-        ({"prompt": TURNS, "weight": np.array([1.0, 0.0])}, "weight: expected numbers above 0"),
+        ({"prompt": TURNS, "weight": np.array([1.0, 0.0])}, "weight: expected finite numbers above 0"),
+        ({"prompt": TURNS, "weight": np.array([1.0, np.inf])}, "weight: expected finite numbers above 0"),
+        ({"prompt": TURNS, "weight": object_array([1.0, "2"])}, "weight: dtype object, expected numbers"),
+        ({"prompt": TURNS, "winner": np.array([0.0, 1.0])}, "winner: dtype float64, expected integers"),
+        ({"prompt": TURNS, "soft": np.array([[1.0, 0, 0], [np.nan, 0.5, 0.5]])}, "soft: expected finite numbers"),
+        (
+            {"prompt": TURNS, "model_a": object_array(["x", "NaN"])},
+            "model_a: 'NaN' is a spelling",
+        ),
+        ({"prompt": np.array(["a", "b"])}, "prompt: dtype <U1, expected object"),
         ({"prompt": TURNS, "inputs": np.ones((2, 1, 3)) / 3}, "inputs: shape"),
     ],
 )

@@ -2,6 +2,8 @@
 
 import gzip
 import json
+import re
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -12,9 +14,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from pyarrow import parquet
 
-from pairrank.data.battles import TEXTS, WINNERS, Battles
-from pairrank.data.reading import read_battles, stream_battles, write_battles
+from pairrank.data.battles import TEXTS, WINNERS, Battles, object_array
+from pairrank.data.cells import INEXACT
+from pairrank.data.predictions import COLUMNS as PREDICTION_COLUMNS
+from pairrank.data.predictions import read_predictions
+from pairrank.data.reading import MOST_COMPLAINTS, read_battles, stream_battles, write_battles
+from pairrank.data.turns import LONGEST
 from pairrank.errors import UserError
+from tests.support.battles import tiny_battles
 from tests.support.strategies import ragged_rows, training_rows, write_rows
 
 SHARED_FOLDER = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
@@ -118,7 +125,7 @@ def test_a_latin1_byte_is_a_complaint_in_training_and_a_repair_in_prediction(tmp
         ("train.csv", gzip.compress(b"id,prompt\n", mtime=0), "the content is gzip, expected CSV"),
         ("train.csv", b"PAR1", "the content is Parquet, expected CSV"),
         ("train.csv", "id,prompt\n".encode("utf-16"), "the content is UTF-16, expected CSV"),
-        ("train.csv", "id,prompt\n".encode("utf-16-be"), "id"),
+        ("train.csv", "id,prompt\n".encode("utf-16-be"), "the content is UTF-16, expected CSV"),
         ("train.csv", b'[{"id": 1}]', "the content is JSON, expected CSV"),
         ("train.csv.gz", b"PAR1", "the content is Parquet, expected gzip"),
         ("train.parquet", gzip.compress(b"id", mtime=0), "the content is gzip, expected Parquet"),
@@ -334,3 +341,53 @@ def test_a_list_in_place_of_a_text_or_a_number_is_refused(tmp_path: Path, column
     parquet.write_table(pa.table(columns), tmp_path / "a.parquet")
     with pytest.raises(UserError, match=f"a.parquet: {column} is \\['"):
         read_battles(tmp_path / "a.parquet")
+
+
+@pytest.mark.parametrize(
+    ("name", "is_inexact"),
+    [
+        ("9007199254740992.0", True),
+        ("1.0e+18", True),
+        ("1e+18", True),
+        ("-9007199254740993.", True),
+        ("9007199254740993", False),  # all of its digits are there
+        ("30192.0", False),
+        ("1e5", False),  # a hash may look like this
+        ("123e45", False),
+    ],
+)
+def test_an_id_that_floating_point_has_changed_is_told(tmp_path: Path, name: str, is_inexact: bool):
+    (file := tmp_path / "test.csv").write_text(
+        f'id,prompt,response_a,response_b\n{name},"[""p""]","[""a""]","[""b""]"\n'
+    )
+    repairs = read_battles(file, damage="repair").repairs
+    assert [INEXACT in line for line in repairs] == [True] * is_inexact
+    (predictions := tmp_path / "p.csv").write_text(f"{','.join(PREDICTION_COLUMNS)}\n{name},0.2,0.3,0.5\n")
+    if is_inexact:
+        with pytest.raises(UserError, match="exact only up to"):
+            read_predictions(predictions)
+    else:
+        assert len(read_predictions(predictions)) == 1
+
+
+def test_the_complaints_about_a_file_take_bounded_memory(tmp_path: Path):
+    (file := tmp_path / "train.csv").write_text("id,prompt,response_a,response_b\n" + "x\n" * 50_000)
+    with pytest.raises(UserError, match="complaints") as caught:
+        read_battles(file)
+    told = int(re.search(r"([\d,]+) complaints", str(caught.value))[1].replace(",", ""))
+    battles = read_battles(file, damage="repair")
+    assert len(battles.repairs) == MOST_COMPLAINTS + 1
+    assert battles.repairs[-1] == f"{told - MOST_COMPLAINTS:,} more repairs"
+    assert told > 150_000
+
+
+def test_very_many_headers_are_left_out_in_linear_time(tmp_path: Path):
+    header = "id,prompt,response_a,response_b\n"
+    (file := tmp_path / "test.csv").write_text(header * 100_000 + '1,"[""p""]","[""a""]","[""b""]"\n')
+    assert read_battles(file, damage="repair").id.tolist() == ["1"]
+
+
+def test_a_text_of_which_only_the_ends_are_used_is_told(tmp_path: Path, log_lines):
+    write_battles(replace(tiny_battles(1), prompt=object_array([("x" * (LONGEST + 1),)])), tmp_path / "train.csv")
+    read_battles(tmp_path / "train.csv")
+    assert any("1 texts of over a million characters" in line for line in log_lines)
