@@ -550,7 +550,9 @@ def test_debug_shows_the_traceback_at_any_place_in_the_command(call):
 
 def test_a_bug_is_not_reported_as_a_users_mistake(here, monkeypatch, capsys):
     monkeypatch.setattr(listing, "show_list", lambda *_: int("x"))
-    monkeypatch.setattr(sys, "argv", ["pairrank", "list"])
+    monkeypatch.setattr(
+        sys, "argv", ["pairrank", "list", "--runs", "postgresql://me:SECRET@host/db?password=SECRET"]
+    )
     with pytest.raises(SystemExit) as ended:
         app.main()
     assert ended.value.code == 1
@@ -559,6 +561,8 @@ def test_a_bug_is_not_reported_as_a_users_mistake(here, monkeypatch, capsys):
     assert "Traceback" not in message
     log = Path(message.partition("with the file ")[2].partition(", which")[0])
     assert "Traceback" in log.read_text()
+    assert "postgresql://me:***@host/db?password=***" in log.read_text()
+    assert "SECRET" not in log.read_text()
     assert stat.S_IMODE(log.stat().st_mode) == 0o600
     log.unlink()
 
@@ -634,6 +638,15 @@ def test_a_narrow_terminal_keeps_the_log_loss(call, monkeypatch, columns):
     assert call("list", "--data", "data").code == 0
 
 
+def test_a_long_label_is_wrapped_before_the_difference_is_left_out(call, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    call("run", "prior", "--data", "data")
+    call("run", "prior", "--data", "data", "--set", "smoothing=12345", "--salt", "a-rather-long-one-" * 3)
+    ended = call("compare", "--data", "data")
+    assert "Δ prior [95 %]" in ended.out
+    assert all(len(line) <= 80 for line in ended.out.splitlines() if line.startswith(("│", "┃", "┏", "└")))
+
+
 def test_output_to_a_file_has_no_control_characters(call):
     for arguments in (["run", "prior"], ["list"], ["compare"], ["submit", "prior"]):
         ended = call(*arguments, "--data", "data")
@@ -668,7 +681,7 @@ def test_closed_standard_streams_do_not_end_a_command(here, closed):
     assert read_predictions(here / "o.csv").id.tolist() == test.id.tolist()
 
 
-@pytest.mark.parametrize("number", ["0", " 0"])
+@pytest.mark.parametrize("number", ["0", " 0", "00", "²", "-3", "wide"])
 def test_a_terminal_of_no_columns_counts_as_unknown(call, trained, monkeypatch, number):
     monkeypatch.setenv("COLUMNS", number)
     assert "prior" in call("compare", "--data", "data").out

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.command_line import refused
+from tests.support.command_line import refused, run_python
 
 
 @pytest.fixture
@@ -54,6 +54,26 @@ def test_a_read_only_folder_of_runs_shows_the_table(call, two, monkeypatch):
     assert ended.code == 0
     assert "mine" in ended.out
     assert "could not be written here (Permission denied)" in ended.out
+
+
+@pytest.mark.parametrize("answer", ["", None])
+def test_rm_without_an_answer_removes_nothing_and_names_the_option(call, two, answer):
+    code = "from pairrank.cli.app import main; main()"
+    if answer is None:
+        code = f"import os, sys; os.close(0); sys.stdin = None; {code}"
+    ended = run_python("-c", code, "rm", "mine", "--data", "data", input=answer or "")
+    assert ended.returncode == 2
+    assert "nothing was removed" in ended.stderr
+    assert "--yes" in ended.stderr
+    assert "bug" not in ended.stderr
+    assert (two / "mine" / "metrics.json").is_file()
+
+
+def test_a_warning_of_the_sample_depends_on_the_battles_that_a_run_has_learned_from(call, here):
+    assert call("run", "prior", "--data", "data", "--runs", "runs/sample").code == 0
+    ended = call("predict", "prior", "data/test.csv", "--out", "o.csv")  # without --data, but not of the sample
+    assert ended.code == 0
+    assert "SIMULATED" not in ended.err
 
 
 def test_predictions_with_the_sample_are_loud(call, here):
