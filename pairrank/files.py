@@ -127,7 +127,7 @@ def content_of(path: Path) -> str:
 
 
 def csv_rows(path: Path) -> Iterator[list[str]]:
-    """Yield the rows of a .csv or .csv.gz file, header first, without blank lines.
+    """Yield the rows of a CSV file, perhaps compressed with gzip, header first, without blank lines.
 
     Bytes that are not UTF-8 become lone surrogates. Raises UserError for an empty file, for a quote that is never
     closed and for damaged compression.
@@ -135,11 +135,10 @@ def csv_rows(path: Path) -> Iterator[list[str]]:
     if not path.is_file():
         raise UserError(f"{path}: no such file, or no regular file. Check the path.")
     csv.field_size_limit(LARGEST_CELL)
-    is_gzip = path.name.lower().endswith(".gz")
-    found, expected = content_of(path), "gzip" if is_gzip else ""
-    if found and found != expected:
-        raise UserError(f"{path}: the content is {found}, expected {expected or 'CSV in UTF-8'}. {CONVERT}")
-    opened: Any = gzip.open if is_gzip else open
+    found = content_of(path)
+    if found not in ("", "gzip"):
+        raise UserError(f"{path}: the content is {found}, expected CSV in UTF-8. {CONVERT}")
+    opened: Any = gzip.open if found else open  # whatever the file is called
     last: list[str] = []
     rows = 0
     with reading(path), opened(path, "rt", encoding="utf-8-sig", errors="surrogateescape", newline="") as file:

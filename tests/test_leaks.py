@@ -9,8 +9,9 @@ import pytest
 from pairrank.data.folder import DataFolder
 from pairrank.data.folds import prompt_keys
 from pairrank.data.predictions import read_predictions
-from pairrank.data.reading import read_battles, write_battles
+from pairrank.data.reading import read_battles
 from pairrank.data.simulation import write_arena
+from pairrank.data.writing import write_battles
 from pairrank.evaluation.intervals import Difference, paired_difference
 from pairrank.evaluation.scoring import battle_losses
 from pairrank.features import model_strengths

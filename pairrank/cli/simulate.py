@@ -5,8 +5,9 @@ from pathlib import Path
 
 from pairrank.cli.console import say
 from pairrank.data.predictions import read_predictions
-from pairrank.data.reading import SUFFIXES, stream_battles
+from pairrank.data.reading import stream_battles
 from pairrank.data.simulation import write_arena
+from pairrank.data.tables import SUFFIXES
 from pairrank.errors import UserError
 
 

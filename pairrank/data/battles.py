@@ -30,10 +30,19 @@ Objects = npt.NDArray[np.object_]
 """A one-dimensional array of Python objects."""
 
 
-KINDS = {"winner": "iu", "soft": "f", "weight": "fiu", "inputs": "f"}
+DETAILS = ("group", "judge", "language", "category", "time")
+"""Text columns that describe a vote."""
+
+KINDS = {"winner": "iu", "soft": "f", "weight": "fiu", "inputs": "f", "both_bad": "b", "strength": "f"}
 """Kinds of the dtypes of columns (`numpy.dtype.kind`); all others hold objects."""
 
-EXPECTED_TYPES = {"O": "object (`object_array` makes one)", "iu": "integers", "f": "floats", "fiu": "numbers"}
+EXPECTED_TYPES = {
+    "O": "object (`object_array` makes one)",
+    "b": "true or false",
+    "iu": "integers",
+    "f": "floats",
+    "fiu": "numbers",
+}
 
 
 class Winner(IntEnum):
@@ -71,6 +80,20 @@ class Battles:
     """(n,) weights of the battles in training, all above 0; None if all are 1."""
     inputs: FloatArray | None = None
     """(n, k, 3) predictions of k other experiments, by models that were not trained on these battles' prompts."""
+    group: Objects | None = None
+    """(n,) what must not be divided between folds besides the prompt, such as a session; "" where unknown."""
+    judge: Objects | None = None
+    """(n,) who has voted."""
+    language: Objects | None = None
+    """(n,) the language of the prompt, as the file spells it."""
+    category: Objects | None = None
+    """(n,) the kind of the prompt."""
+    time: Objects | None = None
+    """(n,) when the vote was given."""
+    both_bad: npt.NDArray[np.bool_] | None = None
+    """(n,) whether the voter called both answers bad, which is a tie."""
+    strength: FloatArray | None = None
+    """(n,) how much better A is than B, from -1 to 1; 0 for a tie and where it is not known."""
     input_names: tuple[str, ...] = ()
     """Names of those k experiments."""
     repairs: tuple[str, ...] = field(default=(), compare=False)
@@ -85,12 +108,12 @@ class Battles:
         return len(self.id)
 
     def __repr__(self) -> str:
-        columns = [name for name, value in self._columns().items() if value is not None]
+        columns = [name for name, value in self.columns().items() if value is not None]
         return f"Battles({len(self):,} rows: {', '.join(columns)})"
 
     def take(self, rows: npt.NDArray[Any] | slice) -> Self:
         """Return the battles at `rows`, which are indices, a mask or a slice. `repairs` are not kept."""
-        taken: dict[str, Any] = {name: None if v is None else v[rows] for name, v in self._columns().items()}
+        taken: dict[str, Any] = {name: None if v is None else v[rows] for name, v in self.columns().items()}
         return replace(self, repairs=(), **taken)
 
     def swap(self) -> Self:
@@ -104,6 +127,7 @@ class Battles:
             winner=None if self.winner is None else np.array(SWAP)[self.winner],
             soft=None if self.soft is None else self.soft[:, SWAP],
             inputs=None if self.inputs is None else self.inputs[:, :, SWAP],
+            strength=None if self.strength is None else -self.strength,
         )
 
     @property
@@ -146,7 +170,7 @@ class Battles:
         It depends on every column: ids, texts, model names, labels, weights and inputs. It ignores `repairs`.
         """
         digest = hashlib.sha256()
-        for name, column in self._columns().items():
+        for name, column in self.columns().items():
             if column is not None:
                 # The JSON of [name, column], one battle at a time, because a column may be as large as its file.
                 digest.update(f"[{json.dumps(name)}, [".encode())
@@ -157,14 +181,14 @@ class Battles:
             digest.update(json.dumps(self.input_names).encode())
         return digest.hexdigest()[:16]
 
-    def _columns(self) -> dict[str, npt.NDArray[Any] | None]:
+    def columns(self) -> dict[str, npt.NDArray[Any] | None]:
         """Return the fields that have a row per battle."""
         return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in TABLE_FIELDS}
 
 
 def _column_complaints(battles: Battles) -> list[str]:
     """Return the first complaints about types, lengths and contents of columns, in this order."""
-    columns = {name: column for name, column in battles._columns().items() if column is not None}
+    columns = {name: column for name, column in battles.columns().items() if column is not None}
     if wrong := [name for name, column in columns.items() if not isinstance(column, np.ndarray)]:
         return [f"{name}: {type(columns[name]).__name__}, expected a numpy array." for name in wrong]
     if wrong := [name for name, column in columns.items() if column.dtype.kind not in KINDS.get(name, "O")]:
@@ -180,7 +204,7 @@ def _column_complaints(battles: Battles) -> list[str]:
         return [f"{', '.join(wrong)}: {expected}"]
     if wrong := [name for name in TEXTS if not set(map(type, chain.from_iterable(texts[name]))) <= {str}]:
         return [f"{', '.join(wrong)}: expected text in every turn."]
-    names = [name for name in ("id", *MODELS) if name in columns]
+    names = [name for name in ("id", *MODELS, *DETAILS) if name in columns]
     complaints = [
         f"{name}: expected text in every row." for name in names if not set(map(type, columns[name])) <= {str}
     ]
@@ -188,6 +212,8 @@ def _column_complaints(battles: Battles) -> list[str]:
         complaints.append("winner: expected 0, 1 or 2 in every row.")
     if battles.weight is not None and not ((battles.weight > 0) & (battles.weight < np.inf)).all():
         complaints.append("weight: expected finite numbers above 0.")
+    if battles.strength is not None and not (np.abs(battles.strength) <= 1).all():
+        complaints.append("strength: expected numbers from -1 to 1.")
     if wrong := [name for name in ("soft", "inputs") if name in columns and not np.isfinite(columns[name]).all()]:
         complaints.append(f"{', '.join(wrong)}: expected finite numbers.")
     complaints += [
@@ -200,7 +226,7 @@ def _column_complaints(battles: Battles) -> list[str]:
 
 def concatenate(parts: list[Battles]) -> Battles:
     """Return one table of all parts, in order. A column that is missing from any part is dropped."""
-    tables = [part._columns() for part in parts]
+    tables = [part.columns() for part in parts]
     columns: dict[str, Any] = {}
     for name in tables[0]:
         values = [table[name] for table in tables]

@@ -11,7 +11,8 @@ import numpy as np
 from pairrank.data.battles import Battles, concatenate, object_array
 from pairrank.data.folder import table_in
 from pairrank.data.folds import prompt_keys
-from pairrank.data.reading import SUFFIXES, read_training_battles
+from pairrank.data.reading import read_training_battles
+from pairrank.data.tables import SUFFIXES
 from pairrank.errors import UserError
 
 

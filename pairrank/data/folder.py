@@ -9,7 +9,8 @@ from typing import Protocol
 
 from pairrank.data.battles import Battles
 from pairrank.data.predictions import Predictions, read_predictions
-from pairrank.data.reading import SUFFIXES, read_battles, read_training_battles
+from pairrank.data.reading import read_battles, read_training_battles
+from pairrank.data.tables import SUFFIXES
 from pairrank.data.turns import repair_text
 from pairrank.errors import UserError
 

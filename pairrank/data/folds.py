@@ -60,6 +60,35 @@ def prompt_keys(battles: Battles) -> list[str]:
     return [prompt_key(prompt) for prompt in battles.prompt]
 
 
+def split_keys(battles: Battles) -> list[str]:
+    """Return the n keys by which n battles are divided: equal for battles that share a prompt or a group.
+
+    Battles are connected, directly or through others, by their prompts and their groups. The key of connected
+    battles is the smallest of their prompt keys; without groups it is the prompt key.
+    """
+    keys = prompt_keys(battles)
+    if battles.group is None:
+        return keys
+    smallest: dict[tuple[str, str], str] = {}  # by the root of a tree
+    parent: dict[tuple[str, str], tuple[str, str]] = {}
+
+    def root(node: tuple[str, str]) -> tuple[str, str]:
+        while (above := parent.setdefault(node, node)) != node:
+            parent[node] = parent[above]  # halves the path
+            node = above
+        return node
+
+    for key, group in zip(keys, battles.group, strict=True):
+        one = root(("prompt", key))
+        smallest.setdefault(one, key)
+        if group:
+            other = root(("group", group))
+            if one != other:
+                parent[other] = one
+                smallest[one] = min(smallest[one], smallest.get(other, key))
+    return [smallest[root(("prompt", key))] for key in keys]
+
+
 def fold_of(key: str, k: int = 5, salt: str = "") -> int:
     """Return the fold of a prompt key, from 0 to k - 1.
 
@@ -73,7 +102,7 @@ def fold_of(key: str, k: int = 5, salt: str = "") -> int:
 
 def assign_folds(battles: Battles, k: int = 5, salt: str = "") -> Folds:
     """Return the (n,) folds of n battles, from 0 to k - 1."""
-    return np.array([fold_of(key, k, salt) for key in prompt_keys(battles)], dtype=np.int64)
+    return np.array([fold_of(key, k, salt) for key in split_keys(battles)], dtype=np.int64)
 
 
 def name_folds(folds: Iterable[int]) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from pairrank.data.predictions import Predictions
-from pairrank.data.reading import write_battles
+from pairrank.data.writing import write_battles
 from tests.support.battles import tiny_battles
 
 PROGRAM = Path(__file__).parents[2] / "benchmarks" / "recovered.py"

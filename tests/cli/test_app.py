@@ -20,7 +20,8 @@ import pytest
 from pairrank.cli import app, console, entries, listing, locations
 from pairrank.data.battles import object_array
 from pairrank.data.predictions import Predictions, read_predictions
-from pairrank.data.reading import read_battles, stream_battles, write_battles
+from pairrank.data.reading import read_battles, stream_battles
+from pairrank.data.writing import write_battles
 from pairrank.errors import UserError
 from tests.support.battles import tiny_battles, write_folder
 from tests.support.command_line import refused, run_python

@@ -12,7 +12,7 @@ from huggingface_hub import ModelCard
 from markdown_it import MarkdownIt
 
 from pairrank.cli import pages
-from pairrank.data.reading import write_battles
+from pairrank.data.writing import write_battles
 from pairrank.encoders.side_windows import side_texts
 from pairrank.encoders.windows import template_rows
 from pairrank.evaluation.run_record import EncoderRecord, read_run_record

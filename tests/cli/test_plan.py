@@ -13,8 +13,8 @@ from pairrank.cli.plan import LONG, Clock, Plan, Step
 from pairrank.data.battles import object_array
 from pairrank.data.folder import DataFolder
 from pairrank.data.predictions import read_predictions
-from pairrank.data.reading import write_battles
 from pairrank.data.simulation import write_arena
+from pairrank.data.writing import write_battles
 from pairrank.evaluation.run_record import read_run_record
 from pairrank.runs.run import resolve_run
 from tests.support.command_line import refused

@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from pyarrow import parquet
 
 from pairrank.data.battles import TEXTS, WINNERS, Battles, concatenate, object_array
-from pairrank.data.reading import read_battles, stream_battles, write_battles
+from pairrank.data.reading import read_battles, stream_battles
+from pairrank.data.writing import write_battles
 from pairrank.errors import UserError
 from tests.support.strategies import ragged_rows, training_rows, valid_battles, write_rows
 

@@ -18,8 +18,9 @@ from pairrank.data.battles import TEXTS, WINNERS, Battles, object_array
 from pairrank.data.cells import INEXACT
 from pairrank.data.predictions import COLUMNS as PREDICTION_COLUMNS
 from pairrank.data.predictions import read_predictions
-from pairrank.data.reading import MOST_COMPLAINTS, read_battles, stream_battles, write_battles
+from pairrank.data.reading import MOST_COMPLAINTS, read_battles, stream_battles
 from pairrank.data.turns import LONGEST
+from pairrank.data.writing import write_battles
 from pairrank.errors import UserError
 from tests.support.battles import tiny_battles
 from tests.support.strategies import ragged_rows, training_rows, write_rows
@@ -122,12 +123,13 @@ def test_a_latin1_byte_is_a_complaint_in_training_and_a_repair_in_prediction(tmp
     [
         ("train.csv", b"", "the file is empty"),
         ("train.csv", b"\x89PNG\r\n\x1a\n", "the content is a picture, expected CSV"),
-        ("train.csv", gzip.compress(b"id,prompt\n", mtime=0), "the content is gzip, expected CSV"),
-        ("train.csv", b"PAR1", "the content is Parquet, expected CSV"),
+        ("train.csv", gzip.compress(b"id,prompt\n", mtime=0), "missing column 'response_a'"),
+        ("train.csv", b"PAR1", "damaged file"),
         ("train.csv", "id,prompt\n".encode("utf-16"), "the content is UTF-16, expected CSV"),
         ("train.csv", "id,prompt\n".encode("utf-16-be"), "the content is UTF-16, expected CSV"),
-        ("train.csv", b'[{"id": 1}]', "the content is JSON, expected CSV"),
-        ("train.csv.gz", b"PAR1", "the content is Parquet, expected gzip"),
+        ("train.csv", b'[{"id": 1}]', "missing column 'prompt'"),
+        ("train.csv", b'[{"id": 1}, 2', "damaged file"),
+        ("train.csv.gz", b"PAR1", "damaged file"),
         ("train.parquet", gzip.compress(b"id", mtime=0), "the content is gzip, expected Parquet"),
         ("train.csv", b"id;prompt;response_a;response_b\n", "missing column 'id'"),
         ("train.csv", b"id,prompt,response_b\n1,[],[]\n", "missing column 'response_a'"),
@@ -139,7 +141,7 @@ def test_a_latin1_byte_is_a_complaint_in_training_and_a_repair_in_prediction(tmp
         ),
         ("train.parquet", b"PAR1", "damaged file"),
         ("train.parquet", b"", "damaged file"),
-        ("train.json", b"{}", r"Expected one of \.csv, \.csv\.gz, \.parquet"),
+        ("train.json", b"{}", r"The nearest schema is kaggle .* Found the columns none"),
     ],
 )
 def test_an_unreadable_file_is_an_error_that_names_it(
@@ -274,7 +276,7 @@ def test_ids_that_are_stored_inexactly_are_refused(tmp_path: Path, kind: pa.Data
     for number in (largest, largest - 1):
         values = np.array([5, number], dtype=kind.to_pandas_dtype())
         parquet.write_table(table_of(pa.array(values)), tmp_path / f"{number}.parquet")
-    with pytest.raises(UserError, match=f"1 ids such as {largest} are stored as"):
+    with pytest.raises(UserError, match=f"1 cells of id such as {largest} are stored as"):
         read_battles(tmp_path / f"{largest}.parquet")
     assert read_battles(tmp_path / f"{largest - 1}.parquet").id.tolist() == ["5", str(largest - 1)]
 

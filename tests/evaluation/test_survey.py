@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from pairrank.data.battles import Battles, object_array
 from pairrank.data.folds import prompt_keys
-from pairrank.data.reading import stream_battles, write_battles
+from pairrank.data.reading import stream_battles
 from pairrank.data.simulation import simulate
+from pairrank.data.writing import write_battles
 from pairrank.errors import UserError
 from pairrank.evaluation.survey import HashSample, join, survey_file, survey_of
 from pairrank.features.languages import LANGUAGES, UNKNOWN, language_of

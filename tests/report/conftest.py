@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pairrank.data.battles import Battles
-from pairrank.data.reading import write_battles
+from pairrank.data.writing import write_battles
 from pairrank.evaluation.survey import survey_file
 from pairrank.report.explore import TokenCounts, explore_page
 from pairrank.report.page import Page

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pairrank.cli.pages import explore, report
-from pairrank.data.reading import write_battles
+from pairrank.data.writing import write_battles
 from pairrank.evaluation.survey import survey_file
 from pairrank.report.explore import explore_page
 from pairrank.report.page import Cards, Page

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pairrank.data.reading import write_battles
+from pairrank.data.writing import write_battles
 from pairrank.evaluation.survey import survey_file
 from pairrank.report.explore import explore_page
 from pairrank.report.page import Cards, Table, Text

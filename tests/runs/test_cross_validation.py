@@ -14,7 +14,7 @@ from pairrank.data.battles import object_array
 from pairrank.data.folder import DataFolder
 from pairrank.data.folds import assign_folds
 from pairrank.data.predictions import Predictions, read_predictions
-from pairrank.data.reading import write_battles
+from pairrank.data.writing import write_battles
 from pairrank.errors import UserError
 from pairrank.evaluation.entries import entries_in
 from pairrank.evaluation.run_record import find_run_record, read_run_record

@@ -7,7 +7,7 @@ import pytest
 
 from pairrank.data.folder import DataFolder
 from pairrank.data.predictions import read_predictions
-from pairrank.data.reading import write_battles
+from pairrank.data.writing import write_battles
 from pairrank.runs.cross_validation import cross_validate
 from pairrank.runs.run import resolve_run
 from tests.support.battles import tiny_battles, write_folder

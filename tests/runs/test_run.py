@@ -10,7 +10,7 @@ import pytest
 
 from pairrank.data.folder import DataFolder
 from pairrank.data.predictions import Predictions, read_predictions
-from pairrank.data.reading import write_battles
+from pairrank.data.writing import write_battles
 from pairrank.errors import UserError
 from pairrank.runs import cross_validation, experiment_files
 from pairrank.runs.cross_validation import cross_validate

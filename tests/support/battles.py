@@ -7,7 +7,7 @@ import numpy as np
 
 from pairrank.data.battles import Battles, object_array
 from pairrank.data.extra import Extra
-from pairrank.data.reading import write_battles
+from pairrank.data.writing import write_battles
 
 # --- Tiny battles in a folder
 

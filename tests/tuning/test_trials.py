@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import log_loss as sklearn_log_loss
 
 from pairrank.data.folds import prompt_keys
-from pairrank.data.reading import write_battles
+from pairrank.data.writing import write_battles
 from pairrank.errors import UserError
 from pairrank.models.base import build
 from pairrank.tuning.space import changed

@@ -1,0 +1,1 @@
+"""Each file here reads and writes one schema of battle files: what their columns are called and mean."""

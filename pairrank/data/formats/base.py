@@ -1,0 +1,274 @@
+"""A schema says how the columns of a file describe battles; each one is a file in this folder, found by name."""
+
+import importlib
+import pkgutil
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from hashlib import sha256
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+
+from pairrank.data.battles import DETAILS, Battles, Winner, object_array
+from pairrank.data.cells import id_of, name_of, text_of
+from pairrank.data.probabilities import Labels
+from pairrank.data.tables import Table
+from pairrank.data.turns import Turns, repair_text
+from pairrank.errors import UserError, excerpt
+
+UNCLEAR = -1
+"""The winner of a row that does not say who has won. It is used while a file is read only."""
+
+
+@dataclass(frozen=True)
+class Vote:
+    """One battle as a row of a file describes it."""
+
+    prompt: Turns
+    response_a: Turns
+    response_b: Turns
+    winner: int | None = None
+    """A `Winner`; None if the row does not say."""
+    soft: tuple[float, float, float] | None = None
+    """Probabilities of A, B and tie, in place of a single winner."""
+    strength: float = 0.0
+    """How much better A is than B, from -1 to 1; 0 if it is a tie or not known."""
+    both_bad: bool = False
+    """Whether the voter called both answers bad; the winner is then a tie."""
+    weight: float = 1.0
+    id: str = ""
+    """"" gives an id that is a hash of the texts."""
+    model_a: str = ""
+    model_b: str = ""
+    group: str = ""
+    """What must not be divided between folds besides the prompt: a session, a user, a question."""
+    judge: str = ""
+    language: str = ""
+    category: str = ""
+    time: str = ""
+
+
+class UnusableRowError(ValueError):
+    """A row holds no battle, for a reason that many rows may share, as in public files. Such rows are counted."""
+
+
+class DamagedRowError(ValueError):
+    """A row is damaged: a complaint about it, such as "prompt is 3, expected messages"."""
+
+
+@dataclass
+class Parsed:
+    """What a schema has read from a table."""
+
+    battles: Battles
+    """Without winners, except for `soft`."""
+    winner: Labels | None
+    """(n,) winners or `UNCLEAR`; None for files without winners."""
+    rows: Sequence[int]
+    """(n,) numbers of the rows in the file."""
+    complaints: list[str]
+    """One per damaged row, which is repaired or, where nothing of it can be used, left out."""
+    dropped: Counter[str] = field(default_factory=Counter)
+    """Number of rows that hold no battle by the reason."""
+    missing_names: Counter[str] = field(default_factory=Counter)
+    """Number of model names by the spelling of a missing value that stands in their place."""
+
+
+class Schema(ABC):
+    """How the columns of a file describe battles. One object reads one file, from its first table to its last."""
+
+    name: ClassVar[str] = ""
+    """The name of its file."""
+    about: ClassVar[str]
+    """What has this schema, for `check` and messages."""
+    required: ClassVar[tuple[str, ...]]
+    """Columns without which a file has another schema."""
+    optional: ClassVar[tuple[str, ...]] = ()
+    """Columns that are read where they exist."""
+
+    @classmethod
+    def accepts(cls, table: Table) -> bool:
+        """Return whether the first rows of a file with the required columns look as expected."""
+        return True
+
+    def begin(self, table: Table) -> None:  # noqa: B027  # most schemas need not look
+        """Look at the first rows of the file, which `parse` gets again, to learn how its cells are written."""
+
+    @abstractmethod
+    def parse(self, table: Table) -> Parsed:
+        """Return the battles in a table."""
+
+    def columns(self, battles: Battles) -> dict[str, Sequence[Any]]:
+        """Return the columns of a file with these battles; raises UserError if the schema cannot hold them."""
+        raise UserError(f"schema {self.name}: this schema is read, not written. Choose another one.")
+
+    def lost(self, battles: Battles) -> list[str]:
+        """Return the names of the columns of battles that a file of this schema cannot hold."""
+        return []
+
+
+class RowSchema(Schema):
+    """A schema in which each row is read by itself."""
+
+    carries: ClassVar[tuple[str, ...]] = ()
+    """Fields of `Vote` that its rows give, besides the texts and the winner. They become columns of the battles."""
+    has_winners: ClassVar[bool] = True
+
+    @abstractmethod
+    def votes(self, row: Mapping[str, Any]) -> Iterable[Vote]:
+        """Return the battles that a row describes; raises UnusableRowError or DamagedRowError if there are none."""
+
+    def parse(self, table: Table) -> Parsed:
+        """Return the battles in a table, row by row."""
+        votes: list[Vote] = []
+        rows: list[int] = []
+        complaints: list[str] = []
+        dropped = Counter[str]()
+        for number, row in enumerate(table.rows(), table.first_row):
+            try:
+                found = list(self.votes(row))
+            except UnusableRowError as reason:
+                dropped[str(reason)] += 1
+            except DamagedRowError as fault:
+                complaints.append(f"row {number}: {fault}")
+            else:
+                votes += found
+                rows += [number] * len(found)
+        battles, winner = battles_of(votes, self.carries, self.has_winners)
+        return Parsed(battles, winner, rows, complaints, dropped)
+
+
+def battles_of(votes: Sequence[Vote], carries: Sequence[str], has_winners: bool) -> tuple[Battles, Labels | None]:
+    """Return a table of votes with the columns that `carries` names, and the winners or `UNCLEAR`."""
+    columns: dict[str, Any] = {
+        name: object_array([tuple(map(repair_text, getattr(vote, name))) or ("",) for vote in votes])
+        for name in ("prompt", "response_a", "response_b")
+    }
+    columns["id"] = object_array([id_of(vote.id) or content_id(vote) for vote in votes])
+    for name in ("model_a", "model_b"):
+        if name in carries:
+            columns[name] = object_array([name_of(getattr(vote, name)) for vote in votes])
+    for name in DETAILS:
+        if name in carries:
+            columns[name] = object_array([text_of(getattr(vote, name)) for vote in votes])
+    if "both_bad" in carries:
+        columns["both_bad"] = np.array([vote.both_bad for vote in votes], dtype=bool)
+    if "strength" in carries:
+        columns["strength"] = np.array([vote.strength for vote in votes], dtype=np.float64)
+    if "weight" in carries:
+        columns["weight"] = np.array([vote.weight for vote in votes], dtype=np.float64)
+    if "soft" in carries:
+        columns["soft"] = np.array([_soft_of(vote) for vote in votes], dtype=np.float64).reshape(len(votes), 3)
+    winner = np.array([UNCLEAR if vote.winner is None else vote.winner for vote in votes], dtype=np.int64)
+    return Battles(**columns), winner if has_winners else None
+
+
+def _soft_of(vote: Vote) -> tuple[float, float, float]:
+    if vote.soft is not None:
+        return vote.soft
+    winner = Winner.TIE if vote.winner is None else vote.winner
+    return (float(winner == Winner.A), float(winner == Winner.B), float(winner == Winner.TIE))
+
+
+def content_id(vote: Vote) -> str:
+    """Return 16 hexadecimal digits that identify the texts of a battle, for files that have no ids."""
+    parts = (vote.prompt, vote.response_a, vote.response_b)
+    text = "\0\0".join("\0".join(map(repair_text, part)) for part in parts)
+    return sha256(text.encode()).hexdigest()[:16]
+
+
+def is_first(prompt: Turns, one: Turns, other: Turns) -> bool:
+    """Return whether `one` of two answers is answer A, drawn by a hash of all texts.
+
+    Files of chosen and rejected answers, and those with a fixed reference, would otherwise have the same winner or
+    model on one side throughout. The draw depends on which texts there are, and not on which of them was preferred.
+    """
+    smaller, larger = sorted((one, other))
+    text = "\0\0".join("\0".join(map(repair_text, part)) for part in (prompt, smaller, larger))
+    drawn = sha256(text.encode()).digest()[0] % 2 == 0
+    return (one == smaller) == drawn
+
+
+def graded(strength: float) -> tuple[float, float, float]:
+    """Return the soft winner of a graded preference: `strength` from -1 (B is much better) to 1 (A is much better).
+
+    The preferred answer gets (1 + s) / 2 for s = |strength|. Of the rest, a tie gets two thirds, because who sees a
+    small difference may as well see none. No difference is a tie.
+    """
+    size = abs(strength)
+    if not size:
+        return (0.0, 0.0, 1.0)
+    best, rest = (1 + size) / 2, (1 - size) / 2
+    other, tie = rest / 3, 2 * rest / 3
+    return (best, other, tie) if strength > 0 else (other, best, tie)
+
+
+# Cells
+
+
+def text_cell(row: Mapping[str, Any], name: str) -> str:
+    """Return a cell that must be text; raises UnusableRowError for null and DamagedRowError otherwise."""
+    value = row.get(name)
+    if value is None or value != value:
+        raise UnusableRowError(f"{name} is missing")
+    if not isinstance(value, str):
+        raise DamagedRowError(f"{name} is {excerpt(value, 40)}, expected text")
+    return value
+
+
+# The registry
+
+S = TypeVar("S", bound=type[Schema])
+_REGISTRY: dict[str, type[Schema]] = {}
+
+
+def register(cls: S) -> S:
+    """Make a schema available under the name of its file."""
+    cls.name = cls.__module__.rpartition(".")[2]
+    _REGISTRY[cls.name] = cls
+    return cls
+
+
+@cache
+def schemas() -> dict[str, type[Schema]]:
+    """Return all schemas by name."""
+    package = importlib.import_module("pairrank.data.formats")
+    names = sorted(module.name for module in pkgutil.iter_modules(package.__path__) if module.name != "base")
+    for name in names:
+        importlib.import_module(f"pairrank.data.formats.{name}")
+    return {name: _REGISTRY[name] for name in names if name in _REGISTRY}
+
+
+def all_columns() -> frozenset[str]:
+    """Return the columns that any schema reads."""
+    return frozenset(name for each in schemas().values() for name in (*each.required, *each.optional))
+
+
+def recognise(table: Table) -> type[Schema] | None:
+    """Return the schema whose columns the first table of a file has; None if there is none.
+
+    Of several, it is the one that requires the most columns, and then the one that reads the most.
+    """
+    found = set(table.columns)
+
+    def rank(schema: type[Schema]) -> tuple[int, int]:
+        return len(schema.required), len(found & set(schema.optional))
+
+    fitting = [each for each in schemas().values() if set(each.required) <= found and each.accepts(table)]
+    return max(fitting, key=rank, default=None)
+
+
+def nearest(table: Table) -> tuple[type[Schema], list[str]]:
+    """Return the schema that lacks the smallest share of its columns, and those columns."""
+    found = set(table.columns)
+
+    def lacking(schema: type[Schema]) -> list[str]:
+        return [name for name in schema.required if name not in found]
+
+    best = min(
+        schemas().values(), key=lambda each: (len(lacking(each)) / len(each.required), each.name != "kaggle")
+    )
+    return best, lacking(best)

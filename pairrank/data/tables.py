@@ -1,0 +1,207 @@
+"""A file of rows is read in tables of a few thousand rows; its content tells its kind, whatever it is called."""
+
+import gzip
+import json
+import re
+from collections.abc import Callable, Collection, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple, TextIO
+
+from pairrank.data.turns import DECODER
+from pairrank.errors import UserError, excerpt
+from pairrank.files import CONVERT, content_of, csv_rows, reading
+
+SUFFIXES = (".csv", ".csv.gz", ".jsonl", ".jsonl.gz", ".json", ".parquet")
+"""The usual endings of battle files."""
+
+BUFFER = 2**20
+"""Bytes that are read at a time from a column of a .parquet file, and characters from a JSON array."""
+
+EXACT = {"halffloat": 2**11, "float": 2**24, "double": 2**53}
+"""Parquet's floating-point types, with the number up to which each holds every integer."""
+
+SEPARATORS = re.compile(r"[\s,]*")
+"""What stands between the items of a JSON array."""
+
+READABLE = ("", "gzip", "Parquet", "JSON")
+"""Kinds of content that may be tables; "" is CSV."""
+
+
+class Table(NamedTuple):
+    """Some rows of a file."""
+
+    columns: list[str]
+    """Names of all columns of the file; of the first rows if each row names its own."""
+    cells: dict[str, Sequence[Any]]
+    """Cells by column, of the wanted columns only; None where a row lacks one."""
+    first_row: int
+    """Number of the first of these rows, from 1."""
+    complaints: list[str]
+    """One complaint for each row that is not as the file's kind requires."""
+
+    def __len__(self) -> int:
+        return len(next(iter(self.cells.values()), ()))
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Yield each row as a dictionary by column."""
+        for cells in zip(*self.cells.values(), strict=True):
+            yield dict(zip(self.cells, cells, strict=True))
+
+
+def read_tables(path: Path, rows: int, wanted: Collection[str]) -> Iterator[Table]:
+    """Yield the file in tables of `rows` rows; a file without rows yields one table without rows.
+
+    CSV, JSON Lines and JSON may be compressed with gzip. All kinds are read in parts, so that memory does not grow
+    with the file. Raises UserError, which begins with the path, for anything else.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such file, or no regular file. Expected a file of battles. Check the path.")
+    kind = content_of(path)
+    if kind not in READABLE:
+        raise UserError(f"{path}: the content is {kind}, expected CSV in UTF-8, JSON Lines or Parquet. {CONVERT}")
+    if kind == "Parquet" or path.suffix.lower() == ".parquet":
+        return _parquet_tables(path, rows, wanted)
+    is_gzip = kind == "gzip"
+    start = _beginning(path, is_gzip)
+    if start.startswith(("{", "[")):
+        objects = _array_items if start.startswith("[") else _lines
+        return _json_tables(path, objects, is_gzip, rows, wanted)
+    return _csv_tables(path, rows, wanted)
+
+
+def _open_text(path: Path, is_gzip: bool) -> TextIO:
+    opened: Callable[..., TextIO] = gzip.open if is_gzip else open
+    return opened(path, "rt", encoding="utf-8-sig", errors="surrogateescape", newline="")
+
+
+def _beginning(path: Path, is_gzip: bool) -> str:
+    """Return the first characters of a text file that are not white space."""
+    with reading(path), _open_text(path, is_gzip) as file:
+        return file.read(4096).lstrip()
+
+
+# CSV
+
+
+def _csv_tables(path: Path, rows: int, wanted: Collection[str]) -> Iterator[Table]:
+    lines = csv_rows(path)
+    header = [name.strip() for name in next(lines)]
+    places = {name: header.index(name) for name in dict.fromkeys(header) if name in wanted}
+    first_row, block = 1, list(islice(lines, rows))
+    while True:
+        complaints = [
+            f"row {row}: {len(cells)} cells, expected {len(header)} as in the header"
+            for row, cells in enumerate(block, first_row)
+            if len(cells) != len(header)
+        ]
+        if complaints:
+            block = [cells + [""] * (len(header) - len(cells)) for cells in block]
+        columns: dict[str, Sequence[Any]] = {name: [row[at] for row in block] for name, at in places.items()}
+        yield Table(header, columns, first_row, complaints)
+        first_row += len(block)
+        if not (block := list(islice(lines, rows))):
+            return
+
+
+# JSON
+
+
+def _json_tables(
+    path: Path,
+    objects: Callable[[TextIO], Iterator[tuple[Any, str]]],
+    is_gzip: bool,
+    rows: int,
+    wanted: Collection[str],
+) -> Iterator[Table]:
+    with reading(path), _open_text(path, is_gzip) as file:
+        found = objects(file)
+        block = list(islice(found, rows))
+        header = list(dict.fromkeys(name for row, _ in block if isinstance(row, dict) for name in row))
+        first_row, names = 1, [name for name in header if name in wanted]
+        while True:
+            complaints = [
+                f"row {row}: {fault or f'is {excerpt(value, 40)}'}, expected a JSON object"
+                for row, (value, fault) in enumerate(block, first_row)
+                if not isinstance(value, dict)
+            ]
+            values = [value if isinstance(value, dict) else {} for value, _ in block]
+            yield Table(header, {name: [row.get(name) for row in values] for name in names}, first_row, complaints)
+            first_row += len(block)
+            if not (block := list(islice(found, rows))):
+                return
+
+
+def _lines(file: TextIO) -> Iterator[tuple[Any, str]]:
+    """Yield the value of each line that is not blank, with a complaint about a line that is not JSON."""
+    for line in file:
+        if line.strip():
+            try:
+                yield DECODER.decode(line.strip()), ""
+            except (ValueError, RecursionError):
+                yield None, f"is not JSON: {excerpt(line.strip(), 40)}"
+
+
+def _array_items(file: TextIO) -> Iterator[tuple[Any, str]]:
+    """Yield the items of a JSON array one by one. Raises ValueError, which `reading` reports, if damaged."""
+    text = file.read(BUFFER).lstrip()
+    at, is_end = 1, False
+    while True:
+        at = SEPARATORS.match(text, at).end()  # type: ignore[union-attr]
+        if text.startswith("]", at):
+            return
+        try:
+            value, at = DECODER.raw_decode(text, at)
+        except ValueError:
+            if is_end:
+                raise
+            # An item may continue in the part that has not been read yet. It doubles, so that the time is linear.
+            rest = text[at:]
+            more = file.read(max(BUFFER, len(rest)))
+            text, at, is_end = rest + more, 0, not more
+            continue
+        yield value, ""
+
+
+# Parquet
+
+
+def _parquet_tables(path: Path, rows: int, wanted: Collection[str]) -> Iterator[Table]:
+    from pyarrow import parquet
+
+    if (found := content_of(path)) not in ("", "Parquet"):
+        raise UserError(f"{path}: the content is {found}, expected Parquet. {CONVERT}")
+    # Without a buffer, a column of a whole row group, perhaps the whole file, is read at once.
+    with reading(path), parquet.ParquetFile(path, buffer_size=BUFFER) as file:
+        header = file.schema_arrow.names
+        names = [name for name in dict.fromkeys(header) if name in wanted]
+        if not file.metadata.num_rows or any(header.count(name) > 1 for name in names):
+            yield Table(header, {name: [] for name in names}, 1, [])  # its columns are examined first
+        types = {name: str(file.schema_arrow.field(name).type) for name in names if header.count(name) == 1}
+        first_row = 1
+        for batch in file.iter_batches(batch_size=rows, columns=names):
+            cells: dict[str, Sequence[Any]] = {name: _decoded(batch.column(name).to_pylist()) for name in names}
+            for name in names:
+                if "id" in name.split("_") and types.get(name) in EXACT:
+                    _refuse_inexact(path, cells[name], name, types[name])
+            yield Table(header, cells, first_row, [])
+            first_row += batch.num_rows
+
+
+def _refuse_inexact(path: Path, ids: Sequence[float | None], name: str, kind: str) -> None:
+    """Raise UserError if floating-point ids are so large that neighbouring integers are stored as one number."""
+    if large := [cell for cell in ids if cell is not None and abs(cell) >= EXACT[kind]]:
+        raise UserError(
+            f"{path}: {len(large):,} cells of {name} such as {large[0]:.0f} are stored as {kind}, which is exact "
+            f"only up to {EXACT[kind]:,}. Other battles may have got the same id. Export text or integers."
+        )
+
+
+def _decoded(cells: list[Any]) -> list[Any]:
+    """Return cells with bytes decoded to text and everything else unchanged."""
+    return [cell.decode("utf-8", "surrogateescape") if isinstance(cell, bytes) else cell for cell in cells]
+
+
+def json_line(value: Any) -> str:
+    """Return a value as one line of JSON Lines."""
+    return json.dumps(value, ensure_ascii=False) + "\n"
