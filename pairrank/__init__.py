@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pairrank.data.battles import Battles, Winner
+    from pairrank.data.frames import from_dataframe, from_dataset, from_records, to_dataframe
     from pairrank.data.predictions import Predictions, read_predictions
     from pairrank.data.reading import read_battles
     from pairrank.errors import UserError
@@ -21,9 +22,13 @@ __all__ = [
     "UserError",
     "Winner",
     "build",
+    "from_dataframe",
+    "from_dataset",
+    "from_records",
     "load_model",
     "read_battles",
     "read_predictions",
+    "to_dataframe",
 ]
 
 HOMES = {
@@ -32,9 +37,13 @@ HOMES = {
     "UserError": "errors",
     "Winner": "data.battles",
     "build": "models.base",
+    "from_dataframe": "data.frames",
+    "from_dataset": "data.frames",
+    "from_records": "data.frames",
     "load_model": "models.base",
     "read_battles": "data.reading",
     "read_predictions": "data.predictions",
+    "to_dataframe": "data.frames",
 }
 
 

@@ -1,11 +1,21 @@
-"""The commands about battles and this machine: explore, ratings, simulate, fetch-encoder, doctor."""
+"""Commands on battles and this machine: explore, check, convert, ratings, simulate, fetch-encoder, doctor."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from pairrank.cli.options import Data, Out, examples
+
+
+class Votes(StrEnum):
+    """The values of `convert --votes`."""
+
+    each = "each"
+    majority = "majority"
+    soft = "soft"
+
 
 commands = typer.Typer()
 
@@ -51,6 +61,51 @@ def ratings(
     from pairrank.cli.ratings import ratings as show
 
     show(data, penalty)
+
+
+Schema = Annotated[
+    str,
+    typer.Option(metavar="NAME", help="Schema of a file whose columns fit several. Default: the columns tell."),
+]
+
+
+@commands.command(epilog=examples("check votes.jsonl", "check Dataset/train.csv"))
+def check(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file of battles, of any schema and kind.")],
+    schema: Schema = "",
+) -> None:
+    """Show what a file of battles contains, before anything is trained on it.
+
+    Its schema, which its columns tell; rows that are damaged or hold no battle, and why; the winners, with a loud
+    warning if one side always wins; repeated prompts and battles, equal and empty answers. Schemas and kinds of
+    files are listed in Dataset/README.md.
+    """
+    from pairrank.cli.battle_files import check as show
+
+    show(file, schema)
+
+
+@commands.command(
+    epilog=examples("convert votes.jsonl train.csv", "convert train.csv pairs.jsonl --to trl_preference")
+)
+def convert(
+    file: Annotated[Path, typer.Argument(metavar="IN", help="A file of battles, of any schema and kind.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The file to write: .csv, .jsonl, .gz or .parquet.")],
+    to: Annotated[str, typer.Option(metavar="NAME", help="Schema to write. Default: Kaggle's.")] = "kaggle",
+    schema: Schema = "",
+    votes: Annotated[
+        Votes,
+        typer.Option(help="Several votes on one pair of answers: keep each, or write the winner of most."),
+    ] = Votes.each,
+    both_bad: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="0 leaves out the votes that called both answers bad; 1 keeps them."),
+    ] = 1.0,
+) -> None:
+    """Write battles in another schema, or as another kind of file, and say what it cannot hold."""
+    from pairrank.cli.battle_files import convert as write
+
+    write(file, out, to, schema, votes.value, both_bad)
 
 
 @commands.command(epilog=examples("simulate toy", "simulate toy --train 2000 --seed 1"))

@@ -14,7 +14,6 @@ from pairrank.cli.entries import choose_references, collect_entries, find_label
 from pairrank.cli.locations import find_source, home_of
 from pairrank.cli.predict import refuse_out
 from pairrank.data.battles import Battles
-from pairrank.data.folder import table_in
 from pairrank.encoders.quiet import quiet_transformers
 from pairrank.errors import UserError
 from pairrank.evaluation.leaderboard import build_leaderboard
@@ -38,10 +37,10 @@ MOST_COUNTED = 10_000
 def explore(data: Path | None, out: Path, encoder: str) -> None:
     """Write the page about the files of a folder, which may be damaged."""
     source = find_source(data)
-    files = {part: table_in(source.path, part) for part in ("train", "test")}
+    files = {part: source.file_of(part) for part in ("train", "test")}
     found = [file for file in files.values() if file is not None]
     if not found:
-        raise UserError(f"{source.path}: expected train.csv or test.csv (or .csv.gz, .parquet), found neither.")
+        raise UserError(f"{source.path}: expected train.csv or test.csv (or files of another kind), found neither.")
     refuse_out(out, *found)
     surveys = {part: _surveyed(file) for part, file in files.items() if file is not None}
     main = surveys.get("train") or surveys["test"]
@@ -66,7 +65,7 @@ def report(
     """Collect runs, score them, and write the page about them."""
     source = find_source(data)
     home = home_of(runs, source)
-    refuse_out(out, *filter(None, [table_in(source.path, part) for part in ("train", "test")]))
+    refuse_out(out, *filter(None, map(source.file_of, ("train", "test"))))
     entries = collect_entries(source, home, published, add)
     by_label = {entry.label: entry for entry in entries}
     named = [find_label(name, list(by_label), home) for name in names]

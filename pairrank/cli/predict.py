@@ -10,7 +10,7 @@ from pairrank.cli.entries import run_folder
 from pairrank.cli.locations import find_source, home_of
 from pairrank.cli.ray import Cluster, scorer
 from pairrank.data.battles import Battles
-from pairrank.data.folder import sample_data, table_in
+from pairrank.data.folder import sample_data
 from pairrank.data.predictions import COLUMNS, Predictions, geometric_mean, prediction_lines, read_predictions
 from pairrank.data.reading import stream_battles
 from pairrank.errors import UserError
@@ -27,7 +27,7 @@ def submit(name: str, data: Path | None, runs: Path | None, out: Path) -> None:
     test = source.test
     if test is None or not len(test):
         raise UserError(f"{source.path}: expected battles in test.csv, found none, so there is nothing to submit.")
-    refuse_out(out, *filter(None, (table_in(source.path, part) for part in ("train", "test"))))
+    refuse_out(out, *filter(None, map(source.file_of, ("train", "test"))))
     folder = run_folder(name, home_of(runs, source))
     refuse_stale(folder)
     record = read_run_record(folder)
@@ -103,9 +103,9 @@ def predict(
     say(f"Written: {out}, {count:,} battles, {repaired:,} repairs.")
 
 
-def refuse_out(out: Path, *read: Path) -> None:
-    """Raise UserError for an output that is a folder, not CSV, or one of the files that are read."""
-    if out.suffix.lower() in (".parquet", ".gz"):
+def refuse_out(out: Path, *read: Path, any_kind: bool = False) -> None:
+    """Raise UserError for an output that is a folder, a file that is read or, unless `any_kind`, not CSV."""
+    if not any_kind and out.suffix.lower() in (".parquet", ".gz", ".jsonl"):
         raise UserError(f"--out {out}: expected a .csv file, because predictions are written in Kaggle's format.")
     if out.is_dir():
         raise UserError(f"--out {out}: this is a folder. Expected the path of a file to write.")

@@ -7,7 +7,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from pairrank.cli.console import say, show_table
-from pairrank.data.folds import name_folds, prompt_keys
+from pairrank.data.folds import name_folds, split_keys
 from pairrank.errors import UserError
 from pairrank.evaluation.intervals import paired_difference
 from pairrank.runs.run import Run
@@ -110,7 +110,7 @@ def show_nested(run: Run, searches: Sequence[Search], studies: Sequence[Study]) 
     tuned = run_with_chosen(run, best, run.folder.parent)
     with searches[0].exclusive():
         ours, theirs = (out_of_fold_losses(each, list(best)) for each in (run, tuned))
-    difference = paired_difference(theirs, ours, prompt_keys(run.battles))
+    difference = paired_difference(theirs, ours, split_keys(run.battles))
     both = f"{tuned.experiment.label} {theirs.mean():.4f} and {run.experiment.label} {ours.mean():.4f}"
     say(f"All folds, each with the setting that a search among its training battles chose: {both}.")
     say(f"Difference {difference}, the 95 % interval of a paired bootstrap over prompts.")

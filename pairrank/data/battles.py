@@ -151,18 +151,7 @@ class Battles:
         This is the case if all winners are equal or if one side has won at least `ONE_SIDED` of 50 or more battles
         that are not ties, as in files that always put the preferred answer first.
         """
-        if self.winner is None or not len(self):
-            return ""
-        counts = np.bincount(self.winner, minlength=3)
-        wins, name = max((int(counts[0]), "A"), (int(counts[1]), "B"))
-        decided = int(counts[0] + counts[1])
-        if counts.max() == len(self):
-            what = f"ALL {len(self):,} BATTLES HAVE THE SAME WINNER, {('A', 'B', 'tie')[counts.argmax()]}"
-        elif decided >= 50 and wins >= ONE_SIDED * decided:
-            what = f"{name} HAS WON {wins:,} OF {decided:,} DECIDED BATTLES"
-        else:
-            return ""
-        return f"{what}. A low log loss then says nothing about the answers. Are the sides in random order?"
+        return "" if self.winner is None else one_sided(self.winner)
 
     def content_hash(self) -> str:
         """Return 16 hexadecimal digits that identify the content and order of these battles.
@@ -184,6 +173,22 @@ class Battles:
     def columns(self) -> dict[str, npt.NDArray[Any] | None]:
         """Return the fields that have a row per battle."""
         return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in TABLE_FIELDS}
+
+
+def one_sided(winner: Labels) -> str:
+    """Return the warning of `Battles.label_warning` for these winners; "" if there is none."""
+    if not len(winner):
+        return ""
+    counts = np.bincount(winner, minlength=3)
+    wins, name = max((int(counts[0]), "A"), (int(counts[1]), "B"))
+    decided = int(counts[0] + counts[1])
+    if counts.max() == len(winner):
+        what = f"ALL {len(winner):,} BATTLES HAVE THE SAME WINNER, {('A', 'B', 'tie')[counts.argmax()]}"
+    elif decided >= 50 and wins >= ONE_SIDED * decided:
+        what = f"{name} HAS WON {wins:,} OF {decided:,} DECIDED BATTLES"
+    else:
+        return ""
+    return f"{what}. A low log loss then says nothing about the answers. Are the sides in random order?"
 
 
 def _column_complaints(battles: Battles) -> list[str]:

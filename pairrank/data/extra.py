@@ -12,7 +12,7 @@ from pairrank.data.battles import Battles, concatenate, object_array
 from pairrank.data.folder import table_in
 from pairrank.data.folds import prompt_keys
 from pairrank.data.reading import read_training_battles
-from pairrank.data.tables import SUFFIXES
+from pairrank.data.tables import SUFFIXES, without_suffix
 from pairrank.errors import UserError
 
 
@@ -38,7 +38,7 @@ class Extra:
     def name(self) -> str:
         """The name in logs and labels: the name of the file, or of its folder if the file is called train."""
         file = Path(self.path)
-        stem = next((file.name.removesuffix(end) for end in SUFFIXES if file.name.endswith(end)), file.name)
+        stem = without_suffix(file.name)
         return file.resolve().parent.name if stem == "train" else stem
 
     @cached_property

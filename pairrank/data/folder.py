@@ -2,6 +2,7 @@
 
 import logging
 import os
+import tomllib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,11 +11,17 @@ from typing import Protocol
 from pairrank.data.battles import Battles
 from pairrank.data.predictions import Predictions, read_predictions
 from pairrank.data.reading import read_battles, read_training_battles
-from pairrank.data.tables import SUFFIXES
+from pairrank.data.tables import SUFFIXES, without_suffix
 from pairrank.data.turns import repair_text
+from pairrank.data.votes import Aggregation, VoteSettings, apply_votes
 from pairrank.errors import UserError
+from pairrank.files import reading
+from pairrank.nested import from_mapping
 
 logger = logging.getLogger(__name__)
+
+SETTINGS = "data.toml"
+"""File with the `DataSettings` of a folder."""
 
 SOURCE = Path(__file__).parents[1]
 SHIPPED = SOURCE / "shipped"
@@ -72,8 +79,39 @@ class TrainingSubset:
 
 
 @dataclass(frozen=True)
+class DataSettings:
+    """How the files of a folder are read; the file data.toml next to them may set it."""
+
+    schema: str = ""
+    """Name of the schema; "" if the columns tell it."""
+    votes: Aggregation = "each"
+    """`VoteSettings.votes`."""
+    both_bad: float = 1.0
+    """`VoteSettings.both_bad`."""
+
+    def __post_init__(self) -> None:
+        _ = self.votes_used
+
+    @property
+    def votes_used(self) -> VoteSettings:
+        """The settings of the votes."""
+        return VoteSettings(self.votes, self.both_bad)
+
+
+def read_settings(folder: Path) -> DataSettings:
+    """Return the settings in a folder's data.toml, or the default ones; raises UserError for a wrong file."""
+    file = folder / SETTINGS
+    if not file.is_file():
+        return DataSettings()
+    with reading(file, "Correct it, or remove it."):
+        values = tomllib.loads(file.read_text(encoding="utf-8"))
+    settings: DataSettings = from_mapping(DataSettings, values, str(file))
+    return settings
+
+
+@dataclass(frozen=True)
 class DataFolder:
-    """A folder with train.csv and possibly test.csv (or .csv.gz, .parquet)."""
+    """A folder with train.csv and possibly test.csv (or files of another kind), or a single file of battles."""
 
     path: Path
     is_sample: bool = False
@@ -83,25 +121,37 @@ class DataFolder:
 
     @property
     def name(self) -> str:
-        """Name of the folder; bytes that are not UTF-8 are replaced."""
-        return repair_text(self.path.resolve().name)
+        """Name of the folder, or of the file without its ending; bytes that are not UTF-8 are replaced."""
+        name = repair_text(self.path.resolve().name)
+        return without_suffix(name) if self.path.is_file() else name
+
+    @cached_property
+    def settings(self) -> DataSettings:
+        """How the files are read."""
+        return read_settings(self.path.parent if self.path.is_file() else self.path)
+
+    def file_of(self, part: str) -> Path | None:
+        """Return the file of "train" or "test"; None if there is none. A single file has battles to train on."""
+        if self.path.is_file():
+            return self.path if part == "train" else None
+        return table_in(self.path, part)
 
     @cached_property
     def train(self) -> Battles:
         """The training battles. Raises UserError with every complaint about the file, or if it has no winners."""
-        file = table_in(self.path, "train")
+        file = self.file_of("train")
         if file is None:
             raise UserError(
-                f"{self.path}: no train.csv, train.csv.gz or train.parquet found. Expected the competition's "
-                "files. See Dataset/README.md, or omit --data to use the sample."
+                f"{self.path}: no train.csv, train.jsonl or train.parquet found. Expected battles to train on. "
+                "See Dataset/README.md, name a file with --data, or omit --data to use the sample."
             )
-        return read_training_battles(file)
+        return apply_votes(read_training_battles(file, self.settings.schema), self.settings.votes_used)
 
     @cached_property
     def test(self) -> Battles | None:
         """The battles to predict, with damaged rows repaired; None if there is no test file."""
-        file = table_in(self.path, "test")
-        return read_battles(file, damage="repair") if file else None
+        file = self.file_of("test")
+        return read_battles(file, damage="repair", schema=self.settings.schema) if file else None
 
     @cached_property
     def truth(self) -> Predictions | None:
@@ -109,6 +159,8 @@ class DataFolder:
 
         A file of other battles is left out with a warning.
         """
+        if self.path.is_file():
+            return None
         file = self.path / "train-truth.csv"
         truth = read_predictions(file) if file.is_file() else None
         if truth is not None and not set(self.train.id) <= set(truth.id):
@@ -118,15 +170,16 @@ class DataFolder:
 
 
 def find_data(folder: Path | None = None) -> DataFolder:
-    """Return the data in `folder`, or else in ./Dataset if it contains a train file, or else the sample.
+    """Return the data in a folder or file, or else in ./Dataset if it contains a train file, or else the sample.
 
-    Raises UserError if `folder` is not a folder.
+    Raises UserError if `folder` is neither.
     """
     if folder is not None:
-        if folder.is_file():
-            raise UserError(f"{folder}: this is a file. --data expects its folder: {folder.parent}")
-        if not folder.is_dir():
-            raise UserError(f"{folder}: no such folder. --data expects a folder with train.csv and test.csv.")
+        if not folder.is_file() and not folder.is_dir():
+            raise UserError(
+                f"{folder}: no such file or folder. --data expects a file of battles, or a folder with train.csv "
+                "and test.csv."
+            )
         return DataFolder(folder)
     if table_in(Path("Dataset"), "train"):
         return DataFolder(Path("Dataset"))

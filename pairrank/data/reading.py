@@ -2,8 +2,9 @@
 
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -22,8 +23,8 @@ REMEDY = "`Dataset/README.md` describes the schemas."
 MOST_COMPLAINTS = 1_000
 """Complaints about one file that are kept in full; the others are counted."""
 
-SAMPLE = 100
-"""First rows by which the schema of a file is recognised."""
+SAMPLE = 1_000
+"""First rows by which the schema of a file is recognised, and the columns of a JSON file."""
 
 BLOCK = 20_000
 """Rows that are parsed together when a whole file is read."""
@@ -33,12 +34,19 @@ logger = logging.getLogger(__name__)
 Damage = Literal["raise", "repair", "drop"]
 """Handling of damaged rows: an error, a repair, or a repair that leaves out battles with an unclear winner."""
 
+Source = Callable[[int, Collection[str], Sequence[str] | None], Iterator[Table]]
+"""Yields the tables of a file, or of columns in memory, from the first one at each call.
+
+The arguments are the number of rows of a table, the wanted columns, and all columns or None, as in `read_tables`.
+"""
+
 
 @dataclass
 class FileReport:
     """What was found in a file while it was read."""
 
-    path: Path
+    place: str
+    """The path of the file, or what else was read."""
     schema: type[Schema]
     rows: int = 0
     """Rows of the file, without the header."""
@@ -53,17 +61,17 @@ class FileReport:
         """Return one line for each thing that a reader of the file must know; none for a plain Kaggle file."""
         found = []
         if self.schema.name != "kaggle" or self.dropped:
-            found.append(f"{self.path}: schema {self.schema.name} ({self.schema.about}), {self.rows:,} rows")
+            found.append(f"{self.place}: schema {self.schema.name} ({self.schema.about}), {self.rows:,} rows")
         if self.dropped:
             reasons = ", ".join(f"{reason} ({count:,})" for reason, count in self.dropped.most_common())
             found[-1] += f"; dropped {self.dropped.total():,}: {shorten(reasons, 500)}"
         if self.missing_names:
             names = ", ".join(sorted(self.missing_names))
             count = self.missing_names.total()
-            found.append(f"{self.path}: {count} model names are {names} and count as unknown")
+            found.append(f"{self.place}: {count} model names are {names} and count as unknown")
         if self.long_texts:
             found.append(
-                f"{self.path}: {self.long_texts} texts of over a million characters; their middle is unused"
+                f"{self.place}: {self.long_texts} texts of over a million characters; their middle is unused"
             )
         return found
 
@@ -76,24 +84,29 @@ def read_battles(path: str | Path, damage: Damage = "raise", schema: str = "") -
     invalidates a submission. A file that cannot be read, or whose columns no schema has, raises UserError in both
     cases. `schema` names the schema of a file whose columns fit several.
     """
-    path = Path(path)
+    parts = _parse_file(Path(path), damage, BLOCK, schema)
+    return collect_battles(parts, str(path), damage)
+
+
+def collect_battles(found_parts: Iterable[tuple[Battles, list[str]]], place: str, damage: Damage) -> Battles:
+    """Return the battles that `parse_tables` yields as one table; `read_battles` describes the errors."""
     parts: list[Battles] = []
     complaints: list[str] = []
     count = 0
-    for part, found in _parse_file(path, damage, BLOCK, schema):
+    for part, found in found_parts:
         count += len(found)
         complaints += found[: MOST_COMPLAINTS - len(complaints)]
         if not count or damage != "raise":
             parts.append(part)
     if count and damage == "raise":
-        raise combined_error(str(path), complaints, f"Correct or remove these rows. {REMEDY}", count)
+        raise combined_error(place, complaints, f"Correct or remove these rows. {REMEDY}", count)
     battles = concatenate(parts)
     if count > len(complaints):
         complaints.append(f"{count - len(complaints):,} more repairs")
     if warning := battles.label_warning():
-        logger.warning("%s: %s", path, warning)
+        logger.warning("%s: %s", place, warning)
     if not len(battles) and damage == "raise":
-        raise UserError(f"{path}: the file contains no battles. Expected a header and one row per battle. {REMEDY}")
+        raise UserError(f"{place}: contains no battles. Expected a header and one row per battle. {REMEDY}")
     return replace(battles, repairs=tuple(complaints))
 
 
@@ -121,19 +134,34 @@ def stream_battles(
         yield replace(part, repairs=tuple(complaints))
 
 
+def schema_of(path: Path, name: str = "") -> str:
+    """Return the name of a file's schema, which its columns tell if `name` is ""; raises UserError if none fits."""
+    sample = next(read_tables(path, SAMPLE, all_columns()))
+    return _schema_of(str(path), sample, "repair", name).name
+
+
 def _parse_file(path: Path, damage: Damage, rows: int, name: str) -> Iterator[tuple[Battles, list[str]]]:
-    """Yield battles and complaints in parts of `rows` rows, at least one, with only the first row of every id."""
+    yield from parse_tables(partial(read_tables, path), str(path), damage, rows, name)
+
+
+def parse_tables(
+    source: Source, place: str, damage: Damage, rows: int, name: str
+) -> Iterator[tuple[Battles, list[str]]]:
+    """Yield battles and complaints in parts of `rows` rows, at least one, with only the first row of every id.
+
+    `place` is the path of a file, or what else is read, for messages. `name` is the schema, "" if the columns tell.
+    """
     seen = SeenIds()
     # The same first rows decide, however many are read at a time.
-    sample = next(read_tables(path, SAMPLE, all_columns()))
-    schema = _schema_of(path, sample, damage, name)
+    sample = next(source(SAMPLE, all_columns(), None))
+    schema = _schema_of(place, sample, damage, name)
     schema.begin(sample)
-    report = FileReport(path, type(schema))
-    for table in read_tables(path, rows, (*schema.required, *schema.optional)):
+    report = FileReport(place, type(schema))
+    for table in source(rows, (*schema.required, *schema.optional), sample.columns):
         try:
             parsed = schema.parse(table)
         except UserError as error:
-            raise UserError(f"{path}: {error} {REMEDY}") from error
+            raise UserError(f"{place}: {error} {REMEDY}") from error
         battles, winner, complaints = parsed.battles, parsed.winner, table.complaints + parsed.complaints
         report.rows += len(table)
         report.dropped += parsed.dropped
@@ -157,7 +185,7 @@ def _parse_file(path: Path, damage: Damage, rows: int, name: str) -> Iterator[tu
         logger.warning("%s", line)
 
 
-def _schema_of(path: Path, table: Table, damage: Damage, name: str) -> Schema:
+def _schema_of(place: str, table: Table, damage: Damage, name: str) -> Schema:
     """Return a reader for a file, by name or else by the columns of its first table.
 
     Raises UserError if no schema fits, if a known column is repeated, and, for training data, if model names or
@@ -177,5 +205,5 @@ def _schema_of(path: Path, table: Table, damage: Damage, name: str) -> Schema:
     if complaints or found is None:
         listed = ", ".join(map(excerpt, table.columns[:20])) + (" …" if len(table.columns) > 20 else "")
         near = "" if found else f"The nearest schema is {expected.name} ({expected.about}). "
-        raise combined_error(str(path), complaints, f"{near}Found the columns {listed or 'none'}. {REMEDY}")
+        raise combined_error(place, complaints, f"{near}Found the columns {listed or 'none'}. {REMEDY}")
     return found()

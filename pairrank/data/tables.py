@@ -15,6 +15,12 @@ from pairrank.files import CONVERT, content_of, csv_rows, reading
 SUFFIXES = (".csv", ".csv.gz", ".jsonl", ".jsonl.gz", ".json", ".parquet")
 """The usual endings of battle files."""
 
+
+def without_suffix(name: str) -> str:
+    """Return the name of a battle file without its ending."""
+    return next((name.removesuffix(end) for end in SUFFIXES if name.endswith(end)), name)
+
+
 BUFFER = 2**20
 """Bytes that are read at a time from a column of a .parquet file, and characters from a JSON array."""
 
@@ -49,8 +55,12 @@ class Table(NamedTuple):
             yield dict(zip(self.cells, cells, strict=True))
 
 
-def read_tables(path: Path, rows: int, wanted: Collection[str]) -> Iterator[Table]:
+def read_tables(
+    path: Path, rows: int, wanted: Collection[str], columns: Sequence[str] | None = None
+) -> Iterator[Table]:
     """Yield the file in tables of `rows` rows; a file without rows yields one table without rows.
+
+    `columns` are those of a JSON file, whose rows name their own; by default those of the first table.
 
     CSV, JSON Lines and JSON may be compressed with gzip. All kinds are read in parts, so that memory does not grow
     with the file. Raises UserError, which begins with the path, for anything else.
@@ -66,7 +76,7 @@ def read_tables(path: Path, rows: int, wanted: Collection[str]) -> Iterator[Tabl
     start = _beginning(path, is_gzip)
     if start.startswith(("{", "[")):
         objects = _array_items if start.startswith("[") else _lines
-        return _json_tables(path, objects, is_gzip, rows, wanted)
+        return _json_tables(path, objects, is_gzip, rows, wanted, columns)
     return _csv_tables(path, rows, wanted)
 
 
@@ -113,11 +123,13 @@ def _json_tables(
     is_gzip: bool,
     rows: int,
     wanted: Collection[str],
+    columns: Sequence[str] | None,
 ) -> Iterator[Table]:
     with reading(path), _open_text(path, is_gzip) as file:
         found = objects(file)
         block = list(islice(found, rows))
-        header = list(dict.fromkeys(name for row, _ in block if isinstance(row, dict) for name in row))
+        named = dict.fromkeys(name for row, _ in block if isinstance(row, dict) for name in row)
+        header = list(named) if columns is None else list(columns)
         first_row, names = 1, [name for name in header if name in wanted]
         while True:
             complaints = [

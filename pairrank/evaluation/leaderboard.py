@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pairrank.data.battles import Battles, object_array
-from pairrank.data.folds import assign_folds, name_folds, prompt_keys
+from pairrank.data.folds import assign_folds, name_folds, split_keys
 from pairrank.data.predictions import Predictions
 from pairrank.data.probabilities import FloatArray
 from pairrank.errors import UserError, unknown_name
@@ -93,7 +93,7 @@ def build_leaderboard(
     _check_labels([entry.label for entry in entries], references)
     index = {name: row for row, name in enumerate(battles.id.tolist())}
     losses = {entry.label: _losses(entry, battles, index) for entry in entries}
-    prompts = object_array(prompt_keys(battles))
+    prompts = object_array(split_keys(battles))
     floor = None
     if truth is not None:
         floor = battle_losses(truth.align(battles.id, "true probabilities").proba, battles.labels)

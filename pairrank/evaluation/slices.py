@@ -78,6 +78,9 @@ def slices_of(survey: Survey, proba: Proba, window: tuple[str, Rows] | None = No
         "prompt length": _by_prompt_length(survey),
         "turns": {"1": survey.turns <= 1, "2": survey.turns == 2, "3+": survey.turns >= 3},
         "language": _frequent(survey.language.tolist(), other="other") if survey.language.any() else {},
+        "category": _frequent(survey.category.tolist(), other="other") if survey.category.any() else {},
+        "judge": _frequent(survey.judge.tolist(), other="other") if survey.judge.any() else {},
+        "both bad": _by_both_bad(survey) if survey.both_bad.any() else {},
         "code": {"with code": survey.code, "without": ~survey.code},
         "window": {} if window is None else {f"cut to {window[0]}": window[1], "whole": ~window[1]},
         "predicted P(tie)": {
@@ -140,6 +143,11 @@ def _by_answer_length(survey: Survey) -> dict[str, Rows]:
         f"B {LONGER:g}–{MUCH_LONGER:g}× as long": b_longer & ~b_much,
         f"B ≥ {MUCH_LONGER:g}× as long": b_much,
     }
+
+
+def _by_both_bad(survey: Survey) -> dict[str, Rows]:
+    is_tie = survey.winner == Winner.TIE
+    return {"both bad": survey.both_bad, "other ties": is_tie & ~survey.both_bad, "decided": ~is_tie}
 
 
 def _by_prompt_length(survey: Survey) -> dict[str, Rows]:

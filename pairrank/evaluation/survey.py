@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from pairrank.data.battles import TEXTS, Battles, Objects, concatenate, object_array
 from pairrank.data.folds import prompt_keys
-from pairrank.data.reading import stream_battles
+from pairrank.data.reading import MOST_COMPLAINTS, stream_battles
 from pairrank.data.turns import Turns
 from pairrank.features.contexts import prompt_kind
 from pairrank.features.languages import languages_of
@@ -52,7 +52,13 @@ class Survey:
     code: npt.NDArray[np.bool_]
     """(n,) whether the prompt asks for code, or an answer has a fenced code block."""
     language: Objects
-    """(n,) codes of `languages.LANGUAGES`; "" if the language was not estimated."""
+    """(n,) the file's language, or else an estimated code of `languages.LANGUAGES`; "" if neither is known."""
+    category: Objects
+    """(n,) kinds of the prompts as the file gives them, "" if unknown."""
+    judge: Objects
+    """(n,) who has voted, "" if unknown."""
+    both_bad: npt.NDArray[np.bool_]
+    """(n,) whether the voter called both answers bad."""
     winner: npt.NDArray[np.int64]
     """(n,) `Winner` values, or `UNKNOWN`."""
     model_a: Objects
@@ -84,14 +90,13 @@ class FileSurvey:
     sample: Battles
     """Some of them with their text; see `HashSample`."""
     complaints: tuple[str, ...]
-    """Complaints about the file, one line each. Battles without a clear winner are left out of `survey`."""
+    """The first complaints, one line each. Battles without a clear winner are left out of `survey`."""
+    complaint_count: int = 0
+    """Number of all complaints."""
 
 
 def survey_of(battles: Battles, guess_language: bool = True) -> Survey:
     """Return the survey of these battles; estimating the language takes most of the time."""
-    names_a, names_b = (
-        [""] * len(battles) if names is None else names for names in (battles.model_a, battles.model_b)
-    )
     texts = list(zip(*(getattr(battles, name) for name in TEXTS), strict=True))
     answers = [("\n".join(a).strip(), "\n".join(b).strip()) for _, a, b in texts]
     return Survey(
@@ -105,12 +110,26 @@ def survey_of(battles: Battles, guess_language: bool = True) -> Survey:
         damaged=np.array([any("\ufffd" in t for turns in b for t in turns) for b in texts], dtype=np.bool_),
         equal_answers=np.array([a == b for a, b in answers], dtype=np.bool_),
         code=np.array([_has_code(*battle) for battle in texts], dtype=np.bool_),
-        language=object_array(languages_of(battles) if guess_language else [""] * len(battles)),
+        language=_languages(battles, guess_language),
+        category=_interned(battles.category, len(battles)),
+        judge=_interned(battles.judge, len(battles)),
+        both_bad=np.zeros(len(battles), dtype=bool) if battles.both_bad is None else battles.both_bad,
         winner=np.full(len(battles), UNKNOWN) if battles.winner is None else battles.winner,
-        # Interned: a name that a million battles repeat is stored once.
-        model_a=object_array([sys.intern(name) for name in names_a]),
-        model_b=object_array([sys.intern(name) for name in names_b]),
+        model_a=_interned(battles.model_a, len(battles)),
+        model_b=_interned(battles.model_b, len(battles)),
     )
+
+
+def _languages(battles: Battles, guess: bool) -> Objects:
+    """Return the languages that the file gives; if it gives none, they are estimated, which takes time."""
+    if battles.language is not None and battles.language.any():
+        return _interned(battles.language, len(battles))
+    return object_array(languages_of(battles) if guess else [""] * len(battles))
+
+
+def _interned(names: Objects | None, n: int) -> Objects:
+    """Return n names, "" if there are none; a name that a million battles repeat is stored once."""
+    return object_array([""] * n if names is None else [sys.intern(name) for name in names])
 
 
 def join(parts: Iterable[Survey]) -> Survey:
@@ -120,7 +139,10 @@ def join(parts: Iterable[Survey]) -> Survey:
 
 
 def survey_file(
-    path: str | Path, sample_size: int = SAMPLE_SIZE, progress: Callable[[int], None] = lambda _: None
+    path: str | Path,
+    sample_size: int = SAMPLE_SIZE,
+    progress: Callable[[int], None] = lambda _: None,
+    schema: str = "",
 ) -> FileSurvey:
     """Survey a file of any size; at most one block of texts and `sample_size` battles are in memory at once.
 
@@ -130,14 +152,15 @@ def survey_file(
     parts: list[Survey] = []
     complaints: list[str] = []
     sample = HashSample(sample_size)
-    read = 0
-    for battles in stream_battles(path, damage="drop"):
+    read = count = 0
+    for battles in stream_battles(path, damage="drop", schema=schema):
         parts.append(survey_of(battles))
-        complaints += battles.repairs
+        count += len(battles.repairs)
+        complaints += battles.repairs[: MOST_COMPLAINTS - len(complaints)]
         sample.add(battles)
         read += len(battles)
         progress(read)
-    return FileSurvey(Path(path), join(parts), sample.battles(), tuple(complaints))
+    return FileSurvey(Path(path), join(parts), sample.battles(), tuple(complaints), count)
 
 
 class HashSample:

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.optimize import LinearConstraint, minimize
 
 from pairrank.data.battles import Battles
-from pairrank.data.folds import assign_folds, prompt_keys
+from pairrank.data.folds import assign_folds, split_keys
 from pairrank.data.probabilities import SMALLEST, FloatArray, Labels, Proba, normalise, softmax
 from pairrank.errors import UserError
 from pairrank.evaluation.intervals import standard_error
@@ -170,7 +170,7 @@ class Pool(Model):
         gain = float(np.average(gains, weights=train.weights))
         # The contribution of each battle to the weighted mean; with equal weights, the battle's gain.
         contributions = (gains - gain) * train.weights / train.weights.mean()
-        return gain, standard_error(contributions, prompt_keys(train))
+        return gain, standard_error(contributions, split_keys(train))
 
     def _pool(self, inputs: FloatArray, weighting: Weighting) -> Proba:
         """Combine (n, k, 3) predictions into (n, 3) probabilities."""

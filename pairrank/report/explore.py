@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pairrank.data.battles import MODELS, TEXTS, WINNERS
+from pairrank.data.battles import MODELS, TEXTS, WINNERS, one_sided
 from pairrank.evaluation.intervals import wilson
 from pairrank.evaluation.survey import UNKNOWN, FileSurvey, HashSample, Survey, survey_of
 from pairrank.features.ratings import Ratings, fit_ratings
@@ -51,9 +51,12 @@ def explore_page(name: str, train: FileSurvey | None, test: FileSurvey | None, t
         raise ValueError("neither training nor test battles")
     survey = main.survey
     surveys = [file for file in (train, test) if file]
+    # Whoever has put the preferred answer first should see that before anything else.
+    is_one_sided = bool(one_sided(survey.winner[survey.winner != UNKNOWN]))
     sections = [
+        *([Section("Labels", _labels(survey))] if is_one_sided else []),
         Section("Files", _files(surveys)),
-        Section("Labels", _labels(survey)),
+        *([] if is_one_sided else [Section("Labels", _labels(survey))]),
         Section("Lengths", [*_lengths(main, tokens), _quantiles(surveys)]),
         Section("Turns, languages, code", _kinds(survey)),
         Section("Repeated prompts and duplicates", _repeats(train, test)),
@@ -82,7 +85,7 @@ def _files(surveys: Sequence[FileSurvey]) -> list[Block]:
         survey = file.survey
         known, named = survey.winner != UNKNOWN, (survey.model_a != "") & (survey.model_b != "")
         columns = ["id", *(MODELS if named.any() else ()), *TEXTS, *(WINNERS if known.any() else ())]
-        counts = [len(survey), int(known.sum()), len(np.unique(survey.prompt_hash)), len(file.complaints)]
+        counts = [len(survey), int(known.sum()), len(np.unique(survey.prompt_hash)), file.complaint_count]
         rows.append([file.path.name, *(f"{count:,}" for count in counts), ", ".join(columns)])
     titles = ["file", "battles", "with winner", "distinct prompts", "complaints", "columns read"]
     caption = (
@@ -91,7 +94,7 @@ def _files(surveys: Sequence[FileSurvey]) -> list[Block]:
     )
     complaints = [
         Text(
-            f"{file.path.name}: {len(file.complaints):,} complaints, listed at the end of the page. Battles "
+            f"{file.path.name}: {file.complaint_count:,} complaints, listed at the end of the page. Battles "
             "without a clear winner are left out of all numbers; the command `run` refuses a training file with "
             "complaints."
         )
@@ -102,9 +105,11 @@ def _files(surveys: Sequence[FileSurvey]) -> list[Block]:
 
 
 def _labels(survey: Survey) -> list[Block]:
-    if not (survey.winner != UNKNOWN).any():
+    known = survey.winner[survey.winner != UNKNOWN]
+    if not len(known):
         return [Text("These battles have no winner.")]
-    return [data_charts.label_counts(survey)]
+    warning = one_sided(known)
+    return [*([Text(f"Warning: {warning}")] if warning else []), data_charts.label_counts(survey)]
 
 
 def _lengths(main: FileSurvey, tokens: TokenCounts | str) -> list[Block]:

@@ -15,7 +15,7 @@ from optuna.importance import get_param_importances
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from pairrank.data.folds import name_folds, prompt_keys
+from pairrank.data.folds import name_folds, split_keys
 from pairrank.data.predictions import read_predictions
 from pairrank.data.probabilities import Proba
 from pairrank.errors import UserError
@@ -84,7 +84,7 @@ def judge(search: Search, study: Study) -> Verdict:
             )
             for name, each in (("own", search.run.experiment), ("tuned", tuned))
         )
-    return Verdict(best, own, tuned, paired_difference(theirs, ours, prompt_keys(scored)), len(scored))
+    return Verdict(best, own, tuned, paired_difference(theirs, ours, split_keys(scored)), len(scored))
 
 
 def out_of_fold_losses(run: Run, folds: Sequence[int]) -> Proba:

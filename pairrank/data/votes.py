@@ -1,0 +1,89 @@
+"""Several votes on one pair of answers stay separate battles or become one; votes of "both bad" can count less."""
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from pairrank.data.battles import Battles, Winner
+from pairrank.errors import UserError
+
+Aggregation = Literal["each", "majority", "soft"]
+"""What becomes of several votes on one pair of answers: each stays a battle, or they become one with the winner of
+most votes, or with the shares of votes as soft winner.
+"""
+
+
+@dataclass(frozen=True)
+class VoteSettings:
+    """How the votes of a file are used."""
+
+    votes: Aggregation = "each"
+    both_bad: float = 1.0
+    """Weight in training of a vote that called both answers bad; 0 leaves such battles out."""
+
+    def __post_init__(self) -> None:
+        if self.votes not in ("each", "majority", "soft"):
+            raise UserError(f"votes = {self.votes!r}: expected each, majority or soft.")
+        if not 0 <= self.both_bad <= 1:
+            raise UserError(f"both_bad = {self.both_bad}: expected a weight from 0 to 1.")
+
+
+def apply_votes(battles: Battles, settings: VoteSettings) -> Battles:
+    """Return the battles with their votes aggregated and weighted; they must have winners."""
+    bad = battles.both_bad
+    if bad is not None and settings.both_bad == 0:
+        battles = battles.take(~bad)
+    elif bad is not None and settings.both_bad < 1:
+        battles = replace(battles, weight=np.where(bad, settings.both_bad, 1.0) * battles.weights)
+    return battles if settings.votes == "each" else aggregate(battles, settings.votes)
+
+
+def aggregate(battles: Battles, votes: Aggregation) -> Battles:
+    """Return one battle for each pair of answers to a prompt, on the sides of its first vote.
+
+    Votes on the same answers with sides exchanged count as well. The winner is that of most votes; if two outcomes
+    have equally many, it is a tie. With "soft", the shares of the votes become soft winners. Columns that differ
+    between votes (judge, time) are those of the first vote; strength is the mean, and `both_bad` that of most.
+    """
+    turned = battles.swap()
+    first: dict[tuple[Any, ...], int] = {}
+    places = np.empty(len(battles), dtype=np.int64)
+    is_turned = np.zeros(len(battles), dtype=bool)
+    rows: list[int] = []
+    for row, texts in enumerate(zip(battles.prompt, battles.response_a, battles.response_b, strict=True)):
+        prompt, a, b = texts
+        if (prompt, b, a) in first and a != b:
+            is_turned[row] = True
+            places[row] = first[prompt, b, a]
+        else:
+            places[row] = first.setdefault((prompt, a, b), len(rows))
+            if places[row] == len(rows):
+                rows.append(row)
+    labels = np.where(is_turned, turned.labels, battles.labels)
+    counts = np.zeros((len(rows), 3))
+    np.add.at(counts, (places, labels), 1.0)
+    kept = battles.take(np.array(rows, dtype=np.int64))
+    return replace(
+        kept,
+        winner=_majority(counts),
+        soft=counts / counts.sum(axis=1, keepdims=True) if votes == "soft" else kept.soft,
+        both_bad=None if battles.both_bad is None else _mean(battles.both_bad, places, len(rows)) > 0.5,
+        strength=None
+        if battles.strength is None or turned.strength is None
+        else _mean(np.where(is_turned, turned.strength, battles.strength), places, len(rows)),
+    )
+
+
+def _majority(counts: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """Return the outcome with the most votes in each row; a tie if two outcomes have equally many."""
+    is_clear = (counts == counts.max(axis=1, keepdims=True)).sum(axis=1) == 1
+    winner: npt.NDArray[np.int64] = np.where(is_clear, counts.argmax(axis=1), Winner.TIE)
+    return winner
+
+
+def _mean(values: npt.NDArray[Any], places: npt.NDArray[np.int64], n: int) -> npt.NDArray[np.float64]:
+    """Return the mean of the values at each of n places."""
+    total = np.bincount(places, values.astype(np.float64), minlength=n)
+    return np.asarray(total / np.bincount(places, minlength=n))

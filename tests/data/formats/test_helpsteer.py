@@ -1,0 +1,177 @@
+"""Scores from -3 to 3 become winners and strengths; the sides are those of the file."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+
+from pairrank.data.battles import Battles, Winner, object_array
+from pairrank.data.formats.base import all_columns, recognise
+from pairrank.data.formats.helpsteer import HelpSteer2
+from pairrank.data.reading import SAMPLE, read_battles
+from pairrank.data.tables import read_tables
+from pairrank.data.writing import write_battles
+from pairrank.errors import UserError
+from tests.support.strategies import valid_battles
+
+FIXTURE = Path(__file__).parent / "fixtures" / "helpsteer.jsonl"
+SHARED_FOLDER = settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50
+)
+A, B, TIE = Winner.A, Winner.B, Winner.TIE
+
+EXPECTED = [
+    (("What melts?",), ("Wax melts.",), ("Stone.",), A, 1.0, False, "english", "general"),
+    (
+        ("Print 1.", "Now 2."),
+        ("print(1)", "print(1)"),
+        ("print(1)", "print(2)"),
+        B,
+        -2 / 3,
+        False,
+        "python",
+        "code",
+    ),
+    (("Is a whale a fish?",), ("It is not.",), ("No.",), TIE, 0.0, False, "english", "stem"),
+    (
+        ("Antworte kurz.\n\nWie spät ist es?",),
+        ("Spät.",),
+        ("Es ist spät am Abend.",),
+        A,
+        1 / 3,
+        False,
+        "german",
+        "multilingual",
+    ),
+    (("Name a tree.",), ("Salmon",), ("Elm",), B, -1.0, False, "english", "general"),
+    (("Name a metal.",), ("Tin",), ("Zinc",), B, -1 / 3, False, "english", "general"),
+    (("Name a colour.",), ("Teal",), ("Tuesday",), A, 2 / 3, False, "english", "general"),
+    (("Name a gas.",), ("Gravel",), ("Sand",), TIE, 0.0, True, "", ""),
+    (("Say it twice.",), ("it it",), ("it it",), TIE, 0.0, False, "english", "general"),
+]
+"""Prompt, answers, winner, strength, whether both are bad, language and category of each battle of the fixture."""
+
+
+def schema_name(path: Path) -> str:
+    found = recognise(next(read_tables(path, SAMPLE, all_columns())))
+    return found.name if found else ""
+
+
+def write_lines(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def one(**columns: Any) -> Battles:
+    texts = {name: object_array([(name,)]) for name in ("prompt", "response_a", "response_b")}
+    return Battles(id=object_array(["1"]), **(texts | columns))
+
+
+def test_the_fixture_is_read_as_a_person_reads_it(caplog: pytest.LogCaptureFixture):
+    assert schema_name(FIXTURE) == "helpsteer"
+    battles = read_battles(FIXTURE, damage="repair")
+    names = "prompt response_a response_b winner strength both_bad language category"
+    columns = [getattr(battles, name).tolist() for name in names.split()]
+    assert list(zip(*columns, strict=True)) == EXPECTED
+    assert battles.soft is None
+    assert "dropped 4: " in caplog.text
+    for reason in ("overall_preference is missing (1)", "context is missing (1)", "response1 is missing (1)"):
+        assert reason in caplog.text
+    assert "the context ends with an answer (1)" in caplog.text
+    assert battles.repairs == (
+        "row 14: context is 'plain words', expected a list of messages",
+        "row 15: overall_preference is 4, expected a number from -3 to 3",
+        "row 16: overall_preference is 'much', expected a number from -3 to 3",
+        "row 17: response1 is 5, expected text",
+    )
+
+
+def test_rows_without_a_score_are_battles_without_winners(tmp_path: Path):
+    rows = [json.loads(line) for line in FIXTURE.read_text().splitlines()[:3]]
+    for row in rows:
+        del row["overall_preference"]
+    battles = read_battles(write_lines(tmp_path / "test.jsonl", rows))
+    assert battles.winner is None
+    assert battles.response_b.tolist() == [("Stone.",), ("print(1)", "print(2)"), ("No.",)]
+
+
+def test_helpsteer2_has_other_names_and_marks_turns(tmp_path: Path):
+    texts = (
+        "Where is up?",
+        "Name a bird.\n<extra_id_1>Assistant\nA wren.\n<extra_id_1>User\nAnother.",
+        None,
+        "Odd?",
+    )
+    scores = (-2, 1, 3, "much")
+    rows = [
+        {
+            "split": "train",
+            "prompt": text,
+            "response_1": f"one {score}",
+            "response_2": "two",
+            "preference_strength": score,
+        }
+        for text, score in zip(texts, scores, strict=True)
+    ]
+    path = write_lines(tmp_path / "two.jsonl", rows)
+    parsed = HelpSteer2().parse(next(read_tables(path, 10, (*HelpSteer2.required, *HelpSteer2.optional))))
+    assert parsed.battles.prompt.tolist() == [("Where is up?",), ("Name a bird.", "Another.")]
+    assert parsed.battles.response_a.tolist() == [("one -2",), ("A wren.", "one 1")]
+    assert parsed.battles.response_b.tolist() == [("two",), ("A wren.", "two")]
+    assert parsed.winner.tolist() == [A, B]
+    assert parsed.battles.strength.tolist() == [2 / 3, -1 / 3]
+    assert parsed.dropped == {"prompt is missing": 1}
+    assert parsed.complaints == ["row 4: preference_strength is 'much', expected a number from -3 to 3"]
+
+
+@pytest.mark.parametrize("name", ["again.csv", "again.jsonl", "again.parquet"])
+def test_what_was_read_is_written_and_read_again_unchanged(tmp_path: Path, name: str):
+    battles = read_battles(FIXTURE, damage="repair")
+    assert write_battles(battles, tmp_path / name, "helpsteer") == []
+    assert schema_name(tmp_path / name) == "helpsteer"
+    assert read_battles(tmp_path / name).content_hash() == battles.content_hash()
+
+
+@SHARED_FOLDER
+@given(battles=valid_battles(least=1))
+def test_any_battles_with_shared_histories_are_held(tmp_path: Path, battles: Battles):
+    shared = np.array([a[:-1] == b[:-1] for a, b in zip(battles.response_a, battles.response_b, strict=True)])
+    assume(shared.any())
+    battles = battles.take(shared)
+    lost = write_battles(battles, tmp_path / "some.jsonl", "helpsteer")
+    assert lost == [name for name in ("model_a", "model_b", "soft") if getattr(battles, name) is not None]
+    back = read_battles(tmp_path / "some.jsonl")
+    bare = Battles(id=back.id, prompt=back.prompt, response_a=back.response_a, response_b=back.response_b)
+    expected = replace(battles, model_a=None, model_b=None, soft=None)
+    assert replace(bare, winner=back.winner).content_hash() == expected.content_hash()
+
+
+@pytest.mark.parametrize(("winner", "score"), [(A, -2), (B, 2), (TIE, 0)])
+def test_a_winner_of_unknown_strength_is_written_as_better(tmp_path: Path, winner: Winner, score: int):
+    write_battles(one(winner=np.array([winner])), tmp_path / "one.jsonl", "helpsteer")
+    assert json.loads((tmp_path / "one.jsonl").read_text())["overall_preference"] == score
+
+
+@pytest.mark.parametrize(
+    ("columns", "named"),
+    [
+        ({"winner": np.array([A]), "strength": np.array([0.5])}, "strength such as 0.5"),
+        ({"winner": np.array([B]), "strength": np.array([1 / 3])}, "contradicts their winner"),
+        ({"winner": np.array([TIE]), "strength": np.array([1 / 3])}, "contradicts their winner"),
+        (
+            {
+                "prompt": object_array([("p", "q")]),
+                "response_a": object_array([("a", "c")]),
+                "response_b": object_array([("b", "c")]),
+            },
+            "id 1: the answers before the last ones differ",
+        ),
+    ],
+)
+def test_what_a_file_cannot_hold_is_refused(tmp_path: Path, columns: dict[str, Any], named: str):
+    with pytest.raises(UserError, match=named):
+        write_battles(one(**columns), tmp_path / "no.jsonl", "helpsteer")
