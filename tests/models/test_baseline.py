@@ -60,7 +60,7 @@ def words(row: np.ndarray) -> str:
 # --- Learning
 
 
-@pytest.mark.parametrize("kind", ["tiny_bert", "tiny_distilbert"])
+@pytest.mark.parametrize("kind", ["tiny_bert", pytest.param("tiny_distilbert", marks=pytest.mark.slow)])
 def test_fine_tuning_memorises_eight_battles(kind, request: pytest.FixtureRequest):
     battles = replace(arena_of_words(8), winner=np.array([0, 1, 2, 2, 1, 0, 1, 0]))
     recipe = replace(FAST, epochs=60, weight_decay=0.0)
@@ -70,7 +70,7 @@ def test_fine_tuning_memorises_eight_battles(kind, request: pytest.FixtureReques
     assert log_loss(proba, battles.labels) < 0.25
 
 
-@pytest.mark.parametrize("kind", ["tiny_bert", "tiny_distilbert"])
+@pytest.mark.parametrize("kind", ["tiny_bert", pytest.param("tiny_distilbert", marks=pytest.mark.slow)])
 def test_every_parameter_has_a_finite_gradient_that_is_not_zero(kind, request: pytest.FixtureRequest):
     model = started(request.getfixturevalue(kind))
     tokens, _ = model._tokens(arena_of_words(8))

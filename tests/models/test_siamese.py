@@ -100,7 +100,7 @@ def test_bf16_differs_from_fp32_but_little(tiny_bert: Path):
 # --- Learning
 
 
-@pytest.mark.parametrize("kind", ["tiny_bert", "tiny_distilbert"])
+@pytest.mark.parametrize("kind", ["tiny_bert", pytest.param("tiny_distilbert", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("head", HEADS)
 def test_fine_tuning_memorises_eight_battles(kind: str, head: str, request: pytest.FixtureRequest):
     battles = replace(arena_of_words(8), winner=np.array([0, 1, 2, 2, 1, 0, 1, 0]))

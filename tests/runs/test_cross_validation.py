@@ -480,7 +480,11 @@ EXAMINED = {
 }
 
 
-@pytest.mark.parametrize("experiment", EXAMINED.values(), ids=EXAMINED)
+@pytest.mark.parametrize(
+    "experiment",
+    [pytest.param(each, marks=[pytest.mark.slow] * (name != "memory")) for name, each in EXAMINED.items()],
+    ids=EXAMINED,
+)
 @pytest.mark.parametrize("damage", [lambda content: b"", lambda content: content[:-2] + b"7\n"])
 def test_every_damaged_file_of_a_finished_run_is_made_again(data, tmp_path, finish, experiment, damage):
     run = finish(run_on(data, tmp_path, experiment))

@@ -590,7 +590,7 @@ def test_a_study_whose_creation_was_interrupted_is_completed(arena_here, monkeyp
     assert [trial.user_attrs for trial in study.trials] == [{"own": True}]
 
 
-@pytest.mark.parametrize("killed_in", [1, 3, 12])
+@pytest.mark.parametrize("killed_in", [3, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 12))])
 def test_a_killed_worker_is_succeeded_by_one_that_tries_the_same_settings(arena_here, monkeypatch, killed_in: int):
     whole, _ = quietly(some_search(trials=14, home=Path("whole")))
     search, plain, calls = some_search(trials=14), working.evaluate, []
@@ -612,7 +612,7 @@ def test_a_killed_worker_is_succeeded_by_one_that_tries_the_same_settings(arena_
     assert [trial.value for trial in finished(study)] == [trial.value for trial in finished(whole)]
 
 
-@pytest.mark.parametrize("killed_in", [1, 3])
+@pytest.mark.parametrize("killed_in", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_a_worker_that_is_killed_while_it_puts_a_trial_back_loses_no_trial(arena_here, monkeypatch, killed_in):
     whole, _ = quietly(some_search(trials=5, home=Path("whole")))
     search, plain, calls = some_search(trials=5), working.evaluate, []
