@@ -146,7 +146,6 @@ def test_csv_rows_names_the_row_of_a_quote_that_is_never_closed(tmp_path: Path, 
         lambda whole: whole[:-200],  # truncated
         lambda whole: whole[:-4],  # truncated within its checksum
         lambda whole: whole[:60] + bytes(8) + whole[68:],  # overwritten
-        lambda whole: b"a,b\n1,2\n",  # not compressed at all
     ],
 )
 def test_csv_rows_names_a_damaged_gz_file(tmp_path: Path, damage):
@@ -154,6 +153,13 @@ def test_csv_rows_names_a_damaged_gz_file(tmp_path: Path, damage):
     (tmp_path / "a.csv.gz").write_bytes(damage(gzip.compress(b"a,b\n" + numbers.encode())))
     with pytest.raises(UserError, match=r"a\.csv\.gz: .*damaged file"):
         list(csv_rows(tmp_path / "a.csv.gz"))
+
+
+def test_csv_rows_reads_what_a_file_contains_whatever_it_is_called(tmp_path: Path):
+    (tmp_path / "plain.csv.gz").write_bytes(b"a,b\n1,2\n")
+    (tmp_path / "compressed.csv").write_bytes(gzip.compress(b"a,b\n1,2\n"))
+    for name in ("plain.csv.gz", "compressed.csv"):
+        assert list(csv_rows(tmp_path / name)) == [["a", "b"], ["1", "2"]]
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ def check(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A file of battles, of any schema and kind.")],
     schema: Schema = "",
 ) -> None:
-    """Show what a file of battles contains, before anything is trained on it.
+    """Show what a file contains, before anything is trained on it.
 
     Its schema, which its columns tell; rows that are damaged or hold no battle, and why; the winners, with a loud
     warning if one side always wins; repeated prompts and battles, equal and empty answers. Schemas and kinds of
@@ -102,7 +102,10 @@ def convert(
         typer.Option(min=0, max=1, help="0 leaves out the votes that called both answers bad; 1 keeps them."),
     ] = 1.0,
 ) -> None:
-    """Write battles in another schema, or as another kind of file, and say what it cannot hold."""
+    """Write battles in another schema or kind of file.
+
+    It says which columns the new file cannot hold, such as the votes of several judges in Kaggle's schema.
+    """
     from pairrank.cli.battle_files import convert as write
 
     write(file, out, to, schema, votes.value, both_bad)

@@ -177,8 +177,8 @@ def find_data(folder: Path | None = None) -> DataFolder:
     if folder is not None:
         if not folder.is_file() and not folder.is_dir():
             raise UserError(
-                f"{folder}: no such file or folder. --data expects a file of battles, or a folder with train.csv "
-                "and test.csv."
+                f"{folder}: no such folder or file. --data expects a folder with train.csv and test.csv, or a file "
+                "of battles."
             )
         return DataFolder(folder)
     if table_in(Path("Dataset"), "train"):

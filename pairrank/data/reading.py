@@ -23,7 +23,7 @@ REMEDY = "`Dataset/README.md` describes the schemas."
 MOST_COMPLAINTS = 1_000
 """Complaints about one file that are kept in full; the others are counted."""
 
-SAMPLE = 1_000
+SAMPLE = 200
 """First rows by which the schema of a file is recognised, and the columns of a JSON file."""
 
 BLOCK = 20_000
@@ -156,8 +156,9 @@ def parse_tables(
     sample = next(source(SAMPLE, all_columns(), None))
     schema = _schema_of(place, sample, damage, name)
     schema.begin(sample)
-    report = FileReport(place, type(schema))
-    for table in source(rows, (*schema.required, *schema.optional), sample.columns):
+    report, header = FileReport(place, type(schema)), sample.columns
+    del sample  # a part of a long file that no longer needs memory
+    for table in source(rows, (*schema.required, *schema.optional), header):
         try:
             parsed = schema.parse(table)
         except UserError as error:

@@ -589,10 +589,12 @@ def test_wrong_options_are_refused_in_one_message(call):
 
 def test_wrong_paths_are_refused_in_one_message(call, trained, here):
     (here / "file").write_text("x")
-    assert refused(call("run", "prior", "--data", "file"), "is a file", "expects its folder")
+    assert refused(call("run", "prior", "--data", "file"), "file: ", "missing column 'id'")
     assert refused(call("predict", "prior", "data", "--out", "o.csv", "--data", "data"), "data")
     assert refused(call("predict", "prior", "none.csv", "--out", "o.csv", "--data", "data"), "no such file")
-    assert refused(call("predict", "prior", "file", "--out", "o.csv", "--data", "data"), "unknown file format")
+    assert refused(
+        call("predict", "prior", "file", "--out", "o.csv", "--data", "data"), "file: ", "missing column 'prompt'"
+    )
     assert refused(call("submit", "prior", "--data", "data", "--out", "data"), "--out data: this is a folder")
     assert refused(call("predict", "prior", "data/test.csv", "--out", "data", "--data", "data"), "is a folder")
     assert refused(call("submit", "prior", "--data", "data", "--out", "file/s.csv"), "file")

@@ -89,7 +89,7 @@ def test_compressed_and_parquet_files_give_the_same_battles(tmp_path):
 
 
 def test_missing_folders_and_files_are_reported(tmp_path):
-    with pytest.raises(UserError, match=r"nowhere: no such folder\. --data expects a folder"):
+    with pytest.raises(UserError, match=r"nowhere: no such folder or file\. --data expects a folder"):
         find_data(tmp_path / "nowhere")
     with pytest.raises(UserError, match=r"no train\.csv"):
         _ = find_data(tmp_path).train

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from hashlib import sha256
+from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -235,8 +236,8 @@ def register(cls: S) -> S:
 @cache
 def schemas() -> dict[str, type[Schema]]:
     """Return all schemas by name."""
-    package = importlib.import_module("pairrank.data.formats")
-    names = sorted(module.name for module in pkgutil.iter_modules(package.__path__) if module.name != "base")
+    found = pkgutil.iter_modules([str(Path(__file__).parent)])
+    names = sorted(module.name for module in found if module.name != "base")
     for name in names:
         importlib.import_module(f"pairrank.data.formats.{name}")
     return {name: _REGISTRY[name] for name in names if name in _REGISTRY}
