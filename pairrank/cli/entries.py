@@ -10,6 +10,7 @@ from pairrank.data.predictions import read_predictions
 from pairrank.errors import UserError, unknown_name
 from pairrank.evaluation.entries import Entry, entries_in, published_entries
 from pairrank.evaluation.run_record import run_folders
+from pairrank.evaluation.score_files import has_scores, read_scores
 from pairrank.runs.experiment_files import experiment_files
 
 NO_NAME = set('/\\:*?"<>|')
@@ -28,7 +29,7 @@ def collect_entries(source: DataFolder, home: Path, published: Path | None, add:
     )
     entries |= {entry.label: entry for entry in entries_in(home, source.train)}
     for argument in add:
-        entry = _added(argument)
+        entry = _added(argument, source)
         # A file may replace one that was added and published before, but never a run.
         if entry.label in entries and entries[entry.label].record:
             raise UserError(f"--add {argument}: {entry.label} is the name of a run. Use another name for the file.")
@@ -69,11 +70,18 @@ def expand_label(name: str, labels: Sequence[str]) -> str:
     return runs[0] if name not in labels and len(runs) == 1 else name
 
 
-def _added(argument: str) -> Entry:
-    """Return the entry that an argument NAME=OOF.CSV of --add describes."""
+def _added(argument: str, source: DataFolder) -> Entry:
+    """Return the entry that an argument NAME=FILE of --add describes: predictions, or scores of both answers."""
     name, equals, path = argument.partition("=")
     if not equals or not name or not path:
-        raise UserError(f"--add {argument}: expected NAME=OOF.CSV.")
+        raise UserError(f"--add {argument}: expected NAME=FILE.")
     if NO_NAME & set(name) or name.startswith(".") or not name.isprintable():
         raise UserError(f"--add {argument}: {name!r} cannot name a file. Expected letters, digits, spaces, - or _.")
-    return Entry(name, read_predictions(path))
+    if not Path(path).is_file() or not has_scores(Path(path)):
+        return Entry(name, read_predictions(path))
+    fitted = read_scores(Path(path), source.train)
+    say(
+        f"{name}: scores of single answers. A temperature ({fitted.temperature:.3g}) and a tie logit "
+        f"({fitted.tie_logit:.2f}) were fitted to them out of fold."
+    )
+    return Entry(name, fitted.predictions)

@@ -110,8 +110,9 @@ Reference = Annotated[
 Add = Annotated[
     list[str] | None,
     typer.Option(
-        metavar="NAME=OOF.CSV",
-        help="Add out-of-fold predictions made elsewhere, such as in a notebook; may be repeated.",
+        metavar="NAME=FILE",
+        help="Add out-of-fold predictions made elsewhere, such as in a notebook, or a file of scores (id, score_a, "
+        "score_b), such as a reward model's; may be repeated.",
     ),
 ]
 EngineOption = Annotated[

@@ -1,6 +1,7 @@
 """`submit` and `predict`: a trained run predicts the test battles, or any file of battles."""
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -9,16 +10,26 @@ from pairrank.cli.console import say, show_count, show_repairs, warn
 from pairrank.cli.entries import run_folder
 from pairrank.cli.locations import find_source, home_of
 from pairrank.cli.ray import Cluster, scorer
-from pairrank.data.battles import Battles
+from pairrank.data.battles import DETAILS, MODELS, Battles
 from pairrank.data.folder import sample_data
-from pairrank.data.predictions import COLUMNS, Predictions, geometric_mean, prediction_lines, read_predictions
+from pairrank.data.predictions import (
+    COLUMNS,
+    Predictions,
+    geometric_mean,
+    prediction_lines,
+    quoted,
+    read_predictions,
+)
 from pairrank.data.reading import stream_battles
-from pairrank.errors import UserError
+from pairrank.errors import UserError, unknown_name
 from pairrank.evaluation.entries import is_run_on
 from pairrank.evaluation.run_record import RunRecord, read_run_record
 from pairrank.runs.experiment import RUN_FILE
 from pairrank.runs.fold_models import load_fold_models, refuse_stale
 from pairrank.runs.folder import current_folds, has_test_predictions, test_file
+
+COPIED = (*MODELS, *DETAILS, "both_bad", "strength")
+"""Columns of battles that `predict` can copy."""
 
 
 def submit(name: str, data: Path | None, runs: Path | None, out: Path) -> None:
@@ -69,10 +80,21 @@ def _test_predictions(folder: Path, test: Battles) -> Predictions:
 
 
 def predict(
-    name: str, file: Path, out: Path, data: Path | None, runs: Path | None, cluster: Cluster | None = None
+    name: str,
+    file: Path,
+    out: Path,
+    data: Path | None,
+    runs: Path | None,
+    cluster: Cluster | None = None,
+    copied: Sequence[str] = (),
 ) -> None:
-    """Predict a file of battles with the fold models of a run, in this process or on a cluster."""
+    """Predict a file of battles with the fold models of a run, in this process or on a cluster.
+
+    The columns `copied` of the battles follow the probabilities.
+    """
     refuse_out(out, file)
+    if unknown := [column for column in copied if column not in COPIED]:
+        raise UserError(f"--copy {unknown[0]}: {unknown_name('column', unknown[0], COPIED)}")
     source = find_source(data)
     folder = run_folder(name, home_of(runs, source))
     record, count, repaired = read_run_record(folder), 0, 0
@@ -85,6 +107,8 @@ def predict(
         every = record.split["folds"]
         say(f"{folder.name}: only {len(record.folds)} of {every} folds are trained; predicting with these.")
 
+    waiting: deque[Battles] = deque()  # parts that are being predicted, in their order
+
     def repaired_parts() -> Iterator[Battles]:
         """Read the file in parts, and report the repairs of each."""
         nonlocal repaired
@@ -92,15 +116,26 @@ def predict(
             show_repairs(battles.repairs, repaired)
             repaired += len(battles.repairs)
             if len(battles):
+                if copied:
+                    waiting.append(battles)
                 yield battles
 
     with atomic_path(out) as temporary, temporary.open("w", encoding="utf-8", newline="") as target:
-        target.write(",".join(COLUMNS) + "\n")
+        target.write(",".join([*COLUMNS, *copied]) + "\n")
         for predictions in score(repaired_parts()):
-            target.writelines(prediction_lines(predictions.validate(str(file))))
+            lines = prediction_lines(predictions.validate(str(file)))
+            target.writelines(_with_columns(lines, waiting.popleft(), copied) if copied else lines)
             count += len(predictions)
             show_count(f"{count:,} battles")
     say(f"Written: {out}, {count:,} battles, {repaired:,} repairs.")
+
+
+def _with_columns(lines: Sequence[str], battles: Battles, names: Sequence[str]) -> Iterator[str]:
+    """Yield lines of predictions followed by columns of the battles; a column that the file lacks is empty."""
+    columns = battles.columns()
+    cells = [[""] * len(lines) if (column := columns[name]) is None else column.tolist() for name in names]
+    for line, *values in zip(lines, *cells, strict=True):
+        yield ",".join([line.rstrip("\n"), *(quoted(str(value)) for value in values)]) + "\n"
 
 
 def refuse_out(out: Path, *read: Path, any_kind: bool = False) -> None:

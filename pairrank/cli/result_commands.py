@@ -110,7 +110,7 @@ def submit(name: RunName, data: Data = None, runs: Runs = None, out: Out = Path(
 )
 def predict(
     name: RunName,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Battles: .csv, .csv.gz or .parquet.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file of battles, of any schema and kind.")],
     out: Out,
     data: Data = None,
     runs: Runs = None,
@@ -118,6 +118,13 @@ def predict(
     engine: EngineOption = Engine.local,
     task_cpus: TaskCpus = None,
     task_gpus: TaskGpus = None,
+    copy: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="Also write this column of the battles, such as language, judge or group; may be repeated.",
+        ),
+    ] = None,
 ) -> None:
     """Predict a file of new battles with a trained run.
 
@@ -127,7 +134,7 @@ def predict(
     from pairrank.cli.predict import predict as write
 
     skip_cache(no_cache)
-    write(name, file, out, data, runs, cluster_of(engine, task_cpus, task_gpus))
+    write(name, file, out, data, runs, cluster_of(engine, task_cpus, task_gpus), copy or [])
 
 
 @commands.command(epilog=examples("rm structure+seed=1", "rm structure~2026-11-26T081500.000 --yes"))

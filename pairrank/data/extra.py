@@ -5,10 +5,11 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from pairrank.data.battles import Battles, concatenate, object_array
+from pairrank.data.battles import DETAILS, MODELS, Battles, concatenate, object_array
 from pairrank.data.folder import table_in
 from pairrank.data.folds import prompt_keys
 from pairrank.data.reading import read_training_battles
@@ -21,7 +22,7 @@ class Extra:
     """A source of battles that training may use in addition to the data."""
 
     path: str
-    """A battle file with winners, or a folder that contains train.csv (or .csv.gz, .parquet)."""
+    """A battle file with winners, of any schema, or a folder that contains one called train."""
     weight: float = 1.0
     """Weight of each battle of this source in training; battles of the data itself have weight 1.
 
@@ -53,7 +54,7 @@ class Extra:
             )
         battles = read_training_battles(file)
         ids = object_array([f"{self.name}/{name}" for name in battles.id])
-        return replace(battles, id=ids, weight=np.full(len(battles), self.weight))
+        return replace(battles, id=ids, weight=self.weight * battles.weights)
 
 
 @dataclass(frozen=True)
@@ -89,12 +90,15 @@ def add_extra(
     """Return the training battles followed by the allowed ones of each source, and the usage of each source.
 
     Battles whose prompt key is in `test_keys` or `scored_keys` are left out. Columns that `train` lacks are
-    dropped. Columns that a source lacks are filled: names with "", soft targets with the winners. Raises UserError
-    if two sources have the same name, because their ids and log lines could not be distinguished.
+    dropped, except soft winners. Columns that a source lacks are filled: texts with "", soft winners with the
+    winners. Raises UserError if two sources have the same name, because their ids and log lines could not be
+    distinguished.
     """
     names = [source.name for source in extra]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise UserError(f"extra: more than one source is called {', '.join(twice)}. Rename one of them.")
+    if train.soft is None and any(source.battles.soft is not None for source in extra):
+        train = replace(train, soft=np.eye(3)[train.labels])
     parts, usage = [replace(train, weight=train.weights)], []
     for source in extra:
         keys = prompt_keys(source.battles)
@@ -107,10 +111,12 @@ def add_extra(
 
 def _like(rows: Battles, train: Battles) -> Battles:
     """Return rows with the columns of the training battles, filled as `add_extra` describes."""
-    unnamed = object_array([""] * len(rows))
-    return replace(
-        rows,
-        model_a=None if train.model_a is None else unnamed if rows.model_a is None else rows.model_a,
-        model_b=None if train.model_b is None else unnamed if rows.model_b is None else rows.model_b,
-        soft=None if train.soft is None else np.eye(3)[rows.labels],
-    )
+    unknown: dict[str, Any] = dict.fromkeys((*MODELS, *DETAILS), object_array([""] * len(rows)))
+    unknown |= {"both_bad": np.zeros(len(rows), dtype=bool), "strength": np.zeros(len(rows))}
+    unknown |= {"soft": np.eye(3)[rows.labels]}
+    columns = rows.columns()
+    filled: dict[str, Any] = {
+        name: None if getattr(train, name) is None else default if columns[name] is None else columns[name]
+        for name, default in unknown.items()
+    }
+    return replace(rows, **filled)

@@ -108,7 +108,7 @@ class Predictions:
 def prediction_lines(predictions: Predictions) -> list[str]:
     """Return the lines of a prediction file without the header."""
     rows = zip(predictions.id.tolist(), predictions.proba.tolist(), strict=True)
-    return [f"{_quoted(name)},{a:.9g},{b:.9g},{tie:.9g}\n" for name, (a, b, tie) in rows]
+    return [f"{quoted(name)},{a:.9g},{b:.9g},{tie:.9g}\n" for name, (a, b, tie) in rows]
 
 
 def predictions_hash(predictions: Predictions) -> str:
@@ -178,6 +178,6 @@ def _number(cell: str) -> float:
         return float("nan")
 
 
-def _quoted(name: str) -> str:
+def quoted(name: str) -> str:
     """Return an id as a CSV cell, quoted if necessary."""
     return '"' + name.replace('"', '""') + '"' if any(c in name for c in ',"\n\r') else name

@@ -16,7 +16,13 @@ from pairrank.errors import UserError, unknown_name
 from pairrank.evaluation.entries import Entry
 from pairrank.evaluation.intervals import Difference, paired_difference, standard_error
 from pairrank.evaluation.run_record import RunRecord
-from pairrank.evaluation.scoring import accuracy, battle_losses, expected_calibration_error
+from pairrank.evaluation.scoring import (
+    accuracy,
+    battle_losses,
+    decided_accuracy,
+    decided_log_loss,
+    expected_calibration_error,
+)
 
 CHOSEN_BY_SEARCH = (
     "the setting of each fold was chosen by a search within its training battles; the seconds are those of the "
@@ -40,6 +46,10 @@ class Row:
     """The difference to each reference, on the battles that both have predicted; None for the reference itself."""
     accuracy: float
     calibration_error: float
+    decided_log_loss: float | None
+    """Log loss of A against B on the battles that are not ties."""
+    decided_accuracy: float | None
+    """Share of those battles whose winner is the more probable side."""
     above_floor: float | None
     """Log loss minus that of the true probabilities on the same battles; only for simulated battles."""
     swap_gap: float | None = None
@@ -178,6 +188,8 @@ def _row(
         differences={name: _difference(entry.label, name, losses, prompts) for name in references},
         accuracy=accuracy(proba, winner),
         calibration_error=expected_calibration_error(proba, winner),
+        decided_log_loss=decided_log_loss(proba, winner),
+        decided_accuracy=decided_accuracy(proba, winner),
         above_floor=None if floor is None else float((own - floor)[covered].mean()),
         **(_recorded(record) if record else {}),
     )

@@ -90,8 +90,10 @@ def columns(leaderboard: Leaderboard) -> dict[str, list[str]]:
         **floor,
         "accuracy": lambda row: f"{100 * row.accuracy:.1f} %",
         "ECE": lambda row: f"{row.calibration_error:.3f}",
+        "decided: log loss": lambda row: _format(row.decided_log_loss, ".4f"),
+        "decided: accuracy": lambda row: _percent(row.decided_accuracy),
         "swap gap": lambda row: _format(row.swap_gap, ".4f"),
-        "flip rate": lambda row: None if row.flip_rate is None else f"{100 * row.flip_rate:.1f} %",
+        "flip rate": lambda row: _percent(row.flip_rate),
         "tokens kept P / A / B": lambda row: _shares(row.kept),
         "battles without a side": lambda row: _format(row.lost_a_side, ","),
         "parameters": lambda row: _format(row.parameters, ","),
@@ -113,6 +115,10 @@ def _escape(cell: str) -> str:
 
 def _shares(kept: dict[str, float] | None) -> str | None:
     return None if kept is None else " / ".join(f"{100 * kept[text]:.0f} %" for text in TEXTS)
+
+
+def _percent(share: float | None) -> str | None:
+    return None if share is None else f"{100 * share:.1f} %"
 
 
 def _format(value: object | None, form: str) -> str | None:

@@ -55,6 +55,33 @@ def expected_calibration_error(proba: NDArray[np.floating], winner: Labels, bins
     return float(np.abs(gaps).sum() / len(winner))
 
 
+def decided_log_loss(proba: NDArray[np.floating], winner: Labels) -> float | None:
+    """Return the mean log loss in nats of A against B, over battles that are not ties; None if all are.
+
+    P(A) / (P(A) + P(B)) is scored: the loss of reward models, which know no ties.
+    """
+    _check_rows(proba, winner)
+    decided = winner != Winner.TIE
+    pair = np.clip(normalise(proba)[decided, : Winner.TIE], MIN_PROBABILITY, None)
+    if not decided.any():
+        return None
+    chosen = pair[np.arange(len(pair)), winner[decided]] / pair.sum(axis=1)
+    return float(-np.log(chosen).mean())
+
+
+def decided_accuracy(proba: NDArray[np.floating], winner: Labels) -> float | None:
+    """Return the share of battles without ties in which the winner is the more probable side; None if all are ties.
+
+    Where both sides are equally probable, half of the battle counts.
+    """
+    _check_rows(proba, winner)
+    decided = winner != Winner.TIE
+    if not decided.any():
+        return None
+    lead = (proba[decided, Winner.A] - proba[decided, Winner.B]) * np.where(winner[decided] == Winner.A, 1, -1)
+    return float(((np.sign(lead) + 1) / 2).mean())
+
+
 @dataclass(frozen=True)
 class Bin:
     """Outcomes with about the same predicted probability."""

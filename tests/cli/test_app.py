@@ -230,7 +230,7 @@ def test_compare_refuses_wrong_files_and_names(call, trained):
     Predictions(object_array(["x"]), np.full((1, 3), 1 / 3)).write(Path("foreign.csv"))
     assert refused(call("compare", "--data", "data", "--add", "prior=book.csv"), "prior is the name of a run")
     assert refused(call("compare", "--data", "data", "--add", "b=foreign.csv"), "not among these battles", "x")
-    assert refused(call("compare", "--data", "data", "--add", "book.csv"), "expected NAME=OOF.CSV")
+    assert refused(call("compare", "--data", "data", "--add", "book.csv"), "expected NAME=FILE")
     assert refused(call("compare", "--data", "data", "--add", "../../b=book.csv"), "cannot name a file")
     assert refused(call("compare", "--data", "data", "--add", "b=none.csv"), "none.csv: no such file")
     assert refused(call("compare", "--data", "data", "--reference", "pior"), "Did you mean 'prior'?")
@@ -399,6 +399,24 @@ def test_predict_reads_every_kind_of_file(call, remembered, suffix):
     call("submit", "memory", "--data", "data")
     assert Path("out.csv").read_bytes() == Path("submission.csv").read_bytes()
     assert "11 battles, 0 repairs" in ended.out
+
+
+def test_predict_copies_columns_of_the_battles(call, remembered):
+    battles = tiny_battles(7, first=7000, word="test", labelled=False)
+    languages, judges = [f"l{i}" for i in range(7)], ['"a,b"'] * 7
+    battles = replace(battles, language=object_array(languages), judge=object_array(judges))
+    write_battles(replace(battles, winner=np.zeros(7, dtype=np.int64)), Path("new.jsonl"), "chatbot_arena")
+    options = ("--data", "data", "--out", "out.csv")
+    assert call("predict", "memory", "new.jsonl", *options).code == 0
+    plain = Path("out.csv").read_text().splitlines()
+    wanted = ("--copy", "language", "--copy", "judge", "--copy", "category")
+    assert call("predict", "memory", "new.jsonl", *options, *wanted).code == 0
+    with Path("out.csv").open(newline="") as file:
+        header, *rows = csv.reader(file)
+    assert header == [*plain[0].split(","), "language", "judge", "category"]
+    assert [",".join(row[:4]) for row in rows] == plain[1:]
+    assert [row[4:] for row in rows] == [[name, '"a,b"', ""] for name in languages]
+    assert refused(call("predict", "memory", "new.jsonl", *options, "--copy", "langage"), "'language'")
 
 
 def test_predict_reads_in_parts_and_keeps_every_damaged_row(call, remembered, monkeypatch):
@@ -662,7 +680,7 @@ def test_a_log_file_gets_every_column_in_one_line_per_row(call):
     arguments = ["--set", "smoothing=12345", "--salt", "a-rather-long-one-that-fills-the-line"]
     ended = call("run", "prior", "--data", "data", *arguments)
     row = next(line for line in ended.out.splitlines() if line.startswith(f"│ {label}"))
-    assert row.count("│") == 19
+    assert row.count("│") == 21
 
 
 def test_a_console_without_unicode_does_not_end_the_run(here):

@@ -11,6 +11,7 @@ import pytest
 from pairrank.data.battles import Battles, object_array
 from pairrank.data.extra import Extra, ExtraUsage, add_extra
 from pairrank.data.folds import prompt_keys
+from pairrank.data.writing import write_battles
 from pairrank.errors import UserError
 from tests.support.battles import disguised, extra_source, tiny_battles, write_folder
 
@@ -203,3 +204,26 @@ def test_a_damaged_row_is_reported_as_in_any_training_file(tmp_path: Path):
 def test_a_weight_out_of_bounds_is_refused(weight: float):
     message = complaint(lambda: Extra("x.csv", weight))
     assert message == f"extra 'x.csv': weight = {weight}: expected a number above 0 and at most 1."
+
+
+def test_soft_winners_of_a_source_are_kept_and_the_winners_fill_the_others(tmp_path: Path):
+    soft = np.array([[0.6, 0.3, 0.1], [0.2, 0.7, 0.1]])
+    source = tiny_battles(2)
+    write_battles(source, tmp_path / "more.csv")
+    extra = Extra(str(tmp_path / "more.csv"), 0.5)
+    vars(extra)["battles"] = replace(
+        source, soft=soft, weight=np.full(2, 0.5)
+    )  # files of Kaggle have none
+    train = tiny_battles(3)
+    rows, _ = add_extra(train, [extra], frozenset(), frozenset())
+    assert rows.soft is not None
+    assert np.array_equal(rows.soft[:3], np.eye(3)[train.labels])
+    assert np.array_equal(rows.soft[3:], soft)
+
+
+def test_groups_of_the_training_battles_stay_if_a_source_has_none(tmp_path: Path):
+    write_battles(tiny_battles(2), tmp_path / "more.csv")
+    train = replace(tiny_battles(3), group=object_array(["s", "s", "t"]))
+    rows, _ = add_extra(train, [Extra(str(tmp_path / "more.csv"))], frozenset(), frozenset())
+    assert rows.group is not None
+    assert rows.group.tolist() == ["s", "s", "t", "", ""]

@@ -13,6 +13,8 @@ from pairrank.evaluation.scoring import (
     accuracy,
     battle_losses,
     confusion,
+    decided_accuracy,
+    decided_log_loss,
     expected_calibration_error,
     flip_rate,
     log_loss,
@@ -199,3 +201,33 @@ def test_confusion_equals_scikit_learn(n: int, seed: int):
     proba, winner = random_proba(n, seed), np.random.default_rng(seed).integers(0, 3, n)
     expected = metrics.confusion_matrix(winner, proba.argmax(axis=1), labels=[0, 1, 2])
     assert confusion(proba, winner).tolist() == expected.tolist()
+
+
+# Battles without ties
+
+
+def test_decided_scores_of_a_hand_worked_example():
+    """Rows 1 and 2 are decided: P(A | decided) = .5 / .8 = .625, P(B | decided) = .8 / .9 = .8889.
+
+    -(ln .625 + ln .8889) / 2 = (.470004 + .117783) / 2 = .293893; both winners are the more probable side.
+    """
+    winner = np.array([0, 1, 2])
+    assert decided_log_loss(HAND, winner) == pytest.approx(0.293893, abs=1e-6)
+    assert decided_accuracy(HAND, winner) == 1.0
+    assert decided_accuracy(HAND, np.array([1, 1, 2])) == 0.5
+    assert decided_accuracy(HAND, np.array([2, 2, 0])) == 0.5  # equally probable sides
+
+
+def test_ties_do_not_change_the_decided_scores():
+    proba, winner = random_proba(200), np.random.default_rng(1).integers(0, 3, 200)
+    decided = winner != 2
+    assert decided_log_loss(proba, winner) == pytest.approx(decided_log_loss(proba[decided], winner[decided]))
+    pair = proba[decided, :2] / proba[decided, :2].sum(axis=1, keepdims=True)
+    assert decided_log_loss(proba, winner) == pytest.approx(metrics.log_loss(winner[decided], pair, labels=[0, 1]))
+    assert decided_accuracy(proba, winner) == pytest.approx((pair.argmax(axis=1) == winner[decided]).mean())
+
+
+def test_ties_alone_have_no_decided_scores():
+    winner = np.array([2, 2, 2])
+    assert decided_log_loss(HAND, winner) is None
+    assert decided_accuracy(HAND, winner) is None

@@ -1,0 +1,281 @@
+"""`check` and `convert` say what files of battles contain and lose, and any battle file can be run on."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pairrank.data.reading import read_battles
+from pairrank.evaluation.run_record import read_run_record
+from tests.support.battles import tiny_battles
+from tests.support.command_line import refused
+from tests.support.pages import PageParser
+from tests.support.plain_texts import write_json_lines
+
+WORDS = ("model_a", "model_b", "tie")
+
+
+def annotated(*votes: int | None, name: int = 1, **cells: Any) -> dict[str, Any]:
+    """A row of PandaLM with the votes of up to three annotators: 0 tie, 1 first, 2 second."""
+    texts = {"instruction": f"Question {name}?", "response1": f"one {name}", "response2": f"two {name}"}
+    judged = {f"annotator{i}": vote for i, vote in enumerate(votes, 1)}
+    return {"idx": name, **texts, "cmp_key": "m1_m2", **judged, **cells}
+
+
+def arena_rows(n: int = 40) -> list[dict[str, Any]]:
+    """Votes of Chatbot Arena on the battles of `tiny_battles`, written here by hand."""
+    battles = tiny_battles(n)
+    return [
+        {
+            "question_id": battles.id[i],
+            "model_a": battles.model_a[i],
+            "model_b": battles.model_b[i],
+            "winner": WORDS[battles.labels[i]],
+            "judge": f"judge {i % 2}",
+            "tstamp": 1.5,
+            **{
+                f"conversation_{side}": [
+                    {"role": "user", "content": battles.prompt[i][0]},
+                    {"role": "assistant", "content": getattr(battles, f"response_{side}")[i][0]},
+                ]
+                for side in "ab"
+            },
+        }
+        for i in range(n)
+    ]
+
+
+@pytest.fixture
+def annotations(here) -> Path:
+    """Five votes on two pairs of answers, and two rows that hold no vote."""
+    rows = [
+        annotated(1, 1, 2, name=1),
+        annotated(0, None, 2, name=2),
+        annotated(1, 1, 1, name=3, response1=None),
+        annotated(7, 1, 1, name=4),
+    ]
+    return write_json_lines(Path("votes.jsonl"), rows)
+
+
+@pytest.fixture
+def always_a(here) -> Path:
+    """60 battles in which the first response always wins, as in files that put the chosen answer first."""
+    rows = [{"prompt": f"q {i}", "response 1": f"yes {i}", "response 2": f"no {i}", "label": 0} for i in range(60)]
+    return write_json_lines(Path("ordered.jsonl"), rows)
+
+
+# check
+
+
+def test_check_names_the_schema_and_the_dropped_rows_with_reasons(call, annotations, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    ended = call("check", annotations)
+    assert ended.code == 0
+    assert "schema pandalm" in ended.out
+    assert "4 rows; dropped 2: " in ended.err
+    assert "response1 is missing (1)" in ended.err
+    assert "a vote is not 0, 1 or 2 (1)" in ended.err
+    found = {cells[1].strip(): cells[2].strip() for line in ended.out.splitlines() if len(cells := line.split("│")) > 2}
+    assert found["battles"] == "5"
+    assert found["damaged rows"] == "0"
+    assert found["winners"] == "A 40.0%, B 40.0%, tie 20.0%"
+    assert found["distinct prompts"] == "2; 2 of them in several battles"
+    assert found["repeated battles"] == "3"
+    assert found["judges"] == "3: annotator1 (2), annotator3 (2), annotator2 (1)"
+
+
+def test_check_lists_damaged_rows_and_says_what_follows(call):
+    write_json_lines(Path("damaged.jsonl"), [annotated(1, name=1), annotated(1, name=2, response2=3)])
+    ended = call("check", "damaged.jsonl")
+    assert ended.code == 0
+    assert "Damaged: row 2: response2 is 3, expected text" in ended.out
+    assert "`run` refuses" in ended.out
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+def test_tables_of_check_fit_the_terminal(call, annotations, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    lines = call("check", annotations).out.splitlines()
+    assert len(lines) > 10
+    assert max(map(len, lines)) <= columns
+
+
+def test_text_of_a_file_cannot_act_on_the_terminal(call):
+    row = annotated(1, name=1, motivation_app="\x1b]0;owned\x07[red]", response1="\x1b[31m")
+    write_json_lines(Path("bad.jsonl"), [row, row | {"idx": 2, "response1": ["\x1b[31m"]}])
+    ended = call("check", "bad.jsonl")
+    assert ended.code == 0
+    assert "\x1b" not in ended.out + ended.err
+    assert "[red]" in ended.out
+
+
+# One-sided files
+
+
+def test_a_one_sided_file_is_loud_in_check_run_and_first_in_explores_page(call, always_a):
+    warning = "ALL 60 BATTLES HAVE THE SAME WINNER, A"
+    assert f"WARNING: {warning}" in call("check", always_a).out
+    ran = call("run", "prior", "--data", always_a)
+    assert ran.code == 0
+    assert warning in ran.out + ran.err
+    assert call("explore", "--data", always_a, "--out", "page.html").code == 0
+    page = PageParser(Path("page.html").read_text(encoding="utf-8"))
+    assert warning in page.text
+    assert page.text.index(warning) < page.text.index("What the files contain")
+
+
+def test_drawn_sides_are_not_one_sided(call):
+    rows = [{"prompt": f"q {i}", "chosen": f"yes {i}", "rejected": f"no {i}"} for i in range(60)]
+    write_json_lines(Path("pairs.jsonl"), rows)
+    ended = call("check", "pairs.jsonl")
+    assert ended.code == 0
+    assert "schema trl_preference" in ended.out
+    assert "WARNING" not in ended.out + ended.err
+    assert "tie 0.0%" in ended.out
+
+
+# convert
+
+
+@pytest.mark.parametrize("schema", ["chatbot_arena", "arena_140k", "mt_bench", "comparia"])
+@pytest.mark.parametrize("kind", [".csv", ".jsonl.gz", ".parquet"])
+def test_convert_there_and_back_gives_the_same_bytes(call, schema, kind):
+    there = call("convert", "data/train.csv", f"there{kind}", "--to", schema)
+    assert there.code == 0
+    assert f"Written: there{kind}, schema {schema}, 40 battles." in there.out
+    assert "Lost" not in there.out
+    assert call("convert", f"there{kind}", "back.csv").code == 0
+    assert Path("back.csv").read_bytes() == Path("data/train.csv").read_bytes()
+
+
+def test_convert_names_what_the_new_file_cannot_hold(call, annotations):
+    ended = call("convert", annotations, "train.csv")
+    assert ended.code == 0
+    assert "5 battles." in ended.out
+    (lost,) = [line for line in ended.out.splitlines() if line.startswith("Lost")]
+    assert "judge" in lost
+    assert "model" not in lost
+    assert "winner" not in lost
+    single = call("convert", annotations, "single.jsonl", "--to", "auto_j")
+    (lost,) = [line for line in single.out.splitlines() if line.startswith("Lost")]
+    assert all(name in lost for name in ("model_a", "model_b", "judge"))
+
+
+def test_convert_with_majority_writes_one_battle_per_pair_of_answers(call, annotations):
+    ended = call("convert", annotations, "train.csv", "--votes", "majority")
+    assert ended.code == 0
+    assert "2 battles of 5 votes" in ended.out
+    found = read_battles("train.csv")
+    assert [turns[0] for turns in found.response_a] == ["one 1", "one 2"]
+    assert found.labels.tolist() == [0, 2]  # 2 of 3 votes for the first; one tie and one vote are no majority
+
+
+@pytest.mark.parametrize(("both_bad", "count"), [("0", 3), ("1", 4)])
+def test_convert_with_both_bad_0_leaves_out_votes_against_both(call, both_bad, count):
+    rows = [row | {"winner": word} for row, word in zip(arena_rows(4), [*WORDS, "tie (bothbad)"], strict=True)]
+    write_json_lines(Path("arena.jsonl"), rows)
+    assert call("convert", "arena.jsonl", "train.csv", "--both-bad", both_bad).code == 0
+    assert read_battles("train.csv").labels.tolist() == [0, 1, 2, 2][:count]
+
+
+def test_convert_keeps_battles_to_predict_without_winners(call):
+    assert call("convert", "data/test.csv", "test.parquet").code == 0
+    found = read_battles("test.parquet")
+    assert found.winner is None
+    assert found.content_hash() == read_battles("data/test.csv").content_hash()
+    ended = call("convert", "data/test.csv", "train.csv", "--votes", "majority")
+    assert refused(ended, "data/test.csv", "no winners")
+
+
+# Running on other files
+
+
+def test_a_single_file_runs_as_the_same_battles_in_a_folder_do(call):
+    write_json_lines(Path("votes.jsonl"), arena_rows())
+    assert call("run", "prior", "--data", "votes.jsonl").code == 0
+    assert call("run", "prior", "--data", "data").code == 0
+    one, other = (read_run_record(Path("runs", name, "prior")) for name in ("votes", "data"))
+    assert (one.data.battles, other.data.battles) == (40, 40)
+    scores = [json.loads(Path("runs", name, "prior/metrics.json").read_text())["log_loss"] for name in ("votes", "data")]
+    assert scores[0] == scores[1]
+
+
+@pytest.mark.parametrize(("settings", "battles"), [('votes = "majority"', 20), ('votes = "each"', 60), (None, 60)])
+def test_data_toml_says_how_the_votes_of_a_folder_are_counted(call, settings, battles):
+    Path("mine").mkdir()
+    write_json_lines(Path("mine/train.jsonl"), [annotated(i % 3, i % 3, 1, name=i) for i in range(20)])
+    if settings:
+        Path("mine/data.toml").write_text(settings)
+    assert call("run", "prior", "--data", "mine").code == 0
+    assert read_run_record(Path("runs/mine/prior")).data.battles == battles
+
+
+def test_data_toml_names_a_schema_where_the_columns_fit_another(call):
+    Path("mine").mkdir()
+    rows = [
+        {"prompt": f"q {i}", "response1": f"one {i}", "response2": f"two {i}", "annotator1": 1 + i % 2}
+        | {"chosen": f"Human: q {i} Assistant: one", "rejected": f"Human: q {i} Assistant: two {i}"}
+        for i in range(20)
+    ]
+    write_json_lines(Path("mine/train.jsonl"), rows)
+    Path("mine/data.toml").write_text('schema = "pandalm"')
+    ended = call("run", "prior", "--data", "mine")
+    assert ended.code == 0
+    assert "schema pandalm" in ended.out + ended.err
+
+
+# Mistakes
+
+
+def test_an_unknown_schema_is_one_message_with_the_known_ones(call):
+    for arguments in (
+        ("check", "data/train.csv", "--schema", "kagle"),
+        ("convert", "data/train.csv", "out.csv", "--schema", "kagle"),
+        ("convert", "data/train.csv", "out.csv", "--to", "kagle"),
+    ):
+        assert refused(call(*arguments), "kagle", "kaggle")
+    assert not Path("out.csv").exists()
+
+
+def test_unknown_columns_are_one_message_with_the_nearest_schema(call):
+    write_json_lines(Path("other.jsonl"), [{"question": "q", "answer_0": "a", "comment": 1}])
+    for arguments in (("check", "other.jsonl"), ("convert", "other.jsonl", "out.csv"), ("run", "prior", "--data")):
+        ended = call(*arguments, *(["other.jsonl"] if arguments[-1] == "--data" else []))
+        assert refused(ended, "other.jsonl", "missing column 'answer_1'", "webgpt", "'comment'")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("votes = majority", ["data.toml"]),
+        ('votes = "most"', ["most", "majority"]),
+        ("both_bad = 3", ["both_bad", "from 0 to 1"]),
+        ('both_bad = "none"', ["data.toml", "both_bad"]),
+        ('vote = "each"', ["data.toml", "vote", "votes"]),
+        ('schema = "kagle"', ["kagle", "kaggle"]),
+    ],
+)
+def test_a_wrong_data_toml_is_one_message(call, text, words):
+    Path("data/data.toml").write_text(text)
+    for command in (("run", "prior"), ("explore",)):
+        assert refused(call(*command, "--data", "data"), *words)
+
+
+def test_convert_refuses_to_overwrite_what_it_reads(call):
+    before = Path("data/train.csv").read_bytes()
+    for out in ("data/train.csv", "data/../data/train.csv", Path("data/train.csv").resolve()):
+        assert refused(call("convert", "data/train.csv", out), "read from this file")
+    assert refused(call("convert", "data/train.csv", "data"), "folder")
+    assert Path("data/train.csv").read_bytes() == before
+
+
+def test_convert_refuses_what_cannot_be_written_and_leaves_nothing(call, here):
+    before = sorted(here.iterdir())
+    assert refused(call("convert", "data/train.csv", "out.xlsx"), "out.xlsx", ".parquet")
+    assert refused(call("convert", "data/train.csv", "out.jsonl", "--to", "trl_preference"), "ties")
+    assert refused(call("convert", "data/train.csv", "out.csv", "--to", "helpsteer2"), "not written")
+    assert refused(call("convert", "gone.csv", "out.csv"), "gone.csv", "no such file")
+    assert call("convert", "data/train.csv", "out.csv", "--votes", "most").code == 2
+    assert call("convert", "data/train.csv", "out.csv", "--both-bad", "2").code == 2
+    assert sorted(here.iterdir()) == before
