@@ -83,7 +83,11 @@ RunName = Annotated[
 ]
 Data = Annotated[
     Path | None,
-    typer.Option("--data", help="Folder with train.csv and test.csv. Default: ./Dataset, else the sample."),
+    typer.Option(
+        "--data",
+        help="Folder with train.csv and test.csv, a file of battles, or hf:OWNER/NAME@REVISION on the Hugging Face "
+        "hub. Default: ./Dataset, else the sample.",
+    ),
 ]
 Runs = Annotated[
     Path | None, typer.Option("--runs", help="Folder of the runs. Default: runs/NAME-OF-THE-DATA-FOLDER.")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from pairrank.data.battles import Battles
+from pairrank.data.hub import fetch_battles, is_hub_name, label_of
 from pairrank.data.predictions import Predictions, read_predictions
 from pairrank.data.reading import read_battles, read_training_battles
 from pairrank.data.tables import SUFFIXES, without_suffix
@@ -116,14 +117,22 @@ class DataFolder:
     path: Path
     is_sample: bool = False
     """Whether this is the sample that is shipped with pairrank."""
+    label: str = ""
+    """A name in place of that of the folder or file."""
     excluded_prompts: frozenset[str] = frozenset()
     """Empty, because only the test battles exclude prompts from the data of a folder."""
 
     @property
     def name(self) -> str:
-        """Name of the folder, or of the file without its ending; bytes that are not UTF-8 are replaced."""
-        name = repair_text(self.path.resolve().name)
-        return without_suffix(name) if self.path.is_file() else name
+        """Name of the folder, or of the file without its ending; bytes that are not UTF-8 are replaced.
+
+        A file that is called train has the name of its folder.
+        """
+        if self.path.is_file() and (stem := without_suffix(self.path.name)) != "train":
+            name = stem
+        else:
+            name = (self.path.parent if self.path.is_file() else self.path).resolve().name
+        return self.label or repair_text(name)
 
     @cached_property
     def settings(self) -> DataSettings:
@@ -174,6 +183,8 @@ def find_data(folder: Path | None = None) -> DataFolder:
 
     Raises UserError if `folder` is neither.
     """
+    if folder is not None and is_hub_name(folder):
+        return DataFolder(fetch_battles(str(folder)), label=label_of(str(folder)))
     if folder is not None:
         if not folder.is_file() and not folder.is_dir():
             raise UserError(

@@ -139,3 +139,15 @@ def test_shipped_prefers_the_copy_of_an_installed_wheel(tmp_path, monkeypatch):
     monkeypatch.setattr(folder, "SHIPPED", tmp_path / "shipped")
     assert folder.shipped("sample", "Dataset/sample") == tmp_path / "shipped" / "sample"
     assert folder.shipped("experiments", "experiments") == SAMPLE.parents[1] / "experiments"
+
+
+@pytest.mark.parametrize(("file", "name"), [("votes.csv", "votes"), ("train.csv", "folder"), ("v.1.csv.gz", "v.1")])
+def test_a_single_file_is_data_to_train_on(tmp_path, file, name):
+    folder = write_folder(tmp_path / "folder", n=9)
+    path = folder / file
+    (folder / "train.csv").rename(path)  # the content tells that it is not compressed
+    source = find_data(path)
+    assert len(source.train) == 9
+    assert source.test is None
+    assert source.truth is None
+    assert source.name == name
