@@ -24,7 +24,8 @@ def check(file: Path, schema: str) -> None:
     """Print what the reader of battle files finds in a file, and what would mislead a training on it."""
     name = schema_of(file, schema)
     found = survey_file(file, sample_size=1, schema=schema)
-    show_table(f"{file}: schema {name} ({schemas()[name].about})", ["what", "found"], list(_rows(found)))
+    schema_row = ("schema", f"{name}: {schemas()[name].about}")
+    show_table(str(file), ["what", "found"], [schema_row, *_rows(found)])
     for complaint in found.complaints[:SHOWN]:
         say(f"Damaged: {complaint}")
     if found.complaint_count > SHOWN:

@@ -42,13 +42,14 @@ def explore(data: Path | None, out: Path, encoder: str) -> None:
     if not found:
         raise UserError(f"{source.path}: expected train.csv or test.csv (or files of another kind), found neither.")
     refuse_out(out, *found)
-    surveys = {part: _surveyed(file) for part, file in files.items() if file is not None}
+    schema = source.settings.schema
+    surveys = {part: _surveyed(file, schema) for part, file in files.items() if file is not None}
     main = surveys.get("train") or surveys["test"]
     if not len(main.survey):
         raise UserError(f"{main.path}: expected battles, found none that could be shown.")
     for survey in surveys.values():
         if survey.complaints:
-            say(f"{survey.path}: {len(survey.complaints):,} complaints, listed in the page.")
+            say(f"{survey.path}: {survey.complaint_count:,} complaints, listed in the page.")
     page = explore_page(source.name, surveys.get("train"), surveys.get("test"), _tokens(main.sample, encoder))
     _write(page, out)
 
@@ -80,9 +81,9 @@ def report(
     _write(results_page(replace(results, windows=_windows(results.shown, source.train))), out)
 
 
-def _surveyed(file: Path) -> FileSurvey:
+def _surveyed(file: Path, schema: str) -> FileSurvey:
     say(f"Reading {file}")
-    return survey_file(file, progress=lambda read: show_count(f"{file.name}: {read:,} battles"))
+    return survey_file(file, progress=lambda read: show_count(f"{file.name}: {read:,} battles"), schema=schema)
 
 
 def _tokens(battles: Battles, name: str) -> TokenCounts | str:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pairrank.data.turns import DECODER, Turns
-from pairrank.errors import excerpt
+from pairrank.errors import excerpt, shorten
 
 USER = ("user", "human", "prompter")
 ASSISTANT = ("assistant", "gpt", "model", "bot")
@@ -60,11 +60,18 @@ def _text_of(content: Any) -> str:
         if isinstance(part, str):
             texts.append(part)
         elif isinstance(part, Mapping):
-            text = part.get("text")
-            texts.append(text if isinstance(text, str) else f"[{part.get('type') or 'image'}]" if part else "")
+            texts.append(_text_of_part(part))
         else:
             raise ConversationError(f"has the content {excerpt(content, 40)}, expected text or a list of parts")
     return "\n".join(text for text in texts if text)
+
+
+def _text_of_part(part: Mapping[str, Any]) -> str:
+    """Return the text of a part, or its kind in brackets; all kinds of pictures are "[image]"."""
+    if not part or isinstance(part.get("text"), str):
+        return str(part.get("text", ""))
+    kind = str(part.get("type") or "image")
+    return "" if kind == "text" else "[image]" if "image" in kind else f"[{shorten(kind, 40)}]"
 
 
 def turns_of(messages: Sequence[Message]) -> tuple[Turns, Turns]:

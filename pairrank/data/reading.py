@@ -203,6 +203,8 @@ def _schema_of(place: str, table: Table, damage: Damage, name: str) -> Schema:
     known = (*expected.required, *expected.optional)
     repeated = [column for column in known if table.columns.count(column) > 1]
     complaints += [f"column {column!r} occurs more than once, expected once" for column in repeated]
+    if not complaints and found is None:
+        complaints = [f"the first rows are not those of schema {expected.name}, which has these columns"]
     if complaints or found is None:
         listed = ", ".join(map(excerpt, table.columns[:20])) + (" …" if len(table.columns) > 20 else "")
         near = "" if found else f"The nearest schema is {expected.name} ({expected.about}). "

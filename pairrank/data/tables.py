@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
-from pairrank.data.turns import DECODER
+from pairrank.data.turns import DECODER, SURROGATE
 from pairrank.errors import UserError, excerpt
 from pairrank.files import CONVERT, content_of, csv_rows, reading
 
@@ -29,6 +29,9 @@ EXACT = {"halffloat": 2**11, "float": 2**24, "double": 2**53}
 
 SEPARATORS = re.compile(r"[\s,]*")
 """What stands between the items of a JSON array."""
+
+UNFINISHED = 16
+"""Last characters of a part, in which the decoder ends, or finds a fault, if the rest of an item is missing."""
 
 READABLE = ("", "gzip", "Parquet", "JSON")
 """Kinds of content that may be tables; "" is CSV."""
@@ -70,7 +73,7 @@ def read_tables(
     kind = content_of(path)
     if kind not in READABLE:
         raise UserError(f"{path}: the content is {kind}, expected CSV in UTF-8, JSON Lines or Parquet. {CONVERT}")
-    if kind == "Parquet" or path.suffix.lower() == ".parquet":
+    if kind == "Parquet" or (path.suffix.lower() == ".parquet" and not _is_text(path)):
         return _parquet_tables(path, rows, wanted)
     is_gzip = kind == "gzip"
     start = _beginning(path, is_gzip)
@@ -78,6 +81,12 @@ def read_tables(
         objects = _array_items if start.startswith("[") else _lines
         return _json_tables(path, objects, is_gzip, rows, wanted, columns)
     return _csv_tables(path, rows, wanted)
+
+
+def _is_text(path: Path) -> bool:
+    """Return whether a file begins with UTF-8 that is more than white space and zeros."""
+    start = _beginning(path, is_gzip=False)
+    return bool(start.strip("\0")) and not SURROGATE.search(start)
 
 
 def _open_text(path: Path, is_gzip: bool) -> TextIO:
@@ -161,17 +170,23 @@ def _array_items(file: TextIO) -> Iterator[tuple[Any, str]]:
     while True:
         at = SEPARATORS.match(text, at).end()  # type: ignore[union-attr]
         if text.startswith("]", at):
+            if (text[at + 1 :] + file.read(BUFFER)).strip():
+                raise ValueError("text after the end of the array")
             return
         try:
-            value, at = DECODER.raw_decode(text, at)
-        except ValueError:
-            if is_end:
+            value, end = DECODER.raw_decode(text, at)
+        except json.JSONDecodeError as fault:
+            is_unfinished = fault.pos >= len(text) - UNFINISHED or fault.msg.startswith("Unterminated string")
+            if is_end or not is_unfinished:
                 raise
-            # An item may continue in the part that has not been read yet. It doubles, so that the time is linear.
+            end = len(text)
+        if end > len(text) - UNFINISHED and not is_end:
+            # An item, or a number such as 1 of 1.5, may continue in the next part. Parts double, for linear time.
             rest = text[at:]
             more = file.read(max(BUFFER, len(rest)))
             text, at, is_end = rest + more, 0, not more
             continue
+        at = end
         yield value, ""
 
 

@@ -45,7 +45,8 @@ def aggregate(battles: Battles, votes: Aggregation) -> Battles:
 
     Votes on the same answers with sides exchanged count as well. The winner is that of most votes; if two outcomes
     have equally many, it is a tie. With "soft", the shares of the votes become soft winners. Columns that differ
-    between votes (judge, time) are those of the first vote; strength is the mean, and `both_bad` that of most.
+    between votes (judge, time) are those of the first vote; strength, weight and earlier soft winners are the mean,
+    and `both_bad` is that of most.
     """
     turned = battles.swap()
     first: dict[tuple[Any, ...], int] = {}
@@ -64,11 +65,16 @@ def aggregate(battles: Battles, votes: Aggregation) -> Battles:
     labels = np.where(is_turned, turned.labels, battles.labels)
     counts = np.zeros((len(rows), 3))
     np.add.at(counts, (places, labels), 1.0)
+    soft = None
+    if battles.soft is not None and turned.soft is not None:
+        shares = np.where(is_turned[:, None], turned.soft, battles.soft)
+        soft = np.stack([_mean(share, places, len(rows)) for share in shares.T], axis=1)
     kept = battles.take(np.array(rows, dtype=np.int64))
     return replace(
         kept,
         winner=_majority(counts),
-        soft=counts / counts.sum(axis=1, keepdims=True) if votes == "soft" else kept.soft,
+        soft=counts / counts.sum(axis=1, keepdims=True) if votes == "soft" else soft,
+        weight=None if battles.weight is None else _mean(battles.weight, places, len(rows)),
         both_bad=None if battles.both_bad is None else _mean(battles.both_bad, places, len(rows)) > 0.5,
         strength=None
         if battles.strength is None or turned.strength is None

@@ -35,7 +35,7 @@ def write_battles(battles: Battles, path: Path, schema: str = "kaggle") -> list[
             _write_parquet(columns, temporary)
         else:
             with _open(temporary, path.name.lower().endswith(".gz")) as file:
-                write = _write_csv if ".csv" in path.suffixes else _write_lines
+                write = _write_csv if path.name.lower().endswith((".csv", ".csv.gz")) else _write_lines
                 write(columns, file)
     return kind.lost(battles)
 

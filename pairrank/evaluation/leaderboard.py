@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pairrank.data.battles import Battles, object_array
-from pairrank.data.folds import assign_folds, name_folds, split_keys
+from pairrank.data.folds import assign_folds, name_folds, prompt_keys, split_keys
 from pairrank.data.predictions import Predictions
 from pairrank.data.probabilities import FloatArray
 from pairrank.errors import UserError, unknown_name
@@ -103,15 +103,15 @@ def build_leaderboard(
     _check_labels([entry.label for entry in entries], references)
     index = {name: row for row, name in enumerate(battles.id.tolist())}
     losses = {entry.label: _losses(entry, battles, index) for entry in entries}
-    prompts = object_array(split_keys(battles))
+    groups = object_array(split_keys(battles))
     floor = None
     if truth is not None:
         floor = battle_losses(truth.align(battles.id, "true probabilities").proba, battles.labels)
-    rows = [_row(entry, battles, index, prompts, losses, references, floor) for entry in entries]
+    rows = [_row(entry, battles, index, groups, losses, references, floor) for entry in entries]
     return Leaderboard(
         data=data,
         battles=len(battles),
-        prompts=len(set(prompts.tolist())),
+        prompts=len(set(prompt_keys(battles))),
         references=tuple(dict.fromkeys(references)),
         floor=None if floor is None else float(floor.mean()),
         # The log loss of a row that covers fewer battles is not comparable: such rows come last.

@@ -73,10 +73,12 @@ def test_check_names_the_schema_and_the_dropped_rows_with_reasons(call, annotati
     ended = call("check", annotations)
     assert ended.code == 0
     assert "schema pandalm" in ended.out
-    assert "4 rows; dropped 2: " in ended.err
-    assert "response1 is missing (1)" in ended.err
-    assert "a vote is not 0, 1 or 2 (1)" in ended.err
-    found = {cells[1].strip(): cells[2].strip() for line in ended.out.splitlines() if len(cells := line.split("│")) > 2}
+    assert "4 rows; dropped 2: " in ended.out
+    assert "response1 is missing (1)" in ended.out
+    assert "a vote is not 0, 1 or 2 (1)" in ended.out
+    found = {
+        cells[1].strip(): cells[2].strip() for line in ended.out.splitlines() if len(cells := line.split("│")) > 2
+    }
     assert found["battles"] == "5"
     assert found["damaged rows"] == "0"
     assert found["winners"] == "A 40.0%, B 40.0%, tie 20.0%"
@@ -93,12 +95,12 @@ def test_check_lists_damaged_rows_and_says_what_follows(call):
     assert "`run` refuses" in ended.out
 
 
-@pytest.mark.parametrize("columns", [40, 80])
-def test_tables_of_check_fit_the_terminal(call, annotations, monkeypatch, columns):
-    monkeypatch.setenv("COLUMNS", str(columns))
-    lines = call("check", annotations).out.splitlines()
+def test_the_table_of_check_fits_80_columns(call, annotations, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    out = call("check", annotations).out
+    lines = [line for line in out.splitlines() if "; dropped " not in line]  # a message, which the terminal wraps
     assert len(lines) > 10
-    assert max(map(len, lines)) <= columns
+    assert max(map(len, lines)) <= 80
 
 
 def test_text_of_a_file_cannot_act_on_the_terminal(call):
@@ -197,7 +199,9 @@ def test_a_single_file_runs_as_the_same_battles_in_a_folder_do(call):
     assert call("run", "prior", "--data", "data").code == 0
     one, other = (read_run_record(Path("runs", name, "prior")) for name in ("votes", "data"))
     assert (one.data.battles, other.data.battles) == (40, 40)
-    scores = [json.loads(Path("runs", name, "prior/metrics.json").read_text())["log_loss"] for name in ("votes", "data")]
+    scores = [
+        json.loads(Path("runs", name, "prior/metrics.json").read_text())["log_loss"] for name in ("votes", "data")
+    ]
     assert scores[0] == scores[1]
 
 
@@ -258,7 +262,7 @@ def test_unknown_columns_are_one_message_with_the_nearest_schema(call):
 )
 def test_a_wrong_data_toml_is_one_message(call, text, words):
     Path("data/data.toml").write_text(text)
-    for command in (("run", "prior"), ("explore",)):
+    for command in (("run", "prior"), ("ratings",)):
         assert refused(call(*command, "--data", "data"), *words)
 
 

@@ -211,9 +211,7 @@ def test_soft_winners_of_a_source_are_kept_and_the_winners_fill_the_others(tmp_p
     source = tiny_battles(2)
     write_battles(source, tmp_path / "more.csv")
     extra = Extra(str(tmp_path / "more.csv"), 0.5)
-    vars(extra)["battles"] = replace(
-        source, soft=soft, weight=np.full(2, 0.5)
-    )  # files of Kaggle have none
+    vars(extra)["battles"] = replace(source, soft=soft, weight=np.full(2, 0.5))  # files of Kaggle have none
     train = tiny_battles(3)
     rows, _ = add_extra(train, [extra], frozenset(), frozenset())
     assert rows.soft is not None

@@ -1,1 +1,1 @@
-"""Each file here reads and writes one schema of battle files: what their columns are called and mean."""
+"""Each file here but `base` and `pairs` reads and writes one schema: what the columns are called and mean."""

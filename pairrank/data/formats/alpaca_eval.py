@@ -56,6 +56,7 @@ class AlpacaEval(RowSchema):
     carries = ("model_a", "model_b", "judge", "category", "soft")
 
     def __init__(self) -> None:
+        super().__init__()
         self._ids = RepeatedIds()
 
     def parse(self, table: Table) -> Parsed:

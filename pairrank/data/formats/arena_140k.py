@@ -10,13 +10,12 @@ from typing import Any
 
 from pairrank.data.battles import MODELS, Battles, Winner
 from pairrank.data.cells import id_of, name_of, text_of
-from pairrank.data.formats.base import RowSchema, Vote, register
-from pairrank.data.formats.chatbot_arena import (
+from pairrank.data.formats.base import RowSchema, Vote, left_out, register
+from pairrank.data.formats.pairs import (
     category_of,
     conversations_of,
     given,
     has_conversations,
-    left_out,
     plain_cell,
     sides_of,
     texts_of,

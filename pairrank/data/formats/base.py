@@ -1,10 +1,10 @@
-"""A schema says how the columns of a file describe battles; each one is a file in this folder, found by name."""
+"""A schema says how the columns of a file describe battles; a file of this folder that registers one is found."""
 
 import importlib
 import pkgutil
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from hashlib import sha256
@@ -13,9 +13,10 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from pairrank.data.battles import DETAILS, Battles, Winner, object_array
+from pairrank.data.battles import DETAILS, TEXTS, Battles, Winner, object_array
 from pairrank.data.cells import id_of, name_of, text_of
 from pairrank.data.probabilities import Labels
+from pairrank.data.seen_ids import SeenIds
 from pairrank.data.tables import Table
 from pairrank.data.turns import Turns, repair_text
 from pairrank.errors import UserError, excerpt
@@ -118,6 +119,10 @@ class RowSchema(Schema):
     """Fields of `Vote` that its rows give, besides the texts and the winner. They become columns of the battles."""
     has_winners: ClassVar[bool] = True
 
+    def __init__(self) -> None:
+        self._seen_texts = SeenIds()
+        self._repeated_texts = Counter[str]()
+
     @abstractmethod
     def votes(self, row: Mapping[str, Any]) -> Iterable[Vote]:
         """Return the battles that a row describes; raises UnusableRowError or DamagedRowError if there are none."""
@@ -138,17 +143,34 @@ class RowSchema(Schema):
             else:
                 votes += found
                 rows += [number] * len(found)
-        battles, winner = battles_of(votes, self.carries, self.has_winners)
+        battles, winner = battles_of(votes, self._ids_of(votes), self.carries, self.has_winners)
         return Parsed(battles, winner, rows, complaints, dropped)
 
+    def _ids_of(self, votes: Sequence[Vote]) -> list[str]:
+        """Return the ids of votes; several votes on the same texts that have none get X, X-2, X-3 and so on."""
+        hashes = [content_id(vote) for vote in votes if not vote.id]
+        repeated = iter(zip(hashes, self._seen_texts.mark(hashes), strict=True))
+        ids = []
+        for vote in votes:
+            if vote.id:
+                ids.append(id_of(vote.id))
+                continue
+            name, is_repeated = next(repeated)
+            if is_repeated:
+                self._repeated_texts[name] += 1
+            ids.append(f"{name}-{self._repeated_texts[name] + 1}" if is_repeated else name)
+        return ids
 
-def battles_of(votes: Sequence[Vote], carries: Sequence[str], has_winners: bool) -> tuple[Battles, Labels | None]:
+
+def battles_of(
+    votes: Sequence[Vote], ids: Sequence[str], carries: Sequence[str], has_winners: bool
+) -> tuple[Battles, Labels | None]:
     """Return a table of votes with the columns that `carries` names, and the winners or `UNCLEAR`."""
     columns: dict[str, Any] = {
         name: object_array([tuple(map(repair_text, getattr(vote, name))) or ("",) for vote in votes])
         for name in ("prompt", "response_a", "response_b")
     }
-    columns["id"] = object_array([id_of(vote.id) or content_id(vote) for vote in votes])
+    columns["id"] = object_array(ids)
     for name in ("model_a", "model_b"):
         if name in carries:
             columns[name] = object_array([name_of(getattr(vote, name)) for vote in votes])
@@ -193,20 +215,6 @@ def is_first(prompt: Turns, one: Turns, other: Turns) -> bool:
     return (one == smaller) == drawn
 
 
-def graded(strength: float) -> tuple[float, float, float]:
-    """Return the soft winner of a graded preference: `strength` from -1 (B is much better) to 1 (A is much better).
-
-    The preferred answer gets (1 + s) / 2 for s = |strength|. Of the rest, a tie gets two thirds, because who sees a
-    small difference may as well see none. No difference is a tie.
-    """
-    size = abs(strength)
-    if not size:
-        return (0.0, 0.0, 1.0)
-    best, rest = (1 + size) / 2, (1 - size) / 2
-    other, tie = rest / 3, 2 * rest / 3
-    return (best, other, tie) if strength > 0 else (other, best, tie)
-
-
 # Cells
 
 
@@ -218,6 +226,15 @@ def text_cell(row: Mapping[str, Any], name: str) -> str:
     if not isinstance(value, str):
         raise DamagedRowError(f"{name} is {excerpt(value, 40)}, expected text")
     return value
+
+
+# Columns
+
+
+def left_out(battles: Battles, kept: Collection[str]) -> list[str]:
+    """Return the names of the columns that battles have, besides ids, texts, winners and those in `kept`."""
+    known = {"id", *TEXTS, "winner", *kept}
+    return [name for name, column in battles.columns().items() if column is not None and name not in known]
 
 
 # The registry

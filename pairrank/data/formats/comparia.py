@@ -11,13 +11,12 @@ from typing import Any
 from pairrank.data.battles import MODELS, Battles, Winner
 from pairrank.data.cells import flag_of, id_of, name_of, text_of
 from pairrank.data.conversations import Message
-from pairrank.data.formats.base import DamagedRowError, RowSchema, UnusableRowError, Vote, register
-from pairrank.data.formats.chatbot_arena import (
+from pairrank.data.formats.base import DamagedRowError, RowSchema, UnusableRowError, Vote, left_out, register
+from pairrank.data.formats.pairs import (
     conversations_of,
     has_conversations,
     is_missing,
     labels_of,
-    left_out,
     messages_in,
     paired,
     plain_cell,

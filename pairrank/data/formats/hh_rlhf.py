@@ -15,8 +15,8 @@ import numpy as np
 from pairrank.data.battles import Battles
 from pairrank.data.cells import id_of
 from pairrank.data.conversations import ConversationError, Message, paired_turns
-from pairrank.data.formats.base import RowSchema, UnusableRowError, Vote, register, text_cell
-from pairrank.data.formats.trl_preference import are_transcripts, chosen_is_a, left_out, preference
+from pairrank.data.formats.base import RowSchema, UnusableRowError, Vote, left_out, register, text_cell
+from pairrank.data.formats.pairs import are_transcripts, chosen_is_a, preference
 from pairrank.data.tables import Table
 from pairrank.data.turns import Turns
 from pairrank.errors import UserError, shorten

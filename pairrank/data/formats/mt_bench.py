@@ -11,11 +11,10 @@ from typing import Any
 
 from pairrank.data.battles import MODELS, Battles, Winner
 from pairrank.data.cells import id_of, name_of, text_of
-from pairrank.data.formats.base import DamagedRowError, RowSchema, Vote, register
-from pairrank.data.formats.chatbot_arena import (
+from pairrank.data.formats.base import DamagedRowError, RowSchema, Vote, left_out, register
+from pairrank.data.formats.pairs import (
     conversations_of,
     has_conversations,
-    left_out,
     plain_cell,
     sides_of,
     texts_of,
@@ -41,6 +40,7 @@ class MtBench(RowSchema):
     carries = (*MODELS, "group", "judge")
 
     def __init__(self) -> None:
+        super().__init__()
         self.judgments = Counter[str]()
 
     @classmethod

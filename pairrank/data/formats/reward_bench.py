@@ -18,8 +18,16 @@ import numpy as np
 
 from pairrank.data.battles import Battles, Winner
 from pairrank.data.cells import id_of, text_of
-from pairrank.data.formats.base import DamagedRowError, RowSchema, UnusableRowError, Vote, register, text_cell
-from pairrank.data.formats.trl_preference import chosen_is_a, left_out, preference
+from pairrank.data.formats.base import (
+    DamagedRowError,
+    RowSchema,
+    UnusableRowError,
+    Vote,
+    left_out,
+    register,
+    text_cell,
+)
+from pairrank.data.formats.pairs import chosen_is_a, preference
 from pairrank.data.turns import DECODER
 from pairrank.errors import UserError, excerpt
 
@@ -34,6 +42,7 @@ class RewardBench(RowSchema):
     carries = ("model_a", "model_b", "category", "weight")
 
     def __init__(self) -> None:
+        super().__init__()
         self._ids: set[str] = set()
 
     def votes(self, row: Mapping[str, Any]) -> list[Vote]:

@@ -17,19 +17,19 @@ Which answer is A is drawn by the texts, in this schema and in all others that h
 
 import math
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from pairrank.data.battles import TEXTS, Battles, Winner
+from pairrank.data.battles import Battles, Winner
 from pairrank.data.cells import id_of
 from pairrank.data.conversations import ConversationError, Message, messages_of, paired_turns, to_messages
-from pairrank.data.formats.base import DamagedRowError, RowSchema, UnusableRowError, Vote, is_first, register
+from pairrank.data.formats.base import DamagedRowError, RowSchema, UnusableRowError, Vote, left_out, register
+from pairrank.data.formats.pairs import are_transcripts, chosen_is_a, preference
 from pairrank.data.tables import Table
-from pairrank.data.turns import DECODER, Turns, repair_text
+from pairrank.data.turns import DECODER, Turns
 from pairrank.errors import UserError, excerpt
 
 LINE_END = re.compile(r".*[\r\n]", re.DOTALL)
@@ -88,55 +88,6 @@ class TrlPreference(RowSchema):
     def lost(self, battles: Battles) -> list[str]:
         """Return the columns besides texts, winners and strengths."""
         return left_out(battles, ("strength",))
-
-
-# Chosen and rejected answers, for all schemas that have them
-
-
-def are_transcripts(table: Table) -> bool:
-    """Return whether most of the first answers are transcripts, which begin with "Human:"."""
-    cells = [cell for name in ("chosen", "rejected") for cell in table.cells.get(name, ())]
-    texts = [cell for cell in cells if isinstance(cell, str) and cell.strip()]
-    transcripts = [text for text in texts if text.lstrip().startswith("Human:")]
-    return len(transcripts) > len(texts) / 2
-
-
-def preference(prompt: Turns, chosen: Turns, rejected: Turns) -> Vote:
-    """Return the vote for one of two answers, of which A is drawn; raises UnusableRowError if they are equal."""
-    # The draw sorts texts, and a repair may change their order.
-    prompt, chosen, rejected = (tuple(map(repair_text, turns)) for turns in (prompt, chosen, rejected))
-    if chosen == rejected:
-        raise UnusableRowError("chosen and rejected are equal")
-    if is_first(prompt, chosen, rejected):
-        return Vote(prompt, chosen, rejected, Winner.A)
-    return Vote(prompt, rejected, chosen, Winner.B)
-
-
-def chosen_is_a(battles: Battles, schema: str) -> npt.NDArray[np.bool_]:
-    """Return (n,) whether A is the chosen answer; raises UserError if some battle has no chosen answer."""
-    if battles.winner is None:
-        raise UserError(
-            f"schema {schema}: the battles have no winners, expected a chosen answer in each. "
-            "Choose another schema."
-        )
-    if ties := int((battles.winner == Winner.TIE).sum()):
-        raise UserError(
-            f"schema {schema}: {ties:,} of the battles are ties, expected a chosen answer in each. "
-            "Leave them out, or choose another schema."
-        )
-    if equal := sum(a == b for a, b in zip(battles.response_a, battles.response_b, strict=True)):
-        raise UserError(
-            f"schema {schema}: {equal:,} of the battles have equal answers, expected that the chosen one differs. "
-            "Leave them out, or choose another schema."
-        )
-    is_a: npt.NDArray[np.bool_] = battles.winner == Winner.A
-    return is_a
-
-
-def left_out(battles: Battles, kept: Collection[str]) -> list[str]:
-    """Return the names of columns besides ids, texts, winners and those in `kept`."""
-    known = {"id", *TEXTS, "winner", *kept}
-    return [name for name, column in battles.columns().items() if column is not None and name not in known]
 
 
 # Texts

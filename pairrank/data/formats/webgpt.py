@@ -40,6 +40,7 @@ class WebGPT(RowSchema):
     carries = ("group", "category", "strength")
 
     def __init__(self) -> None:
+        super().__init__()
         self._ids = RepeatedIds()
 
     def votes(self, row: Mapping[str, Any]) -> Iterator[Vote]:

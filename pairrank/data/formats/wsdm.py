@@ -9,8 +9,8 @@ from typing import Any
 
 from pairrank.data.battles import MODELS, TEXTS, WINNERS, Battles, Winner
 from pairrank.data.cells import id_of, name_of, text_of
-from pairrank.data.formats.base import RowSchema, Vote, register, text_cell
-from pairrank.data.formats.chatbot_arena import given, labels_of, left_out, plain_cell, word_of, words_of
+from pairrank.data.formats.base import RowSchema, Vote, left_out, register, text_cell
+from pairrank.data.formats.pairs import given, labels_of, plain_cell, word_of, words_of
 from pairrank.data.tables import Table
 from pairrank.errors import UserError
 
