@@ -34,9 +34,8 @@ FILES = (
 """Schemas and endings of the files that are read."""
 
 BLOCK = 20_000
-PEAK = (
-    "import atexit; atexit.register(lambda: print(open('/proc/self/status').read().split('VmHWM:')[1].split()[0]))"
-)
+STATUS = "open('/proc/self/status').read().split('VmHWM:')[1].split()[0]"
+PEAK = f"import atexit; atexit.register(lambda: print({STATUS}))"
 """Makes a process print its largest resident memory in kB; the one that wait4 reports begins with its parent's."""
 
 READ = "import sys; from pairrank import read_battles; read_battles(sys.argv[1])"

@@ -74,7 +74,7 @@ def check(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A file of battles, of any schema and kind.")],
     schema: Schema = "",
 ) -> None:
-    """Show what a file contains, before anything is trained on it.
+    """Show what a file of battles contains.
 
     Its schema, which its columns tell; rows that are damaged or hold no battle, and why; the winners, with a loud
     warning if one side always wins; repeated prompts and battles, equal and empty answers. Schemas and kinds of

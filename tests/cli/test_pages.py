@@ -24,6 +24,8 @@ from tests.support.command_line import refused, run_python
 from tests.support.pages import hostile_battles, made_up_results, publish_made_up
 from tests.support.strategies import training_rows, write_rows
 
+pytestmark = pytest.mark.slow
+
 
 def test_explore_writes_one_page(call, tiny_bert):
     ended = call("explore", "--data", "data", "--encoder", tiny_bert)

@@ -20,6 +20,8 @@ from pairrank.runs.run import resolve_run
 from tests.support.command_line import refused
 from tests.support.strategies import write_rows
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def experiments(here):

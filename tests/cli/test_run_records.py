@@ -14,6 +14,8 @@ from tests.support.battles import tiny_battles
 from tests.support.command_line import Ended, refused
 from tests.support.runs import remove_keys, write_experiment
 
+pytestmark = pytest.mark.slow
+
 RECORD = Path("runs/data/smooth/metrics.json")
 SPLIT_IN_WORDS = {"folds": 5, "limit": "all"}
 FOREIGN = {

@@ -134,7 +134,7 @@ def test_these_tests_know_every_schema():
 # There and back
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [".csv", *(pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS[1:])])
 @pytest.mark.parametrize("schema", REFUSED)
 @pytest.mark.parametrize("name", SETS)
 def test_real_battles_are_read_as_they_were_written(arena: Path, tmp_path: Path, name: str, schema: str, kind: str):

@@ -39,7 +39,7 @@ from tests.support.command_line import run_python, start_python
 from tests.support.studies import SMALL, some_search, write_experiment
 
 # Trials are asked for by hand here, where `study.optimize` would give signs of life for them.
-pytestmark = pytest.mark.filterwarnings("ignore:Heartbeat of storage")
+pytestmark = [pytest.mark.filterwarnings("ignore:Heartbeat of storage"), pytest.mark.slow]
 
 
 WORKER = """

@@ -34,6 +34,8 @@ from pairrank.tuning.worker import work
 from tests.support.command_line import refused
 from tests.support.studies import SMALL, some_search, write_experiment
 
+pytestmark = pytest.mark.slow
+
 TUNE = ("tune", "small", "--data", "arena", "--trials", "6", "--pruner", "none")
 
 
