@@ -1,6 +1,5 @@
 """Files of single exchanges have one plain text per cell: a prompt of one turn, and one answer on each side."""
 
-from collections import Counter
 from typing import Any
 
 from pairrank.data.battles import TEXTS, Battles
@@ -40,16 +39,3 @@ def number_of(cell: Any) -> float | None:
         return float(text)
     except ValueError:
         return float("nan")
-
-
-class RepeatedIds:
-    """Makes ids unique within a file where several people have judged the same texts and are not named."""
-
-    def __init__(self) -> None:
-        self._counts = Counter[str]()
-
-    def number(self, name: str) -> str:
-        """Return a name unchanged when it first occurs, then with "-2", "-3" and so on."""
-        self._counts[name] += 1
-        count = self._counts[name]
-        return name if count == 1 else f"{name}-{count}"

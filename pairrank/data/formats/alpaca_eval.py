@@ -24,7 +24,7 @@ from pairrank.data.formats.base import (
     register,
     text_cell,
 )
-from pairrank.data.plain_texts import RepeatedIds, joined_prompt, number_of, single_texts
+from pairrank.data.plain_texts import joined_prompt, number_of, single_texts
 from pairrank.data.probabilities import SWAP, FloatArray, Proba
 from pairrank.data.tables import Table
 from pairrank.data.turns import Turns
@@ -55,10 +55,6 @@ class AlpacaEval(RowSchema):
     )
     carries = ("model_a", "model_b", "judge", "category", "soft")
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._ids = RepeatedIds()
-
     def parse(self, table: Table) -> Parsed:
         """Return the battles in a table; without preferences, they have no soft winners either."""
         parsed = super().parse(table)
@@ -88,12 +84,9 @@ class AlpacaEval(RowSchema):
             judge=text_of(row.get("annotator")) or id_of(row.get("annotator_index")),
             category=text_of(row.get("dataset")),
         )
-        yield replace(vote, id=id_of(row.get("id")) or self._id_of(vote))
-
-    def _id_of(self, vote: Vote) -> str:
-        """Return an id for a row without one: several annotators judge the same outputs, and models agree."""
-        name = "-".join(filter(None, (content_id(vote), vote.model_a, vote.model_b, vote.judge)))
-        return name if vote.judge else self._ids.number(name)
+        # Several annotators judge the same outputs, and models agree.
+        named = "-".join(filter(None, (content_id(vote), vote.model_a, vote.model_b, vote.judge)))
+        yield replace(vote, id=id_of(row.get("id")) or (named if vote.judge else ""))
 
     def columns(self, battles: Battles) -> dict[str, Sequence[Any]]:
         """Return the columns of AlpacaEval; raises UserError for several turns.

@@ -6,7 +6,6 @@ Source: the card of openai/webgpt_comparisons, and programs that read `question[
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,11 +17,10 @@ from pairrank.data.formats.base import (
     RowSchema,
     UnusableRowError,
     Vote,
-    content_id,
     register,
     text_cell,
 )
-from pairrank.data.plain_texts import RepeatedIds, number_of, single_texts
+from pairrank.data.plain_texts import number_of, single_texts
 from pairrank.data.probabilities import FloatArray
 from pairrank.data.turns import DECODER
 from pairrank.errors import UserError, excerpt, shorten
@@ -39,15 +37,12 @@ class WebGPT(RowSchema):
     optional = ("id", *SCORES)
     carries = ("group", "category", "strength")
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._ids = RepeatedIds()
-
     def votes(self, row: Mapping[str, Any]) -> Iterator[Vote]:
         """Yield the comparison of a row. All comparisons of one question are a group."""
         question = _question_of(row)
         score = _score_of(row)
-        vote = Vote(
+        yield Vote(
+            id=id_of(row.get("id")),
             prompt=(text_cell(question, "full_text"),),
             response_a=(text_cell(row, "answer_0"),),
             response_b=(text_cell(row, "answer_1"),),
@@ -56,8 +51,6 @@ class WebGPT(RowSchema):
             group=text_of(question.get("id")),
             category=text_of(question.get("dataset")),
         )
-        # One pair of answers may have been compared by several people, whom the file does not name.
-        yield replace(vote, id=id_of(row.get("id")) or self._ids.number(content_id(vote)))
 
     def columns(self, battles: Battles) -> dict[str, Sequence[Any]]:
         """Return the columns of the public file without quotes and tokens.
