@@ -152,8 +152,9 @@ ExtraBattles = Annotated[
     list[str] | None,
     typer.Option(
         metavar="PATH[=WEIGHT]",
-        help="Also train on the battles of this file or folder, e.g. ../mt_bench=0.2; may be repeated. They "
-        "are never scored. Battles with a prompt of the scored fold or of test.csv are left out.",
+        help="Also train on the battles of this file or folder, e.g. ../mt_bench=0.2, or ../gpt4=0.1,margin to "
+        "train only who wins; may be repeated. They are never scored. Battles with a prompt of the scored fold or "
+        "of test.csv are left out.",
     ),
 ]
 Nested = Annotated[

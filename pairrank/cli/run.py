@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from pairrank import distributed
 from pairrank.cli.compare import try_to_write_board
@@ -12,7 +13,7 @@ from pairrank.cli.locations import find_source, home_of
 from pairrank.cli.messages import ignore, messages_to
 from pairrank.cli.plan import Plan
 from pairrank.cli.ray import Cluster, make_folds
-from pairrank.data.extra import Extra
+from pairrank.data.extra import Extra, Teaches
 from pairrank.data.folder import DataFolder
 from pairrank.errors import UserError
 from pairrank.evaluation.entries import Entry, entries_in
@@ -116,15 +117,18 @@ def _experiments(request: RunRequest) -> list[Experiment]:
 
 
 def _extra(argument: str) -> Extra:
-    """Return the source that an argument PATH or PATH=WEIGHT of --extra describes."""
-    path, equals, weight = argument.rpartition("=")
+    """Return the source that an argument PATH, PATH=WEIGHT or PATH=WEIGHT,HEAD of --extra describes."""
+    path, equals, rest = argument.rpartition("=")
     if not equals:
         return Extra(argument)
+    weight, _, teaches = rest.partition(",")
     try:
         share = float(weight)
     except ValueError:
-        raise UserError(f"--extra {argument}: expected PATH=WEIGHT, such as ../mt_bench=0.2.") from None
-    return Extra(path, share)
+        raise UserError(
+            f"--extra {argument}: expected PATH=WEIGHT or PATH=WEIGHT,margin, such as ../mt_bench=0.2."
+        ) from None
+    return Extra(path, share, cast(Teaches, teaches or "both"))
 
 
 def _refuse_unreadable_extra(runs: Sequence[Run]) -> None:

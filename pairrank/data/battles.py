@@ -30,6 +30,9 @@ Objects = npt.NDArray[np.object_]
 """A one-dimensional array of Python objects."""
 
 
+TEACHES = ("both", "margin", "tie")
+"""Values of `Battles.teaches`."""
+
 DETAILS = ("group", "judge", "language", "category", "time")
 """Text columns that describe a vote."""
 
@@ -94,6 +97,8 @@ class Battles:
     """(n,) whether the voter called both answers bad, which is a tie."""
     strength: FloatArray | None = None
     """(n,) how much better A is than B, from -1 to 1; 0 for a tie and where it is not known."""
+    teaches: Objects | None = None
+    """(n,) which head a battle trains: "both", "margin" (who has won) or "tie"; None if all train both."""
     input_names: tuple[str, ...] = ()
     """Names of those k experiments."""
     repairs: tuple[str, ...] = field(default=(), compare=False)
@@ -140,6 +145,12 @@ class Battles:
             )
         return self.winner
 
+    def taught(self, head: str) -> npt.NDArray[np.bool_]:
+        """Return (n,) whether each battle trains a head: "margin" or "tie"."""
+        if self.teaches is None:
+            return np.ones(len(self), dtype=bool)
+        return np.isin(self.teaches.astype(str), ("both", head))
+
     @property
     def weights(self) -> FloatArray:
         """(n,) weights of the battles in training; 1 if none are given."""
@@ -173,6 +184,15 @@ class Battles:
     def columns(self) -> dict[str, npt.NDArray[Any] | None]:
         """Return the fields that have a row per battle."""
         return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in TABLE_FIELDS}
+
+
+def require_both_heads(train: Battles) -> None:
+    """Raise UserError if some battles teach one head alone, which a model with a single head cannot learn from."""
+    if train.teaches is not None and (train.teaches != "both").any():
+        raise UserError(
+            "extra battles that teach the margin or the tie alone need a model with a head for each: structure, "
+            'kernel, sparse, frozen with the logistic head, or stack-lightgbm. Use teaches = "both".'
+        )
 
 
 def one_sided(winner: Labels) -> str:
@@ -209,7 +229,7 @@ def _column_complaints(battles: Battles) -> list[str]:
         return [f"{', '.join(wrong)}: {expected}"]
     if wrong := [name for name in TEXTS if not set(map(type, chain.from_iterable(texts[name]))) <= {str}]:
         return [f"{', '.join(wrong)}: expected text in every turn."]
-    names = [name for name in ("id", *MODELS, *DETAILS) if name in columns]
+    names = [name for name in ("id", *MODELS, *DETAILS, "teaches") if name in columns]
     complaints = [
         f"{name}: expected text in every row." for name in names if not set(map(type, columns[name])) <= {str}
     ]
@@ -217,6 +237,8 @@ def _column_complaints(battles: Battles) -> list[str]:
         complaints.append("winner: expected 0, 1 or 2 in every row.")
     if battles.weight is not None and not ((battles.weight > 0) & (battles.weight < np.inf)).all():
         complaints.append("weight: expected finite numbers above 0.")
+    if battles.teaches is not None and not set(battles.teaches) <= set(TEACHES):
+        complaints.append(f"teaches: expected one of {', '.join(TEACHES)} in every row.")
     if battles.strength is not None and not (np.abs(battles.strength) <= 1).all():
         complaints.append("strength: expected numbers from -1 to 1.")
     if wrong := [name for name in ("soft", "inputs") if name in columns and not np.isfinite(columns[name]).all()]:

@@ -5,16 +5,19 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from pairrank.data.battles import DETAILS, MODELS, Battles, concatenate, object_array
+from pairrank.data.battles import DETAILS, MODELS, TEACHES, Battles, concatenate, object_array
 from pairrank.data.folder import table_in
 from pairrank.data.folds import prompt_keys
 from pairrank.data.reading import read_training_battles
 from pairrank.data.tables import SUFFIXES, without_suffix
 from pairrank.errors import UserError
+
+Teaches = Literal["both", "margin", "tie"]
+"""The heads of a model that battles train."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +32,27 @@ class Extra:
     Early stopping monitors the battles of the highest weight only.
     """
 
+    teaches: Teaches = "both"
+    """What the battles train: both heads, or only the one that predicts who has won ("margin"), or a tie ("tie").
+
+    Voters of another source may agree on who is better and differ in how often they call it a tie.
+    """
+
     def __post_init__(self) -> None:
+        if self.teaches not in TEACHES:
+            raise UserError(
+                f"extra {self.path!r}: teaches = {self.teaches!r}: expected one of {', '.join(TEACHES)}."
+            )
         if not 0 < self.weight <= 1:
             raise UserError(
                 f"extra {self.path!r}: weight = {self.weight}: expected a number above 0 and at most 1."
             )
+
+    def settings(self) -> dict[str, Any]:
+        """Return the fields as plain values, without `teaches` where it is "both", as in older records."""
+        return {"path": self.path, "weight": self.weight} | (
+            {} if self.teaches == "both" else {"teaches": self.teaches}
+        )
 
     @property
     def name(self) -> str:
@@ -54,7 +73,8 @@ class Extra:
             )
         battles = read_training_battles(file)
         ids = object_array([f"{self.name}/{name}" for name in battles.id])
-        return replace(battles, id=ids, weight=self.weight * battles.weights)
+        teaches = None if self.teaches == "both" else object_array([self.teaches] * len(battles))
+        return replace(battles, id=ids, weight=self.weight * battles.weights, teaches=teaches)
 
 
 @dataclass(frozen=True)
@@ -99,6 +119,8 @@ def add_extra(
         raise UserError(f"extra: more than one source is called {', '.join(twice)}. Rename one of them.")
     if train.soft is None and any(source.battles.soft is not None for source in extra):
         train = replace(train, soft=np.eye(3)[train.labels])
+    if any(source.teaches != "both" for source in extra):
+        train = replace(train, teaches=object_array(["both"] * len(train)))
     parts, usage = [replace(train, weight=train.weights)], []
     for source in extra:
         keys = prompt_keys(source.battles)
@@ -113,7 +135,7 @@ def _like(rows: Battles, train: Battles) -> Battles:
     """Return rows with the columns of the training battles, filled as `add_extra` describes."""
     unknown: dict[str, Any] = dict.fromkeys((*MODELS, *DETAILS), object_array([""] * len(rows)))
     unknown |= {"both_bad": np.zeros(len(rows), dtype=bool), "strength": np.zeros(len(rows))}
-    unknown |= {"soft": np.eye(3)[rows.labels]}
+    unknown |= {"soft": np.eye(3)[rows.labels], "teaches": object_array(["both"] * len(rows))}
     columns = rows.columns()
     filled: dict[str, Any] = {
         name: None if getattr(train, name) is None else default if columns[name] is None else columns[name]

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from pairrank.data.battles import Battles
+from pairrank.data.battles import Battles, require_both_heads
 from pairrank.data.probabilities import Proba
 from pairrank.errors import UserError
 from pairrank.features.ratings import NO_NAMES, PENALTY, Ratings, fit_ratings, load_ratings, names_of
@@ -38,6 +38,7 @@ class Identity(Model):
     def fit(self, train: Battles, folder: Path | None = None, monitor: Monitor | None = None) -> Self:
         """Fit strengths to the battles that name both models; without any, fit the frequency of ties alone."""
         require_battles(train)
+        require_both_heads(train)
         self.ratings_: Ratings = fit_ratings(train, self.penalty)
         if not self.ratings_.models:
             a, b, tie = np.bincount(train.labels, train.weights, minlength=3) + 1

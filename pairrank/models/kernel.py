@@ -92,7 +92,7 @@ class KernelLogistic(Model):
         """Fit the margin to decided battles, in one order since it is odd, and the tie to all battles."""
         require_battles(train)
         counted = count_features(train, self.groups)
-        weight, decided = train.weights, train.labels != Winner.TIE
+        weight, decided = train.weights, (train.labels != Winner.TIE) & train.taught("margin")
         self.odd_ = fit_scaling(counted.odd[decided], weight[decided], self.clip, odd=True)
         self.even_ = fit_scaling(counted.even, weight, self.clip)
         first = (train.labels[decided] == Winner.A).astype(np.int64)

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from pairrank.data.battles import Battles
+from pairrank.data.battles import Battles, require_both_heads
 from pairrank.data.probabilities import Proba, normalise
 from pairrank.errors import UserError
 from pairrank.files import write_json
@@ -30,6 +30,7 @@ class Prior(Model):
     def fit(self, train: Battles, folder: Path | None = None, monitor: Monitor | None = None) -> Self:
         """Count the winners."""
         require_battles(train)
+        require_both_heads(train)
         counts = np.bincount(train.labels, train.weights, minlength=3) + self.smoothing
         self.proba_: list[float] = normalise(counts[None, :])[0].tolist()
         return self

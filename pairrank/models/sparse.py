@@ -133,13 +133,14 @@ class Sparse(Model):
         self.words_, vectors = [words for words, _ in fitted], [each for _, each in fitted]
         self.axes_ = [self._axes(each) for each in vectors] if self.components else []
         odd, even = self._columns(train, vectors)
-        decided = train.labels != Winner.TIE
+        decided, rows = (train.labels != Winner.TIE) & train.taught("margin"), train.taught("tie")
         margin = SparseColumns([block[decided] for block in odd.blocks], odd.counts[decided])
         first = (train.labels[decided] == Winner.A).astype(np.int64)
-        tied = (train.labels == Winner.TIE).astype(np.int64)
+        ties = SparseColumns([block[rows] for block in even.blocks], even.counts[rows])
+        tied = (train.labels[rows] == Winner.TIE).astype(np.int64)
         self.heads_: dict[HeadName, SparseHead] = {
             "margin": self._fit_head(margin, first, train.weights[decided], odd=True),
-            "tie": self._fit_head(even, tied, train.weights, odd=False),
+            "tie": self._fit_head(ties, tied, train.weights[rows], odd=False),
         }
         return self
 

@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +120,7 @@ class Experiment:
             "about": self.about,
             "submittable": self.submittable,
             "inputs": list(self.inputs),
-            "extra": [asdict(source) for source in self.extra],
+            "extra": [source.settings() for source in self.extra],
             "soft_targets": self.soft_targets,
             "teacher": self.teacher,
             "seconds": self.seconds,

@@ -24,7 +24,7 @@ KEYS: dict[str, tuple[type | tuple[type, ...], str]] = {
     "about": (str, "a string"),
     "submittable": (bool, "true or false"),
     "inputs": (list, "a list of experiments"),
-    "extra": (list, 'a list of paths, or of tables such as {path = "…", weight = 0.2}'),
+    "extra": (list, 'a list of paths, or of tables such as {path = "…", weight = 0.2, teaches = "margin"}'),
     "soft_targets": (str, "the path of a prediction file"),
     "teacher": (str, "the name of an experiment"),
     "seconds": ((int, float), "a number"),
@@ -113,7 +113,7 @@ def load_experiment(
     changes |= {key: str(value).lower() for key, value in given.items() if value != getattr(split, key)}
     if extra and tuple(extra) != sources:
         sources = tuple(extra)
-        changes["extra"] = ",".join(f"{source.path},{source.weight:g}" for source in extra)
+        changes["extra"] = ",".join(",".join(map(str, source.settings().values())) for source in extra)
     experiment = Experiment(
         name=path.resolve().parent.name if path.name == RUN_FILE else path.stem,
         about=table.get("about", ""),

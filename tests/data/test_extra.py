@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -225,3 +226,26 @@ def test_groups_of_the_training_battles_stay_if_a_source_has_none(tmp_path: Path
     rows, _ = add_extra(train, [Extra(str(tmp_path / "more.csv"))], frozenset(), frozenset())
     assert rows.group is not None
     assert rows.group.tolist() == ["s", "s", "t", "", ""]
+
+
+def source_of(path: Path, battles: Battles, **settings: Any) -> Extra:
+    write_battles(battles, path)
+    return Extra(str(path), **settings)
+
+
+def test_what_a_source_teaches_is_a_column_and_part_of_the_hash(tmp_path: Path):
+    one, both = (source_of(tmp_path / "x.csv", tiny_battles(4), teaches=each) for each in ("margin", "both"))
+    rows, _ = add_extra(tiny_battles(3, word="other"), [one], frozenset(), frozenset())
+    assert rows.teaches is not None
+    assert rows.teaches.tolist() == ["both"] * 3 + ["margin"] * 4
+    assert rows.taught("margin").tolist() == [True] * 7
+    assert rows.taught("tie").tolist() == [True] * 3 + [False] * 4
+    plain, _ = add_extra(tiny_battles(3, word="other"), [both], frozenset(), frozenset())
+    assert plain.teaches is None
+    assert one.battles.content_hash() != both.battles.content_hash()
+    assert both.settings() == {"path": both.path, "weight": 1.0}  # as in records of earlier versions
+
+
+def test_an_unknown_head_is_refused():
+    with pytest.raises(UserError, match="teaches = 'ties': expected one of both, margin, tie"):
+        Extra("x.csv", teaches="ties")  # type: ignore[arg-type]

@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
-from pairrank.data.battles import Battles, Winner
+from pairrank.data.battles import Battles, Winner, require_both_heads
 from pairrank.data.probabilities import FloatArray, Labels
 from pairrank.features.scaling import Scaling, fit_scaling
 
@@ -63,23 +63,30 @@ def complete(task: Task, classes: int) -> Task:
 
 
 def tie_task(even: FloatArray, battles: Battles) -> Task:
-    """Return the rows for "tie or not": all battles, once, with their even columns (n, p)."""
-    return complete(Task(even, (battles.labels == Winner.TIE).astype(np.int64), battles.weights), 2)
+    """Return the rows for "tie or not": all battles that teach it, once, with their even columns (n, p)."""
+    rows = battles.taught("tie")
+    return complete(
+        Task(even[rows], (battles.labels[rows] == Winner.TIE).astype(np.int64), battles.weights[rows]), 2
+    )
 
 
 def margin_task(straight: FloatArray, swapped: FloatArray, battles: Battles) -> Task:
-    """Return the rows for "A or B": the decided battles in both orders.
+    """Return the rows for "A or B": the decided battles that teach it, in both orders.
 
     `straight` and `swapped` are the (n, p) columns of the battles and of the swapped battles.
     """
-    decided = np.tile(battles.labels != Winner.TIE, 2)
+    decided = np.tile((battles.labels != Winner.TIE) & battles.taught("margin"), 2)
     first = np.concatenate([battles.labels == Winner.A, battles.labels == Winner.B]).astype(np.int64)
     x, weight = np.vstack([straight, swapped]), np.tile(battles.weights, 2)
     return complete(Task(x[decided], first[decided], weight[decided]), 2)
 
 
 def outcome_task(straight: FloatArray, swapped: FloatArray, battles: Battles) -> Task:
-    """Return the rows for "A, B or tie": all battles in both orders, with columns as for `margin_task`."""
+    """Return the rows for "A, B or tie": all battles in both orders, with columns as for `margin_task`.
+
+    Raises UserError if some battles teach the margin or the tie alone.
+    """
+    require_both_heads(battles)
     target = np.concatenate([battles.labels, battles.swap().labels])
     return complete(Task(np.vstack([straight, swapped]), target, np.tile(battles.weights, 2)), 3)
 
