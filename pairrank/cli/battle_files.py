@@ -13,7 +13,7 @@ from pairrank.data.formats.base import schemas
 from pairrank.data.reading import BLOCK, schema_of, stream_battles
 from pairrank.data.votes import Aggregation, VoteSettings, apply_votes
 from pairrank.data.writing import write_battles
-from pairrank.errors import SHOWN, UserError
+from pairrank.errors import SHOWN, UserError, shorten
 from pairrank.evaluation.survey import UNKNOWN, FileSurvey, Survey, survey_file
 
 COMMON = 5
@@ -34,7 +34,7 @@ def check(file: Path, schema: str) -> None:
     if warning := one_sided(known):
         say(f"WARNING: {warning}")
     if found.complaints:
-        say("`run` refuses a training file with complaints; `predict` repairs such rows.")
+        say("`run` refuses a training file with complaints; `predict` repairs such rows, or leaves them out.")
 
 
 def _rows(file: FileSurvey) -> Iterator[tuple[str, str]]:
@@ -67,7 +67,7 @@ def _common(survey: Survey) -> Iterator[tuple[str, str]]:
     for name, counted in columns.items():
         del counted[""]
         if counted:
-            listed = ", ".join(f"{value} ({count:,})" for value, count in counted.most_common(COMMON))
+            listed = ", ".join(f"{shorten(value, 60)} ({count:,})" for value, count in counted.most_common(COMMON))
             yield name, f"{len(counted):,}: {listed}" + (" …" if len(counted) > COMMON else "")
 
 
@@ -79,8 +79,10 @@ def convert(file: Path, out: Path, to: str, schema: str, votes: Aggregation, bot
     battles = concatenate(parts)
     if not len(battles):
         raise UserError(f"{file}: no battles to convert.")
+    repaired = 0
     for part in parts:
-        show_repairs(part.repairs)
+        show_repairs(part.repairs, repaired)
+        repaired += len(part.repairs)
     before = len(battles)
     if battles.winner is not None:
         battles = apply_votes(battles, settings)

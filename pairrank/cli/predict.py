@@ -140,7 +140,7 @@ def _with_columns(lines: Sequence[str], battles: Battles, names: Sequence[str]) 
 
 def refuse_out(out: Path, *read: Path, any_kind: bool = False) -> None:
     """Raise UserError for an output that is a folder, a file that is read or, unless `any_kind`, not CSV."""
-    if not any_kind and out.suffix.lower() in (".parquet", ".gz", ".jsonl"):
+    if not any_kind and out.suffix.lower() in (".parquet", ".gz", ".jsonl", ".json"):
         raise UserError(f"--out {out}: expected a .csv file, because predictions are written in Kaggle's format.")
     if out.is_dir():
         raise UserError(f"--out {out}: this is a folder. Expected the path of a file to write.")

@@ -36,7 +36,8 @@ TEACHES = ("both", "margin", "tie")
 DETAILS = ("group", "judge", "language", "category", "time")
 """Text columns that describe a vote."""
 
-KINDS = {"winner": "iu", "soft": "f", "weight": "fiu", "inputs": "f", "both_bad": "b", "strength": "f"}
+KINDS = {"winner": "iu", "soft": "f", "weight": "fiu", "inputs": "f", "strength": "f"}
+KINDS |= {"both_bad": "b", "is_extra": "b"}
 """Kinds of the dtypes of columns (`numpy.dtype.kind`); all others hold objects."""
 
 EXPECTED_TYPES = {
@@ -97,6 +98,8 @@ class Battles:
     """(n,) whether the voter called both answers bad, which is a tie."""
     strength: FloatArray | None = None
     """(n,) how much better A is than B, from -1 to 1; 0 for a tie and where it is not known."""
+    is_extra: npt.NDArray[np.bool_] | None = None
+    """(n,) whether a battle is of another source, for training only; None if none is."""
     teaches: Objects | None = None
     """(n,) which head a battle trains: "both", "margin" (who has won) or "tie"; None if all train both."""
     input_names: tuple[str, ...] = ()
@@ -150,6 +153,11 @@ class Battles:
         if self.teaches is None:
             return np.ones(len(self), dtype=bool)
         return np.isin(self.teaches.astype(str), ("both", head))
+
+    @property
+    def own(self) -> npt.NDArray[np.bool_]:
+        """(n,) whether each battle belongs to the data itself, so that it may be used for early stopping."""
+        return np.ones(len(self), dtype=bool) if self.is_extra is None else ~self.is_extra
 
     @property
     def weights(self) -> FloatArray:

@@ -42,7 +42,9 @@ def _message_of(value: Any) -> Message:
     if not isinstance(value, Mapping):
         raise ConversationError(f"contains {excerpt(value, 40)}, expected messages (role, content)")
     role = str(value.get("role", value.get("from", ""))).strip().lower()
-    content = value["content"] if "content" in value else value.get("value")
+    if "content" not in value and "value" not in value:
+        raise ConversationError(f"contains {excerpt(value, 40)}, expected messages with a content")
+    content = value["content"] if "content" in value else value["value"]
     named = "user" if role in USER else "assistant" if role in ASSISTANT else role
     if named not in ("user", "assistant", "system"):
         raise ConversationError(f"has the role {excerpt(role, 40)}, expected user, assistant or system")
@@ -70,7 +72,9 @@ def _text_of_part(part: Mapping[str, Any]) -> str:
     """Return the text of a part, or its kind in brackets; all kinds of pictures are "[image]"."""
     if not part or isinstance(part.get("text"), str):
         return str(part.get("text", ""))
-    kind = str(part.get("type") or "image")
+    kind = str(part.get("type") or ("text" if "text" in part else "image"))
+    if kind == "text" and part.get("text") is not None:
+        raise ConversationError(f"has a part {excerpt(part, 40)}, expected text in it")
     return "" if kind == "text" else "[image]" if "image" in kind else f"[{shorten(kind, 40)}]"
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from pairrank.data.battles import DETAILS, MODELS, TEACHES, Battles, concatenate, object_array
 from pairrank.data.folder import table_in
-from pairrank.data.folds import prompt_keys
+from pairrank.data.folds import is_excluded
 from pairrank.data.reading import read_training_battles
 from pairrank.data.tables import SUFFIXES, without_suffix
 from pairrank.errors import UserError
@@ -29,7 +29,7 @@ class Extra:
     weight: float = 1.0
     """Weight of each battle of this source in training; battles of the data itself have weight 1.
 
-    Early stopping monitors the battles of the highest weight only.
+    Early stopping does not monitor extra battles, whatever their weight.
     """
 
     teaches: Teaches = "both"
@@ -74,7 +74,13 @@ class Extra:
         battles = read_training_battles(file)
         ids = object_array([f"{self.name}/{name}" for name in battles.id])
         teaches = None if self.teaches == "both" else object_array([self.teaches] * len(battles))
-        return replace(battles, id=ids, weight=self.weight * battles.weights, teaches=teaches)
+        return replace(
+            battles,
+            id=ids,
+            weight=self.weight * battles.weights,
+            teaches=teaches,
+            is_extra=np.ones(len(battles), dtype=bool),
+        )
 
 
 @dataclass(frozen=True)
@@ -109,32 +115,36 @@ def add_extra(
 ) -> tuple[Battles, list[ExtraUsage]]:
     """Return the training battles followed by the allowed ones of each source, and the usage of each source.
 
-    Battles whose prompt key is in `test_keys` or `scored_keys` are left out. Columns that `train` lacks are
-    dropped, except soft winners. Columns that a source lacks are filled: texts with "", soft winners with the
-    winners. Raises UserError if two sources have the same name, because their ids and log lines could not be
-    distinguished.
+    Battles with a prompt or group in `test_keys` or `scored_keys` (`exclusion_keys`) are left out. Columns that
+    `train` lacks are dropped, except soft winners and groups. Columns that a source lacks are filled: texts with
+    "", soft winners with the winners. Raises UserError if two sources have the same name, because their ids and
+    log lines could not be distinguished.
     """
     names = [source.name for source in extra]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise UserError(f"extra: more than one source is called {', '.join(twice)}. Rename one of them.")
     if train.soft is None and any(source.battles.soft is not None for source in extra):
         train = replace(train, soft=np.eye(3)[train.labels])
+    if train.group is None and any(source.battles.group is not None for source in extra):
+        train = replace(train, group=object_array([""] * len(train)))
     if any(source.teaches != "both" for source in extra):
         train = replace(train, teaches=object_array(["both"] * len(train)))
-    parts, usage = [replace(train, weight=train.weights)], []
+    without_extra = train
+    train = replace(train, weight=train.weights, is_extra=np.zeros(len(train), dtype=bool))
+    parts, usage = [train], []
     for source in extra:
-        keys = prompt_keys(source.battles)
-        in_test = np.array([key in test_keys for key in keys])
-        in_fold = ~in_test & np.array([key in scored_keys for key in keys])
+        in_test = is_excluded(source.battles, test_keys)
+        in_fold = ~in_test & is_excluded(source.battles, scored_keys)
         parts.append(_like(source.battles.take(~(in_test | in_fold)), train))
-        usage.append(ExtraUsage(source.name, source.weight, len(keys), int(in_test.sum()), int(in_fold.sum())))
-    return concatenate(parts) if extra else train, usage
+        usage.append(ExtraUsage(source.name, source.weight, len(in_test), int(in_test.sum()), int(in_fold.sum())))
+    return concatenate(parts) if extra else without_extra, usage
 
 
 def _like(rows: Battles, train: Battles) -> Battles:
     """Return rows with the columns of the training battles, filled as `add_extra` describes."""
     unknown: dict[str, Any] = dict.fromkeys((*MODELS, *DETAILS), object_array([""] * len(rows)))
     unknown |= {"both_bad": np.zeros(len(rows), dtype=bool), "strength": np.zeros(len(rows))}
+    unknown |= {"is_extra": np.ones(len(rows), dtype=bool)}
     unknown |= {"soft": np.eye(3)[rows.labels], "teaches": object_array(["both"] * len(rows))}
     columns = rows.columns()
     filled: dict[str, Any] = {

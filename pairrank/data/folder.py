@@ -128,7 +128,7 @@ class DataFolder:
 
         A file that is called train has the name of its folder.
         """
-        if self.path.is_file() and (stem := without_suffix(self.path.name)) != "train":
+        if self.path.is_file() and (stem := without_suffix(self.path.name)) not in ("train", "", ".", ".."):
             name = stem
         else:
             name = (self.path.parent if self.path.is_file() else self.path).resolve().name

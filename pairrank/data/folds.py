@@ -1,10 +1,14 @@
-"""A battle's fold is a hash of its prompt, so it is the same in any file, order and subset, and no prompt leaks."""
+"""A battle's fold is a hash of its prompt, so it is the same in any file, order and subset, and no prompt leaks.
+
+Only groups, such as sessions, make it depend on other battles: those that are connected have one fold.
+"""
 
 import hashlib
 import re
 import sys
 import unicodedata
 from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from functools import cache
 
 import numpy as np
@@ -58,6 +62,28 @@ def _sorted_marks(found: re.Match[str]) -> str:
 def prompt_keys(battles: Battles) -> list[str]:
     """Return the n prompt keys of n battles, in their order."""
     return [prompt_key(prompt) for prompt in battles.prompt]
+
+
+def exclusion_keys(battles: Battles) -> frozenset[str]:
+    """Return the keys of all prompts and groups of battles, which no battle of another source may have."""
+    return frozenset().union(*map(_keys_of, prompt_keys(battles), _groups(battles)))
+
+
+def is_excluded(battles: Battles, keys: AbstractSet[str]) -> npt.NDArray[np.bool_]:
+    """Return (n,) whether a battle has a prompt or a group whose key is among these."""
+    found = [
+        not keys.isdisjoint(_keys_of(*pair)) for pair in zip(prompt_keys(battles), _groups(battles), strict=True)
+    ]
+    return np.array(found, dtype=np.bool_)
+
+
+def _groups(battles: Battles) -> list[str]:
+    return [""] * len(battles) if battles.group is None else battles.group.tolist()
+
+
+def _keys_of(prompt: str, group: str) -> set[str]:
+    """Return the key of a prompt and, marked so that it is never that of a prompt, of a group."""
+    return {prompt, f"\0{group}"} if group else {prompt}
 
 
 def split_keys(battles: Battles) -> list[str]:

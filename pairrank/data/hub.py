@@ -10,7 +10,7 @@ from pairrank.files import cache_folder
 
 PREFIX = "hf:"
 
-NAME = re.compile(r"hf:([\w.-]+/[\w.-]+)@([\w.-]+)(?:/([\w./-]+))?", re.ASCII)
+NAME = re.compile(r"hf:([\w.-]+/[\w.-]+)@([0-9a-f]{7,40})(?:/((?!.*\.\.)[\w./-]+))?", re.ASCII)
 """hf:OWNER/NAME@REVISION, and perhaps the path of a file in it."""
 
 EXPECTED = "expected hf:OWNER/NAME@REVISION or hf:OWNER/NAME@REVISION/FILE, with a commit hash as revision"
@@ -22,9 +22,10 @@ def is_hub_name(name: str | Path) -> bool:
 
 
 def label_of(name: str) -> str:
-    """Return the name of a data set on the hub for tables and paths: OWNER-NAME."""
+    """Return the name of a data set on the hub for tables and paths: OWNER-NAME-REVISION, and perhaps the file."""
     found = NAME.fullmatch(name)
-    return found[1].replace("/", "-") if found else name
+    parts = [found[1], found[2][:7], found[3] or ""] if found else [name]
+    return "-".join(part.replace("/", "-") for part in parts if part)
 
 
 def fetch_battles(name: str) -> Path:

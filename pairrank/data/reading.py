@@ -163,6 +163,12 @@ def parse_tables(
             parsed = schema.parse(table)
         except UserError as error:
             raise UserError(f"{place}: {error} {REMEDY}") from error
+        except (RecursionError, ValueError) as error:
+            last = table.first_row + len(table) - 1
+            raise UserError(
+                f"{place}: a cell in rows {table.first_row} to {last} is nested too deeply, or has too long a "
+                f"number. {REMEDY}"
+            ) from error
         battles, winner, complaints = parsed.battles, parsed.winner, table.complaints + parsed.complaints
         report.rows += len(table)
         report.dropped += parsed.dropped

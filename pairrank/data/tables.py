@@ -27,6 +27,10 @@ BUFFER = 2**20
 EXACT = {"halffloat": 2**11, "float": 2**24, "double": 2**53}
 """Parquet's floating-point types, with the number up to which each holds every integer."""
 
+RAW_BYTE = re.compile("[\udc80-\udcff]")
+NOT_UTF8 = "contains bytes that are not UTF-8, expected UTF-8 text"
+"""Complaint about a row."""
+
 SEPARATORS = re.compile(r"[\s,]*")
 """What stands between the items of a JSON array."""
 
@@ -142,10 +146,11 @@ def _json_tables(
         first_row, names = 1, [name for name in header if name in wanted]
         while True:
             complaints = [
-                f"row {row}: {fault or f'is {excerpt(value, 40)}'}, expected a JSON object"
+                f"row {row}: {fault or f'is {excerpt(value, 40)}, expected a JSON object'}"
                 for row, (value, fault) in enumerate(block, first_row)
-                if not isinstance(value, dict)
+                if fault or not isinstance(value, dict)
             ]
+            _refuse_late_columns(path, block, first_row, set(wanted) - set(header))
             values = [value if isinstance(value, dict) else {} for value, _ in block]
             yield Table(header, {name: [row.get(name) for row in values] for name in names}, first_row, complaints)
             first_row += len(block)
@@ -153,14 +158,31 @@ def _json_tables(
                 return
 
 
+def _refuse_late_columns(
+    path: Path, block: Sequence[tuple[Any, str]], first_row: int, missing: Collection[str]
+) -> None:
+    """Raise UserError if a row has a column that counts as absent because the first rows lack it."""
+    for row, (value, _) in enumerate(block, first_row):
+        if isinstance(value, dict) and (late := [name for name in missing if name in value]):
+            raise UserError(
+                f"{path}: row {row} has the column {late[0]!r}, which the first rows lack. Add it to the first "
+                "row, as null."
+            )
+
+
+def _garbled(text: str) -> str:
+    """Return the complaint about a JSON text with bytes that are not UTF-8; "" if there are none."""
+    return NOT_UTF8 if not text.isascii() and RAW_BYTE.search(text) else ""
+
+
 def _lines(file: TextIO) -> Iterator[tuple[Any, str]]:
     """Yield the value of each line that is not blank, with a complaint about a line that is not JSON."""
     for line in file:
         if line.strip():
             try:
-                yield DECODER.decode(line.strip()), ""
+                yield DECODER.decode(line.strip()), _garbled(line)
             except (ValueError, RecursionError):
-                yield None, f"is not JSON: {excerpt(line.strip(), 40)}"
+                yield None, f"is not JSON: {excerpt(line.strip(), 40)}, expected a JSON object"
 
 
 def _array_items(file: TextIO) -> Iterator[tuple[Any, str]]:
@@ -186,8 +208,8 @@ def _array_items(file: TextIO) -> Iterator[tuple[Any, str]]:
             more = file.read(max(BUFFER, len(rest)))
             text, at, is_end = rest + more, 0, not more
             continue
-        at = end
-        yield value, ""
+        item, at = text[at:end], end
+        yield value, _garbled(item)
 
 
 # Parquet

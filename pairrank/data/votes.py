@@ -43,10 +43,10 @@ def apply_votes(battles: Battles, settings: VoteSettings) -> Battles:
 def aggregate(battles: Battles, votes: Aggregation) -> Battles:
     """Return one battle for each pair of answers to a prompt, on the sides of its first vote.
 
-    Votes on the same answers with sides exchanged count as well. The winner is that of most votes; if two outcomes
-    have equally many, it is a tie. With "soft", the shares of the votes become soft winners. Columns that differ
-    between votes (judge, time) are those of the first vote; strength, weight and earlier soft winners are the mean,
-    and `both_bad` is that of most.
+    Votes on the same answers with sides exchanged count as well. The winner is that of most votes, each counted by
+    its weight; if two outcomes have equally many, it is a tie. With "soft", the shares of the votes become soft
+    winners. Columns that differ between votes (judge, time) are those of the first vote; strength, weight and
+    earlier soft winners are the mean, and `both_bad` is that of most.
     """
     turned = battles.swap()
     first: dict[tuple[Any, ...], int] = {}
@@ -64,7 +64,7 @@ def aggregate(battles: Battles, votes: Aggregation) -> Battles:
                 rows.append(row)
     labels = np.where(is_turned, turned.labels, battles.labels)
     counts = np.zeros((len(rows), 3))
-    np.add.at(counts, (places, labels), 1.0)
+    np.add.at(counts, (places, labels), battles.weights)
     soft = None
     if battles.soft is not None and turned.soft is not None:
         shares = np.where(is_turned[:, None], turned.soft, battles.soft)
@@ -84,7 +84,8 @@ def aggregate(battles: Battles, votes: Aggregation) -> Battles:
 
 def _majority(counts: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
     """Return the outcome with the most votes in each row; a tie if two outcomes have equally many."""
-    is_clear = (counts == counts.max(axis=1, keepdims=True)).sum(axis=1) == 1
+    # Weights are added up, so that equal sums may differ in their last digits.
+    is_clear = (counts >= counts.max(axis=1, keepdims=True) - 1e-9).sum(axis=1) == 1
     winner: npt.NDArray[np.int64] = np.where(is_clear, counts.argmax(axis=1), Winner.TIE)
     return winner
 

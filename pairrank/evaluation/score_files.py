@@ -44,7 +44,7 @@ def read_scores(path: Path, battles: Battles) -> FittedScores:
     """Return out-of-fold predictions from a file with the scores of both answers of battles that have winners.
 
     The logits of A, B and tie are (m, -m, t) with m = (score of A - score of B) / (2 temperature), Davidson's model
-    of ties with a single strength of ties. Raises UserError for a score that is no number, an id that occurs
+    of ties with a single strength of ties. Raises UserError for a score that is not a number, an id that occurs
     twice or is not among the battles, and if a fold leaves no battles to fit.
     """
     ids, differences = _differences(path, battles)
@@ -70,9 +70,10 @@ def _differences(path: Path, battles: Battles) -> tuple[list[str], FloatArray]:
     differences: list[float] = []
     complaints: list[str] = []
     for table in read_tables(path, BLOCK, COLUMNS):
+        complaints += table.complaints
         for row in table.rows():
             name, scores = id_of(row["id"]), [_number(row[column]) for column in COLUMNS[1:]]
-            if not np.isfinite(scores).all():
+            if not np.isfinite(scores[0] - scores[1]):
                 found = ", ".join(excerpt(row[column], 40) for column in COLUMNS[1:])
                 complaints.append(f"id {excerpt(name, 100)}: scores {found}, expected two finite numbers")
             elif name not in known:
@@ -88,7 +89,7 @@ def _differences(path: Path, battles: Battles) -> tuple[list[str], FloatArray]:
 
 def _number(cell: object) -> float:
     try:
-        return float(cell)  # type: ignore[arg-type]  # anything else is no number
+        return float(cell)  # type: ignore[arg-type]  # anything else is not a number
     except (TypeError, ValueError, OverflowError):
         return float("nan")
 

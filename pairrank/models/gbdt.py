@@ -215,10 +215,10 @@ class Gbdt(Model):
     def _hold_out(self, train: Battles) -> tuple[Mask, Mask]:
         """Return masks of the battles to learn from before the final fit and of the held-out ones; none if too few.
 
-        Battles of lower weight are less similar to those to be predicted, so they are not held out.
+        Extra battles are less similar to those to be predicted, so they are not held out.
         """
         chosen = hold_out(train, self.hold_out, salt="stop")
-        held, learned = chosen & (train.weights == train.weights.max(initial=0)), ~chosen
+        held, learned = chosen & train.own, ~chosen
         if held.any() and learned.any():
             return learned, held
         return np.ones(len(train), bool), np.zeros(len(train), bool)

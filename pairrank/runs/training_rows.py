@@ -12,7 +12,7 @@ import numpy as np
 from pairrank.data.battles import Battles
 from pairrank.data.extra import Extra, ExtraUsage, add_extra
 from pairrank.data.folder import Data, TrainingSubset
-from pairrank.data.folds import Folds, prompt_keys
+from pairrank.data.folds import Folds, exclusion_keys
 from pairrank.data.predictions import Predictions
 
 
@@ -30,13 +30,13 @@ def inner_data(
     The prompts of the scored battles and those in `test_prompts` are excluded: no extra battle may have them.
     """
     train, scored = split_fold(battles, fold_index, fold)
-    excluded = frozenset(test_prompts) | frozenset(prompt_keys(scored))
+    excluded = frozenset(test_prompts) | exclusion_keys(scored)
     return TrainingSubset(data.path, f"{data.name}, without fold {fold}", train, excluded)
 
 
 def excluded_prompts(data: Data, test: Battles | None) -> frozenset[str]:
     """Return the keys of the prompts that no extra battle may have, whichever fold is scored."""
-    return data.excluded_prompts | frozenset(prompt_keys(test) if test is not None else ())
+    return data.excluded_prompts | (exclusion_keys(test) if test is not None else frozenset())
 
 
 def attach_predictions(battles: Battles, inputs: Mapping[str, Predictions]) -> Battles:
@@ -63,10 +63,10 @@ def training_rows(
 
     `battles` are all battles with winners, (n,) `fold_index` their folds. `inputs`, if any, replace the predictions
     that the battles carry, and `teacher` gives their soft targets. Extra battles are left out if their prompt is in
-    the scored fold or in `test_prompts` (`prompt_keys`).
+    the scored fold or in `test_prompts` (`exclusion_keys`).
     """
     train, scored = split_fold(battles, fold_index, fold)
     rows = attach_predictions(train, inputs)
     if teacher is not None:
         rows = replace(rows, soft=teacher.align(rows.id).proba)
-    return add_extra(rows, extra, test_prompts, set(prompt_keys(scored)))
+    return add_extra(rows, extra, test_prompts, exclusion_keys(scored))

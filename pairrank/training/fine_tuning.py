@@ -78,8 +78,8 @@ def fine_tune_battles(
     """
     # The salt decides which prompts are held out: another salt would change every result of a fine-tuning.
     held_out = hold_out(train, recipe.hold_out, salt="watch")
-    # Extra battles of lower weight differ from the battles to be predicted, so they are not used in validation.
-    validation = train.take(held_out & (train.weights == train.weights.max(initial=0)))
+    # Extra battles differ from the battles to be predicted, so they are not used in validation.
+    validation = train.take(held_out & train.own)
     learned = train.take(~held_out)
     if swap_augmentation:
         learned = concatenate([learned, learned.swap()])

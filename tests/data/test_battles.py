@@ -13,7 +13,19 @@ from tests.support.strategies import valid_battles
 
 COLUMNS = [f.name for f in dataclasses.fields(Battles) if f.name not in TABLE_FIELDS]
 SIDED = [name for name in COLUMNS if name.endswith(("_a", "_b"))]
-SIDELESS = {"id", "prompt", "weight", "group", "judge", "language", "category", "time", "both_bad", "teaches"}
+SIDELESS = {
+    "id",
+    "prompt",
+    "weight",
+    "group",
+    "judge",
+    "language",
+    "category",
+    "time",
+    "both_bad",
+    "is_extra",
+    "teaches",
+}
 EXCHANGED = {"winner", "soft", "inputs", "strength"}
 """Columns that describe both sides together. Their values change on a swap."""
 OTHER = {
@@ -22,6 +34,7 @@ OTHER = {
     "weight": 0.25,
     "inputs": [[0.6, 0.2, 0.2], [0.4, 0.3, 0.3]],
     "both_bad": True,
+    "is_extra": True,
     "teaches": "tie",
     "strength": 0.25,
 }
@@ -40,6 +53,7 @@ def full_battles() -> Battles:
     columns["soft"] = np.array([[0.7, 0.1, 0.2], [0.3, 0.3, 0.4]])
     columns["weight"] = np.array([1.0, 0.5])
     columns["both_bad"] = np.array([False, True])
+    columns["is_extra"] = np.array([False, True])
     columns["teaches"] = object_array(["both", "margin"])
     columns["strength"] = np.array([0.5, -1.0])
     columns["inputs"] = np.array([[[0.7, 0.1, 0.2], [0.5, 0.2, 0.3]], [[0.3, 0.3, 0.4], [0.6, 0.1, 0.3]]])
@@ -189,7 +203,7 @@ def test_content_hash_changes_with_any_content():
         if name not in {"id", "prompt", "response_a", "response_b"}:
             hashes.add(dataclasses.replace(battles, **{name: None}).content_hash())
     hashes.add(dataclasses.replace(battles, input_names=("structure", "frozen")).content_hash())
-    assert len(hashes) == 3 + len(COLUMNS) + 14 + 1
+    assert len(hashes) == 3 + len(COLUMNS) + 15 + 1
 
 
 def test_content_hash_changes_when_a_text_moves_between_turns_or_columns(battles: Battles):

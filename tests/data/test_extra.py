@@ -11,7 +11,7 @@ import pytest
 
 from pairrank.data.battles import Battles, object_array
 from pairrank.data.extra import Extra, ExtraUsage, add_extra
-from pairrank.data.folds import prompt_keys
+from pairrank.data.folds import exclusion_keys, is_excluded, prompt_keys
 from pairrank.data.writing import write_battles
 from pairrank.errors import UserError
 from tests.support.battles import disguised, extra_source, tiny_battles, write_folder
@@ -249,3 +249,21 @@ def test_what_a_source_teaches_is_a_column_and_part_of_the_hash(tmp_path: Path):
 def test_an_unknown_head_is_refused():
     with pytest.raises(UserError, match="teaches = 'ties': expected one of both, margin, tie"):
         Extra("x.csv", teaches="ties")  # type: ignore[arg-type]
+
+
+def test_a_battle_of_a_scored_session_is_left_out_whatever_its_prompt(tmp_path: Path):
+    extra = source_of(tmp_path / "more.csv", tiny_battles(3, first=50, word="more"))
+    vars(extra)["battles"] = replace(extra.battles, group=object_array(["s", "t", ""]))
+    scored = replace(tiny_battles(1, first=90, word="scored"), group=object_array(["s"]))
+    rows, [usage] = add_extra(tiny_battles(3), [extra], frozenset(), exclusion_keys(scored))
+    assert usage.in_fold == 1
+    assert rows.group is not None
+    assert rows.group.tolist() == ["", "", "", "t", ""]
+    assert rows.own.tolist() == [True] * 3 + [False] * 2
+
+
+def test_a_prompt_that_is_spelled_like_a_session_is_another_key():
+    battles = replace(tiny_battles(1), prompt=object_array([("s",)]))
+    grouped = replace(tiny_battles(1), group=object_array(["s"]))
+    assert not is_excluded(battles, exclusion_keys(grouped)).any()
+    assert is_excluded(grouped, exclusion_keys(grouped)).all()

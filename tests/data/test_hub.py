@@ -42,7 +42,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
 def test_the_training_file_of_a_data_set_is_fetched_at_its_revision(hub: Hub):
     source = find_data(Path(NAME))
     assert len(source.train) == 9
-    assert source.name == "owner-votes"
+    assert source.name == "owner-votes-0123abc"
     assert hub.asked == [
         ("owner/votes", "dataset", "0123abc"),
         ("owner/votes", "train.csv", "0123abc", "dataset"),
@@ -54,7 +54,9 @@ def test_a_named_file_is_fetched_without_a_list(hub: Hub):
     assert hub.asked == [("owner/votes", "data/votes.parquet", "0123abc", "dataset")]
 
 
-@pytest.mark.parametrize("name", ["hf:", "hf:votes", "hf:owner/votes", "hf:owner/votes@", "hf:o/v@1/../../x;y"])
+@pytest.mark.parametrize(
+    "name", ["hf:", "hf:votes", "hf:owner/votes", "hf:owner/votes@", "hf:o/v@main", "hf:o/v@0123abc/../../x.csv"]
+)
 def test_a_name_without_a_revision_is_refused_before_anything_is_fetched(hub: Hub, name: str):
     with pytest.raises(UserError, match="expected hf:OWNER/NAME@REVISION"):
         fetch_battles(name)

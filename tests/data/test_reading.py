@@ -1,7 +1,9 @@
 """Battle files of every format and dialect give the same battles, whole and in parts."""
 
+import contextlib
 import csv
 import gzip
+import json
 import tracemalloc
 from dataclasses import replace
 from pathlib import Path
@@ -217,3 +219,19 @@ def test_the_real_battles_have_no_complaints(arena: Path):
     assert len(test) == 949
     assert test.repairs == ()
     assert test.model_a is test.winner is None
+
+
+def test_a_file_without_winners_keeps_its_battles_whatever_is_done_with_damage(tmp_path: Path):
+    rows = [{"prompt": f"p{i}", "response 1": "a", "response 2": "b", "scenario": "s"} for i in range(5)]
+    (path := tmp_path / "x.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    for part in stream_battles(path, rows=2, damage="drop"):
+        assert part.winner is None
+    assert sum(len(part) for part in stream_battles(path, rows=2, damage="drop")) == 5
+
+
+@pytest.mark.parametrize("depth", [985, 980, 970])
+def test_a_cell_that_is_nested_too_deeply_is_one_message(tmp_path: Path, depth: int):
+    cells = {"id": '"1"', "prompt": f'["p", {"[" * depth + "]" * depth}]', "response_a": '"a"', "response_b": '"b"'}
+    (path := tmp_path / "x.jsonl").write_text(f"{{{', '.join(f'{json.dumps(k)}: {v}' for k, v in cells.items())}}}")
+    with contextlib.suppress(UserError):  # any other error fails; where the stack has room, the cell is text
+        read_battles(path, damage="repair")

@@ -152,8 +152,24 @@ def test_json_rows_with_other_keys_have_none_in_their_place(tmp_path: Path, rows
 def test_the_columns_of_json_are_those_of_the_first_table_unless_they_are_given(tmp_path: Path):
     path = put(tmp_path / "x", b'{"other": 1, "text": "a"}\n{"text": "b", "id": 2}\n{"new": 3}\n')
     assert [table.columns for table in read(path, 2)] == [["other", "text", "id"]] * 2
-    assert [table.columns for table in read(path, 1)] == [["other", "text"]] * 3
-    assert [list(table.rows()) for table in read(path, 1)] == [[{"text": "a"}], [{"text": "b"}], [{"text": None}]]
+
+
+def test_a_wanted_column_that_the_first_rows_lack_is_never_dropped_without_a_word(tmp_path: Path):
+    path = put(tmp_path / "x", b'{"other": 1, "text": "a"}\n{"text": "b", "id": 2}\n')
+    with pytest.raises(UserError, match=r"x: row 2 has the column 'id', which the first rows lack"):
+        read(path, 1)
+    path = put(tmp_path / "y", b'{"text": "a", "id": 1}\n{"text": "b", "unwanted": 2}\n')
+    assert [list(table.rows()) for table in read(path, 1)] == [
+        [{"text": "a", "id": 1}],
+        [{"text": "b", "id": None}],
+    ]
+
+
+@pytest.mark.parametrize("line", [b'{"text": "caf\xe9", "id": 1}', b'{"id": 1, "text": ["\xff"]}'])
+def test_bytes_of_json_that_are_not_utf8_are_one_complaint(tmp_path: Path, line: bytes):
+    for content in (line + b"\n", b"[" + line + b"]"):
+        [table] = read(put(tmp_path / "x", content), 5)
+        assert table.complaints == ["row 1: contains bytes that are not UTF-8, expected UTF-8 text"]
 
 
 @pytest.mark.parametrize("size", [1, 2, 100])

@@ -88,6 +88,8 @@ def test_a_file_of_scores_may_be_json_lines(tmp_path: Path):
         (lambda text: text + text.splitlines()[-1] + "\n", "1 ids occur more than once"),
         (lambda text: text + "foreign,1,2\n", "'foreign': not among the battles"),
         (lambda text: text.splitlines()[0] + "\n", "no rows"),
+        (lambda text: text.replace("\n", "\n0,0,5,0,2\n", 1), "row 1: 5 cells, expected 3"),  # decimal commas
+        (lambda text: text.replace("\n", "\n5,1e308,-1e308\n", 1), "expected two finite numbers"),
     ],
 )
 def test_wrong_scores_are_one_message(tmp_path: Path, change, message: str):

@@ -172,11 +172,11 @@ def test_early_stopping_uses_prompts_that_are_not_trained_on(monkeypatch: pytest
     assert [each["seed"] for _, _, each in final] == [0, 1, 0, 1]
 
 
-def test_held_out_battles_of_less_weight_are_neither_validated_nor_trained_on(
+def test_held_out_extra_battles_are_neither_validated_nor_trained_on(
     monkeypatch: pytest.MonkeyPatch, train: Battles
 ):
     light = np.arange(len(train)) % 3 == 1
-    fits = spied_fits(monkeypatch, replace(train, weight=np.where(light, 0.2, 1.0)))
+    fits = spied_fits(monkeypatch, replace(train, weight=np.where(light, 0.2, 1.0), is_extra=light))
     for learned, held, each in fits:
         assert not learned & held
         if each["validation"] is not None:

@@ -42,11 +42,14 @@ def test_the_loss_of_a_row_is_multiplied_by_its_weight():
 
 
 @pytest.mark.parametrize("weight", [0.3, 1.0])
-def test_validation_uses_battles_of_the_highest_weight_only(monkeypatch: pytest.MonkeyPatch, weight: float):
+def test_validation_uses_no_extra_battle_whatever_its_weight(monkeypatch: pytest.MonkeyPatch, weight: float):
     battles = arena_of_words(120)
     # Every prompt is in both sources, so a held-out prompt must be held out of both.
     again = replace(battles, id=object_array([f"more/{name}" for name in battles.id]), weight=np.full(120, weight))
-    whole = concatenate([replace(battles, weight=np.ones(120)), again])
+    again, own = (
+        replace(x, is_extra=np.full(120, x is again)) for x in (again, replace(battles, weight=np.ones(120)))
+    )
+    whole = concatenate([own, again])
     rows = {}
 
     def spied(
@@ -60,7 +63,7 @@ def test_validation_uses_battles_of_the_highest_weight_only(monkeypatch: pytest.
     fine_tuning.fine_tune_battles(torch.nn.Linear(1, 1), whole, read, list, replace(FAST, hold_out=0.25), None)
     held = hold_out(battles, 0.25, salt="watch")
     assert 10 < held.sum() < 60
-    expected = [*battles.id[held], *([f"more/{name}" for name in battles.id[held]] if weight == 1 else [])]
+    expected = battles.id[held].tolist()
     assert rows["watched"].tokens == expected
     assert rows["watched"].targets.sum(axis=1) == pytest.approx(np.ones(len(expected)))
     assert rows["learned"].tokens == [*battles.id[~held], *(f"more/{name}" for name in battles.id[~held])]

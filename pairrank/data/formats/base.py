@@ -17,7 +17,7 @@ from pairrank.data.battles import DETAILS, TEXTS, Battles, Winner, object_array
 from pairrank.data.cells import id_of, name_of, text_of
 from pairrank.data.probabilities import Labels
 from pairrank.data.seen_ids import SeenIds
-from pairrank.data.tables import Table
+from pairrank.data.tables import NOT_UTF8, RAW_BYTE, Table
 from pairrank.data.turns import Turns, repair_text
 from pairrank.errors import UserError, excerpt
 
@@ -117,7 +117,6 @@ class RowSchema(Schema):
 
     carries: ClassVar[tuple[str, ...]] = ()
     """Fields of `Vote` that its rows give, besides the texts and the winner. They become columns of the battles."""
-    has_winners: ClassVar[bool] = True
 
     def __init__(self) -> None:
         self._seen_texts = SeenIds()
@@ -134,16 +133,19 @@ class RowSchema(Schema):
         complaints: list[str] = []
         dropped = Counter[str]()
         for number, row in enumerate(table.rows(), table.first_row):
+            if any(isinstance(cell, str) and not cell.isascii() and RAW_BYTE.search(cell) for cell in row.values()):
+                complaints.append(f"row {number}: {NOT_UTF8}; left out")
+                continue
             try:
                 found = list(self.votes(row))
             except UnusableRowError as reason:
                 dropped[str(reason)] += 1
             except DamagedRowError as fault:
-                complaints.append(f"row {number}: {fault}")
+                complaints.append(f"row {number}: {fault}; left out")
             else:
                 votes += found
                 rows += [number] * len(found)
-        battles, winner = battles_of(votes, self._ids_of(votes), self.carries, self.has_winners)
+        battles, winner = battles_of(votes, self._ids_of(votes), self.carries)
         return Parsed(battles, winner, rows, complaints, dropped)
 
     def _ids_of(self, votes: Sequence[Vote]) -> list[str]:
@@ -162,10 +164,11 @@ class RowSchema(Schema):
         return ids
 
 
-def battles_of(
-    votes: Sequence[Vote], ids: Sequence[str], carries: Sequence[str], has_winners: bool
-) -> tuple[Battles, Labels | None]:
-    """Return a table of votes with the columns that `carries` names, and the winners or `UNCLEAR`."""
+def battles_of(votes: Sequence[Vote], ids: Sequence[str], carries: Sequence[str]) -> tuple[Battles, Labels | None]:
+    """Return a table of votes with the columns that `carries` names, and the winners or `UNCLEAR`.
+
+    The winners are None if there are votes and none of them says who has won, as in a file to predict.
+    """
     columns: dict[str, Any] = {
         name: object_array([tuple(map(repair_text, getattr(vote, name))) or ("",) for vote in votes])
         for name in ("prompt", "response_a", "response_b")
@@ -186,7 +189,7 @@ def battles_of(
     if "soft" in carries:
         columns["soft"] = np.array([_soft_of(vote) for vote in votes], dtype=np.float64).reshape(len(votes), 3)
     winner = np.array([UNCLEAR if vote.winner is None else vote.winner for vote in votes], dtype=np.int64)
-    return Battles(**columns), winner if has_winners else None
+    return Battles(**columns), None if len(winner) and (winner == UNCLEAR).all() else winner
 
 
 def _soft_of(vote: Vote) -> tuple[float, float, float]:

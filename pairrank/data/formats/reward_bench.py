@@ -31,6 +31,9 @@ from pairrank.data.formats.pairs import chosen_is_a, preference
 from pairrank.data.turns import DECODER
 from pairrank.errors import UserError, excerpt
 
+MOST_PAIRS = 1_000
+"""Pairs of answers that one row may give."""
+
 
 @register
 class RewardBench(RowSchema):
@@ -52,6 +55,8 @@ class RewardBench(RowSchema):
         pairs = [(i, j) for i, j in product(range(len(chosen)), range(len(rejected))) if chosen[i] != rejected[j]]
         if not pairs:
             raise UnusableRowError("chosen and rejected are equal")
+        if len(pairs) > MOST_PAIRS:
+            raise DamagedRowError(f"{len(pairs):,} pairs of answers, expected at most {MOST_PAIRS:,}")
         name, is_single = self._id(row), len(chosen) * len(rejected) == 1
         return [
             replace(

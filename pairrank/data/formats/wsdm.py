@@ -12,6 +12,7 @@ from pairrank.data.cells import id_of, name_of, text_of
 from pairrank.data.formats.base import RowSchema, Vote, left_out, register, text_cell
 from pairrank.data.formats.pairs import given, labels_of, plain_cell, word_of, words_of
 from pairrank.data.tables import Table
+from pairrank.data.turns import parse_turns
 from pairrank.errors import UserError
 
 OUTCOMES = {"model_a": Winner.A, "model_b": Winner.B}
@@ -31,6 +32,9 @@ class Wsdm(RowSchema):
     def accepts(cls, table: Table) -> bool:
         """Return whether the winners of the first rows, if any, are words of this competition."""
         if set(WINNERS) <= set(table.columns):  # a file of schema kaggle with a column of its own
+            return False
+        texts = [cell for cell in table.cells["prompt"] if isinstance(cell, str) and cell.strip()]
+        if texts and all(parse_turns(text)[1] == "" for text in texts):  # lists of turns, as in schema kaggle
             return False
         words = {text_of(cell).lower() for cell in table.cells["winner"]} - {""}
         return not words or bool(words & OUTCOMES.keys())

@@ -83,10 +83,10 @@ def test_the_fixture_is_read_as_a_person_reads_it(caplog: pytest.LogCaptureFixtu
         assert reason in caplog.text
     assert "the context ends with an answer (1)" in caplog.text
     assert battles.repairs == (
-        "row 14: context is 'plain words', expected a list of messages",
-        "row 15: overall_preference is 4, expected a number from -3 to 3",
-        "row 16: overall_preference is 'much', expected a number from -3 to 3",
-        "row 17: response1 is 5, expected text",
+        "row 14: context is 'plain words', expected a list of messages; left out",
+        "row 15: overall_preference is 4, expected a number from -3 to 3; left out",
+        "row 16: overall_preference is 'much', expected a number from -3 to 3; left out",
+        "row 17: response1 is 5, expected text; left out",
     )
 
 
@@ -125,7 +125,7 @@ def test_helpsteer2_has_other_names_and_marks_turns(tmp_path: Path):
     assert parsed.winner.tolist() == [A, B]
     assert parsed.battles.strength.tolist() == [2 / 3, -1 / 3]
     assert parsed.dropped == {"prompt is missing": 1}
-    assert parsed.complaints == ["row 4: preference_strength is 'much', expected a number from -3 to 3"]
+    assert parsed.complaints == ["row 4: preference_strength is 'much', expected a number from -3 to 3; left out"]
 
 
 @pytest.mark.parametrize("name", ["again.csv", "again.jsonl", "again.parquet"])

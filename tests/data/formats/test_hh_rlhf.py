@@ -71,7 +71,7 @@ def test_the_fixture_is_read_as_a_person_reads_it(caplog: pytest.LogCaptureFixtu
         assert reason in caplog.text
     assert "rejected is missing (1)" in caplog.text
     assert "chosen is not a transcript (1)" in caplog.text
-    assert battles.repairs == ("row 12: rejected is ['x'], expected text",)
+    assert battles.repairs == ("row 12: rejected is ['x'], expected text; left out",)
 
 
 def test_a_file_without_ids_gets_the_same_ids_in_any_order(tmp_path: Path):

@@ -123,8 +123,8 @@ def test_the_fixture_is_read_as_a_person_reads_it(caplog: pytest.LogCaptureFixtu
     for reason in ("chosen and rejected are equal (1)", "prompt is missing (1)", "chosen is missing (1)"):
         assert reason in caplog.text
     assert battles.repairs == (
-        "row 11: rejected is 4, expected text",
-        "row 12: prompt is ['What', 'else?'], expected text",
+        "row 11: rejected is 4, expected text; left out",
+        "row 12: prompt is ['What', 'else?'], expected text; left out",
     )
 
 
@@ -157,7 +157,7 @@ def test_lists_become_all_pairs_and_each_prompt_counts_once(
 def test_a_list_of_other_things_than_texts_is_damaged(tmp_path: Path):
     rows = [TWO[0], TWO[0] | {"id": "9", "chosen": ["Right", 3]}]
     battles = read_battles(write_lines(tmp_path / "odd.jsonl", rows), damage="repair")
-    assert battles.repairs == ("row 2: chosen contains 3, expected texts",)
+    assert battles.repairs == ("row 2: chosen contains 3, expected texts; left out",)
 
 
 @pytest.mark.parametrize("name", ["again.csv", "again.jsonl", "again.parquet"])

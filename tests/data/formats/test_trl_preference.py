@@ -73,10 +73,10 @@ def test_the_fixture_is_read_as_a_person_reads_it(caplog: pytest.LogCaptureFixtu
     for reason in ("chosen and rejected are equal (1)", "the user's turns differ (1)"):
         assert reason in caplog.text
     assert battles.repairs == (
-        "row 17: chosen is 3, expected text or messages",
-        "row 18: rejected is 'That one', expected messages as in the other answer",
-        "row 19: margin is 'big', expected a number",
-        "row 20: chosen has the role 'ghost', expected user, assistant or system",
+        "row 17: chosen is 3, expected text or messages; left out",
+        "row 18: rejected is 'That one', expected messages as in the other answer; left out",
+        "row 19: margin is 'big', expected a number; left out",
+        "row 20: chosen has the role 'ghost', expected user, assistant or system; left out",
     )
 
 
