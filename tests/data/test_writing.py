@@ -122,7 +122,7 @@ def assert_same(found: Battles, expected: Battles, schema: str, lost: list[str])
 
 
 def there_and_back(battles: Battles, path: Path, schema: str) -> tuple[Battles, list[str]]:
-    """The battles as they are read from a file whose schema is told by its columns, and what was lost."""
+    """The battles as they are read from a file whose columns tell the schema, and what was lost."""
     lost = write_battles(battles, path, schema)
     return read_battles(path), lost
 

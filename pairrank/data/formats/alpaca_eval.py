@@ -142,7 +142,7 @@ def _preferences(soft: Proba) -> FloatArray:
 
 
 def _holds_soft(battles: Battles) -> bool:
-    """Return whether every soft winner can be told by one preference, and its likelier answer is the winner."""
+    """Return whether every soft winner is one preference value, and its likelier answer the winner."""
     if battles.soft is None or battles.winner is None:
         return False
     soft = battles.soft

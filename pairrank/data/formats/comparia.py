@@ -1,4 +1,4 @@
-"""The votes of compar:IA, the French government's chatbot arena; the winner is told by its name.
+"""The votes of compar:IA, the French government's chatbot arena; the winner is given by its name.
 
 Source: the card of ministere-culture/comparia-votes (columns id to opening_msg) and, for the other columns, the
 statements that write the table `votes` in betagouv/ComparIA on GitHub. `languages` and `categories` are columns of
