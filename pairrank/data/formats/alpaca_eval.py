@@ -21,6 +21,7 @@ from pairrank.data.formats.base import (
     Vote,
     content_id,
     is_first,
+    left_out,
     register,
     text_cell,
 )
@@ -114,9 +115,8 @@ class AlpacaEval(RowSchema):
 
     def lost(self, battles: Battles) -> list[str]:
         """Return the columns that have no place; soft winners have one if none of them is partly a tie."""
-        kept = {"id", "prompt", "response_a", "response_b", "winner", *MODELS, "judge", "category"}
-        kept |= {"soft"} if _holds_soft(battles) else set()
-        return [name for name, column in battles.columns().items() if column is not None and name not in kept]
+        soft = ("soft",) if _holds_soft(battles) else ()
+        return left_out(battles, (*MODELS, "judge", "category", *soft))
 
 
 def _preference_of(row: Mapping[str, Any]) -> tuple[int | None, tuple[float, float, float] | None]:

@@ -9,7 +9,15 @@ from typing import Any
 
 from pairrank.data.battles import Battles, Winner
 from pairrank.data.cells import id_of, text_of
-from pairrank.data.formats.base import DamagedRowError, RowSchema, UnusableRowError, Vote, register, text_cell
+from pairrank.data.formats.base import (
+    DamagedRowError,
+    RowSchema,
+    UnusableRowError,
+    Vote,
+    left_out,
+    register,
+    text_cell,
+)
 from pairrank.data.plain_texts import number_of, single_texts
 
 
@@ -49,8 +57,7 @@ class AutoJ(RowSchema):
 
     def lost(self, battles: Battles) -> list[str]:
         """Return the columns besides ids, texts, winners and scenarios."""
-        kept = {"id", "prompt", "response_a", "response_b", "winner", "category"}
-        return [name for name, column in battles.columns().items() if column is not None and name not in kept]
+        return left_out(battles, ("category",))
 
 
 def _winner_of(row: Mapping[str, Any]) -> Winner | None:

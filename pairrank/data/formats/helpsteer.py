@@ -10,7 +10,6 @@ two bad answers. `individual_preference`, the scores of up to three annotators, 
 sums it up.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -19,7 +18,15 @@ import numpy as np
 from pairrank.data.battles import TEXTS, Battles, Winner
 from pairrank.data.cells import id_of, text_of
 from pairrank.data.conversations import ConversationError, Message, messages_of, paired_turns, to_messages
-from pairrank.data.formats.base import DamagedRowError, RowSchema, UnusableRowError, Vote, register, text_cell
+from pairrank.data.formats.base import (
+    DamagedRowError,
+    RowSchema,
+    UnusableRowError,
+    Vote,
+    left_out,
+    register,
+    text_cell,
+)
 from pairrank.errors import UserError, excerpt, shorten
 
 MOST = 3
@@ -30,9 +37,6 @@ NEITHER = -100
 
 USUAL = 2
 """The score that is written for the better answer if it is not known how much better it is: "better"."""
-
-SPEAKER = re.compile(r"\n?<extra_id_1>(User|Assistant)\n")
-"""What stands before each later turn of a HelpSteer2 prompt."""
 
 
 @register
@@ -111,33 +115,7 @@ class HelpSteer(RowSchema):
 
     def lost(self, battles: Battles) -> list[str]:
         """Return the columns besides texts, winners and what describes the vote."""
-        kept = {"id", *TEXTS, "winner", *self.carries}
-        return [name for name, column in battles.columns().items() if column is not None and name not in kept]
-
-
-class HelpSteer2(HelpSteer):
-    """One row per pair of answers, as in the preferences of HelpSteer2, whose columns have other names.
-
-    It is not registered, because each file of this folder is one schema, and both have no column in common.
-    """
-
-    about = "NVIDIA's HelpSteer2 preferences"
-    required = ("prompt", "response_1", "response_2", "preference_strength")
-    optional = ("id",)
-    carries = ("strength", "both_bad")
-
-    answers = ("response_1", "response_2")
-    score = "preference_strength"
-
-    def context(self, row: Mapping[str, Any]) -> list[Message]:
-        """Return the turns of the prompt."""
-        first, *pieces = SPEAKER.split(text_cell(row, "prompt"))
-        later = zip(pieces[::2], pieces[1::2], strict=True)
-        return [Message("user", first), *(Message(speaker.lower(), text) for speaker, text in later)]
-
-    def columns(self, battles: Battles) -> dict[str, Sequence[Any]]:
-        """Raise UserError: the schema `helpsteer` holds more."""
-        raise UserError("the schema of HelpSteer2 is read, not written. Choose helpsteer.")
+        return left_out(battles, self.carries)
 
 
 def _context(schema: str, name: str, prompt: Any, answer_a: Any, answer_b: Any) -> list[dict[str, str]]:

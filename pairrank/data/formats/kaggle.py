@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from pairrank.data import cells as spelling
 from pairrank.data.battles import MODELS, TEXTS, WINNERS, Battles, object_array
-from pairrank.data.formats.base import UNCLEAR, Parsed, Schema, register
+from pairrank.data.formats.base import UNCLEAR, Parsed, Schema, left_out, register
 from pairrank.data.probabilities import Labels
 from pairrank.data.tables import Table
 from pairrank.data.turns import DECODER, SURROGATE, join_turns, parse_turns, repair_text
@@ -69,8 +69,7 @@ class Kaggle(Schema):
 
     def lost(self, battles: Battles) -> list[str]:
         """Return the columns besides texts, names and winners."""
-        kept = {"id", *TEXTS, *MODELS, "winner"}
-        return [name for name, column in battles.columns().items() if column is not None and name not in kept]
+        return left_out(battles, MODELS)
 
 
 def _are_plain(cells: Mapping[str, Sequence[Any]]) -> bool:

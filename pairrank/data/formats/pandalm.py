@@ -15,6 +15,7 @@ from pairrank.data.formats.base import (
     UnusableRowError,
     Vote,
     content_id,
+    left_out,
     register,
     text_cell,
 )
@@ -87,10 +88,9 @@ class PandaLM(RowSchema):
 
     def lost(self, battles: Battles) -> list[str]:
         """Return the columns that have no place, such as judges with other names than the annotators'."""
-        kept = {"id", "prompt", "response_a", "response_b", "winner", "category"}
-        kept |= set(MODELS) if _keys_of(battles) else set()
-        kept |= {"judge"} if _judges_of(battles) else set()
-        return [name for name, column in battles.columns().items() if column is not None and name not in kept]
+        models = MODELS if _keys_of(battles) else ()
+        judges = ("judge",) if _judges_of(battles) else ()
+        return left_out(battles, ("category", *models, *judges))
 
 
 def _winners_of(row: Mapping[str, Any]) -> dict[str, Winner | None]:

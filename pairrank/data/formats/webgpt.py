@@ -17,6 +17,7 @@ from pairrank.data.formats.base import (
     RowSchema,
     UnusableRowError,
     Vote,
+    left_out,
     register,
     text_cell,
 )
@@ -92,9 +93,8 @@ class WebGPT(RowSchema):
 
     def lost(self, battles: Battles) -> list[str]:
         """Return the columns besides texts, ids, winners, strengths, questions and their data sets."""
-        kept = {"id", "prompt", "response_a", "response_b", "winner", "group", "category"}
-        kept |= set() if battles.winner is None else {"strength"}
-        return [name for name, column in battles.columns().items() if column is not None and name not in kept]
+        strength = () if battles.winner is None else ("strength",)
+        return left_out(battles, ("group", "category", *strength))
 
 
 def _question_of(row: Mapping[str, Any]) -> Mapping[str, Any]:

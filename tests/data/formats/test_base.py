@@ -247,6 +247,4 @@ def test_left_out_names_given_columns_that_are_not_kept_in_their_order(battles: 
 def test_a_schema_that_is_read_only_refuses_to_write(battles: Battles):
     with pytest.raises(UserError, match="read, not written"):
         schemas()["helpsteer2"]().columns(battles)
-    assert (
-        importlib.import_module("pairrank.data.formats.helpsteer2").HelpSteer2Preference is schemas()["helpsteer2"]
-    )
+    assert importlib.import_module("pairrank.data.formats.helpsteer2").HelpSteer2 is schemas()["helpsteer2"]

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, assume, given, settings
 
 from pairrank.data.battles import Battles, Winner, object_array
 from pairrank.data.formats.base import all_columns, recognise
-from pairrank.data.formats.helpsteer import HelpSteer2
+from pairrank.data.formats.helpsteer2 import HelpSteer2
 from pairrank.data.reading import SAMPLE, read_battles
 from pairrank.data.tables import read_tables
 from pairrank.data.writing import write_battles
