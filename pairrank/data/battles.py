@@ -198,8 +198,8 @@ def require_both_heads(train: Battles) -> None:
     """Raise UserError if some battles teach one head alone, which a model with a single head cannot learn from."""
     if train.teaches is not None and (train.teaches != "both").any():
         raise UserError(
-            "extra battles that teach the margin or the tie alone need a model with a head for each: structure, "
-            'kernel, sparse, frozen with the logistic head, or stack-lightgbm. Use teaches = "both".'
+            "extra battles that teach the margin or the tie alone need a model that learns the two apart, and this "
+            'one learns all three outcomes at once. Use teaches = "both", or another model.'
         )
 
 

@@ -9,7 +9,6 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
-from torch.nn.functional import cross_entropy
 
 from pairrank.atomic import atomic_path
 from pairrank.data.battles import Battles
@@ -27,6 +26,7 @@ from pairrank.memo import memoise
 from pairrank.models.base import Model, register, require_battles
 from pairrank.models.heads.linear import LinearHead, fit_linear_head, margin_task, tie_task
 from pairrank.models.heads.neural import as_sides, build_head
+from pairrank.training.loss import battle_loss, heads_of
 from pairrank.training.monitor import Monitor
 from pairrank.training.recipe import make_targets
 
@@ -187,6 +187,8 @@ class Frozen(Model):
         sides = self._sides(vectors)
         targets = torch.from_numpy(make_targets(train, self.soft_targets)).float()
         winners = torch.from_numpy(make_targets(train)).float()
+        taught = heads_of(train)
+        heads = None if taught is None else torch.from_numpy(taught).float()[~held]
         learned, validation = ([side[rows] for side in sides] for rows in (~held, held))
         optimizer = torch.optim.AdamW(
             self.module_.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay
@@ -197,12 +199,12 @@ class Frozen(Model):
             for _ in range(self.steps):
                 self.module_.train()
                 optimizer.zero_grad()
-                cross_entropy(self.module_(*learned), targets[~held]).backward()  # type: ignore[no-untyped-call]
+                battle_loss(self.module_(*learned), targets[~held], heads).backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
                 if held.any():
                     self.module_.eval()
                     with torch.inference_mode():
-                        loss = cross_entropy(self.module_(*validation), winners[held]).item()
+                        loss = battle_loss(self.module_(*validation), winners[held]).item()
                     if loss < best_loss:
                         best, best_loss = deepcopy(self.module_.state_dict()), loss
         if held.any():

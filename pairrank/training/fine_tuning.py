@@ -27,6 +27,7 @@ from pairrank.evaluation.history import history_rows
 from pairrank.evaluation.scoring import log_loss
 from pairrank.progress import shows_progress
 from pairrank.training.history import TrainingHistory, warn_if_stuck
+from pairrank.training.loss import heads_of
 from pairrank.training.monitor import Monitor, ReportLoss
 from pairrank.training.recipe import Recipe, make_targets, parameter_groups
 from pairrank.training.tracking import PROJECT, run_name, tracker
@@ -50,12 +51,15 @@ class Rows:
     """n rows, in the form that the model's collate function takes."""
     targets: FloatArray
     """(n, 3) targets of the cross-entropy for A, B, tie; a row sums to the weight of its battle."""
+    heads: FloatArray | None = None
+    """(n, 2) the parts of the loss that each battle trains, from `heads_of`; None if all train both."""
 
     def __len__(self) -> int:
         return len(self.tokens)
 
     def __getitem__(self, row: int) -> dict[str, Any]:
-        return {"input_ids": self.tokens[row], "labels": self.targets[row]}
+        heads = {} if self.heads is None else {"heads": self.heads[row]}
+        return {"input_ids": self.tokens[row], "labels": self.targets[row]} | heads
 
 
 def fine_tune_battles(
@@ -86,7 +90,7 @@ def fine_tune_battles(
     with TemporaryDirectory() as scratch:
         return fine_tune(
             module,
-            Rows(tokenise(learned), make_targets(learned, soft_targets, recipe.label_smoothing)),
+            Rows(tokenise(learned), make_targets(learned, soft_targets, recipe.label_smoothing), heads_of(learned)),
             Rows(tokenise(validation), make_targets(validation)) if len(validation) else None,
             collate,
             recipe,
@@ -134,7 +138,8 @@ def fine_tune(
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     history = TrainingHistory(history_rows(trainer.state.log_history))
     if validation is not None:
-        history.warnings = warn_if_stuck(history, train.targets, validation.targets)
+        complete = slice(None) if train.heads is None else train.heads.all(axis=1)
+        history.warnings = warn_if_stuck(history, train.targets[complete], validation.targets)
     return history
 
 
@@ -238,9 +243,10 @@ def _make_trainer(
 
 
 def _batch(rows: Sequence[dict[str, Any]], collate: Collate) -> Batch:
-    """Collate rows of a data set and add their targets (B, 3), as ModuleWithLoss takes them."""
-    labels = torch.tensor(np.stack([row["labels"] for row in rows]), dtype=torch.float32)
-    return collate([row["input_ids"] for row in rows]) | {"labels": labels}
+    """Collate rows of a data set and add what the loss needs, as ModuleWithLoss takes it."""
+    names = ("labels", "heads") if "heads" in rows[0] else ("labels",)
+    stacked = {name: torch.tensor(np.stack([row[name] for row in rows]), dtype=torch.float32) for name in names}
+    return collate([row["input_ids"] for row in rows]) | stacked
 
 
 def _scores(logits: FloatArray, targets: FloatArray) -> dict[str, float]:

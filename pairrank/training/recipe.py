@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
-from pairrank.data.battles import Battles, require_both_heads
+from pairrank.data.battles import Battles
 from pairrank.encoders.devices import Precision
 from pairrank.errors import UserError, bounds_complaints
 
@@ -78,9 +78,8 @@ def make_targets(battles: Battles, soft: bool = False, label_smoothing: float = 
     """Return (n, 3) targets of the cross-entropy: one-hot winners or, with `soft`, `battles.soft` if there are any.
 
     A row is multiplied by the weight of its battle. The cross-entropy is linear in its target, so this weights the
-    loss. Raises UserError if winners are needed and missing, or if some battles teach one head alone.
+    loss. Raises UserError if winners are needed and missing.
     """
-    require_both_heads(battles)
     targets = battles.soft if soft and battles.soft is not None else np.eye(3)[battles.labels]
     smoothed = (1 - label_smoothing) * targets + label_smoothing / 3
     weighted: npt.NDArray[np.float64] = smoothed * battles.weights[:, None]

@@ -23,6 +23,7 @@ from pairrank.atomic import sync
 from pairrank.encoders.devices import tokens_at_once
 from pairrank.encoders.inference import Batch, cut_by_tokens
 from pairrank.files import damaged_files, read_json, sha256_of, write_json
+from pairrank.training.loss import battle_loss
 from pairrank.training.monitor import ReportLoss
 
 
@@ -36,10 +37,10 @@ class ModuleWithLoss(nn.Module):
         super().__init__()
         self.module = module
 
-    def forward(self, labels: torch.Tensor, **batch: torch.Tensor) -> Batch:
-        """Return the mean cross-entropy and the logits (B, 3); `labels` are targets (B, 3)."""
+    def forward(self, labels: torch.Tensor, heads: torch.Tensor | None = None, **batch: torch.Tensor) -> Batch:
+        """Return the mean loss and the logits (B, 3); `labels` are targets (B, 3), `heads` (B, 2) from `heads_of`."""
         logits = self.module(**batch).float()
-        return {"loss": nn.functional.cross_entropy(logits, labels), "logits": logits}
+        return {"loss": battle_loss(logits, labels, heads), "logits": logits}
 
     def activation_checkpointing_enable(self, **options: Any) -> None:
         """Pass the Trainer's request on to the wrapped module."""

@@ -20,7 +20,7 @@ from pairrank.training import fine_tuning
 from pairrank.training.fine_tuning import Rows, TrainingHistory, fine_tune
 from pairrank.training.recipe import Recipe, make_targets
 from pairrank.training.trainer import MARK, EpochSampler, MarkComplete, latest_checkpoint
-from tests.support.fine_tuning import Bag, collate, some_rows
+from tests.support.fine_tuning import FAST, Bag, collate, some_rows
 
 RECIPE = Recipe(learning_rate=0.01, epochs=3, batch_size=4, hold_out=0.0, precision="fp32")
 MEASURED = ("Step", "Training Loss", "Validation Loss", "Accuracy", "Log Loss")
@@ -198,6 +198,21 @@ def test_a_step_follows_the_mean_cross_entropy_of_soft_targets(tmp_path: Path):
     recipe = replace(RECIPE, epochs=1, batch_size=8, label_smoothing=0.9)  # applied by `make_targets`, not here
     seen, _ = first_step(tmp_path, recipe, rows)
     torch.testing.assert_close(seen, [p.grad for p in module.parameters()], atol=1e-7, rtol=1e-5)
+
+
+def test_ties_that_train_the_margin_alone_change_no_weight(tmp_path: Path):
+    ties = replace(some_rows(8), targets=np.eye(3)[[2] * 8])
+    recipe = replace(FAST, epochs=1, weight_decay=0.0)
+    moved = {}
+    for part in ("both", "margin"):
+        rows = replace(ties, heads=None if part == "both" else np.array([[1.0, 0.0]] * 8))
+        module = Bag()
+        before = [parameter.clone() for parameter in module.parameters()]
+        fine_tune(module, rows, None, collate, recipe, tmp_path / part)
+        pairs = zip(before, module.parameters(), strict=True)
+        moved[part] = max(float((old - new).abs().max().detach()) for old, new in pairs)
+    assert moved["both"] > 1e-4
+    assert moved["margin"] == 0
 
 
 def test_a_rate_of_zero_leaves_the_weights_and_only_checkpoints(tmp_path: Path):

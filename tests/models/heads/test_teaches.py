@@ -1,4 +1,4 @@
-"""Battles that teach one head alone change that head, and a model without separate heads refuses them."""
+"""Battles that teach one head alone change that head, and a model that does not separate them refuses them."""
 
 from dataclasses import replace
 
@@ -45,10 +45,10 @@ def test_battles_that_teach_one_head_leave_the_other_as_it_was(name: str):
 
 @pytest.mark.parametrize("name", ["prior", "identity"])
 def test_a_model_with_a_single_head_refuses_them(name: str):
-    with pytest.raises(UserError, match="need a model with a head for each"):
+    with pytest.raises(UserError, match="need a model that learns the two apart"):
         build(name).fit(taught(0, "margin"))
 
 
 def test_a_multinomial_head_refuses_them():
-    with pytest.raises(UserError, match="need a model with a head for each"):
+    with pytest.raises(UserError, match="need a model that learns the two apart"):
         build("gbdt", learner="multinomial", groups=["length"]).fit(taught(0, "margin"))
