@@ -9,7 +9,6 @@ import numpy as np
 from pairrank.cli.console import say, show_repairs, show_table
 from pairrank.cli.predict import refuse_out
 from pairrank.data.battles import Battles, Winner, concatenate, one_sided
-from pairrank.data.formats.base import schemas
 from pairrank.data.reading import BLOCK, schema_of, stream_battles
 from pairrank.data.votes import Aggregation, VoteSettings, apply_votes
 from pairrank.data.writing import write_battles
@@ -22,9 +21,9 @@ COMMON = 5
 
 def check(file: Path, schema: str) -> None:
     """Print what the reader of battle files finds in a file, and what would mislead a training on it."""
-    name = schema_of(file, schema)
+    kind = schema_of(file, schema)
     found = survey_file(file, sample_size=1, schema=schema)
-    schema_row = ("schema", f"{name}: {schemas()[name].about}")
+    schema_row = ("schema", f"{kind.name}: {kind.about}")
     show_table(str(file), ["what", "found"], [schema_row, *_rows(found)])
     for complaint in found.complaints[:SHOWN]:
         say(f"Damaged: {complaint}")

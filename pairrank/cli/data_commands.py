@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pairrank.cli.options import Data, Out, examples
+from pairrank.cli.options import Data, Out, Schema, examples
 
 
 class Votes(StrEnum):
@@ -61,12 +61,6 @@ def ratings(
     from pairrank.cli.ratings import ratings as show
 
     show(data, penalty)
-
-
-Schema = Annotated[
-    str,
-    typer.Option(metavar="NAME", help="Schema of a file whose columns fit several. Default: the columns tell."),
-]
 
 
 @commands.command(epilog=examples("check votes.jsonl", "check Dataset/train.csv"))

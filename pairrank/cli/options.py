@@ -134,6 +134,14 @@ TaskCpus = Annotated[
 TaskGpus = Annotated[
     float | None, typer.Option(min=0, help="With ray: GPUs per fold or shard. Default: 1 if there is a GPU.")
 ]
+Schema = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="Schema of the file. Default: its columns tell. $PAIRRANK_SCHEMAS names Python files with schemas of "
+        "your own.",
+    ),
+]
 Out = Annotated[Path, typer.Option("--out", help="The file to write.")]
 
 # Options of `run` and `tune` only

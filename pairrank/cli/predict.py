@@ -87,10 +87,12 @@ def predict(
     runs: Path | None,
     cluster: Cluster | None = None,
     copied: Sequence[str] = (),
+    schema: str = "",
 ) -> None:
     """Predict a file of battles with the fold models of a run, in this process or on a cluster.
 
-    The columns `copied` of the battles follow the probabilities.
+    The columns `copied` of the battles follow the probabilities. `schema` is that of the file; with "", its columns
+    tell.
     """
     refuse_out(out, file)
     if unknown := [column for column in copied if column not in COPIED]:
@@ -112,7 +114,7 @@ def predict(
     def repaired_parts() -> Iterator[Battles]:
         """Read the file in parts, and report the repairs of each."""
         nonlocal repaired
-        for battles in stream_battles(file):
+        for battles in stream_battles(file, schema=schema):
             show_repairs(battles.repairs, repaired)
             repaired += len(battles.repairs)
             if len(battles):

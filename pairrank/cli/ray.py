@@ -32,7 +32,7 @@ CONNECT_SECONDS = 5.0
 RETRIES = 3
 """How often a task is repeated after its worker was lost."""
 
-SHARED_VARIABLES = ("PAIRRANK_NO_CACHE", "PAIRRANK_CACHE", "PAIRRANK_CACHE_GB")
+SHARED_VARIABLES = ("PAIRRANK_NO_CACHE", "PAIRRANK_CACHE", "PAIRRANK_CACHE_GB", "PAIRRANK_SCHEMAS")
 """Environment variables that workers on other machines get from this process."""
 
 
@@ -92,7 +92,7 @@ def make_folds(
 
 def _remote_folds(run: Run, folds: Sequence[int]) -> list[RemoteFold]:
     """Return the folds of a run for workers, which find its data by an absolute path."""
-    shared = moved(run, DataFolder(run.data.path.resolve()), run.folder.parent)
+    shared = moved(run, DataFolder(run.data.path.resolve(), label=run.data.name), run.folder.parent)
     return [RemoteFold(shared, fold, Path.cwd(), tracker()) for fold in folds]
 
 

@@ -15,6 +15,7 @@ from pairrank.cli.options import (
     Reference,
     RunName,
     Runs,
+    Schema,
     TaskCpus,
     TaskGpus,
     cluster_of,
@@ -125,6 +126,7 @@ def predict(
             help="Also write this column of the battles, such as language, judge or group; may be repeated.",
         ),
     ] = None,
+    schema: Schema = "",
 ) -> None:
     """Predict a file of new battles with a trained run.
 
@@ -134,7 +136,7 @@ def predict(
     from pairrank.cli.predict import predict as write
 
     skip_cache(no_cache)
-    write(name, file, out, data, runs, cluster_of(engine, task_cpus, task_gpus), copy or [])
+    write(name, file, out, data, runs, cluster_of(engine, task_cpus, task_gpus), copy or [], schema)
 
 
 @commands.command(epilog=examples("rm structure+seed=1", "rm structure~2026-11-26T081500.000 --yes"))

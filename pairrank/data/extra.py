@@ -10,9 +10,8 @@ from typing import Any, Literal
 import numpy as np
 
 from pairrank.data.battles import DETAILS, MODELS, TEACHES, Battles, concatenate, object_array
-from pairrank.data.folder import table_in
+from pairrank.data.folder import read_settings, read_voted_battles, table_in
 from pairrank.data.folds import is_excluded
-from pairrank.data.reading import read_training_battles
 from pairrank.data.tables import SUFFIXES, without_suffix
 from pairrank.errors import UserError
 
@@ -71,7 +70,7 @@ class Extra:
                 f"extra {self.path!r}: no battle file found. Expected a file ({', '.join(SUFFIXES)}) or a folder "
                 "with train.csv. Check the path, relative to the current folder; Dataset/README.md lists sources."
             )
-        battles = read_training_battles(file)
+        battles = read_voted_battles(file, read_settings(file))
         ids = object_array([f"{self.name}/{name}" for name in battles.id])
         teaches = None if self.teaches == "both" else object_array([self.teaches] * len(battles))
         return replace(

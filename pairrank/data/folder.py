@@ -11,7 +11,7 @@ from typing import Protocol
 from pairrank.data.battles import Battles
 from pairrank.data.hub import fetch_battles, is_hub_name, label_of
 from pairrank.data.predictions import Predictions, read_predictions
-from pairrank.data.reading import read_battles, read_training_battles
+from pairrank.data.reading import fits, read_battles, read_training_battles
 from pairrank.data.tables import SUFFIXES, without_suffix
 from pairrank.data.turns import repair_text
 from pairrank.data.votes import Aggregation, VoteSettings, apply_votes
@@ -89,6 +89,8 @@ class DataSettings:
     """`VoteSettings.votes`."""
     both_bad: float = 1.0
     """`VoteSettings.both_bad`."""
+    graded: bool = False
+    """`VoteSettings.graded`."""
 
     def __post_init__(self) -> None:
         _ = self.votes_used
@@ -96,18 +98,29 @@ class DataSettings:
     @property
     def votes_used(self) -> VoteSettings:
         """The settings of the votes."""
-        return VoteSettings(self.votes, self.both_bad)
+        return VoteSettings(self.votes, self.both_bad, self.graded)
 
 
-def read_settings(folder: Path) -> DataSettings:
-    """Return the settings in a folder's data.toml, or the default ones; raises UserError for a wrong file."""
-    file = folder / SETTINGS
+def read_settings(path: Path) -> DataSettings:
+    """Return the settings in data.toml, in a folder or beside a file of battles, or the default ones.
+
+    Raises UserError for a wrong data.toml.
+    """
+    file = (path.parent if path.is_file() else path) / SETTINGS
     if not file.is_file():
         return DataSettings()
     with reading(file, "Correct it, or remove it."):
         values = tomllib.loads(file.read_text(encoding="utf-8"))
     settings: DataSettings = from_mapping(DataSettings, values, str(file))
     return settings
+
+
+def read_voted_battles(file: Path, settings: DataSettings) -> Battles:
+    """Read a file of battles with winners, and apply the settings of the votes.
+
+    Raises UserError with every complaint about the file, or if it has no winners.
+    """
+    return apply_votes(read_training_battles(file, settings.schema), settings.votes_used)
 
 
 @dataclass(frozen=True)
@@ -137,7 +150,7 @@ class DataFolder:
     @cached_property
     def settings(self) -> DataSettings:
         """How the files are read."""
-        return read_settings(self.path.parent if self.path.is_file() else self.path)
+        return read_settings(self.path)
 
     def file_of(self, part: str) -> Path | None:
         """Return the file of "train" or "test"; None if there is none. A single file has battles to train on."""
@@ -154,13 +167,19 @@ class DataFolder:
                 f"{self.path}: no train.csv, train.jsonl or train.parquet found. Expected battles to train on. "
                 "See Dataset/README.md, name a file with --data, or omit --data to use the sample."
             )
-        return apply_votes(read_training_battles(file, self.settings.schema), self.settings.votes_used)
+        return read_voted_battles(file, self.settings)
 
     @cached_property
     def test(self) -> Battles | None:
-        """The battles to predict, with damaged rows repaired; None if there is no test file."""
+        """The battles to predict, with damaged rows repaired; None if there is no test file.
+
+        The schema in data.toml is that of the training file; it holds for a test file that has its columns.
+        """
         file = self.file_of("test")
-        return read_battles(file, damage="repair", schema=self.settings.schema) if file else None
+        if file is None:
+            return None
+        named = self.settings.schema
+        return read_battles(file, damage="repair", schema=named if named and fits(file, named) else "")
 
     @cached_property
     def truth(self) -> Predictions | None:

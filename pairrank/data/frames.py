@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pairrank.data.battles import Battles
-from pairrank.data.formats.base import schemas
+from pairrank.data.formats.base import find_schema
 from pairrank.data.reading import BLOCK, Damage, Source, collect_battles, parse_tables
 from pairrank.data.tables import Table
 from pairrank.data.turns import repair_text
-from pairrank.errors import UserError, excerpt, unknown_name
+from pairrank.errors import UserError, excerpt
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,9 +80,7 @@ def to_dataframe(battles: Battles, schema: str = "kaggle") -> "pd.DataFrame":
     """
     import pandas as pd
 
-    if schema not in schemas():
-        raise UserError(unknown_name("schema", schema, schemas()))
-    writer = schemas()[schema]()
+    writer = find_schema(schema)()
     # pandas 3 raises UnicodeEncodeError for half of a surrogate pair.
     columns = {name: [_repaired(cell) for cell in cells] for name, cells in writer.columns(battles).items()}
     if lost := writer.lost(battles):

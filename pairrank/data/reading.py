@@ -11,11 +11,11 @@ from typing import Literal
 import numpy as np
 
 from pairrank.data.battles import MODELS, TEXTS, WINNERS, Battles, concatenate
-from pairrank.data.formats.base import UNCLEAR, Schema, all_columns, nearest, recognise, schemas
+from pairrank.data.formats.base import UNCLEAR, Schema, all_columns, find_schema, nearest, recognise
 from pairrank.data.seen_ids import SeenIds
 from pairrank.data.tables import Table, read_tables
 from pairrank.data.turns import LONGEST
-from pairrank.errors import UserError, combined_error, excerpt, shorten, unknown_name
+from pairrank.errors import UserError, combined_error, excerpt, shorten
 
 REMEDY = "`Dataset/README.md` describes the schemas."
 """The last sentence of messages about a file's columns and cells."""
@@ -134,10 +134,15 @@ def stream_battles(
         yield replace(part, repairs=tuple(complaints))
 
 
-def schema_of(path: Path, name: str = "") -> str:
-    """Return the name of a file's schema, which its columns tell if `name` is ""; raises UserError if none fits."""
+def schema_of(path: Path, name: str = "") -> type[Schema]:
+    """Return the schema of a file, which its columns tell if `name` is ""; raises UserError if none fits."""
     sample = next(read_tables(path, SAMPLE, all_columns()))
-    return _schema_of(str(path), sample, "repair", name).name
+    return type(_schema_of(str(path), sample, "repair", name))
+
+
+def fits(path: Path, name: str) -> bool:
+    """Return whether a file has the columns that a schema requires; raises UserError for an unknown schema."""
+    return set(find_schema(name).required) <= set(next(read_tables(path, SAMPLE, all_columns())).columns)
 
 
 def _parse_file(path: Path, damage: Damage, rows: int, name: str) -> Iterator[tuple[Battles, list[str]]]:
@@ -198,9 +203,7 @@ def _schema_of(place: str, table: Table, damage: Damage, name: str) -> Schema:
     Raises UserError if no schema fits, if a known column is repeated, and, for training data, if model names or
     winners of a Kaggle file are incomplete.
     """
-    if name and name not in schemas():
-        raise UserError(unknown_name("schema", name, schemas()))
-    found = schemas()[name] if name else recognise(table)
+    found = find_schema(name) if name else recognise(table)
     expected, lacking = (found, [c for c in found.required if c not in table.columns]) if found else nearest(table)
     complaints = [f"missing column {column!r}" for column in lacking]
     if expected.name == "kaggle" and damage == "raise":

@@ -1,4 +1,4 @@
-"""Several votes on one pair of answers stay separate battles or become one; votes of "both bad" can count less."""
+"""How votes are used: each by itself or together, "both bad" at a lower weight, a graded one as a soft winner."""
 
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -7,12 +7,16 @@ import numpy as np
 import numpy.typing as npt
 
 from pairrank.data.battles import Battles, Winner
+from pairrank.data.probabilities import SWAP
 from pairrank.errors import UserError
 
 Aggregation = Literal["each", "majority", "soft"]
 """What becomes of several votes on one pair of answers: each stays a battle, or they become one with the winner of
 most votes, or with the shares of votes as soft winner.
 """
+
+TIE_SHARE = 2 / 3
+"""Share of a tie in what a graded preference takes from its winner; the rest goes to the other answer."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,8 @@ class VoteSettings:
     votes: Aggregation = "each"
     both_bad: float = 1.0
     """Weight in training of a vote that called both answers bad; 0 leaves such battles out."""
+    graded: bool = False
+    """Whether a graded preference becomes a soft winner, by `soften`."""
 
     def __post_init__(self) -> None:
         if self.votes not in ("each", "majority", "soft"):
@@ -37,7 +43,32 @@ def apply_votes(battles: Battles, settings: VoteSettings) -> Battles:
         battles = battles.take(~bad)
     elif bad is not None and settings.both_bad < 1:
         battles = replace(battles, weight=np.where(bad, settings.both_bad, 1.0) * battles.weights)
+    if settings.graded:
+        battles = soften(battles)
     return battles if settings.votes == "each" else aggregate(battles, settings.votes)
+
+
+def soften(battles: Battles) -> Battles:
+    """Return the battles with soft winners (n, 3) that their strengths give.
+
+    A winner of strength s, from 0 to 1, has probability (1 + s) / 2. Of the rest, `TIE_SHARE` goes to a tie. So the
+    weakest preference has a probability just above one half, and the strongest is certain. The rule is our own.
+    Ties, and winners of unknown strength, keep the soft winner they have, or else their winner. Battles without
+    strengths are returned as they are. Raises UserError for a strength that contradicts its winner.
+    """
+    if battles.strength is None:
+        return battles
+    hard = np.eye(3)[battles.labels]
+    expected = hard[:, Winner.A] - hard[:, Winner.B]
+    if wrong := int((battles.strength * expected < 0).sum()):
+        raise UserError(f"{wrong:,} battles have a strength that contradicts their winner. Correct them.")
+    certain = (1 + np.abs(battles.strength)) / 2
+    tie = TIE_SHARE * (1 - certain)
+    spread = certain[:, None] * hard + (1 - certain - tie)[:, None] * hard[:, SWAP]
+    spread[:, Winner.TIE] = tie
+    is_graded = (battles.strength != 0) & (expected != 0)
+    known = hard if battles.soft is None else battles.soft
+    return replace(battles, soft=np.where(is_graded[:, None], spread, known))
 
 
 def aggregate(battles: Battles, votes: Aggregation) -> Battles:

@@ -11,9 +11,9 @@ import numpy as np
 
 from pairrank.atomic import atomic_path
 from pairrank.data.battles import Battles
-from pairrank.data.formats.base import schemas
+from pairrank.data.formats.base import find_schema
 from pairrank.data.tables import json_line
-from pairrank.errors import UserError, unknown_name
+from pairrank.errors import UserError
 
 WRITTEN = (".csv", ".csv.gz", ".jsonl", ".jsonl.gz", ".parquet")
 """The endings that `write_battles` knows."""
@@ -24,11 +24,9 @@ def write_battles(battles: Battles, path: Path, schema: str = "kaggle") -> list[
 
     Raises UserError for an unknown ending or schema, and for battles that the schema cannot hold.
     """
-    if schema not in schemas():
-        raise UserError(unknown_name("schema", schema, schemas()))
+    kind = find_schema(schema)()
     if not path.name.lower().endswith(WRITTEN):
         raise UserError(f"{path}: unknown ending. Expected one of {', '.join(WRITTEN)}.")
-    kind = schemas()[schema]()
     columns = {name: _plain(values) for name, values in kind.columns(battles).items()}
     with atomic_path(path) as temporary:
         if path.name.lower().endswith(".parquet"):

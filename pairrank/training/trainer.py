@@ -38,7 +38,7 @@ class ModuleWithLoss(nn.Module):
         self.module = module
 
     def forward(self, labels: torch.Tensor, heads: torch.Tensor | None = None, **batch: torch.Tensor) -> Batch:
-        """Return the mean loss and the logits (B, 3); `labels` are targets (B, 3), `heads` (B, 2) from `heads_of`."""
+        """Return the mean loss and the logits (B, 3) for targets `labels` (B, 3) and `heads` of `battle_loss`."""
         logits = self.module(**batch).float()
         return {"loss": battle_loss(logits, labels, heads), "logits": logits}
 

@@ -283,3 +283,92 @@ def test_convert_refuses_what_cannot_be_written_and_leaves_nothing(call, here):
     assert call("convert", "data/train.csv", "out.csv", "--votes", "most").code == 2
     assert call("convert", "data/train.csv", "out.csv", "--both-bad", "2").code == 2
     assert sorted(here.iterdir()) == before
+
+
+# Schemas of one's own
+
+OWN = """
+from pairrank.data.battles import Winner
+from pairrank.data.formats.base import RowSchema, Vote, register
+
+
+@register
+class Arguments(RowSchema):
+    about = "two arguments about a topic"
+    required = ("topic", "one", "two", "convinced")
+
+    def votes(self, row):
+        winner = {"1": Winner.A, "2": Winner.B}.get(str(row["convinced"]), Winner.TIE)
+        return [Vote((row["topic"],), (row["one"],), (row["two"],), winner)]
+"""
+ARGUED = [{"topic": f"t {i}", "one": f"yes {i}", "two": f"no {i}", "convinced": i % 3} for i in range(30)]
+
+
+@pytest.fixture
+def own_schema(here: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A schema in a file of its own, whose name no other test uses, and a file with its columns."""
+    file = here / f"arguments_{here.name}.py"
+    file.write_text(OWN, encoding="utf-8")
+    write_json_lines(here / "debates.jsonl", ARGUED)
+    monkeypatch.setenv("PAIRRANK_SCHEMAS", str(file))
+    return file
+
+
+def test_a_schema_of_ones_own_is_recognised_in_every_command(call, own_schema):
+    ended = call("check", "debates.jsonl")
+    assert ended.code == 0
+    assert own_schema.stem in ended.out
+    assert call("convert", "debates.jsonl", "kaggle.csv").code == 0
+    found = read_battles("kaggle.csv")
+    assert found.labels.tolist() == [2, 0, 1] * 10
+    assert found.prompt[4] == ("t 4",)
+    assert call("run", "prior", "--data", "debates.jsonl").code == 0
+    assert call("predict", "prior", "debates.jsonl", "--data", "debates.jsonl", "--out", "p.csv").code == 0
+    assert len(Path("p.csv").read_text().splitlines()) == 31
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("gone.py", None, ["gone.py", "no Python file"]),
+        ("notes.txt", "x", ["notes.txt", "no Python file"]),
+        ("kaggle.py", OWN, ["kaggle", "part of pairrank", "another name"]),
+        ("broken.py", "1 / 0", ["broken.py", "fails", "ZeroDivisionError"]),
+        ("idle.py", "x = 1", ["idle.py", "registers no schema"]),
+    ],
+)
+def test_a_wrong_file_of_a_schema_is_one_message(call, here, monkeypatch, name, text, words):
+    if text is not None:
+        (here / name).write_text(text, encoding="utf-8")
+    monkeypatch.setenv("PAIRRANK_SCHEMAS", str(here / name))
+    assert refused(call("check", "data/train.csv"), *words)
+
+
+def test_no_file_beside_battles_can_name_code(call, own_schema, monkeypatch):
+    monkeypatch.delenv("PAIRRANK_SCHEMAS")
+    Path("data/data.toml").write_text(f'schema = "{own_schema.name}"')
+    assert refused(call("run", "prior", "--data", "data"), own_schema.name, "PAIRRANK_SCHEMAS")
+
+
+# Test files and graded preferences
+
+
+def test_the_schema_of_data_toml_holds_for_a_test_file_with_its_columns_only(call):
+    Path("mine").mkdir()
+    write_json_lines(Path("mine/train.jsonl"), [annotated(1 + i % 2, name=i) for i in range(20)])
+    Path("mine/data.toml").write_text('schema = "pandalm"')
+    Path("mine/test.csv").write_text(Path("data/test.csv").read_text(encoding="utf-8"), encoding="utf-8")
+    assert call("run", "prior", "--data", "mine").code == 0
+    assert len(Path("runs/mine/prior/test.csv").read_text().splitlines()) == len(read_battles("data/test.csv")) + 1
+
+
+def test_data_toml_beside_extra_battles_applies_to_them(call):
+    Path("mine").mkdir()
+    Path("more").mkdir()
+    for folder, count in (("mine", 20), ("more", 40)):
+        rows = [annotated(1 + i % 2, 1, 1, name=f"{folder} {i}") for i in range(count)]
+        write_json_lines(Path(folder, "train.jsonl"), rows)
+    Path("more/data.toml").write_text('votes = "majority"')
+    ended = call("run", "structure", "--data", "mine", "--extra", "more=0.5", "--set", "seeds=1", "--fold", "0")
+    assert ended.code == 0
+    assert "40 of 40 extra battles" in ended.out + ended.err

@@ -260,3 +260,47 @@ def test_settings_out_of_bounds_are_refused_by_name(settings: dict[str, Any]):
 def test_battles_without_winners_have_no_votes():
     with pytest.raises(UserError, match="no winners"):
         aggregate(replace(bad_and_good(), winner=None), "majority")
+
+
+# Graded preferences
+
+
+def graded(strength: list[float], winner: list[int], soft: list[list[float]] | None = None) -> Battles:
+    battles = voted(*[("p", f"x{i}", f"y{i}", each) for i, each in enumerate(winner)], strength=np.array(strength))
+    return battles if soft is None else replace(battles, soft=np.array(soft, dtype=float))
+
+
+def test_a_graded_preference_becomes_a_soft_winner() -> None:
+    # HelpSteer's "slightly better", "better" and "much better": 2/3 and 5/6 of the probability, and all of it.
+    found = apply_votes(graded([1 / 3, -2 / 3, 1.0], [A, B, A]), VoteSettings(graded=True))
+    assert found.soft == pytest.approx(np.array([[12, 2, 4], [1, 15, 2], [18, 0, 0]]) / 18)
+    assert found.labels.tolist() == [A, B, A]
+
+
+def test_ties_and_winners_of_unknown_strength_keep_what_they_have() -> None:
+    hard = apply_votes(graded([0, 0, 0.4], [TIE, B, TIE]), VoteSettings(graded=True))
+    assert hard.soft is not None
+    assert hard.soft.tolist() == [[0, 0, 1], [0, 1, 0], [0, 0, 1]]
+    known = apply_votes(graded([0, 0.5], [A, A], [[0.7, 0.2, 0.1]] * 2), VoteSettings(graded=True))
+    assert known.soft is not None
+    assert known.soft.tolist() == pytest.approx(np.array([[0.7, 0.2, 0.1], [0.75, 1 / 12, 1 / 6]]))
+
+
+@given(random_votes())
+def test_soft_winners_are_probabilities_and_follow_a_swap(battles: Battles) -> None:
+    settings = VoteSettings(graded=True)
+    found, turned = apply_votes(battles, settings).soft, apply_votes(battles.swap(), settings).swap().soft
+    assert found is not None
+    assert found == pytest.approx(turned)
+    assert found.sum(axis=1) == pytest.approx(1)
+    assert (found >= 0).all()
+    assert (found.argmax(axis=1) == battles.labels).all()
+
+
+def test_a_strength_that_contradicts_its_winner_is_refused() -> None:
+    with pytest.raises(UserError, match="1 battles have a strength that contradicts their winner"):
+        apply_votes(graded([0.5, 0.5], [A, B]), VoteSettings(graded=True))
+
+
+def test_without_strengths_nothing_changes(battles: Battles) -> None:
+    assert apply_votes(battles, VoteSettings(graded=True)) is battles

@@ -1,6 +1,11 @@
-"""A schema says how the columns of a file describe battles; a file of this folder that registers one is found."""
+"""A schema says how the columns of a file describe battles.
+
+A file of this folder that registers one is found, and so is a file of one's own that $PAIRRANK_SCHEMAS names.
+"""
 
 import importlib
+import importlib.util
+import os
 import pkgutil
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -19,7 +24,7 @@ from pairrank.data.probabilities import Labels
 from pairrank.data.seen_ids import SeenIds
 from pairrank.data.tables import NOT_UTF8, RAW_BYTE, Table
 from pairrank.data.turns import Turns, repair_text
-from pairrank.errors import UserError, excerpt
+from pairrank.errors import UserError, excerpt, shorten, unknown_name
 
 UNCLEAR = -1
 """The winner of a row that does not say who has won. It is used while a file is read only."""
@@ -253,14 +258,54 @@ def register(cls: S) -> S:
     return cls
 
 
-@cache
+OWN = "PAIRRANK_SCHEMAS"
+"""Environment variable with the paths of Python files, separated as in $PATH, each of which registers a schema."""
+
+
 def schemas() -> dict[str, type[Schema]]:
-    """Return all schemas by name."""
+    """Return all schemas by name; raises UserError for a file in $PAIRRANK_SCHEMAS that registers none."""
+    own = map(schema_file, filter(None, os.environ.get(OWN, "").split(os.pathsep)))
+    return _shipped() | {each.name: each for each in own}
+
+
+@cache
+def _shipped() -> dict[str, type[Schema]]:
     found = pkgutil.iter_modules([str(Path(__file__).parent)])
     names = sorted(module.name for module in found if module.name != "base")
     for name in names:
         importlib.import_module(f"pairrank.data.formats.{name}")
     return {name: _REGISTRY[name] for name in names if name in _REGISTRY}
+
+
+@cache
+def schema_file(path: str) -> type[Schema]:
+    """Run a Python file of the user's own and return the schema it registers; its name is that of the file.
+
+    The file is code: only its user may name it, and never a file of battles or a data.toml beside one. Raises
+    UserError if there is no such file, if it fails, or if it registers no schema of a name that is still free.
+    """
+    name = Path(path).stem
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None or not Path(path).is_file():
+        raise UserError(f"{path}: no Python file with a schema. Expected the path of a .py file.")
+    if name in _shipped():
+        raise UserError(f"{path}: a schema {name} is part of pairrank. Give the file another name.")
+    try:
+        spec.loader.exec_module(importlib.util.module_from_spec(spec))
+    except Exception as error:
+        raise UserError(
+            f"{path}: this schema fails ({type(error).__name__}: {shorten(str(error), 200)})."
+        ) from error
+    if name not in _REGISTRY:
+        raise UserError(f"{path}: registers no schema. Put `@register` before a subclass of Schema or RowSchema.")
+    return _REGISTRY[name]
+
+
+def find_schema(name: str) -> type[Schema]:
+    """Return the schema of this name; raises UserError for an unknown one."""
+    if name not in schemas():
+        raise UserError(f"{unknown_name('schema', name, schemas())} ${OWN} names files with schemas of your own.")
+    return schemas()[name]
 
 
 def all_columns() -> frozenset[str]:
