@@ -15,7 +15,6 @@ from pairrank.data.battles import MODELS, Battles, Winner
 from pairrank.data.cells import id_of, name_of, text_of
 from pairrank.data.formats.base import (
     DamagedRowError,
-    Parsed,
     RowSchema,
     UnusableRowError,
     Vote,
@@ -27,7 +26,6 @@ from pairrank.data.formats.base import (
 )
 from pairrank.data.plain_texts import joined_prompt, number_of, single_texts
 from pairrank.data.probabilities import SWAP, FloatArray, Proba
-from pairrank.data.tables import Table
 from pairrank.data.turns import Turns
 
 TIE = 1.5
@@ -54,14 +52,8 @@ class AlpacaEval(RowSchema):
         "preference",
         "dataset",
     )
+    verdict = ("preference",)
     carries = ("model_a", "model_b", "judge", "category", "soft")
-
-    def parse(self, table: Table) -> Parsed:
-        """Return the battles in a table; without preferences, they have no soft winners either."""
-        parsed = super().parse(table)
-        if "preference" not in table.cells:
-            parsed.battles = replace(parsed.battles, soft=None)
-        return parsed
 
     def votes(self, row: Mapping[str, Any]) -> Iterator[Vote]:
         """Yield the judgement of a row."""

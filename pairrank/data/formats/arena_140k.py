@@ -47,6 +47,7 @@ class Arena140k(RowSchema):
         "is_code",
         "timestamp",
     )
+    verdict = ("winner",)
     carries = (*MODELS, "group", "language", "category", "time", "both_bad")
 
     @classmethod
@@ -62,7 +63,7 @@ class Arena140k(RowSchema):
             prompt,
             response_a,
             response_b,
-            winner=OUTCOMES[word],
+            winner=OUTCOMES.get(word),
             both_bad=word == BOTH_BAD,
             id=id_of(plain_cell(row, "id")),
             model_a=name_of(plain_cell(row, "model_a")),

@@ -28,6 +28,7 @@ class AutoJ(RowSchema):
     about = "Auto-J's pairwise test set: a prompt, two responses, a label and a scenario"
     required = ("prompt", "response 1", "response 2")
     optional = ("id", "label", "scenario")
+    verdict = ("label",)
     carries = ("category",)
 
     def votes(self, row: Mapping[str, Any]) -> Iterator[Vote]:

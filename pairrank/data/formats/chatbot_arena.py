@@ -40,6 +40,7 @@ class ChatbotArena(RowSchema):
     # MT-bench's rows have the other columns, too, but no time.
     required = ("question_id", "model_a", "model_b", "winner", "conversation_a", "conversation_b", "tstamp")
     optional = ("judge", "judge_hash", "language", "category_tag", "is_code")
+    verdict = ("winner",)
     carries = (*MODELS, "judge", "language", "category", "time", "both_bad")
 
     @classmethod
@@ -55,7 +56,7 @@ class ChatbotArena(RowSchema):
             prompt,
             response_a,
             response_b,
-            winner=OUTCOMES[word],
+            winner=OUTCOMES.get(word),
             both_bad=word == BOTH_BAD,
             id=id_of(plain_cell(row, "question_id")),
             model_a=name_of(plain_cell(row, "model_a")),

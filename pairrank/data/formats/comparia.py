@@ -50,6 +50,7 @@ class Comparia(RowSchema):
         "categories",
         "languages",
     )
+    verdict = ("chosen_model_name", "both_equal")
     carries = (*MODELS, "group", "judge", "language", "category", "time")
 
     @classmethod
@@ -115,8 +116,10 @@ class Comparia(RowSchema):
         return left_out(battles, self.carries)
 
 
-def _winner_of(row: Mapping[str, Any]) -> Winner:
+def _winner_of(row: Mapping[str, Any]) -> Winner | None:
     """Return who was chosen; raises UnusableRowError if nobody was, or if that name fits neither model or both."""
+    if not set(Comparia.verdict) & row.keys():
+        return None
     chosen, one, other = (
         name_of(plain_cell(row, name)) for name in ("chosen_model_name", "model_a_name", "model_b_name")
     )

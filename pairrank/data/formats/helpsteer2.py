@@ -26,8 +26,8 @@ class HelpSteer2(HelpSteer):
     optional = ("id",)
     carries = ("strength", "both_bad")
 
+    verdict = ("preference_strength",)
     answers = ("response_1", "response_2")
-    score = "preference_strength"
 
     def context(self, row: Mapping[str, Any]) -> list[Message]:
         """Return the turns of the prompt."""

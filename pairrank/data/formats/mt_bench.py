@@ -37,6 +37,7 @@ class MtBench(RowSchema):
     required = ("question_id", "model_a", "model_b", "winner", "judge", "conversation_a", "conversation_b")
     # Original files have no `id`; pairrank writes it so that ids of any form are read back.
     optional = ("turn", "id")
+    verdict = ("winner",)
     carries = (*MODELS, "group", "judge")
 
     def __init__(self) -> None:
@@ -50,7 +51,7 @@ class MtBench(RowSchema):
 
     def votes(self, row: Mapping[str, Any]) -> Iterator[Vote]:
         """Yield the one battle of a row, with the conversation up to the turn that was judged."""
-        winner = OUTCOMES[word_of(row, OUTCOMES)]
+        winner = OUTCOMES.get(word_of(row, OUTCOMES))
         turn = _turn_of(row)
         prompt, response_a, response_b = (turns[:turn] for turns in sides_of(row))
         yield Vote(

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pairrank.data.battles import Battles, Winner
-from pairrank.data.cells import flag_of, text_of
+from pairrank.data.cells import flag_of, name_of, text_of
 from pairrank.data.conversations import ConversationError, Message, messages_of, paired_turns, to_messages
 from pairrank.data.formats.base import DamagedRowError, UnusableRowError, Vote, is_first, text_cell
 from pairrank.data.probabilities import Labels
@@ -42,8 +42,13 @@ def plain_cell(row: Mapping[str, Any], name: str) -> Any:
 
 
 def word_of(row: Mapping[str, Any], known: Mapping[str, Winner]) -> str:
-    """Return the word in the column `winner`; raises UnusableRowError if there is none or it is not known."""
-    word = text_cell(row, "winner").strip().lower()
+    """Return the word in the column `winner`, "" without such a column.
+
+    Raises UnusableRowError if the cell is empty or its word is not known.
+    """
+    if "winner" not in row:
+        return ""
+    word = name_of(text_cell(row, "winner")).lower()
     if not word:
         raise UnusableRowError("winner is missing")
     if word not in known:

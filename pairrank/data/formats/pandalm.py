@@ -35,6 +35,7 @@ class PandaLM(RowSchema):
     about = "PandaLM's test set: an instruction, two responses and the votes of three annotators"
     required = ("response1", "response2")
     optional = ("id", "idx", "instruction", "prompt", "input", "cmp_key", "motivation_app", *ANNOTATORS)
+    verdict = ANNOTATORS
     carries = (*MODELS, "judge", "category")
 
     @classmethod

@@ -36,6 +36,7 @@ class WebGPT(RowSchema):
     about = "OpenAI's WebGPT comparisons: a question, two answers and their scores"
     required = ("question", "answer_0", "answer_1")
     optional = ("id", *SCORES)
+    verdict = SCORES
     carries = ("group", "category", "strength")
 
     def votes(self, row: Mapping[str, Any]) -> Iterator[Vote]:

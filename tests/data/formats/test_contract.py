@@ -1,0 +1,118 @@
+"""What every schema promises, whichever columns it has."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pairrank.data.battles import Battles, concatenate
+from pairrank.data.formats.base import schemas
+from pairrank.data.reading import read_battles, read_training_battles, stream_battles
+from pairrank.errors import UserError
+from tests.support.plain_texts import recognised, write_json_lines
+
+FIXTURES = {path.stem: path for path in (Path(__file__).parent / "fixtures").glob("*.jsonl")}
+JUDGED = sorted(name for name in FIXTURES if schemas()[name].verdict)
+"""Schemas in which columns of their own say who has won."""
+
+
+def rows_of(name: str) -> list[dict[str, Any]]:
+    """The rows of a fixture that hold a battle with a winner, each of which gives battles of its own."""
+    lines = [json.loads(line) for line in FIXTURES[name].read_text(encoding="utf-8").splitlines()]
+    schema = schemas()[name]
+    return [line for line in lines if is_battle(schema(), line)]
+
+
+def is_battle(schema: Any, row: dict[str, Any]) -> bool:
+    try:
+        return bool(list(schema.votes(row)))
+    except ValueError:
+        return False
+
+
+def emptied(name: str, row: dict[str, Any], cell: Any = None) -> dict[str, Any]:
+    """The row without a winner, its columns left in."""
+    return row | dict.fromkeys(set(schemas()[name].verdict) & set(row), cell)
+
+
+def texts(battles: Battles) -> list[tuple[Any, ...]]:
+    return list(zip(battles.prompt, battles.response_a, battles.response_b, strict=True))
+
+
+# Rows without a winner
+
+
+@pytest.mark.parametrize("cell", [None, "", "nan"])
+@pytest.mark.parametrize("name", JUDGED)
+def test_a_file_whose_winners_are_all_empty_has_battles_to_predict(tmp_path: Path, name: str, cell: Any):
+    rows = [emptied(name, row, cell) for row in rows_of(name)]
+    path = write_json_lines(tmp_path / "test.jsonl", rows)
+    bare = [{k: v for k, v in row.items() if k not in schemas()[name].verdict} for row in rows]
+    without = read_battles(write_json_lines(tmp_path / "bare.jsonl", bare), schema=name) if name in OPTIONAL else None
+    for damage in ("raise", "repair"):
+        battles = read_battles(path, damage=damage)
+        assert len(battles) == len(rows)
+        assert battles.winner is battles.soft is None
+        assert battles.repairs == ()
+        assert without is None or without.content_hash() == battles.content_hash()
+    for size in (1, 3):
+        parts = list(stream_battles(path, rows=size, damage="drop"))
+        assert sum(map(len, parts)) == len(rows)
+        assert all(part.winner is None for part in parts)
+    with pytest.raises(UserError, match="the file contains no winners"):
+        read_training_battles(path)
+
+
+ID = {"chatbot_arena": "question_id", "pandalm": "idx"}
+"""The columns of ids that are not called `id`."""
+OPTIONAL = [name for name in JUDGED if not set(schemas()[name].verdict) & set(schemas()[name].required)]
+
+
+@pytest.mark.parametrize("name", JUDGED)
+def test_a_row_without_a_winner_is_dropped_in_training_and_kept_in_prediction(
+    tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
+):
+    rows = rows_of(name)
+    rows[1] = emptied(name, rows[1])
+    path = write_json_lines(tmp_path / "some.jsonl", rows)
+    kept = read_battles(path, damage="repair")
+    assert "without a winner 1: " in caplog.text
+    caplog.clear()
+    train = read_training_battles(path)
+    assert "dropped 1: " in caplog.text
+    assert kept.winner is kept.soft is None
+    assert len(kept) == len(train) + 1
+    assert texts(kept)[:1] + texts(kept)[2:] == texts(train) or name == "pandalm"
+    assert set(train.id) < set(kept.id)
+    assert concatenate(list(stream_battles(path, rows=1, damage="drop"))).content_hash() == train.content_hash()
+    assert all(part.winner is not None or part.soft is None for part in stream_battles(path, rows=1))
+
+
+@pytest.mark.parametrize("name", JUDGED)
+def test_a_winner_after_many_rows_without_one_makes_a_training_file(tmp_path: Path, name: str):
+    *_, last = rows = rows_of(name)
+    many = [emptied(name, row) for row in rows for _ in range(250 // len(rows) + 1)]
+    numbered = [row | {ID.get(name, "id"): f"n{i}"} for i, row in enumerate([*many, last])]
+    battles = read_battles(write_json_lines(tmp_path / "late.jsonl", numbered))
+    assert battles.winner is not None
+    assert 1 <= len(battles) <= 3
+
+
+@pytest.mark.parametrize("name", JUDGED)
+def test_a_damaged_winner_is_a_complaint_and_its_battle_is_still_predicted(tmp_path: Path, name: str):
+    rows = rows_of(name)
+    rows[1] |= {column: {"a": 1} for column in schemas()[name].verdict if column in rows[1]}
+    path = write_json_lines(tmp_path / "odd.jsonl", rows)
+    with pytest.raises(UserError, match=r"1 complaint\n.*row 2: "):
+        read_battles(path)
+    kept = read_battles(path, damage="repair")
+    assert [line.endswith("; it has no winner") for line in kept.repairs] == [True]
+    [train] = stream_battles(path, damage="drop")
+    assert set(kept.id) > set(train.id)
+
+
+def test_the_fixtures_have_the_winners_that_the_tests_above_take_away():
+    assert len(JUDGED) == 10
+    assert all(len(rows_of(name)) >= 4 for name in JUDGED)
+    assert recognised(FIXTURES["wsdm"]) == "wsdm"
