@@ -79,7 +79,7 @@ class AlpacaEval(RowSchema):
         )
         # Several annotators judge the same outputs, and models agree.
         named = "-".join(filter(None, (content_id(vote), vote.model_a, vote.model_b, vote.judge)))
-        yield replace(vote, id=id_of(row.get("id")) or (named if vote.judge else ""))
+        yield replace(vote, id=id_of(row.get("id")), name=named if vote.judge else "")
 
     def columns(self, battles: Battles) -> dict[str, Sequence[Any]]:
         """Return the columns of AlpacaEval; raises UserError for several turns.

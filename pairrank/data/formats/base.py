@@ -15,8 +15,8 @@ import numpy as np
 
 from pairrank.data.battles import DETAILS, TEXTS, Battles, Winner, object_array
 from pairrank.data.cells import id_of, name_of, text_of
+from pairrank.data.occurrences import Occurrences
 from pairrank.data.probabilities import Labels
-from pairrank.data.seen_ids import SeenIds
 from pairrank.data.tables import NOT_UTF8, RAW_BYTE, Table
 from pairrank.data.turns import Turns, repair_text
 from pairrank.errors import UserError, excerpt
@@ -42,7 +42,11 @@ class Vote:
     """Whether the voter called both answers bad; the winner is then a tie."""
     weight: float = 1.0
     id: str = ""
-    """"" gives an id that is a hash of the texts."""
+    """The file's own id; "" gives an id that is made up from `name`."""
+    name: str = ""
+    """What a made-up id begins with; "" gives a hash of the texts."""
+    variant: str = ""
+    """What a made-up id continues with if an earlier battle has the same name, such as a subset."""
     model_a: str = ""
     model_b: str = ""
     group: str = ""
@@ -123,8 +127,7 @@ class RowSchema(Schema):
     """Fields of `Vote` that its rows give, besides the texts and the winner. They become columns of the battles."""
 
     def __init__(self) -> None:
-        self._seen_texts = SeenIds()
-        self._repeated_texts = Counter[str]()
+        self._made_up = Occurrences()
 
     @abstractmethod
     def votes(self, row: Mapping[str, Any]) -> Iterable[Vote]:
@@ -153,7 +156,8 @@ class RowSchema(Schema):
                     (undecided if found else dropped)[str(reason)] += 1
             votes += found
             rows += [number] * len(found)
-        battles, winner = battles_of(votes, self._ids_of(votes), self.carries)
+        ids = [id_of(vote.id) or self._new_id(vote) for vote in votes]
+        battles, winner = battles_of(votes, ids, self.carries)
         is_told = not self.verdict or any(name in table.cells for name in self.verdict)
         return Parsed(battles, winner if is_told else None, rows, complaints, dropped, undecided)
 
@@ -164,20 +168,23 @@ class RowSchema(Schema):
         except (UnusableRowError, DamagedRowError):
             return []
 
-    def _ids_of(self, votes: Sequence[Vote]) -> list[str]:
-        """Return the ids of votes; several votes on the same texts that have none get X, X-2, X-3 and so on."""
-        hashes = [content_id(vote) for vote in votes if not vote.id]
-        repeated = iter(zip(hashes, self._seen_texts.mark(hashes), strict=True))
-        ids = []
-        for vote in votes:
-            if vote.id:
-                ids.append(id_of(vote.id))
-                continue
-            name, is_repeated = next(repeated)
-            if is_repeated:
-                self._repeated_texts[name] += 1
-            ids.append(f"{name}-{self._repeated_texts[name] + 1}" if is_repeated else name)
-        return ids
+    def _new_id(self, vote: Vote) -> str:
+        """Return an id that no earlier vote of the file was given here.
+
+        Votes with the same name X get X and X-again-2, or X-2 if X is a hash of the texts. They are numbered in the
+        order of the file, so that it does not matter how many rows are read at a time.
+        """
+        name = vote.name or content_id(vote)
+        count = self._made_up.add(name)
+        if count > 1 and vote.variant:
+            name = f"{name}-{vote.variant}"
+            count = self._made_up.add(name)
+        if count == 1:
+            return name
+        stem = f"{name}-again" if vote.name else name
+        while self._made_up.add(made := f"{stem}-{count}") > 1:  # it is the name of another vote
+            count += 1
+        return made
 
 
 def battles_of(votes: Sequence[Vote], ids: Sequence[str], carries: Sequence[str]) -> tuple[Battles, Labels]:

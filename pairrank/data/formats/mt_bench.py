@@ -5,7 +5,6 @@ public programs that read the rows of GPT-4 tell that these also contain "tie (i
 """
 
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -40,10 +39,6 @@ class MtBench(RowSchema):
     verdict = ("winner",)
     carries = (*MODELS, "group", "judge")
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.judgments = Counter[str]()
-
     @classmethod
     def accepts(cls, table: Table) -> bool:
         """Return whether the rows are not those of Chatbot Arena, which have a time or a language besides."""
@@ -59,20 +54,13 @@ class MtBench(RowSchema):
             response_a,
             response_b,
             winner=winner,
-            id=id_of(plain_cell(row, "id")) or self._new_id(row),
+            id=id_of(plain_cell(row, "id")),
+            name=_name_of(row),
             model_a=name_of(plain_cell(row, "model_a")),
             model_b=name_of(plain_cell(row, "model_b")),
             group=id_of(plain_cell(row, "question_id")),
             judge=_judge_of(row),
         )
-
-    def _new_id(self, row: Mapping[str, Any]) -> str:
-        """Return an id of all that tells one judgment from others; a judge's second look at a pair is numbered."""
-        cells = [plain_cell(row, name) for name in ("question_id", *MODELS)]
-        known = [*map(id_of, cells), _judge_of(row), str(_turn_of(row) or "")]
-        name = "-".join(filter(None, known))
-        self.judgments[name] += 1
-        return f"{name}-again-{self.judgments[name]}" if self.judgments[name] > 1 else name
 
     def columns(self, battles: Battles) -> dict[str, Sequence[Any]]:
         """Return the columns of a file with these battles; raises UserError without winners.
@@ -93,6 +81,12 @@ class MtBench(RowSchema):
     def lost(self, battles: Battles) -> list[str]:
         """Return the names of the columns that have no place in the file."""
         return left_out(battles, self.carries)
+
+
+def _name_of(row: Mapping[str, Any]) -> str:
+    """Return all that tells one judgment from others, except that a judge may look at a pair twice."""
+    cells = [plain_cell(row, name) for name in ("question_id", *MODELS)]
+    return "-".join(filter(None, [*map(id_of, cells), _judge_of(row), str(_turn_of(row) or "")]))
 
 
 def _turn_of(row: Mapping[str, Any]) -> int | None:

@@ -48,18 +48,20 @@ class PandaLM(RowSchema):
         asked = text_cell(row, "instruction" if "instruction" in row else "prompt")
         prompt = (joined_prompt(asked, row.get("input")),)
         response_a, response_b = ((text_cell(row, name),) for name in ("response1", "response2"))
-        name = id_of(row.get("id")) or id_of(row.get("idx"))
-        name = name or content_id(Vote(prompt, response_a, response_b))
+        own = id_of(row.get("id")) or id_of(row.get("idx"))
+        texts = content_id(Vote(prompt, response_a, response_b))
         winners = _winners_of(row)
         models = _models_of(row.get("cmp_key"))
         for judge, winner in winners.items():
+            # An id that pairrank has written belongs to a single vote already.
+            ending = "" if not judge or (len(winners) == 1 and id_of(row.get("id"))) else f"-{judge}"
             yield Vote(
                 prompt=prompt,
                 response_a=response_a,
                 response_b=response_b,
                 winner=winner,
-                # An id that pairrank has written belongs to a single vote already.
-                id=name if not judge or (len(winners) == 1 and id_of(row.get("id"))) else f"{name}-{judge}",
+                id=own and f"{own}{ending}",
+                name=ending and f"{texts}{ending}",
                 model_a=models[0],
                 model_b=models[1],
                 judge=judge,

@@ -5,10 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pairrank.data.battles import Battles, concatenate
 from pairrank.data.formats.base import schemas
 from pairrank.data.reading import read_battles, read_training_battles, stream_battles
+from pairrank.data.tables import Table
 from pairrank.errors import UserError
 from tests.support.plain_texts import recognised, write_json_lines
 
@@ -49,7 +52,9 @@ def test_a_file_whose_winners_are_all_empty_has_battles_to_predict(tmp_path: Pat
     rows = [emptied(name, row, cell) for row in rows_of(name)]
     path = write_json_lines(tmp_path / "test.jsonl", rows)
     bare = [{k: v for k, v in row.items() if k not in schemas()[name].verdict} for row in rows]
-    without = read_battles(write_json_lines(tmp_path / "bare.jsonl", bare), schema=name) if name in OPTIONAL else None
+    without = (
+        read_battles(write_json_lines(tmp_path / "bare.jsonl", bare), schema=name) if name in OPTIONAL else None
+    )
     for damage in ("raise", "repair"):
         battles = read_battles(path, damage=damage)
         assert len(battles) == len(rows)
@@ -116,3 +121,38 @@ def test_the_fixtures_have_the_winners_that_the_tests_above_take_away():
     assert len(JUDGED) == 10
     assert all(len(rows_of(name)) >= 4 for name in JUDGED)
     assert recognised(FIXTURES["wsdm"]) == "wsdm"
+
+
+# Made-up ids
+
+NUMBERED = ("id", "idx", "conversation_pair_id")
+"""Columns of ids in the files of a schema, without which ids are made up."""
+WITHOUT_IDS = sorted(set(FIXTURES) - {"wsdm", "chatbot_arena", "arena_140k"})
+"""Schemas whose files need no ids."""
+
+
+@pytest.mark.parametrize("name", WITHOUT_IDS)
+def test_rows_that_are_repeated_have_different_ids_however_many_are_read_at_a_time(tmp_path: Path, name: str):
+    rows = [row | {column: None for column in NUMBERED if column in row} for row in rows_of(name)]
+    # Each row three times, in blocks and in turn.
+    path = write_json_lines(tmp_path / "again.jsonl", [*rows, *(row for row in rows for _ in range(2))])
+    whole = read_battles(path, schema=name)
+    once = read_battles(write_json_lines(tmp_path / "once.jsonl", rows), schema=name)
+    assert len(set(whole.id)) == len(whole) == 3 * len(once)
+    assert whole.id[: len(once)].tolist() == once.id.tolist()
+    for size in (1, 2, 5):
+        parts = list(stream_battles(path, rows=size, damage="drop", schema=name))
+        assert concatenate(parts).id.tolist() == whole.id.tolist()
+    assert read_battles(path, damage="repair", schema=name).id.tolist() == whole.id.tolist()
+
+
+@given(st.lists(st.tuples(st.sampled_from(["a", "a-s", "a-s-again-2", "a-again-2", ""]), st.sampled_from("st"))))
+def test_no_made_up_id_is_the_name_of_another_row(names: list[tuple[str, str]]):
+    schema = schemas()["reward_bench"]()
+    rows = [
+        {"id": name, "prompt": "p", "chosen": "yes", "rejected": "no", "subset": subset} for name, subset in names
+    ]
+    columns = ["id", "prompt", "chosen", "rejected", "subset"]
+    table = Table(columns, {column: [row[column] for row in rows] for column in columns}, 1, [])
+    ids = schema.parse(table).battles.id.tolist()
+    assert len(set(ids)) == len(ids) == len(names)

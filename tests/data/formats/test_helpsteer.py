@@ -125,7 +125,9 @@ def test_helpsteer2_has_other_names_and_marks_turns(tmp_path: Path):
     assert parsed.winner.tolist() == [A, B, UNCLEAR]
     assert parsed.battles.strength.tolist() == [2 / 3, -1 / 3, 0]
     assert parsed.dropped == {"prompt is missing": 1}
-    assert parsed.complaints == ["row 4: preference_strength is 'much', expected a number from -3 to 3; it has no winner"]
+    assert parsed.complaints == [
+        "row 4: preference_strength is 'much', expected a number from -3 to 3; it has no winner"
+    ]
 
 
 @pytest.mark.parametrize("name", ["again.csv", "again.jsonl", "again.parquet"])
