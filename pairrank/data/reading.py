@@ -87,8 +87,8 @@ def read_battles(path: str | Path, damage: Damage = "raise", schema: str = "") -
     With `damage="raise"`, for training data, all complaints about the file are raised in one UserError. With
     `"repair"`, for battles to predict, damaged rows are repaired and listed in `repairs`, and rows without a winner
     are kept, because one missing row invalidates a submission. A file in which no row has a winner is read as
-    battles to predict in either case. A file that cannot be read, or whose columns no schema has, raises UserError in both
-    cases. `schema` names the schema of a file whose columns fit several.
+    battles to predict in either case. A file that cannot be read, or whose columns no schema has, raises UserError
+    in both cases. `schema` names the schema of a file whose columns fit several.
     """
     parts = _parse_file(Path(path), damage, BLOCK, schema)
     return collect_battles(parts, str(path), damage)
@@ -133,8 +133,8 @@ def stream_battles(
     """Yield the battles of a file of any size in parts of `rows` rows, repaired.
 
     Only the ids of earlier parts are kept in memory. If the winner of a battle is unclear, its whole part has no
-    winners; with "drop", that battle alone is left out, unless no battle of the file has a winner. There is at least one part. A part has fewer rows, perhaps
-    none, if ids are repeated.
+    winners; with "drop", that battle alone is left out, unless no battle of the file has a winner. There is at
+    least one part. A part has fewer rows, perhaps none, if ids are repeated.
     """
     for part, complaints in _parse_file(Path(path), damage, rows, schema):
         yield replace(part, repairs=tuple(complaints))

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from pairrank.data.battles import MODELS, Battles, Winner
-from pairrank.data.cells import id_of, name_of, text_of
+from pairrank.data.cells import detail_of, id_of, name_of, number_of
 from pairrank.data.formats.base import (
     DamagedRowError,
     RowSchema,
@@ -24,7 +24,7 @@ from pairrank.data.formats.base import (
     register,
     text_cell,
 )
-from pairrank.data.plain_texts import joined_prompt, number_of, single_texts
+from pairrank.data.plain_texts import joined_prompt, single_texts
 from pairrank.data.probabilities import SWAP, FloatArray, Proba
 from pairrank.data.turns import Turns
 
@@ -74,8 +74,8 @@ class AlpacaEval(RowSchema):
             soft=soft,
             model_a=models[0],
             model_b=models[1],
-            judge=text_of(row.get("annotator")) or id_of(row.get("annotator_index")),
-            category=text_of(row.get("dataset")),
+            judge=detail_of(row.get("annotator")) or id_of(row.get("annotator_index")),
+            category=detail_of(row.get("dataset")),
         )
         # Several annotators judge the same outputs, and models agree.
         named = "-".join(filter(None, (content_id(vote), vote.model_a, vote.model_b, vote.judge)))

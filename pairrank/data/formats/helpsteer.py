@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from pairrank.data.battles import TEXTS, Battles, Winner
-from pairrank.data.cells import id_of, text_of
+from pairrank.data.cells import detail_of, id_of, number_of
 from pairrank.data.conversations import ConversationError, Message, messages_of, paired_turns, to_messages
 from pairrank.data.formats.base import (
     DamagedRowError,
@@ -68,8 +68,8 @@ class HelpSteer(RowSchema):
                 strength=strength,
                 both_bad=is_bad,
                 id=id_of(row.get("id")),
-                language=text_of(row.get("language")),
-                category=text_of(row.get("domain")),
+                language=detail_of(row.get("language")),
+                category=detail_of(row.get("domain")),
             )
         ]
 
@@ -86,17 +86,16 @@ class HelpSteer(RowSchema):
     def _judgement(self, row: Mapping[str, Any]) -> tuple[Winner, float, bool]:
         """Return the winner, the strength and whether both answers are bad."""
         (name,) = self.verdict
-        cell = row[name]
-        if cell is None or cell != cell or cell == "":
-            raise UnusableRowError(f"{name} is missing")
         try:
-            score = float(cell)
-        except (TypeError, ValueError, OverflowError):
+            score = number_of(row[name])
+        except ValueError:
             score = np.inf
+        if score is None:
+            raise UnusableRowError(f"{name} is missing")
         if score == NEITHER:
             return Winner.TIE, 0.0, True
         if not abs(score) <= MOST:
-            raise DamagedRowError(f"{name} is {excerpt(cell, 40)}, expected a number from -{MOST} to {MOST}")
+            raise DamagedRowError(f"{name} is {excerpt(row[name], 40)}, expected a number from -{MOST} to {MOST}")
         winner = Winner.TIE if score == 0 else Winner.A if score < 0 else Winner.B
         return winner, (0.0 - score) / MOST, False
 

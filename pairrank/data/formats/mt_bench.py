@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pairrank.data.battles import MODELS, Battles, Winner
-from pairrank.data.cells import id_of, name_of, text_of
+from pairrank.data.cells import detail_of, id_of, name_of, text_of
 from pairrank.data.formats.base import DamagedRowError, RowSchema, Vote, left_out, register
 from pairrank.data.formats.pairs import (
     conversations_of,
@@ -104,4 +104,4 @@ def _judge_of(row: Mapping[str, Any]) -> str:
     cell = row.get("judge")
     if isinstance(cell, list | tuple):
         return "-".join(map(text_of, cell))
-    return text_of(plain_cell(row, "judge"))
+    return detail_of(cell)

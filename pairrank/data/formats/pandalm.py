@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pairrank.data.battles import MODELS, Battles, Winner
-from pairrank.data.cells import id_of, name_of, text_of
+from pairrank.data.cells import detail_of, id_of, name_of, number_of, text_of
 from pairrank.data.formats.base import (
     DamagedRowError,
     RowSchema,
@@ -19,7 +19,7 @@ from pairrank.data.formats.base import (
     register,
     text_cell,
 )
-from pairrank.data.plain_texts import joined_prompt, number_of, single_texts
+from pairrank.data.plain_texts import joined_prompt, single_texts
 from pairrank.data.tables import Table
 
 ANNOTATORS = ("annotator1", "annotator2", "annotator3")
@@ -65,7 +65,7 @@ class PandaLM(RowSchema):
                 model_a=models[0],
                 model_b=models[1],
                 judge=judge,
-                category=text_of(row.get("motivation_app")),
+                category=detail_of(row.get("motivation_app")),
             )
 
     def columns(self, battles: Battles) -> dict[str, Sequence[Any]]:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from pairrank.data.battles import Battles, Winner
-from pairrank.data.cells import id_of, text_of
+from pairrank.data.cells import detail_of, id_of, text_of
 from pairrank.data.formats.base import (
     DamagedRowError,
     RowSchema,
@@ -59,8 +59,8 @@ class RewardBench(RowSchema):
             replace(
                 _named(preference(prompt, (chosen[i],), (rejected[j],)), row),
                 name=name if is_single or not name else f"{name}-chosen-{i + 1}-rejected-{j + 1}",
-                variant=text_of(row["subset"]),
-                category=text_of(row["subset"]),
+                variant=detail_of(row["subset"]),
+                category=detail_of(row["subset"]),
                 weight=1 / len(pairs),
             )
             for i, j in pairs

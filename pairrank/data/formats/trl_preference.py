@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from pairrank.data.battles import Battles, Winner
-from pairrank.data.cells import id_of
+from pairrank.data.cells import id_of, number_of
 from pairrank.data.conversations import ConversationError, Message, messages_of, paired_turns, to_messages
 from pairrank.data.formats.base import DamagedRowError, RowSchema, UnusableRowError, Vote, left_out, register
 from pairrank.data.formats.pairs import are_transcripts, chosen_is_a, preference
@@ -194,11 +194,12 @@ def _margin_or_nothing(row: Mapping[str, Any]) -> float:
 
 
 def _number(row: Mapping[str, Any], name: str) -> float | None:
+    """Return a number; None if it is missing or not finite."""
     cell = row.get(name)
-    if cell is None or (isinstance(cell, str) and not cell.strip()):
-        return None
     try:
-        number = float(cell)
-    except (TypeError, ValueError, OverflowError):
-        raise DamagedRowError(f"{name} is {excerpt(cell, 40)}, expected a number") from None
-    return number if math.isfinite(number) else None
+        number = number_of(cell)
+    except ValueError as fault:
+        raise DamagedRowError(f"{name} {fault}") from None
+    if isinstance(cell, str) and number is not None and math.isnan(number):
+        raise DamagedRowError(f"{name} is {excerpt(cell, 40)}, expected a number")
+    return number if number is not None and math.isfinite(number) else None

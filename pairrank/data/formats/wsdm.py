@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pairrank.data.battles import MODELS, TEXTS, WINNERS, Battles, Winner
-from pairrank.data.cells import id_of, name_of, text_of
+from pairrank.data.cells import detail_of, id_of, name_of
 from pairrank.data.formats.base import RowSchema, Vote, left_out, register, text_cell
 from pairrank.data.formats.pairs import given, labels_of, plain_cell, word_of, words_of
 from pairrank.data.tables import Table
@@ -52,7 +52,7 @@ class Wsdm(RowSchema):
             id=id_of(plain_cell(row, "id")),
             model_a=name_of(plain_cell(row, "model_a")),
             model_b=name_of(plain_cell(row, "model_b")),
-            language=text_of(plain_cell(row, "language")),
+            language=detail_of(row.get("language")),
         )
 
     def columns(self, battles: Battles) -> dict[str, Sequence[Any]]:

@@ -1,12 +1,17 @@
 """What every schema promises, whichever columns it has."""
 
 import json
+from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pyarrow import parquet
 
 from pairrank.data.battles import Battles, concatenate
 from pairrank.data.formats.base import schemas
@@ -156,3 +161,97 @@ def test_no_made_up_id_is_the_name_of_another_row(names: list[tuple[str, str]]):
     table = Table(columns, {column: [row[column] for row in rows] for column in columns}, 1, [])
     ids = schema.parse(table).battles.id.tolist()
     assert len(set(ids)) == len(ids) == len(names)
+
+
+# Types of cells
+
+
+def in_types(cell: Any) -> list[Any]:
+    """A number of a fixture in the types in which files and tables hold it."""
+    if isinstance(cell, bool) or not isinstance(cell, int | float) or cell != cell:
+        return []
+    return [Decimal(str(cell)), np.float64(cell), Fraction(cell), str(cell)]
+
+
+@pytest.mark.parametrize("name", sorted(FIXTURES))
+def test_a_number_means_the_same_in_every_numeric_type(name: str):
+    rows = rows_of(name)
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    plain = schemas()[name]().parse(Table(columns, {c: [row.get(c) for row in rows] for c in columns}, 1, []))
+    for kind in range(4):
+        turned = [
+            {c: values[kind] if (values := in_types(cell)) and c not in IDS else cell for c, cell in row.items()}
+            for row in rows
+        ]
+        table = Table(columns, {c: [row.get(c) for row in turned] for c in columns}, 1, [])
+        parsed = schemas()[name]().parse(table)
+        assert parsed.complaints == []
+        assert parsed.winner.tolist() == plain.winner.tolist()
+        assert parsed.battles.id.tolist() == plain.battles.id.tolist()
+        for column in ("strength", "soft"):
+            found, expected = (getattr(each.battles, column) for each in (parsed, plain))
+            assert found is expected or found.tolist() == expected.tolist()
+
+
+IDS = ("id", "idx", "question_id", "conversation_pair_id", "tstamp", "turn")
+"""Columns that are text to pairrank, or not read as fractions."""
+
+OTHERS = (
+    "is_code",
+    "occupational_tags",
+    "judge_hash",
+    "selected_category",
+    "annotator_index",
+    "conversation_pair_id",
+)
+"""Columns that add to a detail or stand in for it."""
+DETAIL_COLUMNS = {
+    "alpaca_eval": {"annotator": "judge", "dataset": "category"},
+    "arena_140k": {
+        "evaluation_session_id": "group",
+        "language": "language",
+        "category_tag": "category",
+        "timestamp": "time",
+    },
+    "auto_j": {"scenario": "category"},
+    "chatbot_arena": {"judge": "judge", "language": "language", "category_tag": "category", "tstamp": "time"},
+    "comparia": {
+        "session_hash": "group",
+        "visitor_id": "judge",
+        "languages": "language",
+        "categories": "category",
+        "timestamp": "time",
+    },
+    "helpsteer": {"domain": "category", "language": "language"},
+    "pandalm": {"motivation_app": "category"},
+    "reward_bench": {"subset": "category"},
+    "wsdm": {"language": "language"},
+}
+
+
+@pytest.mark.parametrize("name", DETAIL_COLUMNS)
+@pytest.mark.parametrize(
+    ("cell", "text"),
+    [
+        (["fr", None, "en"], "fr,en"),
+        ([], ""),
+        ({"math_v0.1": {"math": True, "score": 1}, "if": {"if": False}, "code": True}, "math,code"),
+        ({"math": False}, ""),
+        ({"name": "x", "rank": Decimal(1)}, '{"name": "x", "rank": "1"}'),
+        ([{"name": "x"}, "y"], '{"name": "x"},y'),
+        (Decimal("2.50"), "2.50"),
+    ],
+)
+def test_a_detail_that_is_a_list_or_a_table_is_shown_as_text(name: str, cell: Any, text: str):
+    row = {k: v for k, v in rows_of(name)[0].items() if k not in OTHERS}
+    for column, detail in DETAIL_COLUMNS[name].items():
+        [vote] = list(schemas()[name]().votes(row | {column: cell}))[:1]
+        assert getattr(vote, detail) == text
+    assert set(DETAIL_COLUMNS[name].values()) <= set(schemas()[name].carries)
+
+
+def test_decimals_of_parquet_are_read(tmp_path: Path):
+    texts = {"prompt": ["p"], "response_1": ["a"], "response_2": ["b"]}
+    score = pa.array([Decimal("-2.00")], pa.decimal128(5, 2))
+    parquet.write_table(pa.table(texts | {"preference_strength": score}), tmp_path / "t.parquet")
+    assert read_battles(tmp_path / "t.parquet").strength.tolist() == [2 / 3]

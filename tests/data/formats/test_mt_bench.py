@@ -100,7 +100,7 @@ def test_rows_without_a_battle_are_counted_by_reason():
         ({"turn": 0}, "turn is 0, expected a number from 1"),
         ({"turn": "first"}, "turn is 'first', expected a number from 1"),
         ({"turn": [1]}, "turn is [1], expected a text or a number"),
-        ({"judge": {"name": "x"}}, "judge is {'name': 'x'}, expected a text or a number"),
+        ({"model_b": {"name": "x"}}, "model_b is {'name': 'x'}, expected a text or a number"),
         ({"conversation_a": "Hello"}, "conversation_a is 'Hello', expected a list of messages"),
     ],
 )
