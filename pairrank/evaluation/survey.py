@@ -4,7 +4,7 @@ import hashlib
 import heapq
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, Self
@@ -96,7 +96,10 @@ class FileSurvey:
 
 
 def survey_of(battles: Battles, guess_language: bool = True) -> Survey:
-    """Return the survey of these battles; estimating the language takes most of the time."""
+    """Return the survey of these battles.
+
+    Languages are estimated, which takes most of the time, if none of the battles has a language of its own.
+    """
     texts = list(zip(*(getattr(battles, name) for name in TEXTS), strict=True))
     answers = [("\n".join(a).strip(), "\n".join(b).strip()) for _, a, b in texts]
     return Survey(
@@ -110,7 +113,7 @@ def survey_of(battles: Battles, guess_language: bool = True) -> Survey:
         damaged=np.array([any("\ufffd" in t for turns in b for t in turns) for b in texts], dtype=np.bool_),
         equal_answers=np.array([a == b for a, b in answers], dtype=np.bool_),
         code=np.array([_has_code(*battle) for battle in texts], dtype=np.bool_),
-        language=_languages(battles, guess_language),
+        language=_languages(battles, guess_language and not gives_languages(battles)),
         category=_interned(battles.category, len(battles)),
         judge=_interned(battles.judge, len(battles)),
         both_bad=np.zeros(len(battles), dtype=bool) if battles.both_bad is None else battles.both_bad,
@@ -120,11 +123,13 @@ def survey_of(battles: Battles, guess_language: bool = True) -> Survey:
     )
 
 
+def gives_languages(battles: Battles) -> bool:
+    """Return whether any of the battles has a language of its own, so that no language is estimated."""
+    return battles.language is not None and any(battles.language)
+
+
 def _languages(battles: Battles, guess: bool) -> Objects:
-    """Return the languages that the file gives; if it gives none, they are estimated, which takes time."""
-    if battles.language is not None and battles.language.any():
-        return _interned(battles.language, len(battles))
-    return object_array(languages_of(battles) if guess else [""] * len(battles))
+    return object_array(languages_of(battles)) if guess else _interned(battles.language, len(battles))
 
 
 def _interned(names: Objects | None, n: int) -> Objects:
@@ -153,8 +158,13 @@ def survey_file(
     complaints: list[str] = []
     sample = HashSample(sample_size)
     read = count = 0
+    is_given = False
     for battles in stream_battles(path, damage="drop", schema=schema):
-        parts.append(survey_of(battles))
+        if not is_given and gives_languages(battles):
+            # One language in the whole file is enough, so that the estimates for earlier rows are of no use.
+            is_given = True
+            parts = [replace(part, language=object_array([""] * len(part))) for part in parts]
+        parts.append(survey_of(battles, guess_language=not is_given))
         count += len(battles.repairs)
         complaints += battles.repairs[: MOST_COMPLAINTS - len(complaints)]
         sample.add(battles)

@@ -111,6 +111,7 @@ def test_texts_that_begin_differently_have_no_prompt(tmp_path: Path, caplog: pyt
         ("  what is UP", True),
         ("Be brief. What is up?", True),
         ("Be brief.", True),
+        (" ", True),
         ("What is down?", False),
         ("Up.", False),
         ("Speak English. What is up?", False),
@@ -129,7 +130,7 @@ def test_a_text_prompt_beside_whole_conversations_repeats_their_beginning(
         assert battles.prompt.tolist() == [("Be brief.\n\nWhat is up?",)]
     else:
         [complaint] = battles.repairs
-        assert f"row 1: prompt is {prompt!r}, expected what the messages" in complaint
+        assert f"row 1: prompt is {prompt!r}, expected what both answers" in complaint
 
 
 def test_margins_on_another_scale_are_not_strengths(tmp_path: Path):
