@@ -24,10 +24,7 @@ def write_battles(battles: Battles, path: Path, schema: str = "kaggle") -> list[
 
     Raises UserError for an unknown ending or schema, and for battles that the schema cannot hold.
     """
-    if schema not in schemas():
-        raise UserError(unknown_name("schema", schema, schemas()))
-    if not path.name.lower().endswith(WRITTEN):
-        raise UserError(f"{path}: unknown ending. Expected one of {', '.join(WRITTEN)}.")
+    refuse_unwritable(path, schema)
     kind = schemas()[schema]()
     columns = {name: _plain(values) for name, values in kind.columns(battles).items()}
     with atomic_path(path) as temporary:
@@ -38,6 +35,16 @@ def write_battles(battles: Battles, path: Path, schema: str = "kaggle") -> list[
                 write = _write_csv if path.name.lower().endswith((".csv", ".csv.gz")) else _write_lines
                 write(columns, file)
     return kind.lost(battles)
+
+
+def refuse_unwritable(path: Path, schema: str) -> None:
+    """Raise UserError for an unknown ending, and for a schema that is unknown or only read."""
+    if schema not in schemas():
+        raise UserError(unknown_name("schema", schema, schemas()))
+    if not schemas()[schema].is_written:
+        raise UserError(f"schema {schema}: this schema is read, not written. Choose another one.")
+    if not path.name.lower().endswith(WRITTEN):
+        raise UserError(f"{path}: unknown ending. Expected one of {', '.join(WRITTEN)}.")
 
 
 def _plain(values: Sequence[Any]) -> list[Any]:

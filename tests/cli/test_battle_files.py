@@ -274,6 +274,33 @@ def test_convert_refuses_to_overwrite_what_it_reads(call):
     assert Path("data/train.csv").read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["out.csv", "--to", "kagle"], ["--to kagle", "kaggle"]),
+        (["out.csv", "--to", "helpsteer2"], ["helpsteer2", "not written"]),
+        (["out.xlsx"], ["out.xlsx", "ending"]),
+        (["data/test.csv"], ["OUT data/test.csv", "exists"]),
+        (["data"], ["OUT data", "folder"]),
+    ],
+)
+def test_convert_refuses_its_target_before_it_reads_the_input(call, arguments, words):
+    Path("damaged.csv").write_bytes(b"\0")  # its own fault would be another message
+    before = Path("data/test.csv").read_bytes()
+    assert refused(call("convert", "damaged.csv", *arguments), *words)
+    assert Path("data/test.csv").read_bytes() == before
+
+
+def test_convert_says_that_folds_will_differ_without_groups(call):
+    rows = [row | {"question_id": i, "turn": 1} for i, row in enumerate(arena_rows(4))]
+    judged = [{name: cell for name, cell in row.items() if name != "tstamp"} for row in rows]
+    write_json_lines(Path("judged.jsonl"), judged)
+    for out, words in (("a.csv", True), ("b.jsonl", False)):
+        ended = call("convert", "judged.jsonl", out, "--to", "kaggle" if words else "mt_bench")
+        assert ended.code == 0
+        assert ("folds will differ" in ended.out) == words
+
+
 def test_convert_refuses_what_cannot_be_written_and_leaves_nothing(call, here):
     before = sorted(here.iterdir())
     assert refused(call("convert", "data/train.csv", "out.xlsx"), "out.xlsx", ".parquet")

@@ -99,6 +99,9 @@ class Schema(ABC):
     verdict: ClassVar[tuple[str, ...]] = ()
     """Columns that say who has won. A file in which all of them are empty has battles to predict."""
 
+    is_written: ClassVar[bool] = True
+    """Whether `columns` writes battles; other schemas are only read."""
+
     @classmethod
     def accepts(cls, table: Table) -> bool:
         """Return whether the first rows of a file with the required columns look as expected."""

@@ -24,6 +24,7 @@ class HelpSteer2(HelpSteer):
     about = "NVIDIA's HelpSteer2 preferences"
     required = ("prompt", "response_1", "response_2", "preference_strength")
     optional = ("id",)
+    is_written = False
     carries = ("strength", "both_bad")
 
     verdict = ("preference_strength",)
