@@ -8,6 +8,7 @@ import numpy as np
 
 from pairrank.cli.console import say, show_repairs, show_table
 from pairrank.data.battles import Battles, Winner, concatenate, one_sided
+from pairrank.data.folds import uneven
 from pairrank.data.formats.base import schemas
 from pairrank.data.reading import BLOCK, schema_of, stream_battles
 from pairrank.data.votes import Aggregation, VoteSettings, apply_votes
@@ -31,6 +32,8 @@ def check(file: Path, schema: str) -> None:
         say(f"… and {found.complaint_count - SHOWN:,} more damaged rows")
     known = found.survey.winner[found.survey.winner != UNKNOWN]
     if warning := one_sided(known):
+        say(f"WARNING: {warning}")
+    if warning := uneven(found.survey.split_keys()):
         say(f"WARNING: {warning}")
     if found.complaints:
         say("`run` refuses a training file with complaints; `predict` repairs such rows, or leaves them out.")

@@ -64,8 +64,9 @@ def number_of(cell: Any) -> float | None:
     text = text_of(cell)
     if not text or text.casefold() in MISSING:
         return None
+    number: Any = cell  # not its text, which may be a fraction
     try:
-        return float(cell)
+        return float(number)
     except (ValueError, OverflowError):
         return float("nan")
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pairrank.data.battles import TEXTS, Battles, Objects, concatenate, object_array
-from pairrank.data.folds import prompt_keys
+from pairrank.data.folds import connected_keys, prompt_keys
 from pairrank.data.reading import MOST_COMPLAINTS, stream_battles
 from pairrank.data.turns import Turns
 from pairrank.features.contexts import prompt_kind
@@ -35,6 +35,8 @@ class Survey:
     """(n,) battle ids."""
     prompt_hash: npt.NDArray[np.uint64]
     """(n,) hashes, equal for battles with the same prompt key, which decides the fold."""
+    group_hash: npt.NDArray[np.uint64]
+    """(n,) hashes of the groups, such as sessions; 0 where unknown."""
     content_hash: npt.NDArray[np.uint64]
     """(n,) hashes, equal for battles with the same prompt, answer A and answer B."""
     chars: npt.NDArray[np.int32]
@@ -73,6 +75,10 @@ class Survey:
         """Return the battles at `rows`: indices, a mask or a slice."""
         return type(self)(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
 
+    def split_keys(self) -> list[int]:
+        """Return n keys, equal for battles that are in one fold because of their prompts and groups."""
+        return connected_keys(self.prompt_hash.tolist(), self.group_hash.tolist())
+
     def without_text(self) -> Battles:
         """Return the battles that have a winner, with ids and model names but empty texts, to fit ratings on."""
         known = self.take(self.winner != UNKNOWN)
@@ -101,10 +107,12 @@ def survey_of(battles: Battles, guess_language: bool = True) -> Survey:
     Languages are estimated, which takes most of the time, if none of the battles has a language of its own.
     """
     texts = list(zip(*(getattr(battles, name) for name in TEXTS), strict=True))
+    groups = [""] * len(battles) if battles.group is None else battles.group.tolist()
     answers = [("\n".join(a).strip(), "\n".join(b).strip()) for _, a, b in texts]
     return Survey(
         id=battles.id,
         prompt_hash=np.array([_hash64(key) for key in prompt_keys(battles)], dtype=np.uint64),
+        group_hash=np.array([_hash64(group) if group else 0 for group in groups], dtype=np.uint64),
         content_hash=np.array([_hash64(*chain.from_iterable(battle)) for battle in texts], dtype=np.uint64),
         chars=np.array([[_length(turns) for turns in battle] for battle in texts], dtype=np.int32).reshape(-1, 3),
         turns=np.array([len(prompt) for prompt, _, _ in texts], dtype=np.int32),

@@ -137,6 +137,21 @@ def test_drawn_sides_are_not_one_sided(call):
     assert "tie 0.0%" in ended.out
 
 
+# Connected battles
+
+
+@pytest.mark.parametrize(("share", "is_warned"), [(0.15, False), (0.5, True)])
+def test_check_and_run_warn_that_one_fold_holds_too_many_connected_battles(call, share, is_warned):
+    rows = [row | {"question_id": i, "turn": 1, "id": str(i)} for i, row in enumerate(arena_rows(60))]
+    rows = [row | {"question_id": "all"} if i < share * 60 else row for i, row in enumerate(rows)]
+    write_json_lines(Path("judged.jsonl"), [{k: v for k, v in row.items() if k != "tstamp"} for row in rows])
+    warning = "30 of 60 battles (50%) are connected"
+    assert (warning in " ".join(call("check", "judged.jsonl").out.split())) == is_warned
+    ran = call("run", "prior", "--data", "judged.jsonl")
+    assert ran.code == 0
+    assert (ran.out + ran.err).count("connected by the same prompts") == is_warned
+
+
 # convert
 
 

@@ -1,4 +1,5 @@
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pairrank.data.battles import Battles, object_array
-from pairrank.data.folds import prompt_keys
+from pairrank.data.folds import prompt_keys, split_keys
 from pairrank.data.reading import read_battles, stream_battles
 from pairrank.data.simulation import simulate
 from pairrank.data.writing import write_battles
@@ -38,6 +39,14 @@ def test_a_survey_counts_what_plain_python_counts(battles: Battles):
                 getattr(battles, t)[i] == getattr(battles, t)[j] for t in ("prompt", "response_a", "response_b")
             )
             assert (survey.content_hash[i] == survey.content_hash[j]) == same
+
+
+def test_a_survey_keeps_what_connects_battles_in_one_fold():
+    battles = tiny_battles(40)
+    grouped = replace(battles, group=object_array([str(i % 7) if i < 14 else "" for i in range(40)]))
+    for each in (battles, grouped):
+        keys, expected = survey_of(each).split_keys(), split_keys(each)
+        assert [keys.index(key) for key in keys] == [expected.index(key) for key in expected]
 
 
 def test_empty_turns_and_damaged_characters_are_found(tmp_path: Path):
