@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from pairrank.data.battles import TEXTS, Battles, Objects, concatenate, object_array
 from pairrank.data.folds import connected_keys, prompt_keys
+from pairrank.data.months import month_of
 from pairrank.data.reading import MOST_COMPLAINTS, stream_battles
 from pairrank.data.turns import Turns
 from pairrank.features.contexts import prompt_kind
@@ -59,6 +60,8 @@ class Survey:
     """(n,) kinds of the prompts as the file gives them, "" if unknown."""
     judge: Objects
     """(n,) who has voted, "" if unknown."""
+    month: Objects
+    """(n,) when the votes were given, such as "2025-06", "" if unknown."""
     both_bad: npt.NDArray[np.bool_]
     """(n,) whether the voter called both answers bad."""
     winner: npt.NDArray[np.int64]
@@ -124,6 +127,7 @@ def survey_of(battles: Battles, guess_language: bool = True) -> Survey:
         language=_languages(battles, guess_language and not gives_languages(battles)),
         category=_interned(battles.category, len(battles)),
         judge=_interned(battles.judge, len(battles)),
+        month=_months(battles),
         both_bad=np.zeros(len(battles), dtype=bool) if battles.both_bad is None else battles.both_bad,
         winner=np.full(len(battles), UNKNOWN) if battles.winner is None else battles.winner,
         model_a=_interned(battles.model_a, len(battles)),
@@ -138,6 +142,11 @@ def gives_languages(battles: Battles) -> bool:
 
 def _languages(battles: Battles, guess: bool) -> Objects:
     return object_array(languages_of(battles)) if guess else _interned(battles.language, len(battles))
+
+
+def _months(battles: Battles) -> Objects:
+    months = None if battles.time is None else object_array([*map(month_of, battles.time)])
+    return _interned(months, len(battles))
 
 
 def _interned(names: Objects | None, n: int) -> Objects:
