@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from pairrank.cli.console import say, show_repairs, show_table
-from pairrank.cli.predict import refuse_out
 from pairrank.data.battles import Battles, Winner, concatenate, one_sided
+from pairrank.data.folds import uneven
 from pairrank.data.reading import BLOCK, schema_of, stream_battles
 from pairrank.data.votes import Aggregation, VoteSettings, apply_votes
-from pairrank.data.writing import write_battles
+from pairrank.data.writing import refuse_unwritable, write_battles
 from pairrank.errors import SHOWN, UserError, shorten
 from pairrank.evaluation.survey import UNKNOWN, FileSurvey, Survey, survey_file
 
@@ -31,6 +31,8 @@ def check(file: Path, schema: str) -> None:
         say(f"… and {found.complaint_count - SHOWN:,} more damaged rows")
     known = found.survey.winner[found.survey.winner != UNKNOWN]
     if warning := one_sided(known):
+        say(f"WARNING: {warning}")
+    if warning := uneven(found.survey.split_keys()):
         say(f"WARNING: {warning}")
     if found.complaints:
         say("`run` refuses a training file with complaints; `predict` repairs such rows, or leaves them out.")
@@ -72,7 +74,7 @@ def _common(survey: Survey) -> Iterator[tuple[str, str]]:
 
 def convert(file: Path, out: Path, to: str, schema: str, votes: Aggregation, both_bad: float) -> None:
     """Write the battles of a file in another schema or kind of file, and print what that cannot hold."""
-    refuse_out(out, file, any_kind=True)
+    _refuse_target(file, out, to)
     settings = VoteSettings(votes, both_bad)
     parts = list(stream_battles(file, BLOCK, damage="drop", schema=schema))
     battles = concatenate(parts)
@@ -91,6 +93,19 @@ def convert(file: Path, out: Path, to: str, schema: str, votes: Aggregation, bot
     say(f"Written: {out}, schema {to}, {len(battles):,} battles" + _fewer(before, battles) + ".")
     if lost:
         say(f"Lost, because the schema {to} has no columns for it: {', '.join(lost)}.")
+    if "group" in lost:
+        say("Without group, the battles of a session are no longer kept together, so that their folds will differ.")
+
+
+def _refuse_target(file: Path, out: Path, to: str) -> None:
+    """Raise UserError, before anything is read, for a file or a schema that cannot be written."""
+    if out.is_dir():
+        raise UserError(f"OUT {out}: this is a folder. Expected the path of a file to write.")
+    if out.resolve() == file.resolve():
+        raise UserError(f"OUT {out}: the battles are read from this file. Use another one.")
+    if out.exists():
+        raise UserError(f"OUT {out}: the file exists. Remove it, or write to another one.")
+    refuse_unwritable(out, to)
 
 
 def _fewer(before: int, battles: Battles) -> str:

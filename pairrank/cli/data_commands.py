@@ -84,7 +84,7 @@ def check(
 )
 def convert(
     file: Annotated[Path, typer.Argument(metavar="IN", help="A file of battles, of any schema and kind.")],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="The file to write: .csv, .jsonl, .gz or .parquet.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The new file: .csv, .jsonl, .gz or .parquet.")],
     to: Annotated[str, typer.Option(metavar="NAME", help="Schema to write. Default: Kaggle's.")] = "kaggle",
     schema: Schema = "",
     votes: Annotated[

@@ -140,9 +140,9 @@ def _with_columns(lines: Sequence[str], battles: Battles, names: Sequence[str]) 
         yield ",".join([line.rstrip("\n"), *(quoted(str(value)) for value in values)]) + "\n"
 
 
-def refuse_out(out: Path, *read: Path, any_kind: bool = False) -> None:
-    """Raise UserError for an output that is a folder, a file that is read or, unless `any_kind`, not CSV."""
-    if not any_kind and out.suffix.lower() in (".parquet", ".gz", ".jsonl", ".json"):
+def refuse_out(out: Path, *read: Path) -> None:
+    """Raise UserError for an output that is a folder, a file that is read or not CSV."""
+    if out.suffix.lower() in (".parquet", ".gz", ".jsonl", ".json"):
         raise UserError(f"--out {out}: expected a .csv file, because predictions are written in Kaggle's format.")
     if out.is_dir():
         raise UserError(f"--out {out}: this is a folder. Expected the path of a file to write.")

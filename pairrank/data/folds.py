@@ -7,9 +7,11 @@ import hashlib
 import re
 import sys
 import unicodedata
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from functools import cache
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +21,12 @@ from pairrank.data.turns import repair_text
 
 Folds = npt.NDArray[np.int64]
 """(n,) fold indices from 0."""
+
+
+LARGEST_SHARE = 0.2
+"""Share of the battles that one fold of five should have, and connected battles should not exceed."""
+
+K = TypeVar("K", str, int)
 
 
 def prompt_key(battle_prompt: tuple[str, ...]) -> str:
@@ -93,18 +101,24 @@ def split_keys(battles: Battles) -> list[str]:
     battles is the smallest of their prompt keys; without groups it is the prompt key.
     """
     keys = prompt_keys(battles)
-    if battles.group is None:
-        return keys
-    smallest: dict[tuple[str, str], str] = {}  # by the root of a tree
-    parent: dict[tuple[str, str], tuple[str, str]] = {}
+    return keys if battles.group is None else connected_keys(keys, battles.group)
 
-    def root(node: tuple[str, str]) -> tuple[str, str]:
+
+def connected_keys(keys: Sequence[K], groups: Iterable[K]) -> list[K]:
+    """Return for each of n battles the smallest key of those that its key and its group connect it with.
+
+    A group that is "" or 0 connects nothing.
+    """
+    smallest: dict[tuple[str, K], K] = {}  # by the root of a tree
+    parent: dict[tuple[str, K], tuple[str, K]] = {}
+
+    def root(node: tuple[str, K]) -> tuple[str, K]:
         while (above := parent.setdefault(node, node)) != node:
             parent[node] = parent[above]  # halves the path
             node = above
         return node
 
-    for key, group in zip(keys, battles.group, strict=True):
+    for key, group in zip(keys, groups, strict=True):
         one = root(("prompt", key))
         smallest.setdefault(one, key)
         if group:
@@ -113,6 +127,22 @@ def split_keys(battles: Battles) -> list[str]:
                 parent[other] = one
                 smallest[one] = min(smallest[one], smallest.get(other, key))
     return [smallest[root(("prompt", key))] for key in keys]
+
+
+def uneven(keys: Sequence[str] | Sequence[int]) -> str:
+    """Return a warning if more than `LARGEST_SHARE` of the battles have one split key; "" otherwise.
+
+    Fewer than 50 battles are not warned about, because such shares are accidental among few.
+    """
+    n = len(keys)
+    largest = max(Counter[str | int](keys).values(), default=0)
+    if n < 50 or largest <= LARGEST_SHARE * n:
+        return ""
+    return (
+        f"{largest:,} of {n:,} battles ({largest / n:.0%}) are connected by the same prompts and groups, and are "
+        f"therefore all in one fold, which should have {LARGEST_SHARE:.0%}. Remove battles with prompts that many "
+        "groups share, such as greetings, or the column of the groups if these are not sessions or questions."
+    )
 
 
 def fold_of(key: str, k: int = 5, salt: str = "") -> int:

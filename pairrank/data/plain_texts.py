@@ -3,8 +3,7 @@
 from typing import Any
 
 from pairrank.data.battles import TEXTS, Battles
-from pairrank.data.cells import MISSING, text_of
-from pairrank.errors import UserError, excerpt, shorten
+from pairrank.errors import UserError, shorten
 
 
 def single_texts(battles: Battles, schema: str) -> dict[str, list[str]]:
@@ -23,19 +22,3 @@ def joined_prompt(instruction: str, given: Any) -> str:
     """Return an instruction and, below it, the text that it is about, if there is one."""
     given = given if isinstance(given, str) else ""
     return f"{instruction}\n\n{given}" if given.strip() else instruction
-
-
-def number_of(cell: Any) -> float | None:
-    """Return the number in a cell, None if it is missing, and NaN for a text that is not a number.
-
-    Raises ValueError, with what was found, for a cell of another type.
-    """
-    if isinstance(cell, bool) or not (cell is None or isinstance(cell, int | float | str)):
-        raise ValueError(f"is {excerpt(cell, 40)}, expected a number")
-    text = text_of(cell)
-    if not text or text.casefold() in MISSING:
-        return None
-    try:
-        return float(text)
-    except ValueError:
-        return float("nan")

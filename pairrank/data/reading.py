@@ -5,12 +5,14 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from pairrank.data.battles import MODELS, TEXTS, WINNERS, Battles, concatenate
+from pairrank.data.cells import name_of
 from pairrank.data.formats.base import UNCLEAR, Schema, all_columns, find_schema, nearest, recognise
 from pairrank.data.seen_ids import SeenIds
 from pairrank.data.tables import Table, read_tables
@@ -51,7 +53,9 @@ class FileReport:
     rows: int = 0
     """Rows of the file, without the header."""
     dropped: Counter[str] = field(default_factory=Counter)
-    """Rows without a battle by the reason."""
+    """Rows without a battle by the reason; in training files also those without a winner."""
+    undecided: Counter[str] = field(default_factory=Counter)
+    """Rows without a winner, which are kept because they are to be predicted, by the reason."""
     missing_names: Counter[str] = field(default_factory=Counter)
     """Model names by the spelling of a missing value in their place."""
     long_texts: int = 0
@@ -62,9 +66,10 @@ class FileReport:
         found = []
         if self.schema.name != "kaggle" or self.dropped:
             found.append(f"{self.place}: schema {self.schema.name} ({self.schema.about}), {self.rows:,} rows")
-        if self.dropped:
-            reasons = ", ".join(f"{reason} ({count:,})" for reason, count in self.dropped.most_common())
-            found[-1] += f"; dropped {self.dropped.total():,}: {shorten(reasons, 500)}"
+        for what, counted in (("dropped", self.dropped), ("without a winner", self.undecided)):
+            if counted:
+                reasons = ", ".join(f"{reason} ({count:,})" for reason, count in counted.most_common())
+                found[-1] += f"; {what} {counted.total():,}: {shorten(reasons, 500)}"
         if self.missing_names:
             names = ", ".join(sorted(self.missing_names))
             count = self.missing_names.total()
@@ -80,9 +85,10 @@ def read_battles(path: str | Path, damage: Damage = "raise", schema: str = "") -
     """Read a file of battles; its columns tell the schema, and its content the kind of file.
 
     With `damage="raise"`, for training data, all complaints about the file are raised in one UserError. With
-    `"repair"`, for battles to predict, damaged rows are repaired and listed in `repairs`, because one missing row
-    invalidates a submission. A file that cannot be read, or whose columns no schema has, raises UserError in both
-    cases. `schema` names the schema of a file whose columns fit several.
+    `"repair"`, for battles to predict, damaged rows are repaired and listed in `repairs`, and rows without a winner
+    are kept, because one missing row invalidates a submission. A file in which no row has a winner is read as
+    battles to predict in either case. A file that cannot be read, or whose columns no schema has, raises UserError
+    in both cases. `schema` names the schema of a file whose columns fit several.
     """
     parts = _parse_file(Path(path), damage, BLOCK, schema)
     return collect_battles(parts, str(path), damage)
@@ -127,8 +133,8 @@ def stream_battles(
     """Yield the battles of a file of any size in parts of `rows` rows, repaired.
 
     Only the ids of earlier parts are kept in memory. If the winner of a battle is unclear, its whole part has no
-    winners; with "drop", that battle alone is left out. There is at least one part. A part has fewer rows, perhaps
-    none, if ids are repeated.
+    winners; with "drop", that battle alone is left out, unless no battle of the file has a winner. There is at
+    least one part. A part has fewer rows, perhaps none, if ids are repeated.
     """
     for part, complaints in _parse_file(Path(path), damage, rows, schema):
         yield replace(part, repairs=tuple(complaints))
@@ -162,8 +168,9 @@ def parse_tables(
     schema = _schema_of(place, sample, damage, name)
     schema.begin(sample)
     report, header = FileReport(place, type(schema)), sample.columns
+    unused = _empty_verdict(schema, sample, partial(source, rows, schema.verdict, header))
     del sample  # a part of a long file that no longer needs memory
-    for table in source(rows, (*schema.required, *schema.optional), header):
+    for table in source(rows, {*schema.required, *schema.optional} - unused, header):
         try:
             parsed = schema.parse(table)
         except UserError as error:
@@ -177,6 +184,7 @@ def parse_tables(
         battles, winner, complaints = parsed.battles, parsed.winner, table.complaints + parsed.complaints
         report.rows += len(table)
         report.dropped += parsed.dropped
+        (report.undecided if damage == "repair" else report.dropped).update(parsed.undecided)
         report.missing_names += parsed.missing_names
         columns = (getattr(battles, column) for column in TEXTS)
         report.long_texts += sum(len(turn) > LONGEST for texts in columns for turns in texts for turn in turns)
@@ -185,16 +193,28 @@ def parse_tables(
             f"id {shorten(battles.id[row], 100)}: repeated in row {parsed.rows[row]}, expected once"
             for row in np.flatnonzero(~fresh).tolist()
         ]
-        if winner is not None and damage == "drop":
+        if winner is not None and damage != "repair":
             fresh &= winner != UNCLEAR
         if not fresh.all():
             battles = battles.take(fresh)
         # No repair can know the true winner.
-        if winner is not None and not (winner[fresh] == UNCLEAR).any():
+        if winner is None or (winner[fresh] == UNCLEAR).any():
+            battles = replace(battles, soft=None)
+        else:
             battles = replace(battles, winner=winner[fresh])
         yield battles, complaints
     for line in report.lines():
         logger.warning("%s", line)
+
+
+def _empty_verdict(schema: Schema, sample: Table, tables: Callable[[], Iterator[Table]]) -> set[str]:
+    """Return the columns that say who has won if no row does, as where a test file has them; otherwise none.
+
+    The whole file is read for it only if its first rows do not say who has won.
+    """
+    given = set(schema.verdict) & set(sample.columns)
+    cells = (cell for table in chain([sample], tables()) for name in given for cell in table.cells[name])
+    return set() if not given or any(map(name_of, cells)) else given
 
 
 def _schema_of(place: str, table: Table, damage: Damage, name: str) -> Schema:

@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
+from pairrank.data.shards import shards_of
 from pairrank.data.turns import DECODER, SURROGATE
 from pairrank.errors import UserError, excerpt
 from pairrank.files import CONVERT, content_of, csv_rows, reading
@@ -70,8 +71,11 @@ def read_tables(
     `columns` are those of a JSON file, whose rows name their own; by default those of the first table.
 
     CSV, JSON Lines and JSON may be compressed with gzip. All kinds are read in parts, so that memory does not grow
-    with the file. Raises UserError, which begins with the path, for anything else.
+    with the file. A shard of a Parquet table, such as train-00000-of-00003.parquet, stands for the whole table.
+    Raises UserError, which begins with the path, for anything else.
     """
+    if len(shards := shards_of(path)) > 1:
+        return _joined(shards, rows, wanted)
     if not path.is_file():
         raise UserError(f"{path}: no such file, or no regular file. Expected a file of battles. Check the path.")
     kind = content_of(path)
@@ -85,6 +89,20 @@ def read_tables(
         objects = _array_items if start.startswith("[") else _lines
         return _json_tables(path, objects, is_gzip, rows, wanted, columns)
     return _csv_tables(path, rows, wanted)
+
+
+def _joined(shards: Sequence[Path], rows: int, wanted: Collection[str]) -> Iterator[Table]:
+    """Yield the tables of all shards, with rows numbered throughout; raises UserError if their columns differ."""
+    header: list[str] = []
+    first_row = 1
+    for shard in shards:
+        for columns, cells, _, complaints in _parquet_tables(shard, rows, wanted):
+            table = Table(header := header or columns, cells, first_row, complaints)
+            if set(columns) != set(header):
+                raise UserError(f"{shard}: its columns are not those of {shards[0].name}. Are they of one table?")
+            if len(table) or (first_row == 1 and shard == shards[-1]):
+                yield table
+            first_row += len(table)
 
 
 def _is_text(path: Path) -> bool:

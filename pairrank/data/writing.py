@@ -24,9 +24,8 @@ def write_battles(battles: Battles, path: Path, schema: str = "kaggle") -> list[
 
     Raises UserError for an unknown ending or schema, and for battles that the schema cannot hold.
     """
+    refuse_unwritable(path, schema)
     kind = find_schema(schema)()
-    if not path.name.lower().endswith(WRITTEN):
-        raise UserError(f"{path}: unknown ending. Expected one of {', '.join(WRITTEN)}.")
     columns = {name: _plain(values) for name, values in kind.columns(battles).items()}
     with atomic_path(path) as temporary:
         if path.name.lower().endswith(".parquet"):
@@ -36,6 +35,14 @@ def write_battles(battles: Battles, path: Path, schema: str = "kaggle") -> list[
                 write = _write_csv if path.name.lower().endswith((".csv", ".csv.gz")) else _write_lines
                 write(columns, file)
     return kind.lost(battles)
+
+
+def refuse_unwritable(path: Path, schema: str) -> None:
+    """Raise UserError for an unknown ending, and for a schema that is unknown or only read."""
+    if not find_schema(schema).is_written:
+        raise UserError(f"schema {schema}: this schema is read, not written. Choose another one.")
+    if not path.name.lower().endswith(WRITTEN):
+        raise UserError(f"{path}: unknown ending. Expected one of {', '.join(WRITTEN)}.")
 
 
 def _plain(values: Sequence[Any]) -> list[Any]:

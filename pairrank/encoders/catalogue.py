@@ -1,9 +1,6 @@
 """An encoder is looked up by name: the first of a list of names that is available, with the hash of its weights."""
 
-import functools
 import logging
-import os
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -15,11 +12,9 @@ from pairrank.encoders.opening import unsupported
 from pairrank.encoders.quiet import quiet_transformers
 from pairrank.errors import UserError
 from pairrank.files import sha256_of
+from pairrank.network import hub_is_available, hub_is_reachable
 
 logger = logging.getLogger(__name__)
-
-PROBE_SECONDS = 3.0
-"""Seconds that the reachability probe may take; without it a request to an unreachable hub takes up to 47 s."""
 
 PINNED = {
     "distilbert/distilbert-base-uncased": "12040accade4e8a0f71eabdb258fecc2e7e948be",
@@ -192,35 +187,6 @@ def _from_hub(name: str) -> Encoder | str:
         if isinstance(found, Encoder) or not offline:
             return found
     return "it is not in the local cache"
-
-
-def hub_is_available() -> bool:
-    """Return whether the environment allows requests to the model hub."""
-    from huggingface_hub import constants
-
-    return not constants.HF_HUB_OFFLINE and os.environ.get("TRANSFORMERS_OFFLINE") != "1"
-
-
-@functools.cache
-def hub_is_reachable() -> bool:
-    """Return whether the model hub answers within `PROBE_SECONDS`. The result is kept for the whole process."""
-    from huggingface_hub import constants, get_session
-
-    if not hub_is_available():
-        return False
-    answers = []
-
-    def probe() -> None:
-        try:
-            answers.append(get_session().head(constants.ENDPOINT, timeout=PROBE_SECONDS))
-        except Exception:  # any failure of the network means that the hub is not reachable
-            return
-
-    # In a thread, because the time-out of a request does not cover a name server that does not answer.
-    thread = threading.Thread(target=probe, daemon=True)
-    thread.start()
-    thread.join(PROBE_SECONDS)
-    return bool(answers)
 
 
 def position_limit(module: Any) -> int | None:

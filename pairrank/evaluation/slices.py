@@ -22,6 +22,10 @@ PROMPT_CHARS = (100, 500, 2_000)
 """Edges, in characters, of the slices by prompt length."""
 MIN_BATTLES = 10
 """Battles that a language or a pair of models must have to be a slice of its own."""
+MAX_NAMES = 20
+"""Languages, categories or judges that become slices: those with the most battles. All others are one slice."""
+MAX_PERIODS = 12
+"""Months that become slices; battles of more months are divided by years, of which the first ones are one slice."""
 MAX_PAIRS = 10
 """Pairs of models that become slices: those with the most battles."""
 
@@ -80,6 +84,8 @@ def slices_of(survey: Survey, proba: Proba, window: tuple[str, Rows] | None = No
         "language": _frequent(survey.language.tolist(), other="other") if survey.language.any() else {},
         "category": _frequent(survey.category.tolist(), other="other") if survey.category.any() else {},
         "judge": _frequent(survey.judge.tolist(), other="other") if survey.judge.any() else {},
+        "time": _by_time(survey) if survey.month.any() else {},
+        "group": _by_group(survey) if survey.group_hash.any() else {},
         "both bad": _by_both_bad(survey) if survey.both_bad.any() else {},
         "code": {"with code": survey.code, "without": ~survey.code},
         "window": {} if window is None else {f"cut to {window[0]}": window[1], "whole": ~window[1]},
@@ -150,6 +156,26 @@ def _by_both_bad(survey: Survey) -> dict[str, Rows]:
     return {"both bad": survey.both_bad, "other ties": is_tie & ~survey.both_bad, "decided": ~is_tie}
 
 
+def _by_time(survey: Survey) -> dict[str, Rows]:
+    """Return the battles by month, or by year if there are more than `MAX_PERIODS` months."""
+    months = survey.month
+    if len(set(months)) > MAX_PERIODS:
+        months = np.array([month[:4] for month in months], dtype=object)
+    periods = sorted(set(months) - {""})
+    late = periods[-MAX_PERIODS:]
+    rows: dict[str, Rows] = {period: months == period for period in late}
+    if early := periods[:-MAX_PERIODS]:
+        rows = {f"before {late[0]}": np.isin(months, early)} | rows
+    return rows | {"unknown": months == ""}
+
+
+def _by_group(survey: Survey) -> dict[str, Rows]:
+    """Return the battles whose session, or other group, has several battles, and all others."""
+    _, group, counts = np.unique(survey.group_hash, return_inverse=True, return_counts=True)
+    with_others: Rows = (counts[group] > 1) & (survey.group_hash != 0)
+    return {"in a session with others": with_others, "alone": ~with_others}
+
+
 def _by_prompt_length(survey: Survey) -> dict[str, Rows]:
     chars, edges = survey.chars[:, 0], [0, *PROMPT_CHARS]
     found: dict[str, Rows] = {
@@ -166,13 +192,13 @@ def _times(one: npt.NDArray[np.int32], other: npt.NDArray[np.int32], count: floa
 
 
 def _frequent(names: Sequence[str], other: str) -> dict[str, Rows]:
-    """Return name -> rows of each frequent name, the most frequent first.
+    """Return name -> rows of the `MAX_NAMES` most frequent names, the most frequent first.
 
     The rows of all other names are under `other`, unless `other` is "".
     """
     counted = Counter(filter(None, names))
     ranked = sorted(counted.items(), key=lambda item: (-item[1], item[0]))
-    frequent = [name for name, count in ranked if count >= MIN_BATTLES]
+    frequent = [name for name, count in ranked[:MAX_NAMES] if count >= MIN_BATTLES]
     array = np.array(names, dtype=object)
     rows: dict[str, Rows] = {name: array == name for name in frequent}
     if other:

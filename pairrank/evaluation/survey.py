@@ -4,7 +4,7 @@ import hashlib
 import heapq
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, Self
@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pairrank.data.battles import TEXTS, Battles, Objects, concatenate, object_array
-from pairrank.data.folds import prompt_keys
+from pairrank.data.folds import connected_keys, prompt_keys
+from pairrank.data.months import month_of
 from pairrank.data.reading import MOST_COMPLAINTS, stream_battles
 from pairrank.data.turns import Turns
 from pairrank.features.contexts import prompt_kind
@@ -35,6 +36,8 @@ class Survey:
     """(n,) battle ids."""
     prompt_hash: npt.NDArray[np.uint64]
     """(n,) hashes, equal for battles with the same prompt key, which decides the fold."""
+    group_hash: npt.NDArray[np.uint64]
+    """(n,) hashes of the groups, such as sessions; 0 where unknown."""
     content_hash: npt.NDArray[np.uint64]
     """(n,) hashes, equal for battles with the same prompt, answer A and answer B."""
     chars: npt.NDArray[np.int32]
@@ -57,6 +60,8 @@ class Survey:
     """(n,) kinds of the prompts as the file gives them, "" if unknown."""
     judge: Objects
     """(n,) who has voted, "" if unknown."""
+    month: Objects
+    """(n,) when the votes were given, such as "2025-06", "" if unknown."""
     both_bad: npt.NDArray[np.bool_]
     """(n,) whether the voter called both answers bad."""
     winner: npt.NDArray[np.int64]
@@ -72,6 +77,10 @@ class Survey:
     def take(self, rows: npt.NDArray[Any] | slice) -> Self:
         """Return the battles at `rows`: indices, a mask or a slice."""
         return type(self)(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
+
+    def split_keys(self) -> list[int]:
+        """Return n keys, equal for battles that are in one fold because of their prompts and groups."""
+        return connected_keys(self.prompt_hash.tolist(), self.group_hash.tolist())
 
     def without_text(self) -> Battles:
         """Return the battles that have a winner, with ids and model names but empty texts, to fit ratings on."""
@@ -96,12 +105,17 @@ class FileSurvey:
 
 
 def survey_of(battles: Battles, guess_language: bool = True) -> Survey:
-    """Return the survey of these battles; estimating the language takes most of the time."""
+    """Return the survey of these battles.
+
+    Languages are estimated, which takes most of the time, if none of the battles has a language of its own.
+    """
     texts = list(zip(*(getattr(battles, name) for name in TEXTS), strict=True))
+    groups = [""] * len(battles) if battles.group is None else battles.group.tolist()
     answers = [("\n".join(a).strip(), "\n".join(b).strip()) for _, a, b in texts]
     return Survey(
         id=battles.id,
         prompt_hash=np.array([_hash64(key) for key in prompt_keys(battles)], dtype=np.uint64),
+        group_hash=np.array([_hash64(group) if group else 0 for group in groups], dtype=np.uint64),
         content_hash=np.array([_hash64(*chain.from_iterable(battle)) for battle in texts], dtype=np.uint64),
         chars=np.array([[_length(turns) for turns in battle] for battle in texts], dtype=np.int32).reshape(-1, 3),
         turns=np.array([len(prompt) for prompt, _, _ in texts], dtype=np.int32),
@@ -110,9 +124,10 @@ def survey_of(battles: Battles, guess_language: bool = True) -> Survey:
         damaged=np.array([any("\ufffd" in t for turns in b for t in turns) for b in texts], dtype=np.bool_),
         equal_answers=np.array([a == b for a, b in answers], dtype=np.bool_),
         code=np.array([_has_code(*battle) for battle in texts], dtype=np.bool_),
-        language=_languages(battles, guess_language),
+        language=_languages(battles, guess_language and not gives_languages(battles)),
         category=_interned(battles.category, len(battles)),
         judge=_interned(battles.judge, len(battles)),
+        month=_months(battles),
         both_bad=np.zeros(len(battles), dtype=bool) if battles.both_bad is None else battles.both_bad,
         winner=np.full(len(battles), UNKNOWN) if battles.winner is None else battles.winner,
         model_a=_interned(battles.model_a, len(battles)),
@@ -120,11 +135,18 @@ def survey_of(battles: Battles, guess_language: bool = True) -> Survey:
     )
 
 
+def gives_languages(battles: Battles) -> bool:
+    """Return whether any of the battles has a language of its own, so that no language is estimated."""
+    return battles.language is not None and any(battles.language)
+
+
 def _languages(battles: Battles, guess: bool) -> Objects:
-    """Return the languages that the file gives; if it gives none, they are estimated, which takes time."""
-    if battles.language is not None and battles.language.any():
-        return _interned(battles.language, len(battles))
-    return object_array(languages_of(battles) if guess else [""] * len(battles))
+    return object_array(languages_of(battles)) if guess else _interned(battles.language, len(battles))
+
+
+def _months(battles: Battles) -> Objects:
+    months = None if battles.time is None else object_array([*map(month_of, battles.time)])
+    return _interned(months, len(battles))
 
 
 def _interned(names: Objects | None, n: int) -> Objects:
@@ -153,8 +175,13 @@ def survey_file(
     complaints: list[str] = []
     sample = HashSample(sample_size)
     read = count = 0
+    is_given = False
     for battles in stream_battles(path, damage="drop", schema=schema):
-        parts.append(survey_of(battles))
+        if not is_given and gives_languages(battles):
+            # One language in the whole file is enough, so that the estimates for earlier rows are of no use.
+            is_given = True
+            parts = [replace(part, language=object_array([""] * len(part))) for part in parts]
+        parts.append(survey_of(battles, guess_language=not is_given))
         count += len(battles.repairs)
         complaints += battles.repairs[: MOST_COMPLAINTS - len(complaints)]
         sample.add(battles)

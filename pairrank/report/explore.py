@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from pairrank.data.battles import MODELS, TEXTS, WINNERS, one_sided
 from pairrank.evaluation.intervals import wilson
-from pairrank.evaluation.survey import UNKNOWN, FileSurvey, HashSample, Survey, survey_of
+from pairrank.evaluation.survey import UNKNOWN, FileSurvey, HashSample, Survey
 from pairrank.features.ratings import Ratings, fit_ratings
 from pairrank.report import data_charts
 from pairrank.report.cards import MAX_ID_CHARS, card
@@ -215,7 +215,9 @@ def _battles(main: FileSurvey) -> list[Block]:
     sample = HashSample(CARDS)
     sample.add(main.sample)
     battles = sample.battles()
-    survey = survey_of(battles)
+    # Of the whole file, which decides whether languages are given or estimated; both are in the file's order.
+    shown = set(battles.id)
+    survey = main.survey.take(np.array([name in shown for name in main.survey.id], dtype=bool))
     cards = [card(battles, survey, row) for row in range(len(battles))]
     intro = f"{len(cards)} of {len(main.survey):,} battles: a reproducible sample by hashes of their ids."
     return [Text(intro), Cards("battles", cards)]

@@ -11,6 +11,7 @@ from pairrank import distributed
 from pairrank.atomic import locked
 from pairrank.data.battles import Battles
 from pairrank.data.extra import ExtraUsage
+from pairrank.data.folds import split_keys, uneven
 from pairrank.data.predictions import Predictions, read_predictions
 from pairrank.errors import UserError
 from pairrank.evaluation.run_record import RunRecord
@@ -79,6 +80,8 @@ def cross_validate(run: Run, folds: Sequence[int] | None = None) -> RunRecord:
     start = FoldStart(identity_of(run), run.data_record)
     if not run.enclosing:  # what a step inside another run has replaced is no result
         keep_former(run.folder, start.identity)
+        if warning := uneven(split_keys(run.battles)):
+            logger.warning("%s: %s", run.title, warning)
     _write_experiment(run)
     chosen = range(run.experiment.folds) if folds is None else folds
     for fold in with_progress(chosen, f"{run.title}, folds"):

@@ -137,6 +137,21 @@ def test_drawn_sides_are_not_one_sided(call):
     assert "tie 0.0%" in ended.out
 
 
+# Connected battles
+
+
+@pytest.mark.parametrize(("share", "is_warned"), [(0.15, False), (0.5, True)])
+def test_check_and_run_warn_that_one_fold_holds_too_many_connected_battles(call, share, is_warned):
+    rows = [row | {"question_id": i, "turn": 1, "id": str(i)} for i, row in enumerate(arena_rows(60))]
+    rows = [row | {"question_id": "all"} if i < share * 60 else row for i, row in enumerate(rows)]
+    write_json_lines(Path("judged.jsonl"), [{k: v for k, v in row.items() if k != "tstamp"} for row in rows])
+    warning = "30 of 60 battles (50%) are connected"
+    assert (warning in " ".join(call("check", "judged.jsonl").out.split())) == is_warned
+    ran = call("run", "prior", "--data", "judged.jsonl")
+    assert ran.code == 0
+    assert (ran.out + ran.err).count("connected by the same prompts") == is_warned
+
+
 # convert
 
 
@@ -272,6 +287,33 @@ def test_convert_refuses_to_overwrite_what_it_reads(call):
         assert refused(call("convert", "data/train.csv", out), "read from this file")
     assert refused(call("convert", "data/train.csv", "data"), "folder")
     assert Path("data/train.csv").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["out.csv", "--to", "kagle"], ["--to kagle", "kaggle"]),
+        (["out.csv", "--to", "helpsteer2"], ["helpsteer2", "not written"]),
+        (["out.xlsx"], ["out.xlsx", "ending"]),
+        (["data/test.csv"], ["OUT data/test.csv", "exists"]),
+        (["data"], ["OUT data", "folder"]),
+    ],
+)
+def test_convert_refuses_its_target_before_it_reads_the_input(call, arguments, words):
+    Path("damaged.csv").write_bytes(b"\0")  # its own fault would be another message
+    before = Path("data/test.csv").read_bytes()
+    assert refused(call("convert", "damaged.csv", *arguments), *words)
+    assert Path("data/test.csv").read_bytes() == before
+
+
+def test_convert_says_that_folds_will_differ_without_groups(call):
+    rows = [row | {"question_id": i, "turn": 1} for i, row in enumerate(arena_rows(4))]
+    judged = [{name: cell for name, cell in row.items() if name != "tstamp"} for row in rows]
+    write_json_lines(Path("judged.jsonl"), judged)
+    for out, words in (("a.csv", True), ("b.jsonl", False)):
+        ended = call("convert", "judged.jsonl", out, "--to", "kaggle" if words else "mt_bench")
+        assert ended.code == 0
+        assert ("folds will differ" in ended.out) == words
 
 
 def test_convert_refuses_what_cannot_be_written_and_leaves_nothing(call, here):

@@ -12,7 +12,18 @@ from hypothesis import strategies as st
 from scipy.stats import chi2_contingency
 
 from pairrank.data.battles import Battles, object_array
-from pairrank.data.folds import LONG, assign_folds, fold_of, hold_out, nfkc, prompt_key, prompt_keys, split_keys
+from pairrank.data.folds import (
+    LONG,
+    assign_folds,
+    connected_keys,
+    fold_of,
+    hold_out,
+    nfkc,
+    prompt_key,
+    prompt_keys,
+    split_keys,
+    uneven,
+)
 from pairrank.data.reading import read_battles
 from tests.support.strategies import valid_battles
 
@@ -246,3 +257,40 @@ def test_a_text_of_combining_marks_is_normalised_in_linear_time():
 
     nfkc("a" + "\u0301\u0316" * 1000)  # compiles the pattern
     assert seconds(40_000) < 20 * seconds(4_000) + 0.5  # quadratic: 100 times as long
+
+
+# Connected battles
+
+
+def in_groups(prompts: list[str], groups: list[str]) -> Battles:
+    return replace(of_prompts(prompts), group=object_array(groups))
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcdef"), st.sampled_from(["", "g", "h", "i"])), max_size=12))
+def test_split_keys_are_the_smallest_of_connected_prompts(pairs: list[tuple[str, str]]):
+    """The oracle joins sets until no two of them share a prompt or a group."""
+    sets = [{("p", prompt), ("g", group or str(i))} for i, (prompt, group) in enumerate(pairs)]
+    for _ in sets:
+        sets = [set().union(*(other for other in sets if other & one)) for one in sets]
+    expected = [min(name for kind, name in joined if kind == "p") for joined in sets]
+    battles = in_groups([p for p, _ in pairs], [g for _, g in pairs])
+    assert split_keys(battles) == expected
+    numbers = {"": 0, "g": 1, "h": 2, "i": 3}
+    keys = connected_keys([ord(p) for p, _ in pairs], [numbers[g] for _, g in pairs])
+    assert keys == [ord(key) for key in expected]
+
+
+@pytest.mark.parametrize(("chained", "is_warned"), [(20, False), (21, True), (100, True)])
+def test_uneven_warns_of_one_chain_of_sessions_and_greetings(chained: int, is_warned: bool):
+    """Session i begins with the greeting that session i - 1 ends with."""
+    groups = [f"session {(i + 1) // 2}" for i in range(chained)]
+    prompts = [f"greeting {i // 2}" for i in range(chained)]
+    alone = [f"own {i}" for i in range(100 - chained)]
+    found = uneven(split_keys(in_groups(prompts + alone, groups + [""] * len(alone))))
+    assert found.startswith(f"{chained} of 100 battles ({chained}%)") == is_warned
+    assert bool(found) == is_warned
+
+
+def test_uneven_is_silent_about_few_battles():
+    assert uneven(["a"] * 49) == uneven([]) == ""
+    assert uneven(["a"] * 50) != ""

@@ -235,3 +235,11 @@ def test_a_cell_that_is_nested_too_deeply_is_one_message(tmp_path: Path, depth: 
     (path := tmp_path / "x.jsonl").write_text(f"{{{', '.join(f'{json.dumps(k)}: {v}' for k, v in cells.items())}}}")
     with contextlib.suppress(UserError):  # any other error fails; where the stack has room, the cell is text
         read_battles(path, damage="repair")
+
+
+@pytest.mark.parametrize("cell", ["", " ", "nan"])
+def test_winner_columns_that_are_empty_in_every_row_are_those_of_a_test_file(tmp_path: Path, cell: str):
+    rows = [row if row[0] == "id" else [*row[:-3], cell, cell, cell] for row in training_rows(5)]
+    path = write_rows(tmp_path / "test.csv", rows)
+    for battles in (read_battles(path), *stream_battles(path), *stream_battles(path, damage="drop")):
+        assert (len(battles), battles.winner, battles.repairs) == (5, None, ())

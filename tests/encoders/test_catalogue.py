@@ -8,17 +8,18 @@ from types import SimpleNamespace
 
 import pytest
 
-from pairrank.encoders import catalogue, quiet
+from pairrank import network
+from pairrank.encoders import quiet
 from pairrank.encoders.catalogue import (
     WHEELS,
     Encoder,
     Wheel,
     find_encoder,
-    hub_is_reachable,
     position_limit,
     quiet_transformers,
 )
 from pairrank.errors import UserError
+from pairrank.network import hub_is_reachable
 from tests.support.encoders import WINDOW
 
 HUB = "organisation/encoder@0123456789abcdef0123456789abcdef01234567"
@@ -231,8 +232,8 @@ def test_an_unreachable_hub_is_probed_once_and_a_refusal_returns_at_once(online)
 
 
 def test_a_hub_that_never_answers_costs_no_more_than_the_probe(online, monkeypatch: pytest.MonkeyPatch):
-    assert catalogue.PROBE_SECONDS <= 3
-    monkeypatch.setattr(catalogue, "PROBE_SECONDS", 0.2)
+    assert network.PROBE_SECONDS <= 3
+    monkeypatch.setattr(network, "PROBE_SECONDS", 0.2)
     silence, answers = threading.Event(), []
     session = online(lambda: answers.append(silence.wait(60)))
     assert not hub_is_reachable()

@@ -1,9 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from pairrank.data.battles import Battles
+from pairrank.data.battles import Battles, object_array
 from pairrank.data.folds import prompt_keys
+from pairrank.data.months import month_of
 from pairrank.data.simulation import simulate
 from pairrank.evaluation.slices import SliceScore, biases, score_slices, slices_of
 from pairrank.evaluation.survey import Survey, survey_of
@@ -93,6 +96,73 @@ def test_slices_by_models_are_the_most_frequent_pairs_in_either_order(arena):
     assert len(found) == 10
     assert list(found.values()) == counts.head(10).tolist()
     assert all(counts[name] == count for name, count in found.items())
+
+
+# Times and sessions
+
+
+def test_month_of_reads_dates_and_seconds():
+    """1682351591 is 2023-04-24 15:53:11 UTC (`date -u -d @1682351591`)."""
+    for time in ("1682351591", "1682351591.5", "1682351591000", "1682351591000000", "1682351591000000000"):
+        assert month_of(time) == "2023-04"
+    for time in ("2025-06-01 10:00:00", "2025-06", "2025-06-30T23:59:59Z", "2025-06-01T00:00:00.000+02:00"):
+        assert month_of(time) == "2025-06"
+    for time in ("", "June 2025", "2025-13-01", "12", "2025", "1.5", "16823515910", "9" * 10_000):
+        assert month_of(time) == ""
+
+
+def rows_by_name(battles: Battles, proba: np.ndarray, kind: str) -> dict[str, list[int]]:
+    slices = [each for each in slices_of(survey_of(battles, guess_language=False), proba) if each.kind == kind]
+    assert (np.sum([each.rows for each in slices], axis=0) == 1).all()
+    return {each.name: np.flatnonzero(each.rows).tolist() for each in slices}
+
+
+def timed(arena: tuple[Battles, np.ndarray], times: list[str]) -> tuple[Battles, np.ndarray]:
+    battles, proba = arena
+    n = len(times)
+    return replace(battles.take(slice(n)), time=object_array(times)), proba[:n]
+
+
+def test_few_months_are_slices_in_their_order(arena):
+    times = ["2025-07-02", "2025-06-30", "2025-07-01", "at noon"]
+    expected = {"2025-06": [1], "2025-07": [0, 2], "unknown": [3]}
+    found = rows_by_name(*timed(arena, times), "time")
+    assert found == expected
+    assert list(found) == list(expected)
+
+
+def test_more_months_than_a_year_has_are_years_and_early_years_are_one_slice(arena):
+    years = [*range(2000, 2020)]
+    found = rows_by_name(*timed(arena, [f"{year}-{month}-01" for year in years for month in ("01", "08")]), "time")
+    assert list(found) == ["before 2008", *map(str, range(2008, 2020))]
+    assert found["before 2008"] == [*range(16)]
+    assert found["2019"] == [38, 39]
+    two = rows_by_name(*timed(arena, [f"{2023 + i // 12}-{i % 12 + 1:02}-05" for i in range(14)]), "time")
+    assert two == {"2023": [*range(12)], "2024": [12, 13]}
+
+
+def test_battles_with_others_of_their_session_are_a_slice(arena):
+    battles, proba = arena
+    grouped = replace(battles.take(slice(6)), group=object_array(["a", "b", "", "a", "", "c"]))
+    assert rows_by_name(grouped, proba[:6], "group") == {
+        "in a session with others": [0, 3],
+        "alone": [1, 2, 4, 5],
+    }
+
+
+def test_battles_without_times_and_sessions_have_no_such_slices(arena):
+    kinds = {each.kind for each in slices_of(survey_of(arena[0], guess_language=False), arena[1])}
+    assert not kinds & {"time", "group"}
+
+
+def test_any_number_of_judges_and_times_gives_a_bounded_number_of_slices(arena):
+    battles, proba = arena
+    names = object_array([f"{1000 + i // 10}-01-01" for i in range(1_500)])
+    many = replace(battles, judge=names, category=names, language=names, time=names, group=names)
+    slices = slices_of(survey_of(many), proba)
+    for kind in ("judge", "category", "language", "time"):
+        assert len([each for each in slices if each.kind == kind]) <= 21
+    assert len(slices) <= 120
 
 
 def with_winners(battles: Battles, winner: np.ndarray) -> Battles:

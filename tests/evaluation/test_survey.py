@@ -1,4 +1,5 @@
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pairrank.data.battles import Battles, object_array
-from pairrank.data.folds import prompt_keys
-from pairrank.data.reading import stream_battles
+from pairrank.data.folds import prompt_keys, split_keys
+from pairrank.data.reading import read_battles, stream_battles
 from pairrank.data.simulation import simulate
 from pairrank.data.writing import write_battles
 from pairrank.errors import UserError
@@ -16,6 +17,7 @@ from pairrank.evaluation.survey import HashSample, join, survey_file, survey_of
 from pairrank.features.languages import LANGUAGES, UNKNOWN, language_of
 from pairrank.features.ratings import fit_ratings
 from tests.support.battles import tiny_battles
+from tests.support.plain_texts import write_json_lines
 from tests.support.strategies import training_rows, valid_battles, write_rows
 
 
@@ -37,6 +39,14 @@ def test_a_survey_counts_what_plain_python_counts(battles: Battles):
                 getattr(battles, t)[i] == getattr(battles, t)[j] for t in ("prompt", "response_a", "response_b")
             )
             assert (survey.content_hash[i] == survey.content_hash[j]) == same
+
+
+def test_a_survey_keeps_what_connects_battles_in_one_fold():
+    battles = tiny_battles(40)
+    grouped = replace(battles, group=object_array([str(i % 7) if i < 14 else "" for i in range(40)]))
+    for each in (battles, grouped):
+        keys, expected = survey_of(each).split_keys(), split_keys(each)
+        assert [keys.index(key) for key in keys] == [expected.index(key) for key in expected]
 
 
 def test_empty_turns_and_damaged_characters_are_found(tmp_path: Path):
@@ -87,6 +97,24 @@ def test_survey_file_equals_the_survey_of_its_battles(tmp_path: Path):
         np.testing.assert_array_equal(getattr(found.survey, name), column)
     assert len(found.sample) == 20
     assert not found.complaints
+
+
+@pytest.mark.parametrize("known", [(), (0,), (1,), (2_099,)])
+def test_a_file_gives_its_languages_as_a_whole(tmp_path: Path, known: tuple[int, ...]):
+    rows = [
+        {"prompt": f"How is the weather in town {i}?", "response 1": "Fine today.", "response 2": "It rains."}
+        for i in range(5)
+    ]
+    given_rows = [row | {"language": "Elvish" if i in known else ""} for i, row in enumerate([*rows * 420])]
+    ids = [
+        row | {"id": str(i), "response_a": row["response 1"], "response_b": row["response 2"]}
+        for i, row in enumerate(given_rows)
+    ]
+    path = write_json_lines(tmp_path / "x.jsonl", [row | {"winner": "model_a"} for row in ids])
+    found = survey_file(path, sample_size=1).survey
+    assert found.language.tolist() == survey_of(read_battles(path)).language.tolist()
+    expected = ["Elvish" if i in known else "" for i in range(2_100)] if known else ["en"] * 2_100
+    assert found.language.tolist() == expected
 
 
 @given(st.permutations(range(30)), st.integers(1, 40), st.integers(1, 10))

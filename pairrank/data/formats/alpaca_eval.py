@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 
 from pairrank.data.battles import MODELS, Battles, Winner
-from pairrank.data.cells import id_of, name_of, text_of
+from pairrank.data.cells import detail_of, id_of, name_of, number_of
 from pairrank.data.formats.base import (
     DamagedRowError,
-    Parsed,
     RowSchema,
     UnusableRowError,
     Vote,
@@ -25,9 +24,8 @@ from pairrank.data.formats.base import (
     register,
     text_cell,
 )
-from pairrank.data.plain_texts import joined_prompt, number_of, single_texts
+from pairrank.data.plain_texts import joined_prompt, single_texts
 from pairrank.data.probabilities import SWAP, FloatArray, Proba
-from pairrank.data.tables import Table
 from pairrank.data.turns import Turns
 
 TIE = 1.5
@@ -54,14 +52,8 @@ class AlpacaEval(RowSchema):
         "preference",
         "dataset",
     )
+    verdict = ("preference",)
     carries = ("model_a", "model_b", "judge", "category", "soft")
-
-    def parse(self, table: Table) -> Parsed:
-        """Return the battles in a table; without preferences, they have no soft winners either."""
-        parsed = super().parse(table)
-        if "preference" not in table.cells:
-            parsed.battles = replace(parsed.battles, soft=None)
-        return parsed
 
     def votes(self, row: Mapping[str, Any]) -> Iterator[Vote]:
         """Yield the judgement of a row."""
@@ -82,12 +74,12 @@ class AlpacaEval(RowSchema):
             soft=soft,
             model_a=models[0],
             model_b=models[1],
-            judge=text_of(row.get("annotator")) or id_of(row.get("annotator_index")),
-            category=text_of(row.get("dataset")),
+            judge=detail_of(row.get("annotator")) or id_of(row.get("annotator_index")),
+            category=detail_of(row.get("dataset")),
         )
         # Several annotators judge the same outputs, and models agree.
         named = "-".join(filter(None, (content_id(vote), vote.model_a, vote.model_b, vote.judge)))
-        yield replace(vote, id=id_of(row.get("id")) or (named if vote.judge else ""))
+        yield replace(vote, id=id_of(row.get("id")), name=named if vote.judge else "")
 
     def columns(self, battles: Battles) -> dict[str, Sequence[Any]]:
         """Return the columns of AlpacaEval; raises UserError for several turns.

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pairrank.data.battles import MODELS, Battles, Winner
-from pairrank.data.cells import id_of, name_of, text_of
+from pairrank.data.cells import detail_of, id_of, name_of
 from pairrank.data.formats.base import RowSchema, Vote, left_out, register
 from pairrank.data.formats.pairs import (
     category_of,
@@ -47,6 +47,7 @@ class Arena140k(RowSchema):
         "is_code",
         "timestamp",
     )
+    verdict = ("winner",)
     carries = (*MODELS, "group", "language", "category", "time", "both_bad")
 
     @classmethod
@@ -62,15 +63,15 @@ class Arena140k(RowSchema):
             prompt,
             response_a,
             response_b,
-            winner=OUTCOMES[word],
+            winner=OUTCOMES.get(word),
             both_bad=word == BOTH_BAD,
             id=id_of(plain_cell(row, "id")),
             model_a=name_of(plain_cell(row, "model_a")),
             model_b=name_of(plain_cell(row, "model_b")),
-            group=text_of(plain_cell(row, "evaluation_session_id")),
-            language=text_of(plain_cell(row, "language")),
+            group=detail_of(row.get("evaluation_session_id")),
+            language=detail_of(row.get("language")),
             category=category_of(row, "category_tag", "occupational_tags"),
-            time=text_of(plain_cell(row, "timestamp")),
+            time=detail_of(row.get("timestamp")),
         )
 
     def columns(self, battles: Battles) -> dict[str, Sequence[Any]]:

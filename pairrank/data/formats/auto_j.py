@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pairrank.data.battles import Battles, Winner
-from pairrank.data.cells import id_of, text_of
+from pairrank.data.cells import detail_of, id_of, number_of
 from pairrank.data.formats.base import (
     DamagedRowError,
     RowSchema,
@@ -18,7 +18,7 @@ from pairrank.data.formats.base import (
     register,
     text_cell,
 )
-from pairrank.data.plain_texts import number_of, single_texts
+from pairrank.data.plain_texts import single_texts
 
 
 @register
@@ -28,6 +28,7 @@ class AutoJ(RowSchema):
     about = "Auto-J's pairwise test set: a prompt, two responses, a label and a scenario"
     required = ("prompt", "response 1", "response 2")
     optional = ("id", "label", "scenario")
+    verdict = ("label",)
     carries = ("category",)
 
     def votes(self, row: Mapping[str, Any]) -> Iterator[Vote]:
@@ -38,7 +39,7 @@ class AutoJ(RowSchema):
             response_b=(text_cell(row, "response 2"),),
             winner=_winner_of(row),
             id=id_of(row.get("id")),
-            category=text_of(row.get("scenario")),
+            category=detail_of(row.get("scenario")),
         )
 
     def columns(self, battles: Battles) -> dict[str, Sequence[Any]]:

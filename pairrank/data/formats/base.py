@@ -20,8 +20,8 @@ import numpy as np
 
 from pairrank.data.battles import DETAILS, TEXTS, Battles, Winner, object_array
 from pairrank.data.cells import id_of, name_of, text_of
+from pairrank.data.occurrences import Occurrences
 from pairrank.data.probabilities import Labels
-from pairrank.data.seen_ids import SeenIds
 from pairrank.data.tables import NOT_UTF8, RAW_BYTE, Table
 from pairrank.data.turns import Turns, repair_text
 from pairrank.errors import UserError, excerpt, shorten, unknown_name
@@ -47,7 +47,11 @@ class Vote:
     """Whether the voter called both answers bad; the winner is then a tie."""
     weight: float = 1.0
     id: str = ""
-    """"" gives an id that is a hash of the texts."""
+    """The file's own id; "" gives an id that is made up from `name`."""
+    name: str = ""
+    """What a made-up id begins with; "" gives a hash of the texts."""
+    variant: str = ""
+    """What a made-up id continues with if an earlier battle has the same name, such as a subset."""
     model_a: str = ""
     model_b: str = ""
     group: str = ""
@@ -71,15 +75,17 @@ class Parsed:
     """What a schema has read from a table."""
 
     battles: Battles
-    """Without winners, except for `soft`."""
+    """Without winners, except for `soft`, which says nothing where the winner is `UNCLEAR`."""
     winner: Labels | None
-    """(n,) winners or `UNCLEAR`; None for files without winners."""
+    """(n,) winners or `UNCLEAR`; None for files without columns for winners."""
     rows: Sequence[int]
     """(n,) numbers of the rows in the file."""
     complaints: list[str]
     """One per damaged row, which is repaired or, where nothing of it can be used, left out."""
     dropped: Counter[str] = field(default_factory=Counter)
     """Number of rows that hold no battle by the reason."""
+    undecided: Counter[str] = field(default_factory=Counter)
+    """Number of rows that hold a battle but do not say who has won, by the reason."""
     missing_names: Counter[str] = field(default_factory=Counter)
     """Number of model names by the spelling of a missing value that stands in their place."""
 
@@ -95,6 +101,11 @@ class Schema(ABC):
     """Columns without which a file has another schema."""
     optional: ClassVar[tuple[str, ...]] = ()
     """Columns that are read where they exist."""
+    verdict: ClassVar[tuple[str, ...]] = ()
+    """Columns that say who has won. A file in which all of them are empty has battles to predict."""
+
+    is_written: ClassVar[bool] = True
+    """Whether `columns` writes battles; other schemas are only read."""
 
     @classmethod
     def accepts(cls, table: Table) -> bool:
@@ -124,56 +135,68 @@ class RowSchema(Schema):
     """Fields of `Vote` that its rows give, besides the texts and the winner. They become columns of the battles."""
 
     def __init__(self) -> None:
-        self._seen_texts = SeenIds()
-        self._repeated_texts = Counter[str]()
+        self._made_up = Occurrences()
 
     @abstractmethod
     def votes(self, row: Mapping[str, Any]) -> Iterable[Vote]:
-        """Return the battles that a row describes; raises UnusableRowError or DamagedRowError if there are none."""
+        """Return the battles that a row describes; raises UnusableRowError or DamagedRowError if there are none.
+
+        Of a row without the columns in `verdict`, the battles have no winner.
+        """
 
     def parse(self, table: Table) -> Parsed:
         """Return the battles in a table, row by row."""
         votes: list[Vote] = []
         rows: list[int] = []
         complaints: list[str] = []
-        dropped = Counter[str]()
+        dropped, undecided = Counter[str](), Counter[str]()
         for number, row in enumerate(table.rows(), table.first_row):
             if any(isinstance(cell, str) and not cell.isascii() and RAW_BYTE.search(cell) for cell in row.values()):
                 complaints.append(f"row {number}: {NOT_UTF8}; left out")
                 continue
             try:
                 found = list(self.votes(row))
-            except UnusableRowError as reason:
-                dropped[str(reason)] += 1
-            except DamagedRowError as fault:
-                complaints.append(f"row {number}: {fault}; left out")
-            else:
-                votes += found
-                rows += [number] * len(found)
-        battles, winner = battles_of(votes, self._ids_of(votes), self.carries)
-        return Parsed(battles, winner, rows, complaints, dropped)
+            except (UnusableRowError, DamagedRowError) as reason:
+                found = self._undecided(row)
+                if isinstance(reason, DamagedRowError):
+                    complaints.append(f"row {number}: {reason}; {'it has no winner' if found else 'left out'}")
+                else:
+                    (undecided if found else dropped)[str(reason)] += 1
+            votes += found
+            rows += [number] * len(found)
+        ids = [id_of(vote.id) or self._new_id(vote) for vote in votes]
+        battles, winner = battles_of(votes, ids, self.carries)
+        is_told = not self.verdict or any(name in table.cells for name in self.verdict)
+        return Parsed(battles, winner if is_told else None, rows, complaints, dropped, undecided)
 
-    def _ids_of(self, votes: Sequence[Vote]) -> list[str]:
-        """Return the ids of votes; several votes on the same texts that have none get X, X-2, X-3 and so on."""
-        hashes = [content_id(vote) for vote in votes if not vote.id]
-        repeated = iter(zip(hashes, self._seen_texts.mark(hashes), strict=True))
-        ids = []
-        for vote in votes:
-            if vote.id:
-                ids.append(id_of(vote.id))
-                continue
-            name, is_repeated = next(repeated)
-            if is_repeated:
-                self._repeated_texts[name] += 1
-            ids.append(f"{name}-{self._repeated_texts[name] + 1}" if is_repeated else name)
-        return ids
+    def _undecided(self, row: Mapping[str, Any]) -> list[Vote]:
+        """Return the battles of a row whose winner cannot be read; none if something else is wrong with it."""
+        try:
+            return [*self.votes({name: cell for name, cell in row.items() if name not in self.verdict})]
+        except (UnusableRowError, DamagedRowError):
+            return []
+
+    def _new_id(self, vote: Vote) -> str:
+        """Return an id that no earlier vote of the file was given here.
+
+        Votes with the same name X get X and X-again-2, or X-2 if X is a hash of the texts. They are numbered in the
+        order of the file, so that it does not matter how many rows are read at a time.
+        """
+        name = vote.name or content_id(vote)
+        count = self._made_up.add(name)
+        if count > 1 and vote.variant:
+            name = f"{name}-{vote.variant}"
+            count = self._made_up.add(name)
+        if count == 1:
+            return name
+        stem = f"{name}-again" if vote.name else name
+        while self._made_up.add(made := f"{stem}-{count}") > 1:  # it is the name of another vote
+            count += 1
+        return made
 
 
-def battles_of(votes: Sequence[Vote], ids: Sequence[str], carries: Sequence[str]) -> tuple[Battles, Labels | None]:
-    """Return a table of votes with the columns that `carries` names, and the winners or `UNCLEAR`.
-
-    The winners are None if there are votes and none of them says who has won, as in a file to predict.
-    """
+def battles_of(votes: Sequence[Vote], ids: Sequence[str], carries: Sequence[str]) -> tuple[Battles, Labels]:
+    """Return a table of votes with the columns that `carries` names, and the winners or `UNCLEAR`."""
     columns: dict[str, Any] = {
         name: object_array([tuple(map(repair_text, getattr(vote, name))) or ("",) for vote in votes])
         for name in ("prompt", "response_a", "response_b")
@@ -194,7 +217,7 @@ def battles_of(votes: Sequence[Vote], ids: Sequence[str], carries: Sequence[str]
     if "soft" in carries:
         columns["soft"] = np.array([_soft_of(vote) for vote in votes], dtype=np.float64).reshape(len(votes), 3)
     winner = np.array([UNCLEAR if vote.winner is None else vote.winner for vote in votes], dtype=np.int64)
-    return Battles(**columns), None if len(winner) and (winner == UNCLEAR).all() else winner
+    return Battles(**columns), winner
 
 
 def _soft_of(vote: Vote) -> tuple[float, float, float]:

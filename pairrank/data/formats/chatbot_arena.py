@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pairrank.data.battles import MODELS, Battles, Winner
-from pairrank.data.cells import id_of, name_of, text_of
+from pairrank.data.cells import detail_of, id_of, name_of
 from pairrank.data.formats.base import RowSchema, Vote, left_out, register
 from pairrank.data.formats.pairs import (
     category_of,
@@ -40,6 +40,7 @@ class ChatbotArena(RowSchema):
     # MT-bench's rows have the other columns, too, but no time.
     required = ("question_id", "model_a", "model_b", "winner", "conversation_a", "conversation_b", "tstamp")
     optional = ("judge", "judge_hash", "language", "category_tag", "is_code")
+    verdict = ("winner",)
     carries = (*MODELS, "judge", "language", "category", "time", "both_bad")
 
     @classmethod
@@ -55,15 +56,15 @@ class ChatbotArena(RowSchema):
             prompt,
             response_a,
             response_b,
-            winner=OUTCOMES[word],
+            winner=OUTCOMES.get(word),
             both_bad=word == BOTH_BAD,
             id=id_of(plain_cell(row, "question_id")),
             model_a=name_of(plain_cell(row, "model_a")),
             model_b=name_of(plain_cell(row, "model_b")),
-            judge=text_of(plain_cell(row, "judge")) or text_of(plain_cell(row, "judge_hash")),
-            language=text_of(plain_cell(row, "language")),
+            judge=detail_of(row.get("judge")) or detail_of(row.get("judge_hash")),
+            language=detail_of(row.get("language")),
             category=category_of(row, "category_tag"),
-            time=text_of(plain_cell(row, "tstamp")),
+            time=detail_of(row.get("tstamp")),
         )
 
     def columns(self, battles: Battles) -> dict[str, Sequence[Any]]:

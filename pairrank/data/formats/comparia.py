@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pairrank.data.battles import MODELS, Battles, Winner
-from pairrank.data.cells import flag_of, id_of, name_of, text_of
+from pairrank.data.cells import decoded, detail_of, flag_of, id_of, name_of
 from pairrank.data.conversations import Message
 from pairrank.data.formats.base import DamagedRowError, RowSchema, UnusableRowError, Vote, left_out, register
 from pairrank.data.formats.pairs import (
@@ -23,7 +23,6 @@ from pairrank.data.formats.pairs import (
     texts_of,
 )
 from pairrank.data.tables import Table
-from pairrank.data.turns import DECODER
 from pairrank.errors import UserError, excerpt
 
 
@@ -50,6 +49,7 @@ class Comparia(RowSchema):
         "categories",
         "languages",
     )
+    verdict = ("chosen_model_name", "both_equal")
     carries = (*MODELS, "group", "judge", "language", "category", "time")
 
     @classmethod
@@ -70,11 +70,11 @@ class Comparia(RowSchema):
             id=id_of(plain_cell(row, "id")) or conversation,
             model_a=name_of(plain_cell(row, "model_a_name")),
             model_b=name_of(plain_cell(row, "model_b_name")),
-            group=text_of(plain_cell(row, "session_hash")) or conversation,
-            judge=text_of(plain_cell(row, "visitor_id")),
-            language=_listed(row, "languages"),
-            category=_listed(row, "categories") or text_of(plain_cell(row, "selected_category")),
-            time=text_of(plain_cell(row, "timestamp")),
+            group=detail_of(row.get("session_hash")) or conversation,
+            judge=detail_of(row.get("visitor_id")),
+            language=detail_of(decoded(row.get("languages"))),
+            category=detail_of(decoded(row.get("categories"))) or detail_of(row.get("selected_category")),
+            time=detail_of(row.get("timestamp")),
         )
 
     def columns(self, battles: Battles) -> dict[str, Sequence[Any]]:
@@ -115,8 +115,10 @@ class Comparia(RowSchema):
         return left_out(battles, self.carries)
 
 
-def _winner_of(row: Mapping[str, Any]) -> Winner:
+def _winner_of(row: Mapping[str, Any]) -> Winner | None:
     """Return who was chosen; raises UnusableRowError if nobody was, or if that name fits neither model or both."""
+    if not set(Comparia.verdict) & row.keys():
+        return None
     chosen, one, other = (
         name_of(plain_cell(row, name)) for name in ("chosen_model_name", "model_a_name", "model_b_name")
     )
@@ -146,16 +148,3 @@ def _spoken(row: Mapping[str, Any], name: str) -> list[Message]:
     Voters do not see them, and they may differ between the sides, because each model has its own.
     """
     return [message for message in messages_in(row, name) if message.role != "system"]
-
-
-def _listed(row: Mapping[str, Any], name: str) -> str:
-    """Return the items of a list, as it is or as JSON, separated by commas."""
-    cell = row.get(name)
-    if isinstance(cell, str) and cell.lstrip().startswith("["):
-        try:
-            cell = DECODER.decode(cell.strip())
-        except (ValueError, RecursionError):
-            return text_of(cell)
-    if isinstance(cell, list | tuple):
-        return ",".join(str(item) for item in cell if item is not None)
-    return text_of(plain_cell(row, name))

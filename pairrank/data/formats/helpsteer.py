@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from pairrank.data.battles import TEXTS, Battles, Winner
-from pairrank.data.cells import id_of, text_of
+from pairrank.data.cells import detail_of, id_of, number_of
 from pairrank.data.conversations import ConversationError, Message, messages_of, paired_turns, to_messages
 from pairrank.data.formats.base import (
     DamagedRowError,
@@ -48,8 +48,8 @@ class HelpSteer(RowSchema):
     optional: ClassVar[tuple[str, ...]] = ("overall_preference", "domain", "language", "id")
     carries: ClassVar[tuple[str, ...]] = ("strength", "both_bad", "language", "category")
 
+    verdict: ClassVar[tuple[str, ...]] = ("overall_preference",)
     answers: ClassVar[tuple[str, str]] = ("response1", "response2")
-    score: ClassVar[str] = "overall_preference"
 
     def votes(self, row: Mapping[str, Any]) -> list[Vote]:
         """Return the vote that all annotators together have given; without a winner if there is no such column."""
@@ -58,7 +58,7 @@ class HelpSteer(RowSchema):
             raise UnusableRowError("the context ends with an answer")
         one, other = (Message("assistant", text_cell(row, name)) for name in self.answers)
         prompt, answer_a, answer_b = paired_turns([*context, one], [*context, other])
-        winner, strength, is_bad = self._judgement(row) if self.score in row else (None, 0.0, False)
+        winner, strength, is_bad = self._judgement(row) if self.verdict[0] in row else (None, 0.0, False)
         return [
             Vote(
                 prompt,
@@ -68,8 +68,8 @@ class HelpSteer(RowSchema):
                 strength=strength,
                 both_bad=is_bad,
                 id=id_of(row.get("id")),
-                language=text_of(row.get("language")),
-                category=text_of(row.get("domain")),
+                language=detail_of(row.get("language")),
+                category=detail_of(row.get("domain")),
             )
         ]
 
@@ -85,17 +85,17 @@ class HelpSteer(RowSchema):
 
     def _judgement(self, row: Mapping[str, Any]) -> tuple[Winner, float, bool]:
         """Return the winner, the strength and whether both answers are bad."""
-        cell = row[self.score]
-        if cell is None or cell != cell or cell == "":
-            raise UnusableRowError(f"{self.score} is missing")
+        (name,) = self.verdict
         try:
-            score = float(cell)
-        except (TypeError, ValueError, OverflowError):
+            score = number_of(row[name])
+        except ValueError:
             score = np.inf
+        if score is None:
+            raise UnusableRowError(f"{name} is missing")
         if score == NEITHER:
             return Winner.TIE, 0.0, True
         if not abs(score) <= MOST:
-            raise DamagedRowError(f"{self.score} is {excerpt(cell, 40)}, expected a number from -{MOST} to {MOST}")
+            raise DamagedRowError(f"{name} is {excerpt(row[name], 40)}, expected a number from -{MOST} to {MOST}")
         winner = Winner.TIE if score == 0 else Winner.A if score < 0 else Winner.B
         return winner, (0.0 - score) / MOST, False
 

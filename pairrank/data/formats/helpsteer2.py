@@ -24,10 +24,11 @@ class HelpSteer2(HelpSteer):
     about = "NVIDIA's HelpSteer2 preferences"
     required = ("prompt", "response_1", "response_2", "preference_strength")
     optional = ("id",)
+    is_written = False
     carries = ("strength", "both_bad")
 
+    verdict = ("preference_strength",)
     answers = ("response_1", "response_2")
-    score = "preference_strength"
 
     def context(self, row: Mapping[str, Any]) -> list[Message]:
         """Return the turns of the prompt."""

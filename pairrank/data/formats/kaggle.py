@@ -26,6 +26,7 @@ class Kaggle(Schema):
     about = "Kaggle's LLM Classification Finetuning, and files that pairrank writes"
     required = ("id", *TEXTS)
     optional = (*MODELS, *WINNERS)
+    verdict = WINNERS
 
     is_plain: bool = False
     """Whether the cells are plain texts."""

@@ -5,12 +5,11 @@ public programs that read the rows of GPT-4 tell that these also contain "tie (i
 """
 
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pairrank.data.battles import MODELS, Battles, Winner
-from pairrank.data.cells import id_of, name_of, text_of
+from pairrank.data.cells import detail_of, id_of, name_of, text_of
 from pairrank.data.formats.base import DamagedRowError, RowSchema, Vote, left_out, register
 from pairrank.data.formats.pairs import (
     conversations_of,
@@ -37,11 +36,8 @@ class MtBench(RowSchema):
     required = ("question_id", "model_a", "model_b", "winner", "judge", "conversation_a", "conversation_b")
     # Original files have no `id`; pairrank writes it so that ids of any form are read back.
     optional = ("turn", "id")
+    verdict = ("winner",)
     carries = (*MODELS, "group", "judge")
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.judgments = Counter[str]()
 
     @classmethod
     def accepts(cls, table: Table) -> bool:
@@ -50,7 +46,7 @@ class MtBench(RowSchema):
 
     def votes(self, row: Mapping[str, Any]) -> Iterator[Vote]:
         """Yield the one battle of a row, with the conversation up to the turn that was judged."""
-        winner = OUTCOMES[word_of(row, OUTCOMES)]
+        winner = OUTCOMES.get(word_of(row, OUTCOMES))
         turn = _turn_of(row)
         prompt, response_a, response_b = (turns[:turn] for turns in sides_of(row))
         yield Vote(
@@ -58,20 +54,13 @@ class MtBench(RowSchema):
             response_a,
             response_b,
             winner=winner,
-            id=id_of(plain_cell(row, "id")) or self._new_id(row),
+            id=id_of(plain_cell(row, "id")),
+            name=_name_of(row),
             model_a=name_of(plain_cell(row, "model_a")),
             model_b=name_of(plain_cell(row, "model_b")),
             group=id_of(plain_cell(row, "question_id")),
             judge=_judge_of(row),
         )
-
-    def _new_id(self, row: Mapping[str, Any]) -> str:
-        """Return an id of all that tells one judgment from others; a judge's second look at a pair is numbered."""
-        cells = [plain_cell(row, name) for name in ("question_id", *MODELS)]
-        known = [*map(id_of, cells), _judge_of(row), str(_turn_of(row) or "")]
-        name = "-".join(filter(None, known))
-        self.judgments[name] += 1
-        return f"{name}-again-{self.judgments[name]}" if self.judgments[name] > 1 else name
 
     def columns(self, battles: Battles) -> dict[str, Sequence[Any]]:
         """Return the columns of a file with these battles; raises UserError without winners.
@@ -94,6 +83,12 @@ class MtBench(RowSchema):
         return left_out(battles, self.carries)
 
 
+def _name_of(row: Mapping[str, Any]) -> str:
+    """Return all that tells one judgment from others, except that a judge may look at a pair twice."""
+    cells = [plain_cell(row, name) for name in ("question_id", *MODELS)]
+    return "-".join(filter(None, [*map(id_of, cells), _judge_of(row), str(_turn_of(row) or "")]))
+
+
 def _turn_of(row: Mapping[str, Any]) -> int | None:
     """Return the number of the turn that was judged, from 1; None if the row does not say."""
     text = id_of(plain_cell(row, "turn"))
@@ -109,4 +104,4 @@ def _judge_of(row: Mapping[str, Any]) -> str:
     cell = row.get("judge")
     if isinstance(cell, list | tuple):
         return "-".join(map(text_of, cell))
-    return text_of(plain_cell(row, "judge"))
+    return detail_of(cell)

@@ -1,18 +1,18 @@
 """Schemas whose rows have two conversations, or a chosen and a rejected answer, share what is here."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from pairrank.data.battles import Battles, Winner
-from pairrank.data.cells import flag_of, text_of
+from pairrank.data.cells import decoded, detail_of, flag_of, name_of
 from pairrank.data.conversations import ConversationError, Message, messages_of, paired_turns, to_messages
 from pairrank.data.formats.base import DamagedRowError, UnusableRowError, Vote, is_first, text_cell
 from pairrank.data.probabilities import Labels
 from pairrank.data.tables import Table
-from pairrank.data.turns import DECODER, Turns, repair_text
+from pairrank.data.turns import Turns, repair_text
 from pairrank.errors import UserError, excerpt
 
 # Cells of rows with two conversations
@@ -42,8 +42,13 @@ def plain_cell(row: Mapping[str, Any], name: str) -> Any:
 
 
 def word_of(row: Mapping[str, Any], known: Mapping[str, Winner]) -> str:
-    """Return the word in the column `winner`; raises UnusableRowError if there is none or it is not known."""
-    word = text_cell(row, "winner").strip().lower()
+    """Return the word in the column `winner`, "" without such a column.
+
+    Raises UnusableRowError if the cell is empty or its word is not known.
+    """
+    if "winner" not in row:
+        return ""
+    word = name_of(text_cell(row, "winner")).lower()
     if not word:
         raise UnusableRowError("winner is missing")
     if word not in known:
@@ -75,35 +80,11 @@ def sides_of(row: Mapping[str, Any]) -> tuple[Turns, Turns, Turns]:
 
 
 def category_of(row: Mapping[str, Any], *names: str) -> str:
-    """Return the tags of the prompt, separated by commas, with "code" if `is_code` is true.
-
-    A cell is a text or a table of flags, which may be nested; the names of its true flags are the tags.
-    """
-    tags: list[str] = []
-    for name in names:
-        cell = row.get(name)
-        if isinstance(cell, str) and cell.lstrip().startswith("{"):
-            cell = _decoded(cell)
-        tags += _true_flags(cell) if isinstance(cell, Mapping) else [text_of(plain_cell(row, name))]
-    text = ",".join(filter(None, dict.fromkeys(tags)))
+    """Return the tags of the prompt as `detail_of` gives them, with "code" if `is_code` is true."""
+    text = ",".join(filter(None, (detail_of(decoded(row.get(name))) for name in names)))
     if flag_of(plain_cell(row, "is_code")) == 1 and "code" not in text.split(","):
         return f"{text},code" if text else "code"
     return text
-
-
-def _decoded(cell: str) -> Any:
-    try:
-        return DECODER.decode(cell.strip())
-    except (ValueError, RecursionError):
-        return cell
-
-
-def _true_flags(tags: Mapping[str, Any]) -> Iterator[str]:
-    for name, value in tags.items():
-        if isinstance(value, Mapping):
-            yield from _true_flags(value)
-        elif value is True:  # a score of 1 is not a flag
-            yield name
 
 
 # Columns of battles with two conversations

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pairrank.data.battles import MODELS, Battles, Winner
-from pairrank.data.cells import id_of, name_of, text_of
+from pairrank.data.cells import detail_of, id_of, name_of, number_of, text_of
 from pairrank.data.formats.base import (
     DamagedRowError,
     RowSchema,
@@ -19,7 +19,7 @@ from pairrank.data.formats.base import (
     register,
     text_cell,
 )
-from pairrank.data.plain_texts import joined_prompt, number_of, single_texts
+from pairrank.data.plain_texts import joined_prompt, single_texts
 from pairrank.data.tables import Table
 
 ANNOTATORS = ("annotator1", "annotator2", "annotator3")
@@ -35,6 +35,7 @@ class PandaLM(RowSchema):
     about = "PandaLM's test set: an instruction, two responses and the votes of three annotators"
     required = ("response1", "response2")
     optional = ("id", "idx", "instruction", "prompt", "input", "cmp_key", "motivation_app", *ANNOTATORS)
+    verdict = ANNOTATORS
     carries = (*MODELS, "judge", "category")
 
     @classmethod
@@ -47,22 +48,24 @@ class PandaLM(RowSchema):
         asked = text_cell(row, "instruction" if "instruction" in row else "prompt")
         prompt = (joined_prompt(asked, row.get("input")),)
         response_a, response_b = ((text_cell(row, name),) for name in ("response1", "response2"))
-        name = id_of(row.get("id")) or id_of(row.get("idx"))
-        name = name or content_id(Vote(prompt, response_a, response_b))
+        own = id_of(row.get("id")) or id_of(row.get("idx"))
+        texts = content_id(Vote(prompt, response_a, response_b))
         winners = _winners_of(row)
         models = _models_of(row.get("cmp_key"))
         for judge, winner in winners.items():
+            # An id that pairrank has written belongs to a single vote already.
+            ending = "" if not judge or (len(winners) == 1 and id_of(row.get("id"))) else f"-{judge}"
             yield Vote(
                 prompt=prompt,
                 response_a=response_a,
                 response_b=response_b,
                 winner=winner,
-                # An id that pairrank has written belongs to a single vote already.
-                id=name if not judge or (len(winners) == 1 and id_of(row.get("id"))) else f"{name}-{judge}",
+                id=own and f"{own}{ending}",
+                name=ending and f"{texts}{ending}",
                 model_a=models[0],
                 model_b=models[1],
                 judge=judge,
-                category=text_of(row.get("motivation_app")),
+                category=detail_of(row.get("motivation_app")),
             )
 
     def columns(self, battles: Battles) -> dict[str, Sequence[Any]]:

@@ -1,7 +1,8 @@
 """RewardBench, with one chosen and one rejected answer per row, and RewardBench 2, with lists of them.
 
 Source: the cards of the public data sets allenai/reward-bench and allenai/reward-bench-2. Whether the ids of
-RewardBench are unique in the file is not verified; an id that occurs again gets its subset appended.
+RewardBench are unique in the file is not verified; an id that occurs again gets its subset appended, and then a
+number.
 
 A row of RewardBench 2 becomes all pairs of a chosen and a rejected answer. Their weights sum to 1, so that each
 prompt counts once. This holds for its subset "Ties", too, in which several answers are equally right: they are not
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from pairrank.data.battles import Battles, Winner
-from pairrank.data.cells import id_of, text_of
+from pairrank.data.cells import detail_of, id_of, text_of
 from pairrank.data.formats.base import (
     DamagedRowError,
     RowSchema,
@@ -44,10 +45,6 @@ class RewardBench(RowSchema):
     optional = ("chosen_model", "rejected_model", "num_correct")
     carries = ("model_a", "model_b", "category", "weight")
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._ids: set[str] = set()
-
     def votes(self, row: Mapping[str, Any]) -> list[Vote]:
         """Return one vote per pair of a chosen and a rejected answer."""
         prompt = (text_cell(row, "prompt"),)
@@ -57,24 +54,17 @@ class RewardBench(RowSchema):
             raise UnusableRowError("chosen and rejected are equal")
         if len(pairs) > MOST_PAIRS:
             raise DamagedRowError(f"{len(pairs):,} pairs of answers, expected at most {MOST_PAIRS:,}")
-        name, is_single = self._id(row), len(chosen) * len(rejected) == 1
+        name, is_single = id_of(row["id"]), len(chosen) * len(rejected) == 1
         return [
             replace(
                 _named(preference(prompt, (chosen[i],), (rejected[j],)), row),
-                id=name if is_single or not name else f"{name}-chosen-{i + 1}-rejected-{j + 1}",
-                category=text_of(row["subset"]),
+                name=name if is_single or not name else f"{name}-chosen-{i + 1}-rejected-{j + 1}",
+                variant=detail_of(row["subset"]),
+                category=detail_of(row["subset"]),
                 weight=1 / len(pairs),
             )
             for i, j in pairs
         ]
-
-    def _id(self, row: Mapping[str, Any]) -> str:
-        """Return the id of a row, followed by its subset if an earlier row had the same id."""
-        name = id_of(row["id"])
-        if name in self._ids:
-            name = f"{name}-{text_of(row['subset'])}"
-        self._ids.add(name)
-        return name
 
     def columns(self, battles: Battles) -> dict[str, Sequence[Any]]:
         """Return the columns of RewardBench, with one pair of answers per row."""

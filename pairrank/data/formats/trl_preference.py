@@ -8,6 +8,11 @@ Where the prompt is not a column of its own, it is what both answers begin with.
 the messages that they share. Of two texts, it is their longest common beginning, cut back to its last line end or,
 if it has none, to its last white space, so that no word is divided. The white space at the cut belongs to neither.
 
+A text as the prompt beside whole lists of messages, as in UltraFeedback, repeats what the lists begin with: a
+comment in `maybe_extract_prompt` says so, and TRL itself then uses the lists alone. Here, too, the messages are the
+prompt. Letters and digits of the text are compared with theirs, and a row whose text says something else is a
+complaint, because the answers were perhaps given to another prompt.
+
 A margin, or else the difference of both scores, says how much better the chosen answer is. It becomes `strength`
 if those of the first rows are all within [-1, 1]; other scales are not known, so that the strength stays 0. It is
 0, too, where the margin is negative, because that contradicts which answer was chosen.
@@ -24,8 +29,9 @@ from typing import Any
 import numpy as np
 
 from pairrank.data.battles import Battles, Winner
-from pairrank.data.cells import id_of
+from pairrank.data.cells import id_of, number_of
 from pairrank.data.conversations import ConversationError, Message, messages_of, paired_turns, to_messages
+from pairrank.data.folds import nfkc
 from pairrank.data.formats.base import DamagedRowError, RowSchema, UnusableRowError, Vote, left_out, register
 from pairrank.data.formats.pairs import are_transcripts, chosen_is_a, preference
 from pairrank.data.tables import Table
@@ -123,10 +129,25 @@ def _paired(one: Sequence[Message], other: Sequence[Message]) -> tuple[Turns, Tu
 def _conversation(before: Answer | None, answer: Answer) -> list[Message]:
     """Return the messages of a prompt and an answer, which may begin with the prompt itself."""
     messages = [Message("assistant", answer)] if isinstance(answer, str) else answer
-    if before is None or (isinstance(before, str) and any(message.role == "user" for message in messages)):
+    if before is None:
+        return messages
+    if isinstance(before, str) and any(message.role == "user" for message in messages):
+        _refuse_other_prompt(before, messages)
         return messages
     start = [Message("user", before)] if isinstance(before, str) else before
     return messages if messages[: len(start)] == start else start + messages
+
+
+def _refuse_other_prompt(text: str, messages: Sequence[Message]) -> None:
+    """Raise DamagedRowError if a prompt is neither one of the messages before the last answer nor all of them."""
+    last = max(place for place, message in enumerate(messages) if message.role == "user")
+    before = [_letters(message.text) for message in messages[: last + 1]]
+    if text.strip() and _letters(text) not in (*before, "".join(before)):
+        raise DamagedRowError(f"prompt is {excerpt(text, 40)}, expected what both answers begin with")
+
+
+def _letters(text: str) -> str:
+    return "".join(filter(str.isalnum, nfkc(text).casefold()))
 
 
 def _split(one: str, other: str) -> tuple[Turns, Turns, Turns]:
@@ -194,11 +215,12 @@ def _margin_or_nothing(row: Mapping[str, Any]) -> float:
 
 
 def _number(row: Mapping[str, Any], name: str) -> float | None:
+    """Return a number; None if it is missing or not finite."""
     cell = row.get(name)
-    if cell is None or (isinstance(cell, str) and not cell.strip()):
-        return None
     try:
-        number = float(cell)
-    except (TypeError, ValueError, OverflowError):
-        raise DamagedRowError(f"{name} is {excerpt(cell, 40)}, expected a number") from None
-    return number if math.isfinite(number) else None
+        number = number_of(cell)
+    except ValueError as fault:
+        raise DamagedRowError(f"{name} {fault}") from None
+    if isinstance(cell, str) and number is not None and math.isnan(number):
+        raise DamagedRowError(f"{name} is {excerpt(cell, 40)}, expected a number")
+    return number if number is not None and math.isfinite(number) else None

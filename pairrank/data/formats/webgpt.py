@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from pairrank.data.battles import Battles, Winner
-from pairrank.data.cells import id_of, text_of
+from pairrank.data.cells import detail_of, id_of, number_of
 from pairrank.data.formats.base import (
     DamagedRowError,
     RowSchema,
@@ -21,7 +21,7 @@ from pairrank.data.formats.base import (
     register,
     text_cell,
 )
-from pairrank.data.plain_texts import number_of, single_texts
+from pairrank.data.plain_texts import single_texts
 from pairrank.data.probabilities import FloatArray
 from pairrank.data.turns import DECODER
 from pairrank.errors import UserError, excerpt, shorten
@@ -36,6 +36,7 @@ class WebGPT(RowSchema):
     about = "OpenAI's WebGPT comparisons: a question, two answers and their scores"
     required = ("question", "answer_0", "answer_1")
     optional = ("id", *SCORES)
+    verdict = SCORES
     carries = ("group", "category", "strength")
 
     def votes(self, row: Mapping[str, Any]) -> Iterator[Vote]:
@@ -49,8 +50,8 @@ class WebGPT(RowSchema):
             response_b=(text_cell(row, "answer_1"),),
             winner=None if score is None else Winner.TIE if score == 0 else Winner.A if score > 0 else Winner.B,
             strength=score or 0.0,
-            group=text_of(question.get("id")),
-            category=text_of(question.get("dataset")),
+            group=detail_of(question.get("id")),
+            category=detail_of(question.get("dataset")),
         )
 
     def columns(self, battles: Battles) -> dict[str, Sequence[Any]]:

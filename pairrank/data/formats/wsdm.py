@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pairrank.data.battles import MODELS, TEXTS, WINNERS, Battles, Winner
-from pairrank.data.cells import id_of, name_of, text_of
+from pairrank.data.cells import detail_of, id_of, name_of
 from pairrank.data.formats.base import RowSchema, Vote, left_out, register, text_cell
 from pairrank.data.formats.pairs import given, labels_of, plain_cell, word_of, words_of
 from pairrank.data.tables import Table
@@ -26,6 +26,7 @@ class Wsdm(RowSchema):
     about = "Kaggle's WSDM Cup, Multilingual Chatbot Arena"
     required = ("id", *TEXTS, "winner")
     optional = (*MODELS, "language")
+    verdict = ("winner",)
     carries = (*MODELS, "language")
 
     @classmethod
@@ -36,7 +37,7 @@ class Wsdm(RowSchema):
         texts = [cell for cell in table.cells["prompt"] if isinstance(cell, str) and cell.strip()]
         if texts and all(parse_turns(text)[1] == "" for text in texts):  # lists of turns, as in schema kaggle
             return False
-        words = {text_of(cell).lower() for cell in table.cells["winner"]} - {""}
+        words = {name_of(cell).lower() for cell in table.cells["winner"]} - {""}
         return not words or bool(words & OUTCOMES.keys())
 
     def votes(self, row: Mapping[str, Any]) -> Iterator[Vote]:
@@ -47,11 +48,11 @@ class Wsdm(RowSchema):
             prompt,
             response_a,
             response_b,
-            winner=OUTCOMES[word],
+            winner=OUTCOMES.get(word),
             id=id_of(plain_cell(row, "id")),
             model_a=name_of(plain_cell(row, "model_a")),
             model_b=name_of(plain_cell(row, "model_b")),
-            language=text_of(plain_cell(row, "language")),
+            language=detail_of(row.get("language")),
         )
 
     def columns(self, battles: Battles) -> dict[str, Sequence[Any]]:

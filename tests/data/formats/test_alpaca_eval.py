@@ -85,7 +85,7 @@ def test_ids_tell_judges_and_models_apart_and_do_not_depend_on_parts():
     assert len(set(battles.id)) == len(battles)
     assert battles.id[0].removesuffix("-judge-x") == battles.id[1].removesuffix("-judge-y")
     assert battles.id[7] == f"{battles.id[6]}-2"
-    assert [name for part in stream_battles(FIXTURE, 1) for name in part.id] == battles.id.tolist()
+    assert [name for part in stream_battles(FIXTURE, 1, "drop") for name in part.id] == battles.id.tolist()
 
 
 def rows_of(n: int, seed: int = 0) -> list[dict[str, Any]]:

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 
 from pairrank.data.battles import Battles, Winner, object_array
-from pairrank.data.formats.base import all_columns, recognise
+from pairrank.data.formats.base import UNCLEAR, all_columns, recognise
 from pairrank.data.formats.helpsteer2 import HelpSteer2
-from pairrank.data.reading import SAMPLE, read_battles
+from pairrank.data.reading import SAMPLE, read_battles, stream_battles
 from pairrank.data.tables import read_tables
 from pairrank.data.writing import write_battles
 from pairrank.errors import UserError
@@ -73,7 +73,7 @@ def one(**columns: Any) -> Battles:
 
 def test_the_fixture_is_read_as_a_person_reads_it(caplog: pytest.LogCaptureFixture):
     assert schema_name(FIXTURE) == "helpsteer"
-    battles = read_battles(FIXTURE, damage="repair")
+    [battles] = stream_battles(FIXTURE, damage="drop")
     names = "prompt response_a response_b winner strength both_bad language category"
     columns = [getattr(battles, name).tolist() for name in names.split()]
     assert list(zip(*columns, strict=True)) == EXPECTED
@@ -84,8 +84,8 @@ def test_the_fixture_is_read_as_a_person_reads_it(caplog: pytest.LogCaptureFixtu
     assert "the context ends with an answer (1)" in caplog.text
     assert battles.repairs == (
         "row 14: context is 'plain words', expected a list of messages; left out",
-        "row 15: overall_preference is 4, expected a number from -3 to 3; left out",
-        "row 16: overall_preference is 'much', expected a number from -3 to 3; left out",
+        "row 15: overall_preference is 4, expected a number from -3 to 3; it has no winner",
+        "row 16: overall_preference is 'much', expected a number from -3 to 3; it has no winner",
         "row 17: response1 is 5, expected text; left out",
     )
 
@@ -119,18 +119,20 @@ def test_helpsteer2_has_other_names_and_marks_turns(tmp_path: Path):
     ]
     path = write_lines(tmp_path / "two.jsonl", rows)
     parsed = HelpSteer2().parse(next(read_tables(path, 10, (*HelpSteer2.required, *HelpSteer2.optional))))
-    assert parsed.battles.prompt.tolist() == [("Where is up?",), ("Name a bird.", "Another.")]
-    assert parsed.battles.response_a.tolist() == [("one -2",), ("A wren.", "one 1")]
-    assert parsed.battles.response_b.tolist() == [("two",), ("A wren.", "two")]
-    assert parsed.winner.tolist() == [A, B]
-    assert parsed.battles.strength.tolist() == [2 / 3, -1 / 3]
+    assert parsed.battles.prompt.tolist() == [("Where is up?",), ("Name a bird.", "Another."), ("Odd?",)]
+    assert parsed.battles.response_a.tolist() == [("one -2",), ("A wren.", "one 1"), ("one much",)]
+    assert parsed.battles.response_b.tolist() == [("two",), ("A wren.", "two"), ("two",)]
+    assert parsed.winner.tolist() == [A, B, UNCLEAR]
+    assert parsed.battles.strength.tolist() == [2 / 3, -1 / 3, 0]
     assert parsed.dropped == {"prompt is missing": 1}
-    assert parsed.complaints == ["row 4: preference_strength is 'much', expected a number from -3 to 3; left out"]
+    assert parsed.complaints == [
+        "row 4: preference_strength is 'much', expected a number from -3 to 3; it has no winner"
+    ]
 
 
 @pytest.mark.parametrize("name", ["again.csv", "again.jsonl", "again.parquet"])
 def test_what_was_read_is_written_and_read_again_unchanged(tmp_path: Path, name: str):
-    battles = read_battles(FIXTURE, damage="repair")
+    [battles] = stream_battles(FIXTURE, damage="drop")
     assert write_battles(battles, tmp_path / name, "helpsteer") == []
     assert schema_name(tmp_path / name) == "helpsteer"
     assert read_battles(tmp_path / name).content_hash() == battles.content_hash()

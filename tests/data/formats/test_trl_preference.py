@@ -104,6 +104,35 @@ def test_texts_that_begin_differently_have_no_prompt(tmp_path: Path, caplog: pyt
     assert "prompt is missing (2)" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("prompt", "is_read"),
+    [
+        ("What is up?", True),
+        ("  what is UP", True),
+        ("Be brief. What is up?", True),
+        ("Be brief.", True),
+        (" ", True),
+        ("What is down?", False),
+        ("Up.", False),
+        ("Speak English. What is up?", False),
+    ],
+)
+def test_a_text_prompt_beside_whole_conversations_repeats_their_beginning(
+    tmp_path: Path, prompt: str, is_read: bool
+):
+    start = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "What is up?"}]
+    row = {"id": "1", "prompt": prompt} | {
+        name: [*start, {"role": "assistant", "content": text}]
+        for name, text in (("chosen", "Up."), ("rejected", "?"))
+    }
+    battles = read_battles(write_lines(tmp_path / "x.jsonl", [row]), damage="repair")
+    if is_read:
+        assert battles.prompt.tolist() == [("Be brief.\n\nWhat is up?",)]
+    else:
+        [complaint] = battles.repairs
+        assert f"row 1: prompt is {prompt!r}, expected what both answers" in complaint
+
+
 def test_margins_on_another_scale_are_not_strengths(tmp_path: Path):
     rows = [row | {"margin": margin} for row, margin in zip(drawn(3), (0.5, 3.0, 1.0), strict=True)]
     assert read_battles(write_lines(tmp_path / "wide.jsonl", rows)).strength.tolist() == [0.0, 0.0, 0.0]

@@ -73,7 +73,7 @@ def test_two_judgements_of_the_same_answers_have_different_ids_in_parts_of_any_s
     assert battles.id[7] == f"{battles.id[2]}-2"
     assert len(set(battles.id)) == len(battles)
     for rows in (1, 2, 100):
-        assert [name for part in stream_battles(FIXTURE, rows) for name in part.id] == battles.id.tolist()
+        assert [name for part in stream_battles(FIXTURE, rows, "drop") for name in part.id] == battles.id.tolist()
 
 
 @pytest.mark.parametrize(("score", "winner", "strength"), [(2, A, 1.0), (-1.5, B, -1.0), (1e-9, A, 1e-9)])
