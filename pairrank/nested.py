@@ -1,6 +1,7 @@
 """Nested plain values, as TOML and JSON hold them, and the dataclasses that are built from them."""
 
 import dataclasses
+import functools
 import math
 import sys
 import types
@@ -66,7 +67,7 @@ def from_mapping(cls: type, values: Mapping[str, Any], place: str, ignore_unknow
     values that the dataclass itself rejects.
     """
     fields = {field.name: field for field in dataclasses.fields(cls) if field.init}
-    hints = typing.get_type_hints(cls)
+    hints = _type_hints(cls)
     complaints, converted = [], {}
     for key, value in values.items():
         if key not in fields:
@@ -92,6 +93,11 @@ def from_mapping(cls: type, values: Mapping[str, Any], place: str, ignore_unknow
         return cls(**converted)
     except UserError as error:
         raise UserError(f"{place}: {error}") from None
+
+
+@functools.cache
+def _type_hints(cls: type) -> Mapping[str, Any]:
+    return typing.get_type_hints(cls)
 
 
 def _dataclass_in(hint: Any) -> type | None:

@@ -35,6 +35,17 @@ def little_garbage() -> None:
     gc.freeze()
 
 
+@pytest.fixture(autouse=True, scope="session")
+def no_wait_for_the_disk() -> Iterator[None]:
+    """Write without waiting until the bytes are on the disk, which takes more time than all else in many tests.
+
+    The test of the order of writing (`tests/test_atomic.py`) sees every call.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
+
+
 def pytest_sessionfinish() -> None:
     gc.unfreeze()  # Hypothesis looks for what refers to an object
 

@@ -3,6 +3,7 @@
 import errno
 import os
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -217,3 +218,16 @@ def test_a_file_that_may_not_be_written_to_is_refused(tmp_path: Path, monkeypatc
         write_text(target, "new")
     assert raised.value.filename == str(target)
     assert target.read_text() == "protected"
+
+
+def test_the_bytes_are_on_the_disk_before_the_name_and_the_name_before_the_end(tmp_path: Path, monkeypatch):
+    """Otherwise a power cut could leave an empty file under the name of a complete one."""
+    target, steps = tmp_path / "a.txt", []
+
+    def sync(descriptor: int) -> None:
+        is_folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
+        steps.append(("folder" if is_folder else os.pread(descriptor, 9, 0), target.exists()))
+
+    monkeypatch.setattr(os, "fsync", sync)
+    write_text(target, "new")
+    assert steps == [(b"new", False), ("folder", True)]

@@ -22,9 +22,17 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES}
 
 
+@functools.cache
 def commit() -> str:
-    """Return the commit of pairrank's checkout, with "+changes" if its files differ from it; "" outside one."""
-    file = Path(__file__)
+    """Return `commit_of` this package when the process first asked: that of the code which it has loaded."""
+    return commit_of(Path(__file__))
+
+
+def commit_of(file: Path) -> str:
+    """Return the commit of the checkout that tracks a file of the package `runs`; "" outside one.
+
+    "+changes" follows if any file of pairrank differs from the commit.
+    """
     folder = file.parents[1]
     try:
         # An environment may lie inside the checkout of another project, whose commit would be meaningless.
@@ -71,6 +79,7 @@ def peak_memory_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
 
+@functools.cache
 def _version(package: str) -> str:
     try:
         return metadata.version(package)

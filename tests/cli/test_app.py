@@ -47,9 +47,9 @@ CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
 
 
 @pytest.fixture
-def trained(call):
+def trained(run_once):
     """./runs/data/prior, finished."""
-    assert call("run", "prior", "--data", "data").code == 0
+    run_once("prior")
     return Path("runs/data/prior")
 
 
@@ -282,11 +282,11 @@ def test_submit_writes_what_the_competition_expects(call, trained):
 
 
 @pytest.fixture
-def remembered(call, add_model, here):
+def remembered(run_once, add_model, here):
     """./runs/data/memory, a model whose test predictions differ from fold to fold."""
     add_model("memory")
     (here / "memory.toml").write_text('[model]\nname = "memory"')
-    assert call("run", "memory.toml", "--data", "data").code == 0
+    run_once("memory.toml")
     return Path("runs/data/memory")
 
 
@@ -643,9 +643,9 @@ def test_text_of_battles_cannot_act_on_the_terminal(call, here):
 
 
 @pytest.mark.parametrize("columns", [1, 20, 30, 40, 80, 300])
-def test_a_narrow_terminal_keeps_the_log_loss(call, monkeypatch, columns):
+def test_a_narrow_terminal_keeps_the_log_loss(call, run_once, monkeypatch, columns):
+    run_once("prior", "--set", "smoothing=12345")
     monkeypatch.setenv("COLUMNS", str(columns))
-    call("run", "prior", "--data", "data", "--set", "smoothing=12345")
     ended = call("compare", "--data", "data")
     assert ended.code == 0
     shown = f"{json.loads(Path('runs/data/prior/metrics.json').read_text())['log_loss']:.4f}"
@@ -690,7 +690,10 @@ def test_a_console_without_unicode_does_not_end_the_run(here):
     assert "\\u0394 prior" in ended.stdout
 
 
-@pytest.mark.parametrize("closed", ["2>&-", "1>&-", "0<&- 1>&- 2>&-"])
+@pytest.mark.parametrize(
+    "closed",
+    [pytest.param("2>&-", marks=pytest.mark.slow), pytest.param("1>&-", marks=pytest.mark.slow), "0<&- 1>&- 2>&-"],
+)
 def test_closed_standard_streams_do_not_end_a_command(here, closed):
     """Nor does the output of a library end up in a file that took the number of a closed stream."""
     command = f"{sys.executable} -m pairrank.experiments"

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib import metadata
 
 import pytest
@@ -17,11 +18,18 @@ NAMED_SHELL = {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
 """typer takes the shell from the command line, and not from the process that started it, which may be none."""
 
 
-def complete(words: str, position: int) -> list[str]:
-    """What bash is offered at this word of a command line."""
-    code = "import sys; sys.argv = ['pairrank']; from pairrank.cli.app import main; main()"
-    asked = {"_PAIRRANK_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(position)}
-    return run_python("-c", code, env=asked).stdout.split()
+@pytest.fixture
+def complete(call, monkeypatch) -> Callable[[str, int], list[str]]:
+    """A function that returns what bash is offered at this word of a command line."""
+
+    def offered(words: str, position: int) -> list[str]:
+        asked = {"_PAIRRANK_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(position)}
+        with monkeypatch.context() as patch:
+            for name, value in asked.items():
+                patch.setenv(name, value)
+            return call().out.split()
+
+    return offered
 
 
 @pytest.mark.parametrize("command", [(), ("run",), ("describe",), ("tune",), ("fetch-encoder",)])
@@ -79,15 +87,15 @@ def test_completion_is_shown_for_the_program_under_any_name(shell, module):
 
 
 @pytest.mark.parametrize("command", ["run", "tune", "describe"])
-def test_experiments_are_completed(command):
+def test_experiments_are_completed(complete, command):
     assert complete(f"pairrank {command} ensemble", 2) == ["ensemble", "ensemble-extra", "ensemble-fast"]
 
 
-def test_models_runs_commands_and_options_are_completed(call):
+def test_models_runs_commands_and_options_are_completed(complete, run_once):
     assert "gbdt" in complete("pairrank describe gb", 2)
     assert complete("pairrank desc", 1) == ["describe"]
     assert complete("pairrank run --da", 2) == ["--data"]
-    assert call("run", "prior", "--data", "data").code == 0
+    run_once("prior")
     assert complete("pairrank submit pr", 2) == ["prior"]
 
 

@@ -134,8 +134,10 @@ def test_no_remaining_time_is_invented(experiments):
     assert Clock((quick, quick), begun=time.monotonic() - LONG / 2).remaining_after(quick) == ""
 
 
-def test_a_pool_of_equal_weights_is_the_geometric_mean_of_its_inputs_out_of_fold_and_in_test(experiments, call):
-    assert call("run", "both", "--data", "arena").code == 0
+def test_a_pool_of_equal_weights_is_the_geometric_mean_of_its_inputs_out_of_fold_and_in_test(
+    experiments, call, run_once
+):
+    run_once("both", data="arena")
     for file in ("oof.csv", *(f"test/fold{k}.csv" for k in range(5))):
         quick, prior, both = (read_predictions(Path("runs/arena", n, file)) for n in ("quick", "prior", "both"))
         product = np.sqrt(quick.proba * prior.align(quick.id).proba)
@@ -169,8 +171,8 @@ def test_extra_battles_are_counted_in_the_log_and_part_of_the_name(experiments, 
     assert metrics.experiment["extra"] == [{"path": "more", "weight": 0.5}]
 
 
-def test_submit_predicts_inputs_first_for_a_test_file_of_any_length(experiments, call, here):
-    assert call("run", "tower", "--data", "arena").code == 0
+def test_submit_predicts_inputs_first_for_a_test_file_of_any_length(experiments, call, run_once, here):
+    run_once("tower", data="arena")
     test = DataFolder(here / "arena").test
     assert test is not None
     for count in (1, 7):
@@ -181,8 +183,8 @@ def test_submit_predicts_inputs_first_for_a_test_file_of_any_length(experiments,
         assert np.allclose(read_predictions("s.csv").proba, kept.proba, atol=1e-8)
 
 
-def test_damaged_rows_are_predicted_and_change_no_other_row(experiments, call, here):
-    assert call("run", "tower", "--data", "arena").code == 0
+def test_damaged_rows_are_predicted_and_change_no_other_row(experiments, call, run_once, here):
+    run_once("tower", data="arena")
     test = DataFolder(here / "arena").test
     assert test is not None
     order = np.random.default_rng(0).permutation(len(test))
@@ -206,8 +208,8 @@ def test_what_builds_on_a_diagnostic_cannot_be_submitted(experiments, call):
     assert refused(call("submit", "told", "--data", "arena"), "diagnostic")
 
 
-def test_an_input_with_wrong_ids_is_trained_again(experiments, call):
-    assert call("run", "quick", "prior", "--data", "arena").code == 0
+def test_an_input_with_wrong_ids_is_trained_again(experiments, call, run_once):
+    run_once("quick", "prior", data="arena")
     file = Path("runs/arena/quick/test/fold0.csv")
     kept = read_predictions(file)
     replace(kept, id=object_array(["other", *kept.id[1:]])).write(file)
@@ -247,8 +249,8 @@ def test_battles_are_never_overwritten_by_predictions(experiments, call):
     assert Path("arena/test.csv").read_bytes() == kept
 
 
-def test_a_run_on_replaced_inputs_is_neither_submitted_nor_compared(experiments, call):
-    assert call("run", "both", "--data", "arena").code == 0
+def test_a_run_on_replaced_inputs_is_neither_submitted_nor_compared(experiments, call, run_once):
+    run_once("both", data="arena")
     write("quick", '[model]\nname = "structure"\ngroups = ["length"]\nlearner = "logistic"\npenalty = 3.0')
     assert call("run", "quick", "--data", "arena").code == 0
     assert refused(call("submit", "both", "--data", "arena"), "other predictions of quick")

@@ -8,13 +8,13 @@ from tests.support.command_line import refused, run_python
 
 
 @pytest.fixture
-def two(call, here):
+def two(run_once, here):
     """A run of prior and its former results, whose experiment had another setting."""
     mine = Path("experiments/mine.toml")
     mine.parent.mkdir(exist_ok=True)
     for smoothing in (1.0, 50.0):
         mine.write_text(f'[model]\nname = "prior"\nsmoothing = {smoothing}')
-        assert call("run", "mine", "--data", "data").code == 0
+        run_once("mine")
     return Path("runs/data")
 
 

@@ -11,7 +11,7 @@ import pytest
 from pairrank.data.predictions import read_predictions
 from pairrank.evaluation.run_record import VERSION
 from tests.support.battles import tiny_battles
-from tests.support.command_line import Ended, refused
+from tests.support.command_line import refused
 from tests.support.runs import remove_keys, write_experiment
 
 pytestmark = pytest.mark.slow
@@ -31,11 +31,10 @@ FOREIGN = {
 
 
 @pytest.fixture
-def runs(here: Path, call: Callable[..., Ended]) -> Path:
+def runs(here: Path, run_once: Callable[..., None]) -> Path:
     """The finished runs of two priors, of which a test changes the record of one, `smooth`."""
     write_experiment(here, "smooth", '[model]\nname = "prior"\nsmoothing = 9')
-    ended = call("run", "prior", "smooth", "--data", "data")
-    assert ended.code == 0, ended.err
+    run_once("prior", "smooth")
     return here / "runs" / "data"
 
 

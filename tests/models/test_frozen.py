@@ -57,7 +57,7 @@ def no_encoding(monkeypatch: pytest.MonkeyPatch) -> None:
 @given(battles=BATTLES)
 @settings(
     deadline=None,
-    max_examples=15,
+    max_examples=8,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 def test_predicting_commutes_with_swapping(fitted, head: str, precision: str, battles: Battles):

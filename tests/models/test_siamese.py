@@ -58,7 +58,7 @@ def random_weights(encoder: Path, seed: int = 0, **options) -> Siamese:
 
 
 @given(BATTLES, OPTIONS, st.integers(0, 99), st.sampled_from([1, 3, 64]))
-@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 def test_predicting_commutes_with_swapping_in_fp32_for_any_batch_size(
     tiny_bert: Path, battles: Battles, options, seed: int, batch_size: int
 ):

@@ -60,6 +60,7 @@ def test_explore_works_with_a_test_file_only(tmp_path: Path):
         explore_page("d", None, None, "")
 
 
+@pytest.mark.slow
 def test_the_page_of_the_real_battles_is_small_and_covers_all_of_them(arena: Path):
     file = survey_file(arena / "train.csv")
     html = explore_page("arena", file, survey_file(arena / "test.csv"), "none").html()

@@ -2,9 +2,12 @@
 
 from dataclasses import replace
 
+import pytest
+
 from pairrank.report.charts import Chart
 from pairrank.report.page import Cards, Page, Table, Text
 from pairrank.report.results import results_page
+from pairrank.report.scored_runs import Results
 from tests.support.pages import HISTORY_ROWS, PageParser, made_up_results
 
 FACTS = ["what", "value"]
@@ -22,9 +25,15 @@ def test_the_report_has_all_charts_and_tables_of_each_run(hostile: dict[str, Pag
     assert "<b>a warning</b>" in text
 
 
-def test_the_reliability_diagram_of_a_pool_shows_its_inputs():
-    page = results_page(made_up_results(named=["pool"]))
-    [chart] = [b for b in page.blocks if isinstance(b, Chart) and b.name == "run0-reliability"]
+@pytest.fixture(scope="module")
+def of_pool() -> tuple[Results, Page]:
+    """Results of which the pool alone is shown in detail, and their page."""
+    results = made_up_results(named=["pool"])
+    return results, results_page(results)
+
+
+def test_the_reliability_diagram_of_a_pool_shows_its_inputs(of_pool: tuple[Results, Page]):
+    [chart] = [b for b in of_pool[1].blocks if isinstance(b, Chart) and b.name == "run0-reliability"]
     lines = [text.get_text() for text in chart.figure.axes[0].get_legend().get_texts()]
     assert sorted(lines) == ["one", "pool", "two"]
 
@@ -49,7 +58,7 @@ def test_every_fine_tuned_run_has_learning_curves_even_if_it_is_not_shown_itself
 
 
 def test_learning_curves_of_a_diverged_training_are_drawn():
-    results = made_up_results()
+    results = made_up_results(named=["prior"])  # which takes the least time to show
     history = tuple(row | {"Log Loss": float("nan"), "Runtime": float("inf")} for row in HISTORY_ROWS)
     runs = [
         replace(run, record=replace(run.record, history=history)) if run.label == "one" else run
@@ -62,9 +71,8 @@ def test_learning_curves_of_a_diverged_training_are_drawn():
     assert "nan" not in "".join(cell for b in page.blocks if isinstance(b, Table) for row in b.rows for cell in row)
 
 
-def test_cards_are_sorted_by_loss_and_can_be_filtered_by_run():
-    page = results_page(made_up_results())
-    [cards] = [block for block in page.blocks if isinstance(block, Cards)]
+def test_cards_are_sorted_by_loss_and_can_be_filtered_by_run(hostile: dict[str, Page]):
+    [cards] = [block for block in hostile["report"].blocks if isinstance(block, Cards)]
     largest = [max(each.loss for each in shown.predictions) for shown in cards.cards]
     assert largest == sorted(largest, reverse=True)
     assert cards.filters["Shown for"] == ["disagreement", "large loss"]
@@ -76,9 +84,9 @@ def test_cards_are_sorted_by_loss_and_can_be_filtered_by_run():
             assert any(run in rest for run in shown.facets["Run"])
 
 
-def test_the_table_of_pooling_compares_the_pool_with_its_inputs():
-    results = made_up_results(named=["pool"])
-    [table] = [b for b in results_page(results).blocks if isinstance(b, Table) and "pooling" in b.columns]
+def test_the_table_of_pooling_compares_the_pool_with_its_inputs(of_pool: tuple[Results, Page]):
+    results, page = of_pool
+    [table] = [b for b in page.blocks if isinstance(b, Table) and "pooling" in b.columns]
     losses = {run.label: f"{run.log_loss:.4f}" for run in results.runs}
     assert [(row[0], row[1], row[2]) for row in table.rows] == [
         ("pool", "after", losses["pool"]),

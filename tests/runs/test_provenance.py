@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pairrank.runs import provenance
-from pairrank.runs.provenance import code_hash, commit, peak_memory_mb, restart_peak_memory, versions
+from pairrank.runs.provenance import code_hash, commit, commit_of, peak_memory_mb, restart_peak_memory, versions
 
 CODE = '''"""A module."""
 from pairrank.models.helper import double
@@ -68,26 +68,31 @@ def git(folder, *arguments):
     return done.stdout.strip()
 
 
-def test_commit_is_that_of_pairranks_own_checkout(tmp_path, monkeypatch):
+def test_commit_is_that_of_pairranks_own_checkout(tmp_path):
     package = tmp_path / "pairrank"
     (package / "runs").mkdir(parents=True)
     file, other = package / "runs" / "provenance.py", package / "errors.py"
     other.write_text("x = 1\n")
     file.write_text("x = 1\n")
-    monkeypatch.setattr(provenance, "__file__", str(file))
-    assert commit() == ""
+    assert commit_of(file) == ""
     git(tmp_path, "init", "-q")
     git(tmp_path, "commit", "-q", "--allow-empty", "-m", "another project")
     # An installed copy inside another project's checkout, which does not track it.
-    assert commit() == ""
+    assert commit_of(file) == ""
     git(tmp_path, "add", ".")
     git(tmp_path, "commit", "-q", "-m", "pairrank")
     head = git(tmp_path, "rev-parse", "HEAD")
-    assert commit() == head[:12]
+    assert commit_of(file) == head[:12]
     (tmp_path / "elsewhere").write_text("outside the package")
-    assert commit() == head[:12]
+    assert commit_of(file) == head[:12]
     other.write_text("x = 2\n")
-    assert commit() == head[:12] + "+changes"
+    assert commit_of(file) == head[:12] + "+changes"
+
+
+def test_commit_is_asked_for_once_in_a_process(monkeypatch):
+    assert commit() == commit_of(Path(provenance.__file__))
+    monkeypatch.setattr(provenance, "_git", None)
+    assert commit() == commit()
 
 
 def test_peak_memory_counts_what_was_held_until_it_is_reset():

@@ -1,9 +1,15 @@
-"""The current folder of the tests of searches."""
+"""The current folder of the tests of searches, and databases that do not wait for the disk."""
 
 import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
 
 from pairrank.data.simulation import write_arena
 from tests.support.studies import write_experiment
@@ -18,6 +24,19 @@ def arena_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_arena(Path("arena"), 200, 30, seed=0)
         write_experiment("small")
     return folder
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_wait_of_databases() -> Iterator[None]:
+    """Commit without waiting until the bytes are on the disk, as `no_wait_for_the_disk` does for other files."""
+
+    def hurry(connection: Any, _: Any) -> None:
+        with suppress(sqlite3.Error):  # a damaged database
+            connection.execute("PRAGMA synchronous = OFF")
+
+    event.listen(Engine, "connect", hurry)
+    yield
+    event.remove(Engine, "connect", hurry)
 
 
 @pytest.fixture

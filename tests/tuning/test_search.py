@@ -1,8 +1,10 @@
 """None lost, none doubled: however workers begin, die and begin again, a study has the trials it was asked for."""
 
 import errno
+import functools
 import os
 import shlex
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -87,6 +89,22 @@ def ended(worker):
         out, _ = worker.communicate()
         raise AssertionError(f"still at it: {out}") from None
     return worker.returncode, out
+
+
+@pytest.fixture(scope="module")
+def undisturbed(arena_template, tmp_path_factory):
+    """A function that returns the settings and losses of a search of so many trials that nothing disturbs."""
+
+    @functools.cache
+    def search(trials):
+        folder = tmp_path_factory.mktemp("undisturbed") / "arena"
+        shutil.copytree(arena_template, folder)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(folder)
+            study, _ = quietly(some_search(trials=trials))
+            return settings(study), [trial.value for trial in finished(study)]
+
+    return search
 
 
 def settings(study):
@@ -591,8 +609,9 @@ def test_a_study_whose_creation_was_interrupted_is_completed(arena_here, monkeyp
 
 
 @pytest.mark.parametrize("killed_in", [3, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 12))])
-def test_a_killed_worker_is_succeeded_by_one_that_tries_the_same_settings(arena_here, monkeypatch, killed_in: int):
-    whole, _ = quietly(some_search(trials=14, home=Path("whole")))
+def test_a_killed_worker_is_succeeded_by_one_that_tries_the_same_settings(
+    arena_here, monkeypatch, undisturbed, killed_in: int
+):
     search, plain, calls = some_search(trials=14), working.evaluate, []
 
     def die(*args, **options):
@@ -608,13 +627,13 @@ def test_a_killed_worker_is_succeeded_by_one_that_tries_the_same_settings(arena_
         with pytest.raises(Killed):
             quietly(search)
     study, _ = quietly(search)
-    assert settings(study) == settings(whole)
-    assert [trial.value for trial in finished(study)] == [trial.value for trial in finished(whole)]
+    assert (settings(study), [trial.value for trial in finished(study)]) == undisturbed(14)
 
 
 @pytest.mark.parametrize("killed_in", [pytest.param(1, marks=pytest.mark.slow), 3])
-def test_a_worker_that_is_killed_while_it_puts_a_trial_back_loses_no_trial(arena_here, monkeypatch, killed_in):
-    whole, _ = quietly(some_search(trials=5, home=Path("whole")))
+def test_a_worker_that_is_killed_while_it_puts_a_trial_back_loses_no_trial(
+    arena_here, monkeypatch, undisturbed, killed_in
+):
     search, plain, calls = some_search(trials=5), working.evaluate, []
 
     def interrupt(*args, **options):
@@ -632,8 +651,7 @@ def test_a_worker_that_is_killed_while_it_puts_a_trial_back_loses_no_trial(arena
         with pytest.raises(Killed):
             quietly(search)
     study, _ = quietly(search)
-    assert settings(study) == settings(whole)
-    assert [trial.value for trial in finished(study)] == [trial.value for trial in finished(whole)]
+    assert (settings(study), [trial.value for trial in finished(study)]) == undisturbed(5)
 
 
 def test_a_setting_that_kills_every_worker_is_given_up_but_not_the_own_one(arena_here):
