@@ -105,7 +105,10 @@ def _refuse_target(file: Path, out: Path, to: str) -> None:
         raise UserError(f"OUT {out}: the battles are read from this file. Use another one.")
     if out.exists():
         raise UserError(f"OUT {out}: the file exists. Remove it, or write to another one.")
-    refuse_unwritable(out, to)
+    try:
+        refuse_unwritable(out, to)
+    except UserError as error:
+        raise UserError(f"convert --to {to}: {error}") from None
 
 
 def _fewer(before: int, battles: Battles) -> str:
