@@ -1,1 +1,1 @@
-"""Each file here but `base` and `pairs` reads and writes one schema: what the columns are called and mean."""
+"""Each file here but `arena`, `base` and `pairs` reads and writes one schema: what its columns are called."""

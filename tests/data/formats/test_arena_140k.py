@@ -7,23 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from pairrank.data.battles import Battles, object_array
-from pairrank.data.cells import decoded
 from pairrank.data.formats.arena_140k import Arena140k
 from pairrank.data.formats.base import all_columns, recognise
 from pairrank.data.reading import read_battles
 from pairrank.data.tables import Table, json_line, read_tables
 from pairrank.data.writing import write_battles
 from pairrank.errors import UserError
-from tests.support.strategies import NAME, valid_battles
 
 FIXTURE = Path(__file__).parent / "fixtures" / "arena_140k.jsonl"
-SHARED_FOLDER = settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50
-)
 
 
 def first_table(path: Path) -> Table:
@@ -136,25 +129,6 @@ def test_damaged_rows_are_named(tmp_path: Path, cells: dict[str, object], compla
     with pytest.raises(UserError) as caught:
         read_battles(path)
     assert f"row 2: {complaint}" in str(caught.value)
-
-
-@st.composite
-def detailed_battles(draw: st.DrawFn) -> Battles:
-    battles = draw(valid_battles(least=1, labelled=True))
-    names = ("model_a", "model_b", "group", "language", "category", "time")
-    texts = NAME.filter(lambda text: decoded(text) is text)
-    columns = {name: object_array([draw(texts) for _ in battles.id]) for name in names}
-    bad = np.array([draw(st.booleans()) for _ in battles.id]) & (battles.labels == 2)
-    return replace(battles, both_bad=bad, soft=None, **columns)
-
-
-@SHARED_FOLDER
-@given(battles=detailed_battles(), ending=st.sampled_from(["csv", "jsonl", "parquet"]))
-def test_what_is_written_is_read_back(tmp_path: Path, battles: Battles, ending: str):
-    path = tmp_path / f"x.{ending}"
-    assert write_battles(battles, path, "arena_140k") == []
-    assert recognise(first_table(path)) is Arena140k
-    assert read_battles(path).content_hash() == battles.content_hash()
 
 
 def test_columns_that_are_left_out_are_named(tmp_path: Path, battles: Battles):

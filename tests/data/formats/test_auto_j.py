@@ -5,27 +5,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
-from pairrank.data.battles import Battles, Winner, object_array
+from pairrank.data.battles import Winner, object_array
 from pairrank.data.reading import read_battles
 from pairrank.data.writing import write_battles
 from pairrank.errors import UserError
 from tests.support.battles import conversations, plain_battles
 from tests.support.plain_texts import (
-    ENDINGS,
-    assert_held,
     json_lines,
-    read_back,
     recognised,
-    single_exchanges,
     write_json_lines,
 )
-from tests.support.strategies import NAME
 
 FIXTURE = Path(__file__).parent / "fixtures" / "auto_j.jsonl"
-SHARED_FOLDER = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 
 A, B, TIE = Winner
 GOLDEN = [
@@ -72,14 +64,6 @@ def test_cells_of_a_wrong_type_are_damage(tmp_path: Path, cells: dict[str, Any],
     row = {"prompt": "p", "response 1": "a", "response 2": "b", "label": 0} | cells
     with pytest.raises(UserError, match=f"row 1: {what}"):
         read_battles(write_json_lines(tmp_path / "t.jsonl", [row]))
-
-
-@SHARED_FOLDER
-@given(battles=single_exchanges(category=NAME), ending=st.sampled_from(ENDINGS))
-def test_what_is_written_is_read_back(tmp_path: Path, battles: Battles, ending: str):
-    back, lost = read_back(tmp_path, battles, "auto_j", ending)
-    assert set(lost) <= {"model_a", "model_b"}
-    assert_held(battles, back, lost)
 
 
 def test_columns_without_a_place_are_named(tmp_path: Path):

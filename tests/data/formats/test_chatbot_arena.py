@@ -6,23 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from pairrank.data.battles import Battles, object_array
-from pairrank.data.cells import decoded
 from pairrank.data.formats.base import all_columns, recognise
 from pairrank.data.formats.chatbot_arena import ChatbotArena
 from pairrank.data.reading import read_battles
 from pairrank.data.tables import Table, json_line, read_tables
 from pairrank.data.writing import write_battles
 from pairrank.errors import UserError
-from tests.support.strategies import NAME, valid_battles
 
 FIXTURE = Path(__file__).parent / "fixtures" / "chatbot_arena.jsonl"
-SHARED_FOLDER = settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50
-)
 ROW = {
     "question_id": "1",
     "model_a": "a",
@@ -140,27 +133,6 @@ def test_nested_cells_of_csv_are_json(tmp_path: Path):
 def test_files_with_numbers_for_conversations_are_of_another_schema():
     table = Table([*ROW], {name: [3] if "conv" in name else [value] for name, value in ROW.items()}, 1, [])
     assert recognise(table) is not ChatbotArena
-
-
-@st.composite
-def detailed_battles(draw: st.DrawFn) -> Battles:
-    battles = draw(valid_battles(least=1, labelled=True))
-    names = ("model_a", "model_b", "judge", "language", "category", "time")
-    texts = NAME.filter(lambda text: decoded(text) is text)
-    columns = {name: object_array([draw(texts) for _ in battles.id]) for name in names}
-    bad = np.array([draw(st.booleans()) for _ in battles.id]) & (battles.labels == 2)
-    return replace(battles, both_bad=bad, soft=None, **columns)
-
-
-@SHARED_FOLDER
-@given(battles=detailed_battles(), ending=st.sampled_from(["csv", "jsonl", "parquet"]))
-def test_what_is_written_is_read_back(tmp_path: Path, battles: Battles, ending: str):
-    path = tmp_path / f"x.{ending}"
-    assert write_battles(battles, path, "chatbot_arena") == []
-    assert recognise(first_table(path)) is ChatbotArena
-    assert read_battles(path).content_hash() == battles.content_hash()
-    write_battles(battles.swap(), path, "chatbot_arena")
-    assert read_battles(path).swap().content_hash() == battles.content_hash()
 
 
 def test_columns_that_are_left_out_are_named(tmp_path: Path, battles: Battles):

@@ -7,8 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from pairrank.data.battles import Battles, object_array
 from pairrank.data.formats.base import all_columns, recognise
@@ -17,12 +15,8 @@ from pairrank.data.reading import read_battles
 from pairrank.data.tables import Table, json_line, read_tables
 from pairrank.data.writing import write_battles
 from pairrank.errors import UserError
-from tests.support.strategies import NAME, valid_battles
 
 FIXTURE = Path(__file__).parent / "fixtures" / "comparia.jsonl"
-SHARED_FOLDER = settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50
-)
 
 
 def first_table(path: Path) -> Table:
@@ -102,32 +96,6 @@ def test_damaged_rows_are_named(tmp_path: Path, cells: dict[str, object], compla
     with pytest.raises(UserError) as caught:
         read_battles(path)
     assert f"row 2: {complaint}" in str(caught.value)
-
-
-@st.composite
-def named_battles(draw: st.DrawFn) -> Battles:
-    battles = draw(valid_battles(least=1, labelled=True))
-    names = ("group", "judge", "language", "category", "time")
-    columns = {name: object_array([draw(NAME) for _ in battles.id]) for name in names}
-    pairs = [
-        draw(
-            st.tuples(NAME, NAME)
-            if label == 2
-            else st.lists(NAME.filter(bool), min_size=2, max_size=2, unique=True)
-        )
-        for label in battles.labels
-    ]
-    columns |= {name: object_array([pair[i] for pair in pairs]) for i, name in enumerate(("model_a", "model_b"))}
-    return replace(battles, soft=None, **columns)
-
-
-@SHARED_FOLDER
-@given(battles=named_battles(), ending=st.sampled_from(["csv", "jsonl", "parquet"]))
-def test_what_is_written_is_read_back(tmp_path: Path, battles: Battles, ending: str):
-    path = tmp_path / f"x.{ending}"
-    assert write_battles(battles, path, "comparia") == []
-    assert recognise(first_table(path)) is Comparia
-    assert read_battles(path).content_hash() == battles.content_hash()
 
 
 def test_languages_are_written_as_lists(tmp_path: Path, battles: Battles):

@@ -1,6 +1,8 @@
 """What every schema promises, whichever columns it has."""
 
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -9,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
@@ -17,8 +19,10 @@ from pairrank.data.battles import Battles, concatenate
 from pairrank.data.formats.base import schemas
 from pairrank.data.reading import read_battles, read_training_battles, stream_battles
 from pairrank.data.tables import Table
+from pairrank.data.writing import write_battles
 from pairrank.errors import UserError
-from tests.support.plain_texts import recognised, write_json_lines
+from tests.support.held import HOLDS, held_battles
+from tests.support.plain_texts import ENDINGS, assert_held, recognised, write_json_lines
 
 FIXTURES = {path.stem: path for path in (Path(__file__).parent / "fixtures").glob("*.jsonl")}
 JUDGED = sorted(name for name in FIXTURES if schemas()[name].verdict)
@@ -255,3 +259,91 @@ def test_decimals_of_parquet_are_read(tmp_path: Path):
     score = pa.array([Decimal("-2.00")], pa.decimal128(5, 2))
     parquet.write_table(pa.table(texts | {"preference_strength": score}), tmp_path / "t.parquet")
     assert read_battles(tmp_path / "t.parquet").strength.tolist() == [2 / 3]
+
+
+# Round trips
+
+SHARED_FOLDER = settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=30
+)
+
+
+def read_fixture(name: str) -> Battles:
+    """The battles of a fixture, without the rows that a training file may not have."""
+    return concatenate(list(stream_battles(FIXTURES[name], damage="drop")))
+
+
+def test_every_schema_that_is_written_is_among_those_tested_here():
+    assert set(HOLDS) == {name for name, schema in schemas().items() if schema.is_written}
+    assert set(HOLDS) == set(FIXTURES) | {"kaggle"}
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl.gz", "parquet"])
+@pytest.mark.parametrize("name", sorted(FIXTURES))
+def test_a_fixture_is_written_and_read_again_unchanged(tmp_path: Path, name: str, ending: str):
+    assert 10 <= len(FIXTURES[name].read_text(encoding="utf-8").splitlines()) <= 20
+    battles = read_fixture(name)
+    path = tmp_path / f"again.{ending}"
+    assert write_battles(battles, path, name) == []
+    assert recognised(path) == name
+    assert read_battles(path).content_hash() == battles.content_hash()
+
+
+@pytest.mark.parametrize("name", sorted(FIXTURES))
+def test_exchanged_sides_are_written_and_read_unless_they_are_drawn(tmp_path: Path, name: str):
+    battles = read_fixture(name)
+    write_battles(battles.swap(), tmp_path / "swapped.jsonl", name)
+    back = read_battles(tmp_path / "swapped.jsonl")
+    # Equal answers have no drawn side, so that their battle stays exchanged.
+    same = np.array([a == b for a, b in zip(battles.response_a, battles.response_b, strict=True)])
+    expected = battles if HOLDS[name].drawn else battles.swap()
+    assert_held(expected.take(~same), back.take(~same), [])  # no hash, which tells 0 and -0 apart
+
+
+@pytest.mark.parametrize("name", HOLDS)
+@SHARED_FOLDER
+@given(data=st.data(), ending=st.sampled_from(ENDINGS))
+def test_any_battles_that_a_schema_holds_are_read_back(tmp_path: Path, name: str, data: st.DataObject, ending: str):
+    battles = data.draw(held_battles(name))
+    path = tmp_path / f"any.{ending}"
+    assert write_battles(battles, path, name) == []
+    # Texts of which all look like lists of turns are taken for Kaggle's; the test above recognises the rest.
+    assert_held(battles, read_battles(path, schema=name), [])
+
+
+# Drawn sides
+
+CHOSEN: dict[str, Callable[[int, str], dict[str, Any]]] = {
+    "hh_rlhf": lambda i, text: {"": f"\n\nHuman: Question {i}?\n\nAssistant: {text} {i}"},
+    "trl_preference": lambda i, text: {"": f"{text} {i}", "prompt": f"Question {i}?"},
+    "reward_bench": lambda i, text: {"": f"{text} {i}", "prompt": f"Question {i}?", "subset": "all"},
+}
+"""An answer, under "", and the other columns of a row."""
+
+
+def chosen_rows(name: str, chosen: str = "yes", rejected: str = "no", n: int = 1_000) -> list[dict[str, Any]]:
+    """Rows with a chosen and a rejected answer to each of n questions."""
+    rows = []
+    for i in range(n):
+        one, other = CHOSEN[name](i, chosen), CHOSEN[name](i, rejected)
+        rows.append({"id": str(i), "chosen": one.pop(""), "rejected": other.pop(""), **one})
+    return rows
+
+
+@pytest.mark.parametrize("name", CHOSEN)
+def test_half_of_the_chosen_answers_are_a_in_any_order(tmp_path: Path, name: str):
+    rows = chosen_rows(name)
+    battles = read_battles(write_json_lines(tmp_path / "rows.jsonl", rows))
+    assert recognised(tmp_path / "rows.jsonl") == name
+    assert 470 <= (battles.labels == 0).sum() <= 530
+    order = np.random.default_rng(0).permutation(len(rows))
+    shuffled = read_battles(write_json_lines(tmp_path / "shuffled.jsonl", [rows[i] for i in order]))
+    assert shuffled.content_hash() == battles.take(order).content_hash()
+
+
+@pytest.mark.parametrize("name", CHOSEN)
+def test_exchanging_chosen_and_rejected_exchanges_the_winners_alone(tmp_path: Path, name: str):
+    battles = read_battles(write_json_lines(tmp_path / "rows.jsonl", chosen_rows(name, n=100)))
+    exchanged = chosen_rows(name, chosen="no", rejected="yes", n=100)
+    other = read_battles(write_json_lines(tmp_path / "exchanged.jsonl", exchanged))
+    assert replace(other, winner=1 - other.labels).content_hash() == battles.content_hash()

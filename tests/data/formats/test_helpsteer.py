@@ -1,13 +1,11 @@
 """Scores from -3 to 3 become winners and strengths; the sides are those of the file."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
 
 from pairrank.data.battles import Battles, Winner, object_array
 from pairrank.data.formats.base import UNCLEAR, all_columns, recognise
@@ -16,12 +14,8 @@ from pairrank.data.reading import SAMPLE, read_battles, stream_battles
 from pairrank.data.tables import read_tables
 from pairrank.data.writing import write_battles
 from pairrank.errors import UserError
-from tests.support.strategies import valid_battles
 
 FIXTURE = Path(__file__).parent / "fixtures" / "helpsteer.jsonl"
-SHARED_FOLDER = settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50
-)
 A, B, TIE = Winner.A, Winner.B, Winner.TIE
 
 EXPECTED = [
@@ -128,28 +122,6 @@ def test_helpsteer2_has_other_names_and_marks_turns(tmp_path: Path):
     assert parsed.complaints == [
         "row 4: preference_strength is 'much', expected a number from -3 to 3; it has no winner"
     ]
-
-
-@pytest.mark.parametrize("name", ["again.csv", "again.jsonl", "again.parquet"])
-def test_what_was_read_is_written_and_read_again_unchanged(tmp_path: Path, name: str):
-    [battles] = stream_battles(FIXTURE, damage="drop")
-    assert write_battles(battles, tmp_path / name, "helpsteer") == []
-    assert schema_name(tmp_path / name) == "helpsteer"
-    assert read_battles(tmp_path / name).content_hash() == battles.content_hash()
-
-
-@SHARED_FOLDER
-@given(battles=valid_battles(least=1))
-def test_any_battles_with_shared_histories_are_held(tmp_path: Path, battles: Battles):
-    shared = np.array([a[:-1] == b[:-1] for a, b in zip(battles.response_a, battles.response_b, strict=True)])
-    assume(shared.any())
-    battles = battles.take(shared)
-    lost = write_battles(battles, tmp_path / "some.jsonl", "helpsteer")
-    assert lost == [name for name in ("model_a", "model_b", "soft") if getattr(battles, name) is not None]
-    back = read_battles(tmp_path / "some.jsonl")
-    bare = Battles(id=back.id, prompt=back.prompt, response_a=back.response_a, response_b=back.response_b)
-    expected = replace(battles, model_a=None, model_b=None, soft=None)
-    assert replace(bare, winner=back.winner).content_hash() == expected.content_hash()
 
 
 @pytest.mark.parametrize(("winner", "score"), [(A, -2), (B, 2), (TIE, 0)])

@@ -1,13 +1,11 @@
 """Pairs of transcripts are split into turns, and their sides are drawn."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
 
 from pairrank.data.battles import Battles, Winner, object_array
 from pairrank.data.formats.base import all_columns, recognise
@@ -15,12 +13,8 @@ from pairrank.data.reading import SAMPLE, read_battles
 from pairrank.data.tables import read_tables
 from pairrank.data.writing import write_battles
 from pairrank.errors import UserError
-from tests.support.strategies import valid_battles
 
 FIXTURE = Path(__file__).parent / "fixtures" / "hh_rlhf.jsonl"
-SHARED_FOLDER = settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50
-)
 
 EXPECTED = [
     (("Where do bees sleep?",), ("In the hive.",), ("Nowhere.",)),
@@ -79,48 +73,6 @@ def test_a_file_without_ids_gets_the_same_ids_in_any_order(tmp_path: Path):
     ids = read_battles(write_lines(tmp_path / "rows.jsonl", rows)).id.tolist()
     assert len(set(ids)) == 5
     assert read_battles(write_lines(tmp_path / "back.jsonl", rows[::-1])).id.tolist() == ids[::-1]
-
-
-@pytest.mark.parametrize("name", ["again.csv", "again.jsonl", "again.parquet"])
-def test_what_was_read_is_written_and_read_again_unchanged(tmp_path: Path, name: str):
-    battles = read_battles(FIXTURE, damage="repair")
-    assert write_battles(battles, tmp_path / name, "hh_rlhf") == []
-    assert schema_name(tmp_path / name) == "hh_rlhf"
-    assert read_battles(tmp_path / name).content_hash() == battles.content_hash()
-
-
-@pytest.mark.parametrize("name", ["some.jsonl", "some.csv"])
-@SHARED_FOLDER
-@given(battles=valid_battles(least=1, labelled=True))
-def test_any_decided_battles_are_held_up_to_their_sides(tmp_path: Path, name: str, battles: Battles):
-    decided = (battles.winner != Winner.TIE) & np.array(
-        [a != b for a, b in zip(battles.response_a, battles.response_b, strict=True)], dtype=bool
-    )
-    assume(decided.any())
-    battles = battles.take(decided)
-    lost = write_battles(battles, tmp_path / name, "hh_rlhf")
-    assert lost == [column for column in ("model_a", "model_b", "soft") if getattr(battles, column) is not None]
-    back = read_battles(tmp_path / name)
-    assert back.id.tolist() == battles.id.tolist()
-    assert outcomes(back) == outcomes(battles)
-
-
-def test_half_of_the_chosen_answers_are_a_in_any_order(tmp_path: Path):
-    rows = drawn()
-    battles = read_battles(write_lines(tmp_path / "rows.jsonl", rows))
-    assert 470 <= (battles.winner == Winner.A).sum() <= 530
-    rows = [rows[i] for i in np.random.default_rng(0).permutation(len(rows))]
-    shuffled = read_battles(write_lines(tmp_path / "shuffled.jsonl", rows))
-    places = [int(name) for name in shuffled.id]
-    assert shuffled.content_hash() == battles.take(np.array(places)).content_hash()
-
-
-def test_exchanging_chosen_and_rejected_exchanges_the_winners_alone(tmp_path: Path):
-    rows = drawn(100)
-    swapped = [row | {"chosen": row["rejected"], "rejected": row["chosen"]} for row in rows]
-    battles = read_battles(write_lines(tmp_path / "rows.jsonl", rows))
-    other = read_battles(write_lines(tmp_path / "swapped.jsonl", swapped))
-    assert replace(other, winner=1 - other.winner).content_hash() == battles.content_hash()
 
 
 @pytest.mark.parametrize(

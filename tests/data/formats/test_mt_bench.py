@@ -6,8 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from pairrank.data.battles import Battles, object_array
 from pairrank.data.formats.base import all_columns, recognise
@@ -16,12 +14,8 @@ from pairrank.data.reading import read_battles, stream_battles
 from pairrank.data.tables import Table, json_line, read_tables
 from pairrank.data.writing import write_battles
 from pairrank.errors import UserError
-from tests.support.strategies import NAME, valid_battles
 
 FIXTURE = Path(__file__).parent / "fixtures" / "mt_bench.jsonl"
-SHARED_FOLDER = settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50
-)
 IDS = [
     "81-gpt-4-alpaca-13b-judge-1",
     "81-gpt-4-alpaca-13b-judge-2",
@@ -121,23 +115,6 @@ def test_rows_with_a_time_or_a_language_are_of_another_schema(name: str):
     cells = {each: [] for each in columns}
     assert recognise(Table(columns, cells, 1, [])) is MtBench
     assert recognise(Table([*columns, name], cells, 1, [])) is not MtBench
-
-
-@st.composite
-def judged_battles(draw: st.DrawFn) -> Battles:
-    battles = draw(valid_battles(least=1, labelled=True))
-    columns = {name: object_array([draw(NAME) for _ in battles.id]) for name in ("model_a", "model_b", "judge")}
-    groups = object_array([draw(NAME.filter(bool)) for _ in battles.id])
-    return replace(battles, soft=None, group=groups, **columns)
-
-
-@SHARED_FOLDER
-@given(battles=judged_battles(), ending=st.sampled_from(["csv", "jsonl", "parquet"]))
-def test_what_is_written_is_read_back(tmp_path: Path, battles: Battles, ending: str):
-    path = tmp_path / f"x.{ending}"
-    assert write_battles(battles, path, "mt_bench") == []
-    assert recognise(first_table(path)) is MtBench
-    assert read_battles(path).content_hash() == battles.content_hash()
 
 
 def test_battles_without_groups_and_judges_are_questions_of_their_own(tmp_path: Path, battles: Battles):

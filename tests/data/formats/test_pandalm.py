@@ -5,8 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from pairrank.data.battles import Battles, Winner, object_array
 from pairrank.data.reading import read_battles, stream_battles
@@ -14,18 +12,12 @@ from pairrank.data.writing import write_battles
 from pairrank.errors import UserError
 from tests.support.battles import conversations, plain_battles
 from tests.support.plain_texts import (
-    ENDINGS,
-    assert_held,
     json_lines,
-    read_back,
     recognised,
-    single_exchanges,
     write_json_lines,
 )
-from tests.support.strategies import NAME
 
 FIXTURE = Path(__file__).parent / "fixtures" / "pandalm.jsonl"
-SHARED_FOLDER = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 
 A, B, TIE = Winner
 SHORTEN = "Shorten the text.\n\nA very long text."
@@ -107,20 +99,6 @@ def test_cells_of_a_wrong_type_are_damage(tmp_path: Path, cells: dict[str, Any],
     row = {"instruction": "p", "response1": "a", "response2": "b", "annotator1": 1} | cells
     with pytest.raises(UserError, match=f"row 1: {what}"):
         read_battles(write_json_lines(tmp_path / "t.jsonl", [row]))
-
-
-JUDGES = st.sampled_from(["annotator1", "annotator2", "annotator3"])
-
-
-@SHARED_FOLDER
-@given(battles=single_exchanges(judge=JUDGES, category=NAME), ending=st.sampled_from(ENDINGS))
-def test_what_is_written_is_read_back(tmp_path: Path, battles: Battles, ending: str):
-    back, lost = read_back(tmp_path, battles, "pandalm", ending)
-    names = [] if battles.model_a is None else [*battles.model_a, *battles.model_b]
-    assert ("model_a" in lost) == any("_" in name for name in names)
-    assert ("judge" in lost) == (battles.winner is None)
-    assert set(lost) <= {"model_a", "model_b", "judge"}
-    assert_held(battles, back, lost)
 
 
 def test_judges_with_other_names_and_models_with_underscores_are_lost(tmp_path: Path):

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
 from pyarrow import parquet
 
 from pairrank.data.battles import Battles, Winner, object_array
@@ -17,12 +16,8 @@ from pairrank.data.reading import SAMPLE, read_battles
 from pairrank.data.tables import read_tables
 from pairrank.data.writing import write_battles
 from pairrank.errors import UserError
-from tests.support.strategies import valid_battles
 
 FIXTURE = Path(__file__).parent / "fixtures" / "reward_bench.jsonl"
-SHARED_FOLDER = settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50
-)
 
 EXPECTED = {
     "7": ("Add 2 and 5.", "7", "8", "owl-1", "cat-2", "sums", 1.0),
@@ -103,13 +98,6 @@ def outcomes(battles: Battles) -> dict[str, tuple[Any, ...]]:
     return found
 
 
-def drawn(n: int = 1000) -> list[dict[str, Any]]:
-    return [
-        {"id": i, "prompt": f"Question {i}?", "chosen": f"yes {i}", "rejected": f"no {i}", "subset": "all"}
-        for i in range(n)
-    ]
-
-
 def test_the_fixture_is_read_as_a_person_reads_it(caplog: pytest.LogCaptureFixture):
     assert schema_name(FIXTURE) == "reward_bench"
     battles = read_battles(FIXTURE, damage="repair")
@@ -160,51 +148,11 @@ def test_a_list_of_other_things_than_texts_is_damaged(tmp_path: Path):
     assert battles.repairs == ("row 2: chosen contains 3, expected texts; left out",)
 
 
-@pytest.mark.parametrize("name", ["again.csv", "again.jsonl", "again.parquet"])
-def test_what_was_read_is_written_and_read_again_unchanged(tmp_path: Path, name: str):
-    battles = read_battles(FIXTURE, damage="repair")
-    assert write_battles(battles, tmp_path / name, "reward_bench") == []
-    assert schema_name(tmp_path / name) == "reward_bench"
-    assert read_battles(tmp_path / name).content_hash() == battles.content_hash()
-
-
 def test_weights_of_pairs_are_lost(tmp_path: Path):
     battles = read_battles(write_lines(tmp_path / "two.jsonl", TWO))
     assert write_battles(battles, tmp_path / "one.jsonl", "reward_bench") == ["weight"]
     back = read_battles(tmp_path / "one.jsonl")
     assert back.content_hash() == replace(battles, weight=np.ones(len(battles))).content_hash()
-
-
-@SHARED_FOLDER
-@given(battles=valid_battles(least=1, labelled=True))
-def test_any_decided_battles_of_one_turn_are_held_up_to_their_sides(tmp_path: Path, battles: Battles):
-    texts = zip(battles.prompt, battles.response_a, battles.response_b, strict=True)
-    fit = np.array([len(prompt) == 1 and a != b for prompt, a, b in texts], dtype=bool)
-    fit &= battles.winner != Winner.TIE
-    assume(fit.any())
-    battles = battles.take(fit)
-    assert write_battles(battles, tmp_path / "some.jsonl", "reward_bench") == ["soft"]
-    back = read_battles(tmp_path / "some.jsonl")
-    assert back.id.tolist() == battles.id.tolist()
-    assert outcomes(back) == outcomes(battles)
-
-
-def test_half_of_the_chosen_answers_are_a_in_any_order(tmp_path: Path):
-    rows = drawn()
-    battles = read_battles(write_lines(tmp_path / "rows.jsonl", rows))
-    assert 470 <= (battles.winner == Winner.A).sum() <= 530
-    rows = [rows[i] for i in np.random.default_rng(0).permutation(len(rows))]
-    shuffled = read_battles(write_lines(tmp_path / "shuffled.jsonl", rows))
-    places = [int(name) for name in shuffled.id]
-    assert shuffled.content_hash() == battles.take(np.array(places)).content_hash()
-
-
-def test_exchanging_chosen_and_rejected_exchanges_the_winners_alone(tmp_path: Path):
-    rows = drawn(100)
-    swapped = [row | {"chosen": row["rejected"], "rejected": row["chosen"]} for row in rows]
-    battles = read_battles(write_lines(tmp_path / "rows.jsonl", rows))
-    other = read_battles(write_lines(tmp_path / "swapped.jsonl", swapped))
-    assert replace(other, winner=1 - other.winner).content_hash() == battles.content_hash()
 
 
 @pytest.mark.parametrize(

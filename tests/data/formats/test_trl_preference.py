@@ -1,13 +1,11 @@
 """Files of chosen and rejected answers, with or without a prompt, are read as battles whose sides are drawn."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
 
 from pairrank.data.battles import Battles, Winner, object_array
 from pairrank.data.formats.base import all_columns, recognise
@@ -15,12 +13,8 @@ from pairrank.data.reading import SAMPLE, read_battles
 from pairrank.data.tables import read_tables
 from pairrank.data.writing import write_battles
 from pairrank.errors import UserError
-from tests.support.strategies import valid_battles
 
 FIXTURE = Path(__file__).parent / "fixtures" / "trl_preference.jsonl"
-SHARED_FOLDER = settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50
-)
 
 EXPECTED = {
     "texts": (("Name a fruit that is red.",), ("A cherry.",), ("A lemon.",), 0.5),
@@ -140,53 +134,6 @@ def test_margins_on_another_scale_are_not_strengths(tmp_path: Path):
         row | {"score_chosen": 8.5, "score_rejected": score} for row, score in zip(drawn(2), (8, 2), strict=True)
     ]
     assert read_battles(write_lines(tmp_path / "scores.jsonl", scores)).strength.tolist() == [0.0, 0.0]
-
-
-def test_lists_of_messages_are_read_from_csv(tmp_path: Path):
-    battles = read_battles(FIXTURE, damage="repair")
-    write_battles(battles, tmp_path / "again.csv", "trl_preference")
-    assert read_battles(tmp_path / "again.csv").content_hash() == battles.content_hash()
-
-
-@pytest.mark.parametrize("name", ["again.jsonl", "again.jsonl.gz", "again.parquet"])
-def test_what_was_read_is_written_and_read_again_unchanged(tmp_path: Path, name: str):
-    battles = read_battles(FIXTURE, damage="repair")
-    assert write_battles(battles, tmp_path / name, "trl_preference") == []
-    assert schema_name(tmp_path / name) == "trl_preference"
-    assert read_battles(tmp_path / name).content_hash() == battles.content_hash()
-
-
-@SHARED_FOLDER
-@given(battles=valid_battles(least=1, labelled=True))
-def test_any_decided_battles_are_held_up_to_their_sides(tmp_path: Path, battles: Battles):
-    decided = (battles.winner != Winner.TIE) & np.array(
-        [a != b for a, b in zip(battles.response_a, battles.response_b, strict=True)], dtype=bool
-    )
-    assume(decided.any())
-    battles = replace(battles.take(decided), strength=(1 - 2.0 * battles.winner[decided]) / 2)
-    lost = write_battles(battles, tmp_path / "some.jsonl", "trl_preference")
-    assert lost == [name for name in ("model_a", "model_b", "soft") if getattr(battles, name) is not None]
-    back = read_battles(tmp_path / "some.jsonl")
-    assert back.id.tolist() == battles.id.tolist()
-    assert outcomes(back) == outcomes(battles)
-
-
-def test_half_of_the_chosen_answers_are_a_in_any_order(tmp_path: Path):
-    rows = drawn()
-    battles = read_battles(write_lines(tmp_path / "rows.jsonl", rows))
-    assert 470 <= (battles.winner == Winner.A).sum() <= 530
-    rows = [rows[i] for i in np.random.default_rng(0).permutation(len(rows))]
-    shuffled = read_battles(write_lines(tmp_path / "shuffled.jsonl", rows))
-    places = [int(name) for name in shuffled.id]
-    assert shuffled.content_hash() == battles.take(np.array(places)).content_hash()
-
-
-def test_exchanging_chosen_and_rejected_exchanges_the_winners_alone(tmp_path: Path):
-    rows = drawn(100)
-    swapped = [row | {"chosen": row["rejected"], "rejected": row["chosen"]} for row in rows]
-    battles = read_battles(write_lines(tmp_path / "rows.jsonl", rows))
-    other = read_battles(write_lines(tmp_path / "swapped.jsonl", swapped))
-    assert replace(other, winner=1 - other.winner).content_hash() == battles.content_hash()
 
 
 @pytest.mark.parametrize(

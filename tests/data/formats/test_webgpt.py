@@ -5,8 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from pairrank.data.battles import Winner, object_array
 from pairrank.data.formats.base import DamagedRowError, schemas
@@ -20,13 +18,10 @@ from tests.support.plain_texts import (
     json_lines,
     read_back,
     recognised,
-    single_exchanges,
     write_json_lines,
 )
-from tests.support.strategies import NAME
 
 FIXTURE = Path(__file__).parent / "fixtures" / "webgpt.jsonl"
-SHARED_FOLDER = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 
 A, B, TIE = Winner
 GOLDEN = [
@@ -109,17 +104,6 @@ def test_cells_of_a_wrong_type_are_damage(tmp_path: Path, cells: dict, what: str
     assert what in str(caught.value)
     with pytest.raises(UserError, match="row 1: "):
         read_battles(path)
-
-
-@SHARED_FOLDER
-@given(battles=single_exchanges(group=NAME, category=NAME), ending=st.sampled_from(ENDINGS), data=st.data())
-def test_what_is_written_is_read_back(tmp_path: Path, battles, ending: str, data: st.DataObject):
-    if battles.winner is not None:
-        sizes = [data.draw(st.floats(0.001, 1)) for _ in battles.id]
-        battles = replace(battles, strength=np.array(sizes) * np.array([1, -1, 0])[battles.winner])
-    back, lost = read_back(tmp_path, battles, "webgpt", ending)
-    assert set(lost) <= {"model_a", "model_b"}
-    assert_held(battles, back, lost)
 
 
 @pytest.mark.parametrize("ending", ENDINGS)

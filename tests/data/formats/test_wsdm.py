@@ -7,8 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from pairrank.data.battles import TEXTS, Battles, object_array
 from pairrank.data.formats.base import all_columns, recognise
@@ -18,12 +16,8 @@ from pairrank.data.reading import read_battles
 from pairrank.data.tables import Table, json_line, read_tables
 from pairrank.data.writing import write_battles
 from pairrank.errors import UserError
-from tests.support.strategies import NAME, TEXT
 
 FIXTURE = Path(__file__).parent / "fixtures" / "wsdm.jsonl"
-SHARED_FOLDER = settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50
-)
 
 
 def first_table(path: Path) -> Table:
@@ -111,25 +105,6 @@ def test_the_words_of_the_winners_tell_the_schema(extra: list[str], winner: str,
     names = ["id", *TEXTS, "winner", *extra]
     table = Table(names, {name: [winner if name == "winner" else "1"] for name in names}, 1, [])
     assert recognise(table) is schema
-
-
-@st.composite
-def plain_battles(draw: st.DrawFn) -> Battles:
-    ids = draw(st.lists(NAME.filter(bool), min_size=1, max_size=5, unique=True))
-    like_lists = TEXT | st.sampled_from(['["a"]', "[", '[{"role": "user"}]'])
-    columns = {name: object_array([(draw(like_lists),) for _ in ids]) for name in TEXTS}
-    columns |= {name: object_array([draw(NAME) for _ in ids]) for name in ("model_a", "model_b", "language")}
-    winner = np.array([draw(st.integers(0, 1)) for _ in ids], dtype=np.int64)
-    return Battles(id=object_array(ids), winner=winner, **columns)
-
-
-@SHARED_FOLDER
-@given(battles=plain_battles(), ending=st.sampled_from(["csv", "jsonl", "parquet"]))
-def test_what_is_written_is_read_back(tmp_path: Path, battles: Battles, ending: str):
-    path = tmp_path / f"x.{ending}"
-    assert write_battles(battles, path, "wsdm") == []
-    # Named, because texts that all look like lists of turns are taken for a file of Kaggle's other competition.
-    assert read_battles(path, schema="wsdm").content_hash() == battles.content_hash()
 
 
 def test_lists_of_turns_with_a_column_winner_are_not_scored_as_text(tmp_path: Path):
