@@ -1,6 +1,6 @@
 """A transformer with pooling turns a text into one vector, for any encoder that `find_encoder` returns."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +18,9 @@ from pairrank.errors import UserError
 
 PoolingMode = Literal["mean", "cls", "attention"]
 """How the vectors of the tokens become one: their mean, that of the first token, or a learned weighted mean."""
+
+FULL_WEIGHTS: Mapping[str, Any] = {"dtype": torch.float32}
+"""Options of `from_pretrained` for weights of 32 bits."""
 
 
 class AttentionPooling(nn.Module):
@@ -39,9 +42,17 @@ class TextEncoder(nn.Module):
     """A pretrained transformer with its tokenizer and a pooling layer, as sentence-transformers combines them."""
 
     def __init__(
-        self, folder: Path, pooling: PoolingMode, attention_dropout: float = 0.0, hidden_dropout: float = 0.0
+        self,
+        folder: Path,
+        pooling: PoolingMode,
+        attention_dropout: float = 0.0,
+        hidden_dropout: float = 0.0,
+        weights: Mapping[str, Any] = FULL_WEIGHTS,
     ) -> None:
-        """Open the encoder in `folder`; raises UserError if it is static or cannot be opened."""
+        """Open the encoder in `folder`; `weights` are options of `from_pretrained` from `base_options`.
+
+        Raises UserError if it is static or cannot be opened.
+        """
         from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
         from transformers import AutoConfig
 
@@ -54,7 +65,7 @@ class TextEncoder(nn.Module):
             known = AutoConfig.from_pretrained(folder, **safely)
             self.transformer = Transformer(
                 str(folder),
-                model_kwargs={"use_safetensors": True, "dtype": torch.float32, **safely},
+                model_kwargs={"use_safetensors": True, **weights, **safely},
                 config_kwargs=safely | dropout_settings(known, attention_dropout, hidden_dropout),
                 processor_kwargs=dict(safely),
             )

@@ -78,6 +78,30 @@ class Model(ABC):
         """What the model does with `battles.inputs`, the predictions of other experiments."""
         return "ignored"
 
+    @property
+    def has_adapter(self) -> bool:
+        """Whether the weights of an encoder stay unchanged under a trained adapter and head.
+
+        Then the fold models of a run share one encoder. Such a model also implements `read_trained_weights`,
+        `set_trained_weights` and `merged`.
+        """
+        return False
+
+    def read_trained_weights(self, folder: Path) -> dict[str, Any]:
+        """Return the tensors of adapter and head, by name, of a model of the same parameters that `save` wrote."""
+        raise self._no_adapter()
+
+    def set_trained_weights(self, weights: Mapping[str, Any]) -> None:
+        """Replace adapter and head, for example by those of another fold's model."""
+        raise self._no_adapter()
+
+    def merged(self, folder: Path) -> Self:
+        """Return the model that `save` wrote to `folder` without an adapter, which is added to the encoder."""
+        raise self._no_adapter()
+
+    def _no_adapter(self) -> UserError:
+        return UserError(f"the model {self.model_name!r} has no adapter. Set adapter.rank and train it again.")
+
     def __getattr__(self, name: str) -> Any:
         """Raise UserError, and AttributeError for hasattr, if a learned attribute does not exist yet."""
         if name.endswith("_") and not name.endswith("__"):

@@ -1,6 +1,6 @@
 """The published recipe: a three-class sequence classifier of the text `Prompt: … Response A: … Response B: …`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -12,6 +12,15 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTok
 
 from pairrank.data.battles import Battles
 from pairrank.data.probabilities import Proba, average_orders, softmax
+from pairrank.encoders.adapter_files import find_recorded_encoder, read_trained, write_trained
+from pairrank.encoders.adapters import (
+    AdapterSettings,
+    add_adapter,
+    base_options,
+    compute_in_float32,
+    require_libraries,
+    set_trained_weights,
+)
 from pairrank.encoders.catalogue import Encoder, find_encoder, position_limit
 from pairrank.encoders.inference import Batch, compute_outputs, pad
 from pairrank.encoders.opening import check_tokenizer, opening
@@ -24,7 +33,7 @@ from pairrank.models.base import Model, Progress, register
 from pairrank.training.fine_tuning import fine_tune_battles
 from pairrank.training.history import TrainingHistory, training_report
 from pairrank.training.monitor import Monitor
-from pairrank.training.recipe import Recipe
+from pairrank.training.recipe import Recipe, require_available
 
 LABELS = {0: "Model A", 1: "Model B", 2: "Tie"}
 
@@ -77,8 +86,10 @@ class Baseline(Model):
     """Train on `battles.soft`, if the battles carry it, instead of the winners."""
     training: Recipe = field(default_factory=Recipe)
     """Epochs, learning rates, batches, precision and the other settings of fine-tuning."""
+    adapter: AdapterSettings = field(default_factory=AdapterSettings)
+    """The adapter that is trained instead of the encoder's own weights; none by default."""
     seed: int = 0
-    """Seed of the new head, the order of the battles and the dropout."""
+    """Seed of the new head, the adapter, the order of the battles and the dropout."""
 
     progress: ClassVar[Progress] = "epochs"
 
@@ -92,6 +103,7 @@ class Baseline(Model):
 
         `monitor` receives the log loss of held-out training prompts after each epoch.
         """
+        require_available(self.training, self.adapter)
         encoder = find_encoder(self.encoder)
         self._start_from(encoder)
         self.encoder_: Encoder | None = encoder
@@ -121,27 +133,55 @@ class Baseline(Model):
         return average_orders(straight, self._predict(self._tokens(battles.swap())[0]))
 
     def save(self, folder: Path) -> None:
-        """Write a folder that `AutoModelForSequenceClassification.from_pretrained` opens."""
+        """Write a folder that `AutoModelForSequenceClassification.from_pretrained` opens.
+
+        With an adapter, only adapter and head are written, and the encoder is named with its hash.
+        """
+        if self.has_adapter:
+            assert self.encoder_ is not None  # noqa: S101  # a model with an adapter always knows its encoder
+            write_trained(self.module_, self.adapter, self.encoder_, folder)
+            return
         with quiet_transformers():
             self.module_.classifier.save_pretrained(folder)  # type: ignore[operator]
             self.tokenizer_.save_pretrained(folder)
 
     def load(self, folder: Path) -> Self:
-        """Read what `save` wrote."""
-        self._open(folder, {})
+        """Read what `save` wrote; raises UserError if the encoder under an adapter has changed since."""
+        require_libraries(self.adapter, training=False)
         self.encoder_, self.coverage_, self.history_ = None, None, None
+        if self.has_adapter:
+            self.encoder_ = find_recorded_encoder(self.encoder, folder)
+            self._start_from(self.encoder_)
+            self.set_trained_weights(self.read_trained_weights(folder))
+        else:
+            self._open(folder, {})
         return self
 
     def report(self) -> dict[str, Any]:
         """Return the number of parameters, the encoder, the tokens kept, the history and warnings."""
         return training_report(self.module_, self.training.precision, self.encoder_, self.coverage_, self.history_)
 
+    @property
+    def has_adapter(self) -> bool:
+        """Whether an adapter is trained instead of the encoder."""
+        return self.adapter.is_used
+
+    def read_trained_weights(self, folder: Path) -> dict[str, torch.Tensor]:
+        """Return the weights of adapter and head that `save` wrote; raises UserError for another encoder."""
+        find_recorded_encoder(self.encoder, folder)
+        return read_trained(folder)
+
+    def set_trained_weights(self, weights: Mapping[str, torch.Tensor]) -> None:
+        """Replace adapter and head by those of another fold's model."""
+        set_trained_weights(self.module_, self.adapter, weights)
+
     def _start_from(self, encoder: Encoder) -> None:
-        """Add a new three-class head, drawn from the seed, to the pretrained encoder."""
+        """Add a new three-class head and an adapter, drawn from the seed, to the pretrained encoder."""
         names = {"num_labels": 3, "id2label": LABELS, "label2id": {name: i for i, name in LABELS.items()}}
         with torch.random.fork_rng():
             torch.manual_seed(self.seed)
             self._open(encoder.folder, names)
+        add_adapter(self.module_.pretrained, self.adapter, self.seed)
         limit = position_limit(self.module_)
         if limit is not None and self.max_tokens > limit:
             raise UserError(
@@ -163,12 +203,26 @@ class Baseline(Model):
         with opening(folder), quiet_transformers():
             self.tokenizer_: Any = AutoTokenizer.from_pretrained(folder, **safely)
             classifier = AutoModelForSequenceClassification.from_pretrained(
-                folder, config=config, use_safetensors=True, dtype=torch.float32, **safely
+                folder, config=config, use_safetensors=True, **self._weights(config), **safely
             )
             check_tokenizer(folder, self.tokenizer_, classifier)
+        if self.adapter.base_bits != 32:
+            for name, part in classifier.named_children():
+                if name != classifier.base_model_prefix:
+                    compute_in_float32(part)
         self.module_ = _Logits(classifier)
         apply_speedups(classifier)
         compute_first_token_only(classifier, self.module_)
+
+    def _weights(self, config: Any) -> dict[str, Any]:
+        """Return the options of `from_pretrained` for the weights; the head is not quantised."""
+        if self.adapter.base_bits >= 16:
+            return base_options(self.adapter)
+        with torch.device("meta"):
+            empty = AutoModelForSequenceClassification.from_config(config)  # type: ignore[no-untyped-call]
+        return base_options(
+            self.adapter, tuple(name for name, _ in empty.named_children() if name != empty.base_model_prefix)
+        )
 
     def _tokens(self, battles: Battles) -> tuple[list[Tokens], TokenCoverage]:
         return template_rows(battles, self.tokenizer_, self.max_tokens, self.budget, self.cells)
