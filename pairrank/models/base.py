@@ -83,7 +83,7 @@ class Model(ABC):
         """Whether the weights of an encoder stay unchanged under a trained adapter and head.
 
         Then the fold models of a run share one encoder. Such a model also implements `read_trained_weights`,
-        `set_trained_weights` and `merged`.
+        `set_trained_weights` and `load_merged`.
         """
         return False
 
@@ -95,8 +95,8 @@ class Model(ABC):
         """Replace adapter and head, for example by those of another fold's model."""
         raise self._no_adapter()
 
-    def merged(self, folder: Path) -> Self:
-        """Return the model that `save` wrote to `folder` without an adapter, which is added to the encoder."""
+    def load_merged(self, folder: Path) -> Self:
+        """Read what `save` wrote into a model without an adapter, which is added to the encoder's weights."""
         raise self._no_adapter()
 
     def _no_adapter(self) -> UserError:
@@ -256,6 +256,16 @@ def load_model(folder: str | Path) -> Model:
     changed or unreadable.
     """
     folder = Path(folder)
+    model = build_saved(folder)
+    with reading(folder, RETRAIN):
+        return model.load(folder)
+
+
+def build_saved(folder: Path) -> Model:
+    """Return a model with the hyperparameters of a saved one, and nothing learned; the saved files are checked.
+
+    Raises UserError as `load_model` does.
+    """
     file = folder / MODEL_FILE
     if not file.is_file():
         raise UserError(f"{folder}: no saved model here ({MODEL_FILE} is missing). Expected the folder of a fold.")
@@ -268,7 +278,7 @@ def load_model(folder: str | Path) -> Model:
     elif wrong := damaged_files(folder, hashes):
         raise UserError(f"{folder}: {', '.join(wrong)}: not as saved with the model. {RETRAIN}")
     with reading(folder, RETRAIN):
-        return build(name, **with_current_names(name, parameters)).load(folder)
+        return build(name, **with_current_names(name, parameters))
 
 
 @cache

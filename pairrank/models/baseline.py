@@ -1,7 +1,7 @@
 """The published recipe: a three-class sequence classifier of the text `Prompt: … Response A: … Response B: …`."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -18,6 +18,7 @@ from pairrank.encoders.adapters import (
     add_adapter,
     base_options,
     compute_in_float32,
+    merge_adapter,
     require_libraries,
     set_trained_weights,
 )
@@ -174,6 +175,14 @@ class Baseline(Model):
     def set_trained_weights(self, weights: Mapping[str, torch.Tensor]) -> None:
         """Replace adapter and head by those of another fold's model."""
         set_trained_weights(self.module_, self.adapter, weights)
+
+    def load_merged(self, folder: Path) -> Self:
+        """Read what `save` wrote into a model without an adapter; quantised weights are read in 16 bits."""
+        bits: Literal[32, 16] = 32 if self.adapter.base_bits == 32 else 16
+        opened = replace(self, adapter=replace(self.adapter, base_bits=bits)).load(folder)
+        merge_adapter(opened.module_.pretrained)
+        opened.adapter = AdapterSettings(base_bits=bits)
+        return opened
 
     def _start_from(self, encoder: Encoder) -> None:
         """Add a new three-class head and an adapter, drawn from the seed, to the pretrained encoder."""

@@ -1,7 +1,7 @@
 """One encoder reads each answer after its prompt, and a head compares the two vectors."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -18,6 +18,7 @@ from pairrank.encoders.adapters import (
     AdapterSettings,
     add_adapter,
     base_options,
+    merge_adapter,
     require_libraries,
     set_trained_weights,
 )
@@ -234,6 +235,14 @@ class Siamese(Model):
     def set_trained_weights(self, weights: Mapping[str, torch.Tensor]) -> None:
         """Replace adapter and head by those of another fold's model."""
         set_trained_weights(self.module_, self.adapter, weights)
+
+    def load_merged(self, folder: Path) -> Self:
+        """Read what `save` wrote into a model without an adapter; quantised weights are read in 16 bits."""
+        bits: Literal[32, 16] = 32 if self.adapter.base_bits == 32 else 16
+        opened = replace(self, adapter=replace(self.adapter, base_bits=bits)).load(folder)
+        merge_adapter(opened.module_.encoder.transformer.model)
+        opened.adapter = AdapterSettings(base_bits=bits)
+        return opened
 
     def _open(self, folder: Path) -> None:
         """Open the encoder in `folder` and give it a new head."""
