@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pairrank.atomic import atomic_path
-from pairrank.encoders.adapters import AdapterSettings, pretrained_prefix, trained_weights
+from pairrank.encoders.adapters import trained_names, trained_weights
 from pairrank.encoders.catalogue import Encoder, find_encoder
 from pairrank.errors import UserError
 from pairrank.files import write_json
@@ -37,12 +37,11 @@ def find_recorded_encoder(names: Sequence[str], folder: Path) -> Encoder:
     return encoder
 
 
-def write_trained(module: Any, settings: AdapterSettings, encoder: Encoder, folder: Path) -> None:
+def write_trained(module: Any, encoder: Encoder, folder: Path) -> None:
     """Write adapter and head of a module that `fine_tune` has trained, and name and hash of its encoder."""
     from safetensors.torch import save_file
 
-    weights = trained_weights(module, settings)
-    inside = {name for name in weights if name.startswith(pretrained_prefix(module))}
+    weights, (_, inside) = trained_weights(module), trained_names(module)
     for file, names in ((ADAPTER_FILE, inside), (HEAD_FILE, weights.keys() - inside)):
         with atomic_path(folder / file) as path:
             save_file({name: weights[name] for name in sorted(names)}, path)

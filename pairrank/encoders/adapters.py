@@ -5,7 +5,7 @@ A linear layer W with an adapter computes Wx + s·B(Ax), where only the small ma
 """
 
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,6 +16,9 @@ if TYPE_CHECKING:  # the settings are read without torch
     from torch import nn
 
 ALL_LINEAR = "all-linear"
+
+TRAINED = "pairrank_trained"
+"""Attribute of a model with an adapter: the names of the parameters in it that are trained."""
 
 
 @dataclass(frozen=True)
@@ -125,11 +128,12 @@ def half_type() -> "torch.dtype":
     return torch.float16 if old else torch.bfloat16
 
 
-def add_adapter(model: Any, settings: AdapterSettings, seed: int = 0) -> None:
+def add_adapter(model: Any, settings: AdapterSettings, seed: int = 0, new: Sequence[str] = ()) -> None:
     """Put an adapter into a model of transformers, in place, and freeze all else; does nothing for rank 0.
 
     Matrices A are drawn from the seed. Adapter and whole modules have weights in float32, whatever the bits of the
-    others. Raises UserError if the model has no layers of the given names.
+    others. `new` names further modules to be trained whole, because they were not pretrained. Raises UserError if
+    the model has no modules of the names in the settings.
     """
     if not settings.is_used:
         return
@@ -137,26 +141,28 @@ def add_adapter(model: Any, settings: AdapterSettings, seed: int = 0) -> None:
     from peft import LoraConfig, inject_adapter_in_model
 
     _refuse_unknown_names(model, settings)
+    whole = [*settings.whole, *new]
     config = LoraConfig(
         r=settings.rank,
         lora_alpha=settings.alpha,  # type: ignore[arg-type]  # a factor; peft only multiplies by it
         lora_dropout=settings.dropout,
         target_modules=ALL_LINEAR if settings.targets == [ALL_LINEAR] else settings.targets,
-        exclude_modules=settings.whole or None,
+        exclude_modules=whole or None,
         use_rslora=settings.rank_stabilised,
         use_dora=settings.dora,
     )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         inject_adapter_in_model(config, model)
+    trained = {name for name, _ in model.named_parameters() if _is_trained(name, whole)}
+    setattr(model, TRAINED, frozenset(trained))
     for name, parameter in model.named_parameters():
-        is_trained = _is_trained(name, settings)
-        parameter.requires_grad_(is_trained)
-        if is_trained:
+        parameter.requires_grad_(name in trained)
+        if name in trained:
             parameter.data = parameter.data.float()
     if settings.base_bits != 32:
         for name, part in model.named_modules():
-            if _ends_with(name, settings.whole):
+            if _ends_with(name, whole):
                 compute_in_float32(part, half_type())
 
 
@@ -174,17 +180,16 @@ def _refuse_unknown_names(model: Any, settings: AdapterSettings) -> None:
         )
 
 
-def _ends_with(name: str, endings: list[str]) -> bool:
+def _ends_with(name: str, endings: Sequence[str]) -> bool:
     """Return whether the dotted name of a module ends with one of these names."""
     return any(name == ending or name.endswith(f".{ending}") for ending in endings)
 
 
-def _is_trained(name: str, settings: AdapterSettings) -> bool:
-    """Return whether a parameter of a model with an adapter belongs to the adapter or to a module saved whole."""
-    if any(part.startswith("lora_") for part in name.split(".")):
-        return True
+def _is_trained(name: str, whole: Sequence[str]) -> bool:
+    """Return whether a parameter of a model with an adapter belongs to the adapter or to a module trained whole."""
     parts = name.split(".")
-    return any(_ends_with(".".join(parts[:end]), settings.whole) for end in range(1, len(parts)))
+    is_added = any(part.startswith("lora_") for part in parts)
+    return is_added or any(_ends_with(".".join(parts[:end]), whole) for end in range(1, len(parts)))
 
 
 def compute_in_float32(module: "nn.Module", output: "torch.dtype | None" = None) -> None:
@@ -204,31 +209,31 @@ def compute_in_float32(module: "nn.Module", output: "torch.dtype | None" = None)
         module.register_forward_hook(lambda _, given, made: cast(made, output))
 
 
-def pretrained_prefix(module: Any) -> str:
-    """Return the beginning of the names that the encoder's weights have in a module with a head."""
-    names = {id(part): name for name, part in module.named_modules()}
-    return f"{names[id(module.pretrained)]}."
-
-
-def trained_weights(module: Any, settings: AdapterSettings) -> "dict[str, torch.Tensor]":
+def trained_weights(module: Any) -> "dict[str, torch.Tensor]":
     """Return the weights of adapter, whole modules and head by name, on the CPU.
 
-    `module` is what `fine_tune` trains; `module.pretrained` is the encoder, and everything else is the head.
+    `module` contains a model with an adapter; everything outside that model is the head.
     """
-    prefix = pretrained_prefix(module)
+    prefix, trained = trained_names(module)
     return {
         name: value.detach().cpu().contiguous()
         for name, value in module.state_dict().items()
-        if not name.startswith(prefix) or _is_trained(name.removeprefix(prefix), settings)
+        if not name.startswith(prefix) or name in trained
     }
 
 
-def set_trained_weights(module: Any, settings: AdapterSettings, weights: "Mapping[str, torch.Tensor]") -> None:
+def trained_names(module: Any) -> tuple[str, set[str]]:
+    """Return the beginning of the names of the encoder's weights in a module, and the names of those trained."""
+    path, model = next((name, part) for name, part in module.named_modules() if hasattr(part, TRAINED))
+    return f"{path}.", {f"{path}.{name}" for name in getattr(model, TRAINED)}
+
+
+def set_trained_weights(module: Any, weights: "Mapping[str, torch.Tensor]") -> None:
     """Put weights from `trained_weights` into a module that was built with the same settings.
 
     Raises UserError if they are not exactly the weights that the module trains.
     """
-    expected = {name: tuple(value.shape) for name, value in trained_weights(module, settings).items()}
+    expected = {name: tuple(value.shape) for name, value in trained_weights(module).items()}
     found = {name: tuple(value.shape) for name, value in weights.items()}
     if wrong := sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)):
         name = wrong[0]
@@ -250,5 +255,5 @@ def merge_adapter(model: Any) -> None:
         if isinstance(layer, BaseTunerLayer):
             layer.merge(safe_merge=True)
             model.set_submodule(name, layer.get_base_layer())
-    if hasattr(model, "peft_config"):
-        del model.peft_config
+    del model.peft_config
+    delattr(model, TRAINED)

@@ -1,5 +1,6 @@
 """The published recipe: a three-class sequence classifier of the text `Prompt: … Response A: … Response B: …`."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from pairrank.data.battles import Battles
 from pairrank.data.probabilities import Proba, average_orders, softmax
@@ -22,12 +23,14 @@ from pairrank.encoders.adapters import (
     require_libraries,
     set_trained_weights,
 )
+from pairrank.encoders.architecture import is_causal, lacks_decoder
 from pairrank.encoders.catalogue import Encoder, find_encoder, position_limit
 from pairrank.encoders.inference import Batch, compute_outputs, pad
-from pairrank.encoders.opening import check_tokenizer, opening
+from pairrank.encoders.opening import SAFELY, check_tokenizer, check_weights, open_config, opening
+from pairrank.encoders.padding import ensure_pad_token
 from pairrank.encoders.quiet import quiet_transformers
 from pairrank.encoders.speedups import apply_speedups, compute_first_token_only
-from pairrank.encoders.transformer import dropout_settings
+from pairrank.encoders.transformer import dropout_settings, last_token
 from pairrank.encoders.windows import Budget, Cells, TokenCoverage, Tokens, template_rows
 from pairrank.errors import UserError
 from pairrank.models.base import Model, Progress, register
@@ -36,28 +39,40 @@ from pairrank.training.history import TrainingHistory, training_report
 from pairrank.training.monitor import Monitor
 from pairrank.training.recipe import Recipe, require_available
 
+logger = logging.getLogger(__name__)
+
 LABELS = {0: "Model A", 1: "Model B", 2: "Tie"}
 
 
 class _Logits(nn.Module):
     """A sequence classifier reduced to its logits (B, 3)."""
 
-    def __init__(self, classifier: nn.Module) -> None:
+    def __init__(self, classifier: Any) -> None:
         super().__init__()
         self.classifier = classifier
+        self.causal = is_causal(classifier.config)
+        """Whether the classifier reads the last token. Then texts end with the same token."""
 
-    def forward(self, **batch: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self.classifier(**batch).logits
-        return logits
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        """Return (B, 3) logits of token ids (B, T)."""
+        batch = {"input_ids": input_ids, "attention_mask": attention_mask}
+        head = getattr(self.classifier, "score", None)
+        if not self.causal or head is None:
+            logits: torch.Tensor = self.classifier(**batch).logits
+            return logits
+        # The classifier itself would look for the last token that is not the pad token, which may be a real one.
+        last = last_token(self.pretrained(**batch).last_hidden_state, attention_mask)
+        scored: torch.Tensor = head(last)
+        return scored
 
     @property
     def pretrained(self) -> nn.Module:
         """The classifier without its head."""
-        base: nn.Module = self.classifier.base_model  # type: ignore[assignment]
+        base: nn.Module = self.classifier.base_model
         return base
 
     def activation_checkpointing_enable(self, **options: Any) -> None:
-        self.classifier.activation_checkpointing_enable(**options)  # type: ignore[operator]
+        self.classifier.activation_checkpointing_enable(**options)
 
 
 @register("baseline")
@@ -140,10 +155,10 @@ class Baseline(Model):
         """
         if self.has_adapter:
             assert self.encoder_ is not None  # noqa: S101  # a model with an adapter always knows its encoder
-            write_trained(self.module_, self.adapter, self.encoder_, folder)
+            write_trained(self.module_, self.encoder_, folder)
             return
         with quiet_transformers():
-            self.module_.classifier.save_pretrained(folder)  # type: ignore[operator]
+            self.module_.classifier.save_pretrained(folder)
             self.tokenizer_.save_pretrained(folder)
 
     def load(self, folder: Path) -> Self:
@@ -155,7 +170,7 @@ class Baseline(Model):
             self._start_from(self.encoder_)
             self.set_trained_weights(self.read_trained_weights(folder))
         else:
-            self._open(folder, {})
+            self._open(folder, {}, new_head=False)
         return self
 
     def report(self) -> dict[str, Any]:
@@ -174,7 +189,7 @@ class Baseline(Model):
 
     def set_trained_weights(self, weights: Mapping[str, torch.Tensor]) -> None:
         """Replace adapter and head by those of another fold's model."""
-        set_trained_weights(self.module_, self.adapter, weights)
+        set_trained_weights(self.module_, weights)
 
     def load_merged(self, folder: Path) -> Self:
         """Read what `save` wrote into a model without an adapter; quantised weights are read in 16 bits."""
@@ -189,8 +204,8 @@ class Baseline(Model):
         names = {"num_labels": 3, "id2label": LABELS, "label2id": {name: i for i, name in LABELS.items()}}
         with torch.random.fork_rng():
             torch.manual_seed(self.seed)
-            self._open(encoder.folder, names)
-        add_adapter(self.module_.pretrained, self.adapter, self.seed)
+            new = self._open(encoder.folder, names, new_head=True)
+        add_adapter(self.module_.pretrained, self.adapter, self.seed, new)
         limit = position_limit(self.module_)
         if limit is not None and self.max_tokens > limit:
             raise UserError(
@@ -198,30 +213,52 @@ class Baseline(Model):
                 f"Set max_tokens to {limit} or less."
             )
 
-    def _open(self, folder: Path, options: dict[str, Any]) -> None:
-        # Without trust_remote_code, transformers would ask at the terminal whether to run code of the folder.
-        safely = {"local_files_only": True, "trust_remote_code": False}
-        with opening(folder):
-            config = AutoConfig.from_pretrained(folder, **safely, **options)
-        if getattr(config, "classifier_dropout", "") is None:
+    def _open(self, folder: Path, options: dict[str, Any], new_head: bool) -> list[str]:
+        """Open a classifier with its tokenizer; with `new_head`, its head may be missing or have other outputs.
+
+        Return the names of the modules of the encoder that the folder has no weights for, such as a pooler.
+        """
+        config = open_config(folder, **options)
+        if lacks_decoder(config):
+            raise UserError(
+                f"{folder}: a classifier of {config.model_type} needs encoder and decoder, and this checkpoint has "
+                "the encoder alone. Use the model 'siamese' or 'frozen', or the whole checkpoint."
+            )
+        if getattr(config, "classifier_dropout", "") is None and hasattr(config, "hidden_dropout_prob"):
             # BERT's head falls back to the encoder's dropout, which changes below. It keeps the pretrained value,
             # since dropout in the head costs no time.
             config.classifier_dropout = config.hidden_dropout_prob
         for name, share in dropout_settings(config, self.attention_dropout, self.hidden_dropout).items():
             setattr(config, name, share)
         with opening(folder), quiet_transformers():
-            self.tokenizer_: Any = AutoTokenizer.from_pretrained(folder, **safely)
-            classifier = AutoModelForSequenceClassification.from_pretrained(
-                folder, config=config, use_safetensors=True, **self._weights(config), **safely
+            self.tokenizer_: Any = AutoTokenizer.from_pretrained(folder, **SAFELY)
+            classifier, loaded = AutoModelForSequenceClassification.from_pretrained(
+                folder,
+                config=config,
+                use_safetensors=True,
+                ignore_mismatched_sizes=True,  # the check below is stricter
+                output_loading_info=True,
+                **self._weights(config),
+                **SAFELY,
             )
+            pretrained = f"{classifier.base_model_prefix}." if new_head else ""
+            replaced = check_weights(folder, classifier, loaded, pretrained)
             check_tokenizer(folder, self.tokenizer_, classifier)
+            ensure_pad_token(self.tokenizer_, classifier)
+        if replaced:
+            listed = ", ".join(f"{name} {shape}" for name, shape in sorted(replaced.items()))
+            logger.info("%s: a new head of three outcomes replaces its own (%s)", folder, listed)
         if self.adapter.base_bits != 32:
             for name, part in classifier.named_children():
                 if name != classifier.base_model_prefix:
                     compute_in_float32(part)
         self.module_ = _Logits(classifier)
         apply_speedups(classifier)
-        compute_first_token_only(classifier, self.module_)
+        if not self.module_.causal:
+            compute_first_token_only(classifier, self.module_)
+        inside = f"{classifier.base_model_prefix}."
+        missing = {name.rpartition(".")[0] for name in loaded["missing_keys"] if name.startswith(inside)}
+        return sorted(name.removeprefix(inside) for name in missing)
 
     def _weights(self, config: Any) -> dict[str, Any]:
         """Return the options of `from_pretrained` for the weights; the head is not quantised."""
@@ -229,12 +266,12 @@ class Baseline(Model):
             return base_options(self.adapter)
         with torch.device("meta"):
             empty = AutoModelForSequenceClassification.from_config(config)  # type: ignore[no-untyped-call]
-        return base_options(
-            self.adapter, tuple(name for name, _ in empty.named_children() if name != empty.base_model_prefix)
-        )
+        head = (name for name, _ in empty.named_children() if name != empty.base_model_prefix)
+        return base_options(self.adapter, (*head, "pooler"))
 
     def _tokens(self, battles: Battles) -> tuple[list[Tokens], TokenCoverage]:
-        return template_rows(battles, self.tokenizer_, self.max_tokens, self.budget, self.cells)
+        closed = self.module_.causal
+        return template_rows(battles, self.tokenizer_, self.max_tokens, self.budget, self.cells, closed)
 
     def _predict(self, tokens: list[Tokens]) -> Proba:
         return softmax(compute_outputs(self.module_, tokens, self._collate, self.training.precision))

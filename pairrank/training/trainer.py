@@ -37,6 +37,7 @@ class ModuleWithLoss(nn.Module):
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
         self.module = module
+        self.register_state_dict_post_hook(_drop_second_names)  # type: ignore[no-untyped-call]
 
     def forward(self, labels: torch.Tensor, heads: torch.Tensor | None = None, **batch: torch.Tensor) -> Batch:
         """Return the mean loss and the logits (B, 3) for targets `labels` (B, 3) and `heads` of `battle_loss`."""
@@ -45,13 +46,11 @@ class ModuleWithLoss(nn.Module):
 
     def state_dict(self, *arguments: Any, **options: Any) -> dict[str, Any]:  # type: ignore[override]
         """Return what training changes, for a checkpoint: frozen weights come from the encoder's own files."""
-        frozen = {
-            name for name, parameter in self.named_parameters(remove_duplicate=False) if not parameter.requires_grad
-        }
-        # A quantised layer keeps constants under the name of its weight.
-        inside = tuple(f"{name}." for name in frozen)
+        learned = {name for name, parameter in self.named_parameters() if parameter.requires_grad}
+        # Not everything else is a buffer: quantised layers add constants to their frozen weights.
+        learned |= {name for name, _ in self.named_buffers()}
         state = super().state_dict(*arguments, **options)
-        return {n: v for n, v in state.items() if n not in frozen and not n.startswith(inside)}
+        return {name: value for name, value in state.items() if name in learned}
 
     def load_state_dict(self, state: Mapping[str, Any], *_: Any, **__: Any) -> Any:  # type: ignore[override]
         """Load what `state_dict` returned; raises UserError if anything of it is missing or too much."""
@@ -66,6 +65,14 @@ class ModuleWithLoss(nn.Module):
     def activation_checkpointing_enable(self, **options: Any) -> None:
         """Pass the Trainer's request on to the wrapped module."""
         self.module.activation_checkpointing_enable(**options)  # type: ignore[operator]
+
+
+def _drop_second_names(module: nn.Module, state: dict[str, Any], prefix: str, metadata: Any) -> None:
+    """Keep one name of each weight in a checkpoint: safetensors refuses the two names of T5's shared vectors."""
+    named = {prefix + name for name, _ in module.named_parameters()}
+    every = {prefix + name for name, _ in module.named_parameters(remove_duplicate=False)}
+    for name in every - named:
+        state.pop(name, None)
 
 
 class EpochSampler(torch.utils.data.Sampler[int]):
