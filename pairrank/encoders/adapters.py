@@ -228,6 +228,19 @@ def trained_names(module: Any) -> tuple[str, set[str]]:
     return f"{path}.", {f"{path}.{name}" for name in getattr(model, TRAINED)}
 
 
+def count_parameters(module: Any) -> dict[str, int]:
+    """Return the number of parameters and, with an adapter, the number of those that are trained."""
+    sizes = {}
+    for name, value in module.named_parameters():
+        # Two weights of 4 bits share a byte.
+        packed = getattr(value, "quant_state", None)
+        sizes[name] = value.numel() if packed is None else packed.shape.numel()
+    counts = {"parameters": sum(sizes.values())}
+    if any(hasattr(part, TRAINED) for part in module.modules()):
+        counts["trained_parameters"] = sum(sizes[name] for name in trained_weights(module) if name in sizes)
+    return counts
+
+
 def set_trained_weights(module: Any, weights: "Mapping[str, torch.Tensor]") -> None:
     """Put weights from `trained_weights` into a module that was built with the same settings.
 
