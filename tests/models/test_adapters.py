@@ -11,12 +11,14 @@ import torch
 from safetensors.torch import load_file, safe_open
 from transformers import AutoModel, AutoModelForSequenceClassification
 
+from pairrank.data.folds import hold_out
 from pairrank.encoders.adapters import AdapterSettings
 from pairrank.encoders.catalogue import find_encoder
 from pairrank.errors import UserError
 from pairrank.evaluation.scoring import log_loss
 from pairrank.files import sha256_of
 from pairrank.models.base import Model, build, build_saved, load_model, save_model
+from pairrank.training.monitor import Monitor
 from pairrank.training.recipe import Recipe
 from tests.support.architectures import write_checkpoint
 from tests.support.battles import arena_of_words
@@ -115,6 +117,7 @@ def test_adapter_and_head_have_changed(fitted: Model):
     assert all(changed.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "base"), [("siamese", "qwen2"), ("baseline", "llama")])
 def test_eight_battles_are_learned_by_heart(bases, name: str, base: str):
     battles = replace(arena_of_words(8), winner=np.array([0, 1, 2, 2, 1, 0, 1, 0]))
@@ -249,6 +252,12 @@ def test_an_adapter_is_not_loaded_on_another_base(bases, tmp_path: Path):
     assert find_encoder([str(base)]).sha256 in message
 
 
+@pytest.fixture(scope="module")
+def plain(bases) -> np.ndarray:
+    """Predictions of a siamese model with the adapter of most tests."""
+    return make("siamese", bases("bert")).fit(BATTLES).predict_proba(UNSEEN)
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -260,8 +269,9 @@ def test_an_adapter_is_not_loaded_on_another_base(bases, tmp_path: Path):
     ],
     ids=str,
 )
-def test_each_setting_changes_the_model_and_survives_saving(bases, tmp_path: Path, changes: dict[str, Any]):
-    plain = make("siamese", bases("bert")).fit(BATTLES).predict_proba(UNSEEN)
+def test_each_setting_changes_the_model_and_survives_saving(
+    bases, tmp_path: Path, plain: np.ndarray, changes: dict[str, Any]
+):
     model = make("siamese", bases("bert"), replace(ADAPTER, **changes)).fit(BATTLES)
     assert np.abs(model.predict_proba(UNSEEN) - plain).max() > 1e-6
     save_model(model, tmp_path)
@@ -277,6 +287,48 @@ def test_the_report_counts_what_is_trained(fitted: Model):
     report = fitted.report()
     assert report["trained_parameters"] == sum(p.numel() for p in fitted.module_.parameters() if p.requires_grad)
     assert report["parameters"] == sum(p.numel() for p in fitted.module_.parameters())
+
+
+# --- Interruption
+
+
+class Killed(BaseException):
+    """Stands for whatever ends a process: nothing below may catch it."""
+
+
+@pytest.mark.parametrize("shift", [0, 1])
+def test_a_resumed_training_ends_like_an_undisturbed_one_and_keeps_the_best_epoch(
+    bases, tmp_path: Path, shift: int
+):
+    """With shift 1, other winners are learned than those held out, so that the first epoch is best."""
+    recipe = replace(RECIPE, epochs=3, hold_out=0.3, frozen_layers=1, optimizer="adamw")
+    adapter = replace(ADAPTER, dropout=0.3)
+    battles = arena_of_words(20)
+    battles = replace(battles, winner=(battles.labels + shift * ~hold_out(battles, 0.3, salt="watch")) % 3)
+    undisturbed = make("siamese", bases("qwen2"), adapter, recipe).fit(battles, tmp_path / "whole")
+    losses = [row["Log Loss"] for row in undisturbed.history_.rows]
+    assert (losses[0] == min(losses)) == bool(shift)
+
+    def die(epoch: int, loss: float) -> None:
+        if epoch == 2:
+            raise Killed
+
+    with pytest.raises(Killed):
+        make("siamese", bases("qwen2"), adapter, recipe).fit(battles, tmp_path / "fold0", Monitor(battles, die))
+    [checkpoint] = (tmp_path / "fold0" / "checkpoints").glob("checkpoint-*")
+    kept = set(load_file(checkpoint / "model.safetensors"))
+    torch.manual_seed(4)
+    epochs: list[int] = []
+    monitor = Monitor(battles, lambda epoch, loss: epochs.append(epoch))
+    resumed = make("siamese", bases("qwen2"), adapter, recipe).fit(battles, tmp_path / "fold0", monitor)
+    assert epochs == [2, 3]
+    assert [row["Log Loss"] for row in resumed.history_.rows] == losses
+    for name, value in undisturbed.module_.named_parameters():
+        assert torch.equal(value, resumed.module_.get_parameter(name)), name
+    # Layer 0 is frozen with its adapter.
+    learned = {f"module.{n}" for n, p in resumed.module_.named_parameters() if "lora_" in n and ".0." not in n}
+    assert {name for name in kept if "lora_" in name} == learned
+    assert not [name for name in kept if "base_layer" in name or "embed_tokens" in name]
 
 
 # --- Merging
