@@ -25,8 +25,12 @@ ADAPTED = {
     "hidden": 8,
     "adapter": {"rank": 2},
     "training": {
-        **{"learning_rate": 1e-2, "epochs": 2, "batch_size": 4},
-        **{"frozen_layers": 0, "hold_out": 0.0, "precision": "fp32"},
+        "learning_rate": 1e-2,
+        "epochs": 2,
+        "batch_size": 4,
+        "frozen_layers": 0,
+        "hold_out": 0.0,
+        "precision": "fp32",
     },
 }
 UNSEEN = arena_of_words(5, seed=3)
