@@ -5,6 +5,7 @@ A linear layer W with an adapter computes Wx + s·B(Ax), where only the small ma
 """
 
 import importlib.util
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -116,7 +117,8 @@ def base_options(settings: AdapterSettings, unquantised: tuple[str, ...] = ()) -
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=half_type(),
         )
-        options["device_map"] = {"": torch.cuda.current_device()}
+        # Each process that torchrun starts has a GPU of its own, which is not the current one yet.
+        options["device_map"] = {"": int(os.environ.get("LOCAL_RANK") or torch.cuda.current_device())}
     return options
 
 
