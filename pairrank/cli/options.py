@@ -65,6 +65,14 @@ Searched = Annotated[
         autocompletion=complete_experiments,
     ),
 ]
+AverageAdapters = Annotated[
+    bool,
+    typer.Option(
+        "--average-adapters",
+        help="Predict with one model, whose adapter and head are the means of those of the folds, instead of "
+        "averaging the predictions of all folds. Faster, and its score is unknown.",
+    ),
+]
 Described = Annotated[
     str,
     typer.Argument(

@@ -25,15 +25,18 @@ from pairrank.errors import UserError, unknown_name
 from pairrank.evaluation.entries import is_run_on
 from pairrank.evaluation.run_record import RunRecord, read_run_record
 from pairrank.runs.experiment import RUN_FILE
-from pairrank.runs.fold_models import load_fold_models, refuse_stale
+from pairrank.runs.fold_models import load_averaged_model, load_fold_models, refuse_stale
 from pairrank.runs.folder import current_folds, has_test_predictions, test_file
 
 COPIED = (*MODELS, *DETAILS, "both_bad", "strength")
 """Columns of battles that `predict` can copy."""
 
 
-def submit(name: str, data: Path | None, runs: Path | None, out: Path) -> None:
-    """Write the predictions of a run for test.csv, and check the file that was written."""
+def submit(name: str, data: Path | None, runs: Path | None, out: Path, averaged: bool = False) -> None:
+    """Write the predictions of a run for test.csv, and check the file that was written.
+
+    With `averaged`, one model with the mean of the folds' adapters predicts them.
+    """
     source = find_source(data)
     test = source.test
     if test is None or not len(test):
@@ -48,7 +51,8 @@ def submit(name: str, data: Path | None, runs: Path | None, out: Path) -> None:
     if source.is_sample:
         warn("THIS SUBMISSION IS FOR THE SIMULATED SAMPLE, NOT FOR A COMPETITION. Name your data with --data.")
     show_repairs(test.repairs)
-    _test_predictions(folder, test).write(out)
+    predictions = load_averaged_model(folder).predict(test) if averaged else _test_predictions(folder, test)
+    predictions.write(out)
     # The file is what will be scored, so it is read again and compared with test.csv.
     written = read_predictions(out)
     if written.id.tolist() != test.id.tolist():
@@ -88,19 +92,23 @@ def predict(
     cluster: Cluster | None = None,
     copied: Sequence[str] = (),
     schema: str = "",
+    averaged: bool = False,
 ) -> None:
     """Predict a file of battles with the fold models of a run, in this process or on a cluster.
 
     The columns `copied` of the battles follow the probabilities. `schema` is that of the file; with "", its columns
-    tell.
+    tell. With `averaged`, one model with the mean of the folds' adapters predicts, in this process only.
     """
     refuse_out(out, file)
+    if averaged and cluster:
+        raise UserError("--average-adapters: one model predicts in this process. Leave out --engine ray.")
     if unknown := [column for column in copied if column not in COPIED]:
         raise UserError(f"--copy {unknown[0]}: {unknown_name('column', unknown[0], COPIED)}")
     source = find_source(data)
     folder = run_folder(name, home_of(runs, source))
     record, count, repaired = read_run_record(folder), 0, 0
-    score = scorer(folder, cluster) if cluster else partial(map, load_fold_models(folder).predict)
+    load = load_averaged_model if averaged else load_fold_models
+    score = scorer(folder, cluster) if cluster else partial(map, load(folder).predict)
     say(f"Predicting with {folder}, trained on {record.data.battles:,} battles of {record.data.name}.")
     sample = sample_data()
     if file.resolve().parent != sample.path.resolve() and is_run_on(record, sample.train):

@@ -7,6 +7,7 @@ import typer
 
 from pairrank.cli.options import (
     Add,
+    AverageAdapters,
     Data,
     Engine,
     EngineOption,
@@ -93,14 +94,20 @@ def report(
 
 
 @commands.command(epilog=examples("submit structure", "submit ensemble-fast --data ../arena --out submission.csv"))
-def submit(name: RunName, data: Data = None, runs: Runs = None, out: Out = Path("submission.csv")) -> None:
+def submit(
+    name: RunName,
+    data: Data = None,
+    runs: Runs = None,
+    out: Out = Path("submission.csv"),
+    average_adapters: AverageAdapters = False,
+) -> None:
     """Write and check a submission for the test battles.
 
     Uses the run's test predictions. If test.csv has changed since the run, its saved models predict it again.
     """
     from pairrank.cli.predict import submit as write
 
-    write(name, data, runs, out)
+    write(name, data, runs, out, average_adapters)
 
 
 @commands.command(
@@ -127,6 +134,7 @@ def predict(
         ),
     ] = None,
     schema: Schema = "",
+    average_adapters: AverageAdapters = False,
 ) -> None:
     """Predict a file of new battles with a trained run.
 
@@ -136,7 +144,28 @@ def predict(
     from pairrank.cli.predict import predict as write
 
     skip_cache(no_cache)
-    write(name, file, out, data, runs, cluster_of(engine, task_cpus, task_gpus), copy or [], schema)
+    cluster = cluster_of(engine, task_cpus, task_gpus)
+    write(name, file, out, data, runs, cluster, copy or [], schema, average_adapters)
+
+
+@commands.command(epilog=examples("merge deberta-v3 --out merged", "merge gemma-qlora --out merged --fold 0"))
+def merge(
+    name: RunName,
+    out: Annotated[Path, typer.Option(help="Folder for the merged models, one per fold: OUT/fold0 and so on.")],
+    data: Data = None,
+    runs: Runs = None,
+    fold: Annotated[
+        list[int] | None, typer.Option(help="Merge only this fold; may be repeated. All folds by default.")
+    ] = None,
+) -> None:
+    """Merge the adapters of a run into its encoder, for use without pairrank.
+
+    Each folder is a whole model, as large as the encoder. Its predictions of the fold's battles are compared with
+    those of the run, and the largest change of a probability is shown.
+    """
+    from pairrank.cli.merge import merge as write
+
+    write(name, data, runs, out, fold)
 
 
 @commands.command(epilog=examples("rm structure+seed=1", "rm structure~2026-11-26T081500.000 --yes"))

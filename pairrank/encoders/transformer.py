@@ -1,6 +1,6 @@
 """A transformer with pooling turns a text into one vector, for any encoder that `find_encoder` returns."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,9 @@ from pairrank.encoders.speedups import apply_speedups, compute_first_token_only
 from pairrank.encoders.static import is_static
 from pairrank.encoders.windows import Tokens
 from pairrank.errors import UserError
+
+FULL_WEIGHTS: Mapping[str, Any] = {"dtype": torch.float32}
+"""Options of `from_pretrained` for weights of 32 bits."""
 
 
 class AttentionPooling(nn.Module):
@@ -50,8 +53,8 @@ def last_token(vectors: torch.Tensor, attention_mask: torch.Tensor) -> torch.Ten
     return vectors[torch.arange(len(vectors), device=vectors.device), last]
 
 
-def _open_transformer(folder: Path, settings: dict[str, float]) -> Any:
-    """Open the transformer and the tokenizer in `folder` with other values for some settings of its configuration.
+def _open_transformer(folder: Path, settings: dict[str, float], weights: Mapping[str, Any]) -> Any:
+    """Open the transformer and the tokenizer in `folder` with other values for `settings` of its configuration.
 
     Raises UserError if weights are missing or have another shape, which would be drawn at random.
     """
@@ -72,7 +75,7 @@ def _open_transformer(folder: Path, settings: dict[str, float]) -> Any:
     try:
         return Checked(
             str(folder),
-            model_kwargs={"use_safetensors": True, "dtype": torch.float32, **SAFELY},
+            model_kwargs={"use_safetensors": True, **weights, **SAFELY},
             config_kwargs=SAFELY | settings,
             processor_kwargs=dict(SAFELY),
         )
@@ -86,9 +89,17 @@ class TextEncoder(nn.Module):
     """A pretrained transformer with its tokenizer and a pooling layer, as sentence-transformers combines them."""
 
     def __init__(
-        self, folder: Path, pooling: PoolingMode, attention_dropout: float = 0.0, hidden_dropout: float = 0.0
+        self,
+        folder: Path,
+        pooling: PoolingMode,
+        attention_dropout: float = 0.0,
+        hidden_dropout: float = 0.0,
+        weights: Mapping[str, Any] = FULL_WEIGHTS,
     ) -> None:
-        """Open the encoder in `folder`; raises UserError if it is static or cannot be opened."""
+        """Open the encoder in `folder`; `weights` are options of `from_pretrained` from `base_options`.
+
+        Raises UserError if it is static or cannot be opened.
+        """
         from sentence_transformers.sentence_transformer.modules import Pooling
 
         super().__init__()
@@ -102,7 +113,8 @@ class TextEncoder(nn.Module):
                 'Set pooling to "auto", "last" or "mean".'
             )
         with opening(folder), quiet_transformers():
-            self.transformer = _open_transformer(folder, dropout_settings(known, attention_dropout, hidden_dropout))
+            settings = dropout_settings(known, attention_dropout, hidden_dropout)
+            self.transformer = _open_transformer(folder, settings, weights)
             check_tokenizer(folder, self.transformer.tokenizer, self.transformer.model)
             ensure_pad_token(self.transformer.tokenizer, self.transformer.model)
         if getattr(self.transformer.model, "pooler", None) is not None:

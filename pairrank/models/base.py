@@ -78,6 +78,30 @@ class Model(ABC):
         """What the model does with `battles.inputs`, the predictions of other experiments."""
         return "ignored"
 
+    @property
+    def has_adapter(self) -> bool:
+        """Whether the weights of an encoder stay unchanged under a trained adapter and head.
+
+        Then the fold models of a run share one encoder. Such a model also implements `read_trained_weights`,
+        `set_trained_weights` and `load_merged`.
+        """
+        return False
+
+    def read_trained_weights(self, folder: Path) -> dict[str, Any]:
+        """Return the tensors of adapter and head, by name, of a model of the same parameters that `save` wrote."""
+        raise self._no_adapter()
+
+    def set_trained_weights(self, weights: Mapping[str, Any]) -> None:
+        """Replace adapter and head, for example by those of another fold's model."""
+        raise self._no_adapter()
+
+    def load_merged(self, folder: Path) -> Self:
+        """Read what `save` wrote into a model without an adapter, which is added to the encoder's weights."""
+        raise self._no_adapter()
+
+    def _no_adapter(self) -> UserError:
+        return UserError(f"the model {self.model_name!r} has no adapter. Set adapter.rank and train it again.")
+
     def __getattr__(self, name: str) -> Any:
         """Raise UserError, and AttributeError for hasattr, if a learned attribute does not exist yet."""
         if name.endswith("_") and not name.endswith("__"):
@@ -232,6 +256,16 @@ def load_model(folder: str | Path) -> Model:
     changed or unreadable.
     """
     folder = Path(folder)
+    model = build_saved(folder)
+    with reading(folder, RETRAIN):
+        return model.load(folder)
+
+
+def build_saved(folder: Path) -> Model:
+    """Return a model with the hyperparameters of a saved one, and nothing learned; the saved files are checked.
+
+    Raises UserError as `load_model` does.
+    """
     file = folder / MODEL_FILE
     if not file.is_file():
         raise UserError(f"{folder}: no saved model here ({MODEL_FILE} is missing). Expected the folder of a fold.")
@@ -244,7 +278,7 @@ def load_model(folder: str | Path) -> Model:
     elif wrong := damaged_files(folder, hashes):
         raise UserError(f"{folder}: {', '.join(wrong)}: not as saved with the model. {RETRAIN}")
     with reading(folder, RETRAIN):
-        return build(name, **with_current_names(name, parameters)).load(folder)
+        return build(name, **with_current_names(name, parameters))
 
 
 @cache

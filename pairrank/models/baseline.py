@@ -1,8 +1,8 @@
 """The published recipe: a three-class sequence classifier of the text `Prompt: … Response A: … Response B: …`."""
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -13,6 +13,16 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from pairrank.data.battles import Battles
 from pairrank.data.probabilities import Proba, average_orders, softmax
+from pairrank.encoders.adapter_files import find_recorded_encoder, read_trained, write_trained
+from pairrank.encoders.adapters import (
+    AdapterSettings,
+    add_adapter,
+    base_options,
+    compute_in_float32,
+    merge_adapter,
+    require_libraries,
+    set_trained_weights,
+)
 from pairrank.encoders.architecture import is_causal, lacks_decoder
 from pairrank.encoders.catalogue import Encoder, find_encoder, position_limit
 from pairrank.encoders.inference import Batch, compute_outputs, pad
@@ -27,7 +37,7 @@ from pairrank.models.base import Model, Progress, register
 from pairrank.training.fine_tuning import fine_tune_battles
 from pairrank.training.history import TrainingHistory, training_report
 from pairrank.training.monitor import Monitor
-from pairrank.training.recipe import Recipe
+from pairrank.training.recipe import Recipe, require_available
 
 logger = logging.getLogger(__name__)
 
@@ -92,8 +102,10 @@ class Baseline(Model):
     """Train on `battles.soft`, if the battles carry it, instead of the winners."""
     training: Recipe = field(default_factory=Recipe)
     """Epochs, learning rates, batches, precision and the other settings of fine-tuning."""
+    adapter: AdapterSettings = field(default_factory=AdapterSettings)
+    """The adapter that is trained instead of the encoder's own weights; none by default."""
     seed: int = 0
-    """Seed of the new head, the order of the battles and the dropout."""
+    """Seed of the new head, the adapter, the order of the battles and the dropout."""
 
     progress: ClassVar[Progress] = "epochs"
 
@@ -107,6 +119,7 @@ class Baseline(Model):
 
         `monitor` receives the log loss of held-out training prompts after each epoch.
         """
+        require_available(self.training, self.adapter)
         encoder = find_encoder(self.encoder)
         self._start_from(encoder)
         self.encoder_: Encoder | None = encoder
@@ -136,27 +149,63 @@ class Baseline(Model):
         return average_orders(straight, self._predict(self._tokens(battles.swap())[0]))
 
     def save(self, folder: Path) -> None:
-        """Write a folder that `AutoModelForSequenceClassification.from_pretrained` opens."""
+        """Write a folder that `AutoModelForSequenceClassification.from_pretrained` opens.
+
+        With an adapter, only adapter and head are written, and the encoder is named with its hash.
+        """
+        if self.has_adapter:
+            assert self.encoder_ is not None  # noqa: S101  # a model with an adapter always knows its encoder
+            write_trained(self.module_, self.encoder_, folder)
+            return
         with quiet_transformers():
             self.module_.classifier.save_pretrained(folder)
             self.tokenizer_.save_pretrained(folder)
 
     def load(self, folder: Path) -> Self:
-        """Read what `save` wrote."""
-        self._open(folder, {}, new_head=False)
+        """Read what `save` wrote; raises UserError if the encoder under an adapter has changed since."""
+        require_libraries(self.adapter, training=False)
         self.encoder_, self.coverage_, self.history_ = None, None, None
+        if self.has_adapter:
+            self.encoder_ = find_recorded_encoder(self.encoder, folder)
+            self._start_from(self.encoder_)
+            self.set_trained_weights(self.read_trained_weights(folder))
+        else:
+            self._open(folder, {}, new_head=False)
         return self
 
     def report(self) -> dict[str, Any]:
         """Return the number of parameters, the encoder, the tokens kept, the history and warnings."""
         return training_report(self.module_, self.training.precision, self.encoder_, self.coverage_, self.history_)
 
+    @property
+    def has_adapter(self) -> bool:
+        """Whether an adapter is trained instead of the encoder."""
+        return self.adapter.is_used
+
+    def read_trained_weights(self, folder: Path) -> dict[str, torch.Tensor]:
+        """Return the weights of adapter and head that `save` wrote; raises UserError for another encoder."""
+        find_recorded_encoder(self.encoder, folder)
+        return read_trained(folder)
+
+    def set_trained_weights(self, weights: Mapping[str, torch.Tensor]) -> None:
+        """Replace adapter and head by those of another fold's model."""
+        set_trained_weights(self.module_, weights)
+
+    def load_merged(self, folder: Path) -> Self:
+        """Read what `save` wrote into a model without an adapter; quantised weights are read in 16 bits."""
+        bits: Literal[32, 16] = 32 if self.adapter.base_bits == 32 else 16
+        opened = replace(self, adapter=replace(self.adapter, base_bits=bits)).load(folder)
+        merge_adapter(opened.module_.pretrained)
+        opened.adapter = AdapterSettings(base_bits=bits)
+        return opened
+
     def _start_from(self, encoder: Encoder) -> None:
-        """Add a new three-class head, drawn from the seed, to the pretrained encoder."""
+        """Add a new three-class head and an adapter, drawn from the seed, to the pretrained encoder."""
         names = {"num_labels": 3, "id2label": LABELS, "label2id": {name: i for i, name in LABELS.items()}}
         with torch.random.fork_rng():
             torch.manual_seed(self.seed)
-            self._open(encoder.folder, names, new_head=True)
+            new = self._open(encoder.folder, names, new_head=True)
+        add_adapter(self.module_.pretrained, self.adapter, self.seed, new)
         limit = position_limit(self.module_)
         if limit is not None and self.max_tokens > limit:
             raise UserError(
@@ -164,8 +213,11 @@ class Baseline(Model):
                 f"Set max_tokens to {limit} or less."
             )
 
-    def _open(self, folder: Path, options: dict[str, Any], new_head: bool) -> None:
-        """Open a classifier with its tokenizer; with `new_head`, its head may be missing or have other outputs."""
+    def _open(self, folder: Path, options: dict[str, Any], new_head: bool) -> list[str]:
+        """Open a classifier with its tokenizer; with `new_head`, its head may be missing or have other outputs.
+
+        Return the names of the modules of the encoder that the folder has no weights for, such as a pooler.
+        """
         config = open_config(folder, **options)
         if lacks_decoder(config):
             raise UserError(
@@ -184,9 +236,9 @@ class Baseline(Model):
                 folder,
                 config=config,
                 use_safetensors=True,
-                dtype=torch.float32,
                 ignore_mismatched_sizes=True,  # the check below is stricter
                 output_loading_info=True,
+                **self._weights(config),
                 **SAFELY,
             )
             pretrained = f"{classifier.base_model_prefix}." if new_head else ""
@@ -196,10 +248,26 @@ class Baseline(Model):
         if replaced:
             listed = ", ".join(f"{name} {shape}" for name, shape in sorted(replaced.items()))
             logger.info("%s: a new head of three outcomes replaces its own (%s)", folder, listed)
+        if self.adapter.base_bits != 32:
+            for name, part in classifier.named_children():
+                if name != classifier.base_model_prefix:
+                    compute_in_float32(part)
         self.module_ = _Logits(classifier)
         apply_speedups(classifier)
         if not self.module_.causal:
             compute_first_token_only(classifier, self.module_)
+        inside = f"{classifier.base_model_prefix}."
+        missing = {name.rpartition(".")[0] for name in loaded["missing_keys"] if name.startswith(inside)}
+        return sorted(name.removeprefix(inside) for name in missing)
+
+    def _weights(self, config: Any) -> dict[str, Any]:
+        """Return the options of `from_pretrained` for the weights; the head is not quantised."""
+        if self.adapter.base_bits >= 16:
+            return base_options(self.adapter)
+        with torch.device("meta"):
+            empty = AutoModelForSequenceClassification.from_config(config)  # type: ignore[no-untyped-call]
+        head = (name for name, _ in empty.named_children() if name != empty.base_model_prefix)
+        return base_options(self.adapter, (*head, "pooler"))
 
     def _tokens(self, battles: Battles) -> tuple[list[Tokens], TokenCoverage]:
         closed = self.module_.causal

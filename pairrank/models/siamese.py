@@ -1,7 +1,7 @@
 """One encoder reads each answer after its prompt, and a head compares the two vectors."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -13,6 +13,15 @@ from torch import nn
 from pairrank.atomic import atomic_path
 from pairrank.data.battles import Battles
 from pairrank.data.probabilities import Proba, average_orders, softmax
+from pairrank.encoders.adapter_files import find_recorded_encoder, read_trained, write_trained
+from pairrank.encoders.adapters import (
+    AdapterSettings,
+    add_adapter,
+    base_options,
+    merge_adapter,
+    require_libraries,
+    set_trained_weights,
+)
 from pairrank.encoders.architecture import PoolingMode
 from pairrank.encoders.catalogue import Encoder, find_encoder
 from pairrank.encoders.devices import device, tokens_at_once
@@ -27,7 +36,7 @@ from pairrank.models.heads.neural import HEADS, as_sides, build_head
 from pairrank.training.fine_tuning import fine_tune_battles
 from pairrank.training.history import TrainingHistory, training_report
 from pairrank.training.monitor import Monitor
-from pairrank.training.recipe import Recipe
+from pairrank.training.recipe import Recipe, require_available
 
 HEAD_FILE = "head.safetensors"
 PRETRAINED = "encoder.transformer."
@@ -129,8 +138,10 @@ class Siamese(Model):
         )
     )
     """Epochs, learning rates, batches, precision and the other settings of fine-tuning."""
+    adapter: AdapterSettings = field(default_factory=AdapterSettings)
+    """The adapter that is trained instead of the encoder's own weights; none by default."""
     seed: int = 0
-    """Seed of the head, the order of the battles and the dropout."""
+    """Seed of the head, the adapter, the order of the battles and the dropout."""
 
     progress: ClassVar[Progress] = "epochs"
 
@@ -144,6 +155,7 @@ class Siamese(Model):
 
         `monitor` receives the log loss of held-out training prompts after each epoch.
         """
+        require_available(self.training, self.adapter)
         encoder = find_encoder(self.encoder)
         self._open(encoder.folder)
         self.encoder_: Encoder | None = encoder
@@ -177,7 +189,14 @@ class Siamese(Model):
         )
 
     def save(self, folder: Path) -> None:
-        """Write the encoder as transformers reads it, and the head and the pooling in a file of their own."""
+        """Write the encoder as transformers reads it, and the head and the pooling in a file of their own.
+
+        With an adapter, the adapter is written in place of the encoder, which is named with its hash.
+        """
+        if self.has_adapter:
+            assert self.encoder_ is not None  # noqa: S101  # a model with an adapter always knows its encoder
+            write_trained(self.module_, self.encoder_, folder)
+            return
         with quiet_transformers():
             self.module_.encoder.transformer.model.save_pretrained(folder)
             self.module_.encoder.tokenizer.save_pretrained(folder)
@@ -188,9 +207,15 @@ class Siamese(Model):
             save_file(learned, path)
 
     def load(self, folder: Path) -> Self:
-        """Read what `save` wrote."""
-        self._open(folder)
+        """Read what `save` wrote; raises UserError if the encoder under an adapter has changed since."""
+        require_libraries(self.adapter, training=False)
         self.encoder_, self.coverage_, self.history_ = None, None, None
+        if self.has_adapter:
+            self.encoder_ = find_recorded_encoder(self.encoder, folder)
+            self._open(self.encoder_.folder)
+            self.set_trained_weights(self.read_trained_weights(folder))
+            return self
+        self._open(folder)
         learned = load_file(folder / HEAD_FILE)
         missing = self.module_.load_state_dict(learned, strict=False)
         if missing.unexpected_keys or [name for name in missing.missing_keys if not name.startswith(PRETRAINED)]:
@@ -201,14 +226,38 @@ class Siamese(Model):
         """Return the number of parameters, the encoder, the tokens kept, the history and warnings."""
         return training_report(self.module_, self.training.precision, self.encoder_, self.coverage_, self.history_)
 
+    @property
+    def has_adapter(self) -> bool:
+        """Whether an adapter is trained instead of the encoder."""
+        return self.adapter.is_used
+
+    def read_trained_weights(self, folder: Path) -> dict[str, torch.Tensor]:
+        """Return the weights of adapter and head that `save` wrote; raises UserError for another encoder."""
+        find_recorded_encoder(self.encoder, folder)
+        return read_trained(folder)
+
+    def set_trained_weights(self, weights: Mapping[str, torch.Tensor]) -> None:
+        """Replace adapter and head by those of another fold's model."""
+        set_trained_weights(self.module_, weights)
+
+    def load_merged(self, folder: Path) -> Self:
+        """Read what `save` wrote into a model without an adapter; quantised weights are read in 16 bits."""
+        bits: Literal[32, 16] = 32 if self.adapter.base_bits == 32 else 16
+        opened = replace(self, adapter=replace(self.adapter, base_bits=bits)).load(folder)
+        merge_adapter(opened.module_.encoder.transformer.model)
+        opened.adapter = AdapterSettings(base_bits=bits)
+        return opened
+
     def _open(self, folder: Path) -> None:
         """Open the encoder in `folder` and give it a new head."""
-        encoder = TextEncoder(folder, self.pooling, self.attention_dropout, self.hidden_dropout)
+        options = base_options(self.adapter)
+        encoder = TextEncoder(folder, self.pooling, self.attention_dropout, self.hidden_dropout, options)
         if encoder.positions is not None and self.max_tokens > encoder.positions:
             raise UserError(
                 f"max_tokens = {self.max_tokens}: {folder} has positions for {encoder.positions} tokens. "
                 f"Set max_tokens to {encoder.positions} or less."
             )
+        add_adapter(encoder.transformer.model, self.adapter, self.seed)
         shared = encoder.width if self.layout == "apart" else 0
         width = encoder.width + shared + self.lengths
         head = build_head(self.head, width, shared, self.hidden, self.head_dropout, self.seed)

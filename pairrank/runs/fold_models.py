@@ -11,7 +11,8 @@ from pairrank.data.predictions import Predictions, geometric_mean
 from pairrank.errors import UserError
 from pairrank.evaluation.run_record import read_run_record
 from pairrank.features import counting
-from pairrank.models.base import Model, load_model
+from pairrank.models.base import Model
+from pairrank.runs.adapters import load_average, load_models
 from pairrank.runs.folder import current_folds
 from pairrank.runs.training_rows import attach_predictions
 
@@ -56,6 +57,20 @@ class FoldModels:
         return known[id(self)]
 
 
+def load_averaged_model(folder: Path) -> FoldModels:
+    """Return one model of a run, whose adapter and head are the means of those of its folds.
+
+    No battle of the run can measure it: each one has trained some of its parts. Raises UserError if the models have
+    no adapters, or if the run builds on others.
+    """
+    refuse_stale(folder)
+    record = read_run_record(folder)
+    if record.inputs:
+        raise UserError(f"{folder}: the run builds on others, so its models have no adapters to average.")
+    average = load_average([folder / f"fold{fold}" for fold in sorted(current_folds(folder))])
+    return FoldModels(record.name, [0], [average], [])
+
+
 def load_fold_models(folder: Path, loaded: dict[Path, FoldModels] | None = None) -> FoldModels:
     """Return the models of a run and of all it builds on, each loaded once.
 
@@ -68,7 +83,7 @@ def load_fold_models(folder: Path, loaded: dict[Path, FoldModels] | None = None)
         record = read_run_record(folder)
         folds = sorted(current_folds(folder))
         inputs = [load_fold_models(folder.parent / label, loaded) for label in record.inputs]
-        models = [load_model(folder / f"fold{fold}") for fold in folds]
+        models = load_models([folder / f"fold{fold}" for fold in folds])
         loaded[folder] = FoldModels(record.name, folds, models, inputs)
     return loaded[folder]
 

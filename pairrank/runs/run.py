@@ -247,7 +247,8 @@ def is_reusable(run: Run) -> bool:
     if record.data.hash != run.data_record.hash or not set(run.fold_index.tolist()) <= done.keys():
         return False
     recorded = with_current_model_names(record.experiment)
-    if any(_differs(recorded.get(key), run.settings[key]) for key in MAKES_THE_RESULT):
+    known = [key for key in MAKES_THE_RESULT if recorded.get(key) is not None]
+    if any(_differs(recorded[key], run.settings[key]) for key in known):
         return False
     if record.inputs != input_hashes(run.inputs) or not all(map(is_reusable, run.inputs)):
         return False
@@ -273,7 +274,7 @@ def input_hashes(inputs: Sequence[Run]) -> dict[str, str | None]:
 
 
 def _differs(recorded: Any, wanted: Any) -> bool:
-    """Return whether a recorded part of an experiment differs; what an older record lacks counts as equal."""
-    if isinstance(wanted, dict):
-        return {**wanted, **(recorded or {})} != wanted
-    return recorded is not None and recorded != wanted
+    """Return whether a recorded setting or table of settings differs; what an older table lacks counts as equal."""
+    if isinstance(wanted, dict) and isinstance(recorded, dict):
+        return any(key not in wanted or _differs(value, wanted[key]) for key, value in recorded.items())
+    return bool(recorded != wanted)

@@ -167,6 +167,7 @@ def _training_arguments(recipe: Recipe, folder: Path, seed: int, validated: bool
     arguments = TrainingArguments(
         output_dir=str(folder),
         learning_rate=recipe.learning_rate,
+        optim="adamw_torch_fused" if recipe.optimizer == "adamw" else "paged_adamw_8bit",
         num_train_epochs=recipe.epochs,
         per_device_train_batch_size=recipe.batch_size // distributed.world_size(),
         ddp_find_unused_parameters=False,

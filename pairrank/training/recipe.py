@@ -2,13 +2,14 @@
 
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from torch import nn
 
 from pairrank.data.battles import Battles
+from pairrank.encoders.adapters import AdapterSettings, require_bitsandbytes, require_libraries
 from pairrank.encoders.devices import Precision
 from pairrank.errors import UserError, bounds_complaints
 
@@ -48,6 +49,8 @@ class Recipe:
     """Keep the weights of the epoch that has the best log loss on the held-out training prompts."""
     patience: int = 0
     """Stop after this many epochs without a better held-out log loss; 0 never stops early."""
+    optimizer: Literal["adamw", "paged-adamw-8bit"] = "adamw"
+    """"paged-adamw-8bit" holds its two numbers per trained weight in 8 bits; it needs an NVIDIA GPU."""
     precision: Precision = "auto"
     """bf16 and fp16 compute in that format with weights in fp32; "auto" chooses the fast one for the device."""
     group_by_length: bool = True
@@ -74,6 +77,13 @@ class Recipe:
             raise UserError(" ".join(complaints))
 
 
+def require_available(recipe: Recipe, adapter: AdapterSettings) -> None:
+    """Raise UserError if recipe or adapter need a package or a device that is missing; call it before loading."""
+    require_libraries(adapter)
+    if recipe.optimizer != "adamw":
+        require_bitsandbytes(f'training.optimizer = "{recipe.optimizer}"')
+
+
 def make_targets(battles: Battles, soft: bool = False, label_smoothing: float = 0.0) -> npt.NDArray[np.float64]:
     """Return (n, 3) targets of the cross-entropy: one-hot winners or, with `soft`, `battles.soft` if there are any.
 
@@ -91,7 +101,8 @@ def parameter_groups(module: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
 
     The top layer of the encoder, `module.pretrained`, learns at `recipe.learning_rate`, and each layer below at
     `recipe.layer_decay` times the rate of the one above (discriminative fine-tuning: Howard and Ruder 2018, section
-    3.2). All other parameters learn at `head_rate` times that rate. Only matrices have weight decay.
+    3.2). An adapter in a layer learns at the rate of the layer. All other parameters learn at `head_rate` times
+    `recipe.learning_rate`. Weights that are frozen already stay frozen, and only matrices have weight decay.
     """
     pretrained: nn.Module = module.pretrained  # type: ignore[assignment]
     depths = {id(parameter): _depth(name) for name, parameter in pretrained.named_parameters()}
@@ -102,8 +113,8 @@ def parameter_groups(module: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
         if depth == -1:
             rate = recipe.learning_rate * recipe.head_rate
         else:
-            frozen = recipe.frozen_layers > 0 and depth is not None and depth <= recipe.frozen_layers
-            parameter.requires_grad_(not frozen)
+            if recipe.frozen_layers > 0 and depth is not None and depth <= recipe.frozen_layers:
+                parameter.requires_grad_(False)
             rate = recipe.learning_rate * recipe.layer_decay ** (0 if depth is None else layers - depth)
         if parameter.requires_grad:
             decay = recipe.weight_decay if parameter.ndim > 1 else 0.0

@@ -6,7 +6,7 @@ validation scores are computed by the code that also makes predictions.
 
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from pairrank import distributed
 from pairrank.atomic import sync
 from pairrank.encoders.devices import tokens_at_once
 from pairrank.encoders.inference import Batch, cut_by_tokens
+from pairrank.errors import UserError
 from pairrank.files import damaged_files, read_json, sha256_of, write_json
 from pairrank.training.loss import battle_loss
 from pairrank.training.monitor import ReportLoss
@@ -42,6 +43,24 @@ class ModuleWithLoss(nn.Module):
         """Return the mean loss and the logits (B, 3) for targets `labels` (B, 3) and `heads` of `battle_loss`."""
         logits = self.module(**batch).float()
         return {"loss": battle_loss(logits, labels, heads), "logits": logits}
+
+    def state_dict(self, *arguments: Any, **options: Any) -> dict[str, Any]:  # type: ignore[override]
+        """Return what training changes, for a checkpoint: frozen weights come from the encoder's own files."""
+        learned = {name for name, parameter in self.named_parameters() if parameter.requires_grad}
+        # Not everything else is a buffer: quantised layers add constants to their frozen weights.
+        learned |= {name for name, _ in self.named_buffers()}
+        state = super().state_dict(*arguments, **options)
+        return {name: value for name, value in state.items() if name in learned}
+
+    def load_state_dict(self, state: Mapping[str, Any], *_: Any, **__: Any) -> Any:  # type: ignore[override]
+        """Load what `state_dict` returned; raises UserError if anything of it is missing or too much."""
+        loaded = super().load_state_dict(state, strict=False)
+        missing = self.state_dict().keys() & set(loaded.missing_keys)
+        if wrong := sorted({*missing, *loaded.unexpected_keys}):
+            raise UserError(
+                f"a checkpoint does not fit the model ({wrong[0]}). Remove the checkpoints and run again."
+            )
+        return type(loaded)([], [])
 
     def activation_checkpointing_enable(self, **options: Any) -> None:
         """Pass the Trainer's request on to the wrapped module."""
