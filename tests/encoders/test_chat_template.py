@@ -72,7 +72,9 @@ def test_control_tokens_of_the_layout_are_single_tokens(qwen):
     assert encode_layout(qwen, "").tolist() == []
 
 
-@pytest.mark.parametrize(("name", "expected"), [("llama", ["<|begin_of_text|>"]), ("qwen2", []), ("bert", ["[CLS]"])])
+@pytest.mark.parametrize(
+    ("name", "expected"), [("llama", ["<|begin_of_text|>"]), ("qwen2", []), ("bert", ["[CLS]"])]
+)
 def test_a_plain_text_begins_as_the_tokenizer_begins_it(name: str, expected: list[str], tmp_path: Path):
     tokenizer = AutoTokenizer.from_pretrained(write_checkpoint(tmp_path, name))
     assert tokenizer.convert_ids_to_tokens(opening_tokens(tokenizer).tolist()) == expected

@@ -66,7 +66,12 @@ def test_the_logits_of_words_are_those_of_the_whole_head(name: str, tmp_path: Pa
 
 @pytest.mark.parametrize(
     ("model_type", "change"),
-    [("granite", {"logits_scaling": 8.0}), ("cohere", {"logit_scale": 0.0625}), ("gemma2", {"num_key_value_heads": 1}), ("phi", {})],
+    [
+        ("granite", {"logits_scaling": 8.0}),
+        ("cohere", {"logit_scale": 0.0625}),
+        ("gemma2", {"num_key_value_heads": 1}),
+        ("phi", {}),
+    ],
 )
 def test_logits_that_are_scaled_bounded_or_shifted_are_known(model_type: str, change: dict[str, Any]):
     narrow = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}

@@ -74,7 +74,9 @@ def test_probabilities_are_the_geometric_mean_of_both_orders_as_transformers_com
     assert found.coverage.cut.tolist() == [False] * 7 + [True, False]
 
 
-def test_swapped_battles_are_read_as_the_same_and_give_exactly_the_swapped_results(folder: Path, cache, monkeypatch):
+def test_swapped_battles_are_read_as_the_same_and_give_exactly_the_swapped_results(
+    folder: Path, cache, monkeypatch
+):
     for precision in ("fp32", "bf16"):
         found = reader(folder, cache, precision=precision).read(battles())
         seen = read_blocks(monkeypatch)
@@ -86,6 +88,13 @@ def test_swapped_battles_are_read_as_the_same_and_give_exactly_the_swapped_resul
         assert np.array_equal(
             reader(folder, precision=precision).read(battles().swap()).proba[:, [1, 0, 2]], found.proba
         )
+
+
+def test_the_order_of_the_battles_does_not_change_any_digit(folder: Path, monkeypatch):
+    monkeypatch.setattr(outcome_logits, "BLOCK", 4)
+    order = np.random.default_rng(0).permutation(9)
+    found = reader(folder, precision="bf16").read(battles()).proba
+    assert np.array_equal(reader(folder, precision="bf16").read(battles().take(order)).proba, found[order])
 
 
 def test_cached_battles_are_not_read_and_no_model_is_loaded(folder: Path, cache: VectorCache, monkeypatch):

@@ -6,10 +6,11 @@ from typing import Any
 from tests.support.architectures import write_checkpoint
 
 ROOM = 320
-"""Tokens that these models have positions for; the question takes about half of them in their small vocabularies."""
+"""Tokens that these models have positions for; the question takes half of them in their small vocabularies."""
 
 CHAT = (
-    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n"
+    "{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 """The chat template of Qwen and SmolLM2 without a system prompt."""
