@@ -5,6 +5,7 @@ A linear layer W with an adapter computes Wx + s·B(Ax), where only the small ma
 """
 
 import importlib.util
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -116,7 +117,8 @@ def base_options(settings: AdapterSettings, unquantised: tuple[str, ...] = ()) -
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=half_type(),
         )
-        options["device_map"] = {"": torch.cuda.current_device()}
+        # Each process that torchrun starts has a GPU of its own, which is not the current one yet.
+        options["device_map"] = {"": int(os.environ.get("LOCAL_RANK") or torch.cuda.current_device())}
     return options
 
 
@@ -226,6 +228,19 @@ def trained_names(module: Any) -> tuple[str, set[str]]:
     """Return the beginning of the names of the encoder's weights in a module, and the names of those trained."""
     path, model = next((name, part) for name, part in module.named_modules() if hasattr(part, TRAINED))
     return f"{path}.", {f"{path}.{name}" for name in getattr(model, TRAINED)}
+
+
+def count_parameters(module: Any) -> dict[str, int]:
+    """Return the number of parameters and, with an adapter, the number of those that are trained."""
+    sizes = {}
+    for name, value in module.named_parameters():
+        # Two weights of 4 bits share a byte.
+        packed = getattr(value, "quant_state", None)
+        sizes[name] = value.numel() if packed is None else packed.shape.numel()
+    counts = {"parameters": sum(sizes.values())}
+    if any(hasattr(part, TRAINED) for part in module.modules()):
+        counts["trained_parameters"] = sum(sizes[name] for name in trained_weights(module) if name in sizes)
+    return counts
 
 
 def set_trained_weights(module: Any, weights: "Mapping[str, torch.Tensor]") -> None:

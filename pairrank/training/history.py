@@ -8,6 +8,7 @@ from torch import nn
 
 from pairrank import distributed
 from pairrank.data.probabilities import FloatArray
+from pairrank.encoders.adapters import count_parameters
 from pairrank.encoders.catalogue import Encoder
 from pairrank.encoders.devices import Precision, device_name
 from pairrank.encoders.windows import TokenCoverage
@@ -38,7 +39,7 @@ def training_report(
     """
     processes = distributed.world_size()
     report: dict[str, Any] = {
-        "parameters": sum(p.numel() for p in module.parameters()),
+        **count_parameters(module),
         "device": device_name(precision) + (f", {processes} processes" if processes > 1 else ""),
     }
     if encoder is not None:

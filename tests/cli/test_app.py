@@ -36,6 +36,7 @@ COMMANDS = [
     "report",
     "submit",
     "predict",
+    "merge",
     "rm",
     "tune",
     "ratings",

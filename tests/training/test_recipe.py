@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from transformers import AutoModel
 
+from pairrank.encoders.adapters import AdapterSettings, add_adapter
 from pairrank.encoders.transformer import TextEncoder
 from pairrank.training.fine_tuning import fine_tune
 from pairrank.training.recipe import Recipe, parameter_groups
@@ -65,6 +66,17 @@ def test_frozen_layers_freezes_the_lowest_layers_and_the_embeddings(headed: Head
     found = rates(headed, replace(RECIPE, frozen_layers=layers))
     named = {name for name, _ in headed.named_parameters()}
     assert set(found) == {name for name in named if not any(part in name for part in frozen)}
+
+
+def test_an_adapter_learns_at_the_rate_of_its_layer_and_its_base_not_at_all(headed: Headed):
+    add_adapter(headed.pretrained, AdapterSettings(rank=2))
+    found = rates(headed, replace(RECIPE, head_rate=5.0, layer_decay=0.5))
+    assert {name for name in found if not name.startswith("head.")} == {
+        name for name, _ in headed.named_parameters() if "lora_" in name
+    }
+    for name, rate in found.items():
+        expected = 0.05 if name.startswith("head.") else 0.005 if "layer.0." in name else 0.01
+        assert rate == pytest.approx(expected), name
 
 
 def test_only_matrices_have_weight_decay(headed: Headed):
