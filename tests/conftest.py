@@ -148,6 +148,13 @@ def tiny_distilbert(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny_language_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tests.support.judges import CHAT, write_language_model
+
+    return write_language_model(tmp_path_factory.mktemp("tiny-language-model"), "qwen2", CHAT)
+
+
+@pytest.fixture(scope="session")
 def tokenizer(tiny_bert: Path):
     from transformers import AutoTokenizer
 

@@ -20,6 +20,7 @@ HEADINGS = {
     "Counted features and words": ("structure", "kernel", "sparse"),
     "Frozen encoders": ("frozen",),
     "Fine-tuned encoders": ("baseline", "siamese"),
+    "Language models that read both answers": ("judge",),
     "Stacks and ensembles of other experiments": ("gbdt", "pool"),
     "Diagnostics: not submittable": (),
     "Others": (),

@@ -21,7 +21,10 @@ CONVERTERS = {"sentencepiece": "sentencepiece", "protobuf": "google.protobuf"}
 """Package -> module that transformers imports to convert such a file."""
 TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", *SENTENCEPIECE)
 """A tokenizer needs one of these files."""
-TOKENIZER_SETTINGS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "merges.txt")
+TOKENIZER_SETTINGS = (
+    *("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "merges.txt"),
+    "chat_template.jinja",
+)
 
 FILES = (CONFIG, WEIGHTS, INDEX, SHARDS, *TOKENIZERS, *TOKENIZER_SETTINGS)
 """Names and patterns of the files that are downloaded from the hub: no pickles and no code."""

@@ -12,10 +12,11 @@ import torch
 
 from pairrank.data.battles import Battles, concatenate
 from pairrank.models.base import Model, build, load_model, parameters_of, save_model
-from tests.support.architectures import ARCHITECTURES, write_checkpoint
+from tests.support.architectures import ARCHITECTURES, CAUSAL, write_checkpoint
 from tests.support.battles import arena_of_words, plain_battles
 from tests.support.encoders import WINDOW
 from tests.support.fine_tuning import FAST
+from tests.support.judges import ROOM, write_language_model
 from tests.support.runs import complaint
 
 ONE_STEP = dataclasses.asdict(replace(FAST, epochs=1, batch_size=16, warmup=0.0))
@@ -23,11 +24,14 @@ LANES: dict[str, dict[str, Any]] = {
     "baseline": {"training": ONE_STEP, "max_tokens": WINDOW},
     "siamese": {"training": ONE_STEP, "max_tokens": WINDOW, "hidden": 8},
     "frozen": {"max_tokens": WINDOW, "precision": "fp32"},
+    "judge": {"training": ONE_STEP, "max_tokens": ROOM},
 }
 """Models that read pretrained encoders, with parameters that make them fast."""
-FAST_CASES = {("baseline", "llama"), ("siamese", "gpt2"), ("frozen", "t5")}
+FAST_CASES = {("baseline", "llama"), ("siamese", "gpt2"), ("frozen", "t5"), ("judge", "qwen2")}
 """One architecture for each model is tested by the fast tests: the others are slow."""
-REFUSED = {("baseline", "t5"): "a classifier of t5 needs encoder and decoder"}
+REFUSED = {("baseline", "t5"): "a classifier of t5 needs encoder and decoder"} | {
+    ("judge", name): "is not a causal language model" for name in ARCHITECTURES if name not in CAUSAL
+}
 """Pairs that cannot work, with what the message says."""
 
 
@@ -43,14 +47,19 @@ class Trained:
 
 
 @pytest.fixture(scope="session")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """A function that returns the folder of an architecture's random checkpoint, which is written once."""
-    written: dict[str, Path] = {}
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Path]:
+    """A function that returns the folder of an architecture's random checkpoint for a model.
 
-    def folder_of(name: str) -> Path:
-        if name not in written:
-            written[name] = write_checkpoint(tmp_path_factory.mktemp(name), name)
-        return written[name]
+    It is written once, and once more with room for the question of `judge`.
+    """
+    written: dict[tuple[str, bool], Path] = {}
+
+    def folder_of(lane: str, name: str) -> Path:
+        key = name, lane == "judge" and name in CAUSAL
+        if key not in written:
+            write = write_language_model if key[1] else write_checkpoint
+            written[key] = write(tmp_path_factory.mktemp(name), name)
+        return written[key]
 
     return folder_of
 
@@ -73,12 +82,13 @@ def unseen() -> Battles:
 
 
 @pytest.fixture(scope="module", params=[as_case(*case) for case in CASES])
-def trained(request: pytest.FixtureRequest, checkpoint: Callable[[str], Path], unseen: Battles) -> Trained:
+def trained(request: pytest.FixtureRequest, checkpoint: Callable[[str, str], Path], unseen: Battles) -> Trained:
     lane, name = request.param
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("PAIRRANK_NO_CACHE", "1")
-        model = build(lane, encoder=[str(checkpoint(name))], **LANES[lane]).fit(arena_of_words(16))
-        return Trained(lane, name, checkpoint(name), model, model.predict_proba(unseen))
+        folder = checkpoint(lane, name)
+        model = build(lane, encoder=[str(folder)], **LANES[lane]).fit(arena_of_words(16))
+        return Trained(lane, name, folder, model, model.predict_proba(unseen))
 
 
 @pytest.fixture(autouse=True)
@@ -131,6 +141,6 @@ def test_a_symmetric_model_commutes_with_a_swap(trained: Trained, unseen: Battle
 
 
 @pytest.mark.parametrize(("lane", "architecture"), REFUSED)
-def test_a_pair_that_cannot_work_is_refused(checkpoint: Callable[[str], Path], lane: str, architecture: str):
-    model = build(lane, encoder=[str(checkpoint(architecture))], **LANES[lane])
+def test_a_pair_that_cannot_work_is_refused(checkpoint: Callable[[str, str], Path], lane: str, architecture: str):
+    model = build(lane, encoder=[str(checkpoint(lane, architecture))], **LANES[lane])
     assert REFUSED[lane, architecture] in complaint(lambda: model.fit(arena_of_words(16)))

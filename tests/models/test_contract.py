@@ -35,6 +35,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "baseline": {"training": dataclasses.asdict(FAST), "max_tokens": WINDOW},
     "frozen": {"max_tokens": WINDOW, "steps": 20, "hidden": 8},
     "gbdt": {"rounds": 20, "patience": 5, "seeds": 2, "trees": QUICK_TREES},
+    "judge": {"training": dataclasses.asdict(FAST), "head": "zero-shot", "max_tokens": 200},
     "siamese": {"training": dataclasses.asdict(replace(FAST, head_rate=2.0)), "max_tokens": WINDOW, "hidden": 8},
     "structure": {"rounds": 10, "tie_rounds": 10, "seeds": 2, "trees": {"min_leaf": 2, "row_share": 1.0}},
 }
@@ -49,6 +50,10 @@ VARIANTS = {
     "siamese-attention": ("siamese", {"pooling": "attention"}),
     "siamese-apart": ("siamese", {"layout": "apart"}),
     "siamese-no-lengths": ("siamese", {"lengths": False}),
+    "judge-uncalibrated": ("judge", {"calibrated": False}),
+    "judge-trained": ("judge", {"head": "trained"}),
+    "judge-one-order": ("judge", {"head": "trained", "both_sides": False}),
+    "judge-adapter": ("judge", {"head": "trained", "adapter": {"rank": 2}}),
     "gbdt-multinomial": ("gbdt", {"learner": "multinomial"}),
     "gbdt-inputs-alone": ("gbdt", {"groups": []}),
     "kernel-modulate": ("kernel", {"modulate": True}),
@@ -65,7 +70,7 @@ VARIANTS = {
 CONTRACT = {name: (name, {}) for name in model_names()} | VARIANTS
 STACKS = {"gbdt", "pool"}
 """Models that read the predictions of other experiments; all others ignore them."""
-LEARN_NOTHING = {"pool", "pool-linear"}
+LEARN_NOTHING = {"judge-uncalibrated", "pool", "pool-linear"}
 """Variants that fit nothing."""
 ODD = conversations(
     (("",), ("",), ("",)),
@@ -76,12 +81,13 @@ ODD = conversations(
 
 
 @pytest.fixture(scope="module")
-def make(tiny_bert: Path) -> Callable[[str], Model]:
+def make(tiny_bert: Path, tiny_language_model: Path) -> Callable[[str], Model]:
     """Return a function that builds the unfitted model of a contract line."""
 
     def build_small(line: str, **more: Any) -> Model:
         name, variant = CONTRACT[line]
-        encoder = {"encoder": [str(tiny_bert)]} if "encoder" in fields_of(name) else {}
+        folder = tiny_language_model if name == "judge" else tiny_bert
+        encoder = {"encoder": [str(folder)]} if "encoder" in fields_of(name) else {}
         return build(name, **encoder, **(SMALL.get(name, {}) | variant | more))
 
     return build_small
@@ -122,7 +128,8 @@ def unseen() -> Battles:
 
 def as_parameter(line: str) -> Any:
     """Return a line as a test parameter; the variants of fine-tuned models, 20 tests each, are slow."""
-    is_slow = line in VARIANTS and VARIANTS[line][0] in ("baseline", "siamese")
+    name, variant = VARIANTS.get(line, ("", {}))
+    is_slow = name in ("baseline", "siamese") or (name == "judge" and "head" in variant)
     return pytest.param(line, marks=pytest.mark.slow) if is_slow else line
 
 

@@ -1,0 +1,141 @@
+"""A causal decoder reads a text; its hidden state at the last position has seen every token."""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from pairrank.encoders.architecture import is_causal
+from pairrank.encoders.inference import Batch
+from pairrank.encoders.opening import SAFELY, check_tokenizer, check_weights, open_config, opening
+from pairrank.encoders.quiet import quiet_transformers
+from pairrank.encoders.transformer import dropout_settings, last_token
+from pairrank.encoders.windows import Tokens
+from pairrank.errors import UserError
+
+PROBE_TOKENS = 6
+"""Length of the text that tests whether the logits of three words are those that the whole head would give."""
+
+
+def open_causal(folder: Path, max_tokens: int, head: bool, options: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Return the causal model in `folder`, with its language-model head or without, and its tokenizer.
+
+    `options` are those of `from_pretrained` for the weights, such as their type. Raises UserError if the model is
+    not causal, lacks weights, or has fewer positions than `max_tokens`.
+    """
+    from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
+
+    config = open_config(folder)
+    if not is_causal(config):
+        raise UserError(
+            f"{folder}: {config.model_type} is not a causal language model, which a judge needs. Use a decoder "
+            "such as smollm2, or another model, such as 'siamese'."
+        )
+    positions = getattr(config.get_text_config(), "max_position_embeddings", None)
+    if positions is not None and max_tokens > positions:
+        raise UserError(
+            f"max_tokens = {max_tokens}: {folder} has positions for {positions} tokens. "
+            f"Set max_tokens to {positions} or less."
+        )
+    # Decoders are pretrained without dropout, GPT-2 excepted.
+    for name, share in dropout_settings(config, 0.0, 0.0).items():
+        setattr(config, name, share)
+    with opening(folder), quiet_transformers():
+        tokenizer = AutoTokenizer.from_pretrained(folder, **SAFELY)
+        kind: Any = AutoModelForCausalLM if head else AutoModel
+        model, loaded = kind.from_pretrained(
+            folder,
+            config=config,
+            use_safetensors=True,
+            ignore_mismatched_sizes=True,  # the check below is stricter
+            output_loading_info=True,
+            **options,
+            **SAFELY,
+        )
+        check_weights(folder, model, loaded)
+        check_tokenizer(folder, tokenizer, model)
+    return model, tokenizer
+
+
+def last_hidden(model: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+    """Return (B, d) hidden states at the last position of token ids (B, T), with padding on either side."""
+    positions = _positions(model, attention_mask)
+    found = model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False, **positions)
+    return last_token(found.last_hidden_state, attention_mask)
+
+
+def last_hidden_after(
+    model: Any,
+    shared_ids: torch.Tensor,
+    shared_mask: torch.Tensor,
+    input_ids: torch.Tensor,
+    attention_mask: torch.Tensor,
+) -> torch.Tensor:
+    """Return (B, k, d) hidden states of k texts (B, k, T) that each follow the same beginning (B, P).
+
+    The keys and values of a beginning are computed once. It is padded on the left and the texts on the right, so
+    that distances between tokens, which windows of attention limit, are those without padding.
+    """
+    battles, orders, _ = input_ids.shape
+    positions = _positions(model, shared_mask)
+    begun = model(input_ids=shared_ids, attention_mask=shared_mask, use_cache=True, **positions).past_key_values
+    begun.batch_repeat_interleave(orders)
+    ids, mask = input_ids.flatten(0, 1), attention_mask.flatten(0, 1)
+    whole = torch.cat([shared_mask.repeat_interleave(orders, dim=0), mask], dim=1)
+    positions = {name: value[:, shared_mask.shape[1] :] for name, value in _positions(model, whole).items()}
+    found = model(input_ids=ids, attention_mask=whole, past_key_values=begun, use_cache=True, **positions)
+    return last_token(found.last_hidden_state, mask).view(battles, orders, -1)
+
+
+def _positions(model: Any, mask: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Return the position of each token as an argument of the model, if it takes one: padding has no position."""
+    if "position_ids" not in inspect.signature(model.forward).parameters:
+        return {}
+    return {"position_ids": (mask.cumsum(dim=1) - 1).clamp(min=0)}
+
+
+def pad_left(rows: Sequence[Tokens]) -> Batch:
+    """Return token ids and attention mask (B, T) of rows that end at the same place."""
+    width = max(map(len, rows))
+    ids, mask = (torch.zeros((len(rows), width), dtype=torch.long) for _ in range(2))
+    for i, row in enumerate(rows):
+        ids[i, width - len(row) :] = torch.from_numpy(row)
+        mask[i, width - len(row) :] = 1
+    return {"input_ids": ids, "attention_mask": mask}
+
+
+class WordHead(nn.Module):
+    """The rows of a language-model head that belong to a few words, in float32."""
+
+    def __init__(self, model: Any, words: Sequence[int]) -> None:
+        """Take the rows from the head of `model`; raises UserError if its own logits are not those of the rows."""
+        super().__init__()
+        head, config = model.get_output_embeddings(), model.config.get_text_config()
+        rows = torch.tensor(words)
+        self.weight = nn.Parameter(head.weight.detach()[rows].float(), requires_grad=False)
+        bias = getattr(head, "bias", None)
+        self.bias = None if bias is None else nn.Parameter(bias.detach()[rows].float(), requires_grad=False)
+        self.bound: float | None = getattr(config, "final_logit_softcapping", None)
+        """Largest absolute value of a logit in Gemma 2."""
+        self.scale = getattr(config, "logit_scale", None) or 1.0 / (getattr(config, "logits_scaling", None) or 1.0)
+        self._check(model, rows)
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Return (..., k) logits of the words from hidden states (..., d), computed in float32."""
+        with torch.autocast(hidden.device.type, enabled=False):
+            logits = nn.functional.linear(hidden.float(), self.weight, self.bias) * self.scale
+            return logits if self.bound is None else self.bound * torch.tanh(logits / self.bound)
+
+    @torch.inference_mode()
+    def _check(self, model: Any, rows: torch.Tensor) -> None:
+        ids = torch.arange(1, PROBE_TOKENS + 1)[None] % model.config.get_text_config().vocab_size
+        expected = model(input_ids=ids, use_cache=False).logits[0, -1, rows].float()
+        found = self(last_hidden(model.base_model, ids, torch.ones_like(ids)))[0]
+        if not torch.allclose(found, expected, rtol=0.05, atol=0.1):
+            raise UserError(
+                f"the logits of {model.config.model_type} are computed in a way that is not known here. "
+                'Use another language model, or set head to "trained".'
+            )
