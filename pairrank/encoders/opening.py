@@ -1,15 +1,18 @@
 """A folder with an encoder is opened without code of the folder or of the hub, and any failure is one message."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pairrank.encoders.quiet import quiet_transformers
 from pairrank.errors import UserError, excerpt, shorten
 from pairrank.files import read_json
 
 ATTENTION_KEYS = ("attn_implementation", "_attn_implementation", "_attn_implementation_internal")
+SAFELY: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+"""Options of `from_pretrained`. Unless it is forbidden, transformers asks at the terminal whether to run code."""
 FLOATING_TYPES = (None, "float32", "float16", "bfloat16", "float64")
 
 
@@ -61,10 +64,45 @@ def opening(folder: Path) -> Iterator[None]:
         ) from error
 
 
+def open_config(folder: Path, **options: Any) -> Any:
+    """Return the configuration in a folder with other values for `options`; raises UserError if it is damaged.
+
+    The attention that it names is dropped: transformers chooses the fast one that the architecture supports, here
+    and after the model is saved.
+    """
+    from transformers import AutoConfig
+
+    with opening(folder), quiet_transformers():
+        config = AutoConfig.from_pretrained(folder, **SAFELY, **options)
+    config._attn_implementation = None
+    return config
+
+
+def check_weights(
+    folder: Path, model: Any, loaded: Mapping[str, Any], prefix: str = ""
+) -> dict[str, tuple[int, ...]]:
+    """Return the shape in the file of each weight of a head that does not fit the model, by name.
+
+    `loaded` is what transformers reports. The names of the encoder's weights begin with `prefix`; those of poolers
+    may be missing. Raises UserError if the files lack another one of them, or have it in another shape.
+    """
+    changed = {name: tuple(shape) for name, shape, _ in loaded["mismatched_keys"]}
+    if wrong := sorted(name for name in changed if name.startswith(prefix)):
+        raise UserError(
+            f"{folder}: its weights do not fit its config.json: {wrong[0]} has the shape {changed[wrong[0]]}, "
+            f"expected {tuple(model.get_parameter(wrong[0]).shape)}. Download the folder again."
+        )
+    missing = sorted(name for name in loaded["missing_keys"] if name.startswith(prefix) and "pooler" not in name)
+    if missing:
+        raise UserError(
+            f"{folder}: its weights do not fit its config.json: {missing[0]} is missing"
+            f"{f', and {len(missing) - 1:,} more' if missing[1:] else ''}. Download the folder again."
+        )
+    return changed
+
+
 def check_tokenizer(folder: Path, tokenizer: Any, model: Any) -> None:
-    """Raise UserError if the tokenizer cannot pad, or has tokens without a vector in the model."""
-    if tokenizer.pad_token_id is None:
-        raise UserError(f"{folder}: its tokenizer has no pad token, which batches need. Add one to the tokenizer.")
+    """Raise UserError if the tokenizer has tokens without a vector in the model."""
     vectors = model.get_input_embeddings().num_embeddings
     if len(tokenizer) > vectors:
         raise UserError(

@@ -54,17 +54,18 @@ def side_texts(
     budget: Budget = "fair",
     share: Share = "side",
     max_side: int | None = None,
+    closed: bool = False,
 ) -> tuple[list[SideTexts], TokenCoverage]:
     """Return the texts of each battle, special tokens included, and how many tokens were kept.
 
     A text has at most `window` tokens. With `share="battle"` the two sides together have 2 `window` tokens, and one
-    side at most `max_side` (by default both windows). Raises UserError if a window has no room for a text, and for
-    the budget "right".
+    side at most `max_side` (by default both windows). `closed` is that of `special_token_wrapper`. Raises UserError
+    if a window has no room for a text, and for the budget "right".
     """
     if budget == "right":
         raise UserError('budget = "right": only the published template is cut on the right. Set budget to "fair".')
-    wrap, special = special_token_wrapper(tokenizer, 2 if layout == "pair" else 1)
-    wrap_one, special_one = special_token_wrapper(tokenizer, 1)
+    wrap, special = special_token_wrapper(tokenizer, 2 if layout == "pair" else 1, closed)
+    wrap_one, special_one = special_token_wrapper(tokenizer, 1, closed)
     room = window - special
     if room < 2:
         raise UserError(f"a window of {window} tokens has no room for a text. Set it to {special + 2} or more.")

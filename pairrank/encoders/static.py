@@ -123,6 +123,7 @@ class StaticEncoder(torch.nn.Module):
     """A module that returns the mean of the tokens' vectors, with the interface of `transformer.TextEncoder`."""
 
     positions = None
+    closed = False
 
     def __init__(self, folder: Path) -> None:
         from sentence_transformers.sentence_transformer.modules import StaticEmbedding

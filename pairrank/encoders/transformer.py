@@ -2,22 +2,21 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
 
+from pairrank.encoders.architecture import PoolingMode, choose_pooling, is_causal
 from pairrank.encoders.catalogue import position_limit
 from pairrank.encoders.inference import Batch, pad
-from pairrank.encoders.opening import check_tokenizer, opening
+from pairrank.encoders.opening import SAFELY, check_tokenizer, check_weights, open_config, opening
+from pairrank.encoders.padding import ensure_pad_token
 from pairrank.encoders.quiet import quiet_transformers
 from pairrank.encoders.speedups import apply_speedups, compute_first_token_only
 from pairrank.encoders.static import is_static
 from pairrank.encoders.windows import Tokens
 from pairrank.errors import UserError
-
-PoolingMode = Literal["mean", "cls", "attention"]
-"""How the vectors of the tokens become one: their mean, that of the first token, or a learned weighted mean."""
 
 
 class AttentionPooling(nn.Module):
@@ -35,6 +34,54 @@ class AttentionPooling(nn.Module):
         return features
 
 
+class LastToken(nn.Module):
+    """The vector of the last token of each text, with padding on either side."""
+
+    def forward(self, features: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Add `sentence_embedding` (B, d) to `token_embeddings` (B, T, d) and `attention_mask` (B, T)."""
+        features["sentence_embedding"] = last_token(features["token_embeddings"], features["attention_mask"])
+        return features
+
+
+def last_token(vectors: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+    """Return (B, d) vectors of the last token that each mask (B, T) shows, from the vectors (B, T, d) of all."""
+    places = torch.arange(attention_mask.shape[1], device=attention_mask.device)
+    last = (attention_mask * (places + 1)).argmax(dim=1)
+    return vectors[torch.arange(len(vectors), device=vectors.device), last]
+
+
+def _open_transformer(folder: Path, settings: dict[str, float]) -> Any:
+    """Open the transformer and the tokenizer in `folder` with other values for some settings of its configuration.
+
+    Raises UserError if weights are missing or have another shape, which would be drawn at random.
+    """
+    from sentence_transformers.sentence_transformer.modules import Transformer
+    from transformers import AutoTokenizer
+
+    class Checked(Transformer):
+        def _load_model(
+            self, model_name_or_path: str, transformer_task: Any, config: Any, *rest: Any, **model_kwargs: Any
+        ) -> Any:
+            config._attn_implementation = None  # as in `open_config`
+            model_kwargs |= {"output_loading_info": True, "ignore_mismatched_sizes": True}
+            opened: Any = super()._load_model(model_name_or_path, transformer_task, config, *rest, **model_kwargs)
+            model, loaded = opened
+            check_weights(folder, model, loaded)
+            return model
+
+    try:
+        return Checked(
+            str(folder),
+            model_kwargs={"use_safetensors": True, "dtype": torch.float32, **SAFELY},
+            config_kwargs=SAFELY | settings,
+            processor_kwargs=dict(SAFELY),
+        )
+    except ValueError:
+        # The reason why a tokenizer cannot be opened is lost among those of other processors.
+        AutoTokenizer.from_pretrained(folder, **SAFELY)
+        raise
+
+
 class TextEncoder(nn.Module):
     """A pretrained transformer with its tokenizer and a pooling layer, as sentence-transformers combines them."""
 
@@ -42,30 +89,32 @@ class TextEncoder(nn.Module):
         self, folder: Path, pooling: PoolingMode, attention_dropout: float = 0.0, hidden_dropout: float = 0.0
     ) -> None:
         """Open the encoder in `folder`; raises UserError if it is static or cannot be opened."""
-        from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
-        from transformers import AutoConfig
+        from sentence_transformers.sentence_transformer.modules import Pooling
 
         super().__init__()
         if is_static(folder):
             raise UserError(f"{folder}: a static encoder has no layers to train. Use it with the model 'frozen'.")
-        # Unless it is forbidden, transformers asks at the terminal whether to run code from the folder.
-        safely = {"local_files_only": True, "trust_remote_code": False}
-        with opening(folder), quiet_transformers():
-            known = AutoConfig.from_pretrained(folder, **safely)
-            self.transformer = Transformer(
-                str(folder),
-                model_kwargs={"use_safetensors": True, "dtype": torch.float32, **safely},
-                config_kwargs=safely | dropout_settings(known, attention_dropout, hidden_dropout),
-                processor_kwargs=dict(safely),
+        pooling = choose_pooling(pooling, folder)
+        known = open_config(folder)
+        if pooling == "cls" and is_causal(known):
+            raise UserError(
+                f'{folder}: pooling = "cls" reads the first token, which sees no other one in a causal decoder. '
+                'Set pooling to "auto", "last" or "mean".'
             )
+        with opening(folder), quiet_transformers():
+            self.transformer = _open_transformer(folder, dropout_settings(known, attention_dropout, hidden_dropout))
             check_tokenizer(folder, self.transformer.tokenizer, self.transformer.model)
+            ensure_pad_token(self.transformer.tokenizer, self.transformer.model)
         if getattr(self.transformer.model, "pooler", None) is not None:
             self.transformer.model.pooler = None  # its output is unused, so its weights would get no gradient
         apply_speedups(self.transformer.model)
         self.width: int = self.transformer.get_embedding_dimension()
-        self.pooling: nn.Module = (
-            AttentionPooling(self.width) if pooling == "attention" else Pooling(self.width, pooling)
-        )
+        self.closed = pooling == "last"
+        """Whether texts end with the same token, as `special_token_wrapper` closes them."""
+        if pooling == "attention":
+            self.pooling: nn.Module = AttentionPooling(self.width)
+        else:
+            self.pooling = LastToken() if pooling == "last" else Pooling(self.width, pooling)
         self.positions = position_limit(self.transformer)
         if pooling == "cls":
             compute_first_token_only(self.transformer.model, self)
@@ -86,8 +135,14 @@ class TextEncoder(nn.Module):
         return pad(rows, self.tokenizer.pad_token_id)
 
 
+ATTENTION_DROPOUT = ("attention_dropout", "attention_probs_dropout_prob", "attn_pdrop")
+HIDDEN_DROPOUT = (
+    *("hidden_dropout", "hidden_dropout_prob", "dropout", "dropout_rate"),
+    *("resid_pdrop", "embd_pdrop", "embedding_dropout", "mlp_dropout"),
+)
+
+
 def dropout_settings(config: Any, attention: float, hidden: float) -> dict[str, float]:
     """Return the two dropout probabilities under the names that this encoder's configuration uses for them."""
-    named = {"attention_dropout": attention, "attention_probs_dropout_prob": attention}
-    named |= dict.fromkeys(("hidden_dropout", "hidden_dropout_prob", "dropout"), hidden)
+    named = dict.fromkeys(ATTENTION_DROPOUT, attention) | dict.fromkeys(HIDDEN_DROPOUT, hidden)
     return {name: value for name, value in named.items() if name in vars(config)}

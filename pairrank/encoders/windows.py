@@ -152,22 +152,28 @@ def encode(tokenizer: Any, texts: list[str]) -> list[list[int]]:
 
 
 def template_rows(
-    battles: Battles, tokenizer: Any, window: int, budget: Budget = "fair", cells: Cells = "turns"
+    battles: Battles,
+    tokenizer: Any,
+    window: int,
+    budget: Budget = "fair",
+    cells: Cells = "turns",
+    closed: bool = False,
 ) -> tuple[list[Tokens], TokenCoverage]:
     """Return one row of tokens per battle, and how many tokens were kept.
 
     A row is `Prompt: … Response A: … Response B: …` between the tokenizer's special tokens, at most `window` long.
     With the budget "right" the text is cut where the window ends, as in the published notebook, so that little or
-    nothing may remain of B. Raises UserError if the window has no room for the template.
+    nothing may remain of B. `closed` is that of `special_token_wrapper`. Raises UserError if the window has no room
+    for the template.
     """
     names = encode(tokenizer, ["Prompt:", "\nResponse A:", "\nResponse B:"])
     heads = [np.array(name, dtype=np.int32) for name in names]
-    space = window - tokenizer.num_special_tokens_to_add()
+    wrap, special = special_token_wrapper(tokenizer, closed=closed)
+    space = window - special
     room = space - sum(map(len, heads))
     if room < 3:
         least = window - room + 3
         raise UserError(f"a window of {window} tokens has no room for prompt, A and B. Set it to {least} or more.")
-    wrap, _ = special_token_wrapper(tokenizer)
     rows, kept, lengths = [], np.zeros((len(battles), 3), dtype=int), np.zeros((len(battles), 3), dtype=int)
     for i, conversation in enumerate(iterate_rounds(battles, tokenizer, cells)):
         lengths[i] = [sum(len(turn[part]) for turn in conversation) for part in range(3)]
@@ -197,8 +203,14 @@ def measure_coverage(kept: npt.NDArray[Any], lengths: npt.NDArray[Any]) -> Token
     )
 
 
-def special_token_wrapper(tokenizer: Any, parts: int = 1) -> tuple[Callable[..., Tokens], int]:
-    """Return a function that adds the tokenizer's special tokens to one or two texts, and the number it adds."""
+def special_token_wrapper(
+    tokenizer: Any, parts: int = 1, closed: bool = False
+) -> tuple[Callable[..., Tokens], int]:
+    """Return a function that adds the tokenizer's special tokens to one or two texts, and the number it adds.
+
+    If the tokenizer puts no separator between two texts, they are separated by an empty line. With `closed`, texts
+    after which the tokenizer adds nothing end with `closing_tokens`, so that all have the same last token.
+    """
     # A marker in place of each text shows which special tokens come before, between and after the texts.
     [marker] = encode(tokenizer, ["a"])
     wrapped = tokenizer(*["a"] * parts)["input_ids"]
@@ -207,9 +219,33 @@ def special_token_wrapper(tokenizer: Any, parts: int = 1) -> tuple[Callable[...,
         found = next(i for i in range(at, len(wrapped)) if wrapped[i : i + len(marker)] == marker)
         pieces.append(np.array(wrapped[at:found], dtype=np.int32))
         at = found + len(marker)
+    pieces[1:] = [each if _separates(tokenizer, each) else _plain_separator(tokenizer) for each in pieces[1:]]
     end = np.array(wrapped[at:], dtype=np.int32)
+    if closed and not len(end):
+        end = closing_tokens(tokenizer)
 
     def wrap(*texts: Tokens) -> Tokens:
         return np.concatenate([piece for pair in zip(pieces, texts, strict=True) for piece in pair] + [end])
 
     return wrap, sum(map(len, pieces)) + len(end)
+
+
+def _separates(tokenizer: Any, between: Tokens) -> bool:
+    """Return whether the special tokens between two texts are more than the beginning of a second text."""
+    ends = {tokenizer.eos_token_id, tokenizer.sep_token_id}
+    return any(token in ends or token != tokenizer.bos_token_id for token in between.tolist())
+
+
+def _plain_separator(tokenizer: Any) -> Tokens:
+    """Return the tokens of an empty line or, for a tokenizer that ignores line breaks, of a vertical bar."""
+    found = next((tokens for tokens in encode(tokenizer, ["\n\n", "|"]) if tokens), [])
+    return np.array(found, dtype=np.int32)
+
+
+def closing_tokens(tokenizer: Any) -> Tokens:
+    """Return the end-of-text token or the separator of a tokenizer or, if it has neither, a line break."""
+    for token in (tokenizer.eos_token_id, tokenizer.sep_token_id):
+        if token is not None:
+            return np.array([token], dtype=np.int32)
+    found = next((tokens for tokens in encode(tokenizer, ["\n", "|"]) if tokens), [])
+    return np.array(found, dtype=np.int32)

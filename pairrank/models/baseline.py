@@ -1,5 +1,6 @@
 """The published recipe: a three-class sequence classifier of the text `Prompt: … Response A: … Response B: …`."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,16 +9,18 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from pairrank.data.battles import Battles
 from pairrank.data.probabilities import Proba, average_orders, softmax
+from pairrank.encoders.architecture import is_causal, lacks_decoder
 from pairrank.encoders.catalogue import Encoder, find_encoder, position_limit
 from pairrank.encoders.inference import Batch, compute_outputs, pad
-from pairrank.encoders.opening import check_tokenizer, opening
+from pairrank.encoders.opening import SAFELY, check_tokenizer, check_weights, open_config, opening
+from pairrank.encoders.padding import ensure_pad_token
 from pairrank.encoders.quiet import quiet_transformers
 from pairrank.encoders.speedups import apply_speedups, compute_first_token_only
-from pairrank.encoders.transformer import dropout_settings
+from pairrank.encoders.transformer import dropout_settings, last_token
 from pairrank.encoders.windows import Budget, Cells, TokenCoverage, Tokens, template_rows
 from pairrank.errors import UserError
 from pairrank.models.base import Model, Progress, register
@@ -26,28 +29,40 @@ from pairrank.training.history import TrainingHistory, training_report
 from pairrank.training.monitor import Monitor
 from pairrank.training.recipe import Recipe
 
+logger = logging.getLogger(__name__)
+
 LABELS = {0: "Model A", 1: "Model B", 2: "Tie"}
 
 
 class _Logits(nn.Module):
     """A sequence classifier reduced to its logits (B, 3)."""
 
-    def __init__(self, classifier: nn.Module) -> None:
+    def __init__(self, classifier: Any) -> None:
         super().__init__()
         self.classifier = classifier
+        self.causal = is_causal(classifier.config)
+        """Whether the classifier reads the last token. Then texts end with the same token."""
 
-    def forward(self, **batch: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self.classifier(**batch).logits
-        return logits
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        """Return (B, 3) logits of token ids (B, T)."""
+        batch = {"input_ids": input_ids, "attention_mask": attention_mask}
+        head = getattr(self.classifier, "score", None)
+        if not self.causal or head is None:
+            logits: torch.Tensor = self.classifier(**batch).logits
+            return logits
+        # The classifier itself would look for the last token that is not the pad token, which may be a real one.
+        last = last_token(self.pretrained(**batch).last_hidden_state, attention_mask)
+        scored: torch.Tensor = head(last)
+        return scored
 
     @property
     def pretrained(self) -> nn.Module:
         """The classifier without its head."""
-        base: nn.Module = self.classifier.base_model  # type: ignore[assignment]
+        base: nn.Module = self.classifier.base_model
         return base
 
     def activation_checkpointing_enable(self, **options: Any) -> None:
-        self.classifier.activation_checkpointing_enable(**options)  # type: ignore[operator]
+        self.classifier.activation_checkpointing_enable(**options)
 
 
 @register("baseline")
@@ -123,12 +138,12 @@ class Baseline(Model):
     def save(self, folder: Path) -> None:
         """Write a folder that `AutoModelForSequenceClassification.from_pretrained` opens."""
         with quiet_transformers():
-            self.module_.classifier.save_pretrained(folder)  # type: ignore[operator]
+            self.module_.classifier.save_pretrained(folder)
             self.tokenizer_.save_pretrained(folder)
 
     def load(self, folder: Path) -> Self:
         """Read what `save` wrote."""
-        self._open(folder, {})
+        self._open(folder, {}, new_head=False)
         self.encoder_, self.coverage_, self.history_ = None, None, None
         return self
 
@@ -141,7 +156,7 @@ class Baseline(Model):
         names = {"num_labels": 3, "id2label": LABELS, "label2id": {name: i for i, name in LABELS.items()}}
         with torch.random.fork_rng():
             torch.manual_seed(self.seed)
-            self._open(encoder.folder, names)
+            self._open(encoder.folder, names, new_head=True)
         limit = position_limit(self.module_)
         if limit is not None and self.max_tokens > limit:
             raise UserError(
@@ -149,29 +164,46 @@ class Baseline(Model):
                 f"Set max_tokens to {limit} or less."
             )
 
-    def _open(self, folder: Path, options: dict[str, Any]) -> None:
-        # Without trust_remote_code, transformers would ask at the terminal whether to run code of the folder.
-        safely = {"local_files_only": True, "trust_remote_code": False}
-        with opening(folder):
-            config = AutoConfig.from_pretrained(folder, **safely, **options)
-        if getattr(config, "classifier_dropout", "") is None:
+    def _open(self, folder: Path, options: dict[str, Any], new_head: bool) -> None:
+        """Open a classifier with its tokenizer; with `new_head`, its head may be missing or have other outputs."""
+        config = open_config(folder, **options)
+        if lacks_decoder(config):
+            raise UserError(
+                f"{folder}: a classifier of {config.model_type} needs encoder and decoder, and this checkpoint has "
+                "the encoder alone. Use the model 'siamese' or 'frozen', or the whole checkpoint."
+            )
+        if getattr(config, "classifier_dropout", "") is None and hasattr(config, "hidden_dropout_prob"):
             # BERT's head falls back to the encoder's dropout, which changes below. It keeps the pretrained value,
             # since dropout in the head costs no time.
             config.classifier_dropout = config.hidden_dropout_prob
         for name, share in dropout_settings(config, self.attention_dropout, self.hidden_dropout).items():
             setattr(config, name, share)
         with opening(folder), quiet_transformers():
-            self.tokenizer_: Any = AutoTokenizer.from_pretrained(folder, **safely)
-            classifier = AutoModelForSequenceClassification.from_pretrained(
-                folder, config=config, use_safetensors=True, dtype=torch.float32, **safely
+            self.tokenizer_: Any = AutoTokenizer.from_pretrained(folder, **SAFELY)
+            classifier, loaded = AutoModelForSequenceClassification.from_pretrained(
+                folder,
+                config=config,
+                use_safetensors=True,
+                dtype=torch.float32,
+                ignore_mismatched_sizes=True,  # the check below is stricter
+                output_loading_info=True,
+                **SAFELY,
             )
+            pretrained = f"{classifier.base_model_prefix}." if new_head else ""
+            replaced = check_weights(folder, classifier, loaded, pretrained)
             check_tokenizer(folder, self.tokenizer_, classifier)
+            ensure_pad_token(self.tokenizer_, classifier)
+        if replaced:
+            listed = ", ".join(f"{name} {shape}" for name, shape in sorted(replaced.items()))
+            logger.info("%s: a new head of three outcomes replaces its own (%s)", folder, listed)
         self.module_ = _Logits(classifier)
         apply_speedups(classifier)
-        compute_first_token_only(classifier, self.module_)
+        if not self.module_.causal:
+            compute_first_token_only(classifier, self.module_)
 
     def _tokens(self, battles: Battles) -> tuple[list[Tokens], TokenCoverage]:
-        return template_rows(battles, self.tokenizer_, self.max_tokens, self.budget, self.cells)
+        closed = self.module_.causal
+        return template_rows(battles, self.tokenizer_, self.max_tokens, self.budget, self.cells, closed)
 
     def _predict(self, tokens: list[Tokens]) -> Proba:
         return softmax(compute_outputs(self.module_, tokens, self._collate, self.training.precision))

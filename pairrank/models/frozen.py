@@ -14,10 +14,10 @@ from pairrank.atomic import atomic_path
 from pairrank.data.battles import Battles
 from pairrank.data.folds import hold_out
 from pairrank.data.probabilities import FloatArray, Proba, from_logs, log_outcomes, softmax
+from pairrank.encoders.architecture import PoolingMode
 from pairrank.encoders.catalogue import Encoder, find_encoder
 from pairrank.encoders.devices import Precision, device_name
 from pairrank.encoders.embedding import Embedder, Text
-from pairrank.encoders.transformer import PoolingMode
 from pairrank.encoders.vector_cache import open_cache
 from pairrank.encoders.windows import Budget
 from pairrank.errors import UserError, bounds_complaints
@@ -61,8 +61,11 @@ class Frozen(Model):
     """Encoders in order of preference: a local folder, a hub id with a pinned revision, or a catalogue name."""
     head: Literal["logistic", "difference"] = "logistic"
     """Two penalised logistic models over odd and even columns, or the difference head of `siamese`."""
-    pooling: Literal["mean", "cls"] = "mean"
-    """How the vectors of the tokens become one: their mean, or that of the first token."""
+    pooling: Literal["auto", "mean", "last", "cls"] = "auto"
+    """How the vectors of the tokens become one: their mean, or that of the last or first token.
+
+    "auto" is "last" for a causal decoder, in which only the last token has seen the whole text, and else "mean".
+    """
     max_tokens: int = 256
     """Tokens of one text at most, special tokens included; bounded by the positions of the encoder."""
     budget: Literal["fair", "head+tail", "latest"] = "fair"

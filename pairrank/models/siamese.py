@@ -13,12 +13,13 @@ from torch import nn
 from pairrank.atomic import atomic_path
 from pairrank.data.battles import Battles
 from pairrank.data.probabilities import Proba, average_orders, softmax
+from pairrank.encoders.architecture import PoolingMode
 from pairrank.encoders.catalogue import Encoder, find_encoder
 from pairrank.encoders.devices import device, tokens_at_once
 from pairrank.encoders.inference import Batch, compute_outputs, cut_by_tokens
 from pairrank.encoders.quiet import quiet_transformers
 from pairrank.encoders.side_windows import Layout, Share, SideTexts, side_texts
-from pairrank.encoders.transformer import PoolingMode, TextEncoder
+from pairrank.encoders.transformer import TextEncoder
 from pairrank.encoders.windows import TokenCoverage
 from pairrank.errors import UserError
 from pairrank.models.base import Model, Progress, register
@@ -97,8 +98,11 @@ class Siamese(Model):
     """"difference" is symmetric by construction, "concat" is the usual [a, b, a-b, a*b]."""
     hidden: int = 128
     """Width of the head's hidden layer."""
-    pooling: PoolingMode = "mean"
-    """How the vectors of the tokens become one: their mean, that of the first token, or a learned weighted mean."""
+    pooling: PoolingMode = "auto"
+    """How the vectors of the tokens become one: their mean, that of the last or first token, or a learned mean.
+
+    "auto" is "last" for a causal decoder, in which only the last token has seen the whole text, and else "mean".
+    """
     layout: Layout = "pair"
     """Encode prompt and answer as one sentence pair per side; "apart": the answers alone, and the prompt once."""
     max_tokens: int = 512
@@ -213,7 +217,14 @@ class Siamese(Model):
     def _texts(self, battles: Battles) -> tuple[list[SideTexts], TokenCoverage]:
         encoder = self.module_.encoder
         return side_texts(
-            battles, encoder.tokenizer, self.max_tokens, self.layout, self.budget, self.share, encoder.positions
+            battles,
+            encoder.tokenizer,
+            self.max_tokens,
+            self.layout,
+            self.budget,
+            self.share,
+            encoder.positions,
+            encoder.closed,
         )
 
     def _compare(

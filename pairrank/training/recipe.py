@@ -116,4 +116,6 @@ def _depth(name: str) -> int | None:
     """Return 0 for a parameter of the embeddings, i + 1 for one of layer i, None for one above all layers."""
     if layer := re.search(r"\b(?:layers?|h|blocks?)\.(\d+)\.", name):
         return int(layer[1]) + 1
-    return 0 if "embed" in name or "relative_attention_bias" in name or re.search(r"\bw[tp]e\b", name) else None
+    # T5 calls the vectors of its tokens "shared".
+    is_embedding = "embed" in name or "relative_attention_bias" in name or re.search(r"\b(?:w[tp]e|shared)\b", name)
+    return 0 if is_embedding else None

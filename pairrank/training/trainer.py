@@ -36,6 +36,7 @@ class ModuleWithLoss(nn.Module):
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
         self.module = module
+        self.register_state_dict_post_hook(_drop_second_names)  # type: ignore[no-untyped-call]
 
     def forward(self, labels: torch.Tensor, heads: torch.Tensor | None = None, **batch: torch.Tensor) -> Batch:
         """Return the mean loss and the logits (B, 3) for targets `labels` (B, 3) and `heads` of `battle_loss`."""
@@ -45,6 +46,14 @@ class ModuleWithLoss(nn.Module):
     def activation_checkpointing_enable(self, **options: Any) -> None:
         """Pass the Trainer's request on to the wrapped module."""
         self.module.activation_checkpointing_enable(**options)  # type: ignore[operator]
+
+
+def _drop_second_names(module: nn.Module, state: dict[str, Any], prefix: str, metadata: Any) -> None:
+    """Keep one name of each weight in a checkpoint: safetensors refuses the two names of T5's shared vectors."""
+    named = {prefix + name for name, _ in module.named_parameters()}
+    every = {prefix + name for name, _ in module.named_parameters(remove_duplicate=False)}
+    for name in every - named:
+        state.pop(name, None)
 
 
 class EpochSampler(torch.utils.data.Sampler[int]):

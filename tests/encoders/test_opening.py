@@ -11,7 +11,9 @@ from pairrank.encoders.catalogue import find_encoder
 from pairrank.encoders.transformer import TextEncoder
 from pairrank.errors import UserError
 from pairrank.models.base import build
+from tests.support.architectures import write_checkpoint
 from tests.support.battles import arena_of_words
+from tests.support.encoders import MARKS
 
 
 @pytest.fixture
@@ -79,13 +81,34 @@ def test_a_damaged_folder_is_one_message_that_names_it(folder: Path, reader: str
         build(reader, encoder=[str(folder)], max_tokens=32).fit(arena_of_words(12))
 
 
-@pytest.mark.parametrize("reader", ["siamese", "baseline"])
-def test_a_tokenizer_without_a_pad_token_is_refused(folder: Path, reader: str):
+def test_a_tokenizer_without_a_pad_token_pads_with_that_of_the_configuration(folder: Path):
     file = folder / "tokenizer_config.json"
     settings = json.loads(file.read_text())
     file.write_text(json.dumps({key: value for key, value in settings.items() if key != "pad_token"}))
-    with pytest.raises(UserError, match="has no pad token"):
+    assert TextEncoder(folder, "mean").tokenizer.pad_token == MARKS[0]
+
+
+@pytest.mark.parametrize("reader", ["siamese", "baseline", "frozen"])
+@pytest.mark.parametrize(
+    ("values", "found"),
+    [
+        ({"num_hidden_layers": 3}, "layer.2.attention.output.LayerNorm.bias is missing, and 15 more"),
+        ({"intermediate_size": 48}, r"intermediate.dense.bias has the shape \(64,\), expected \(48,\)"),
+    ],
+)
+def test_weights_that_the_configuration_contradicts_are_refused(
+    folder: Path, reader: str, values: dict[str, int], found: str
+):
+    set_config(folder, **values)
+    with pytest.raises(UserError, match=f"its weights do not fit its config.json: .*{found}"):
         build(reader, encoder=[str(folder)], max_tokens=32).fit(arena_of_words(12))
+
+
+@pytest.mark.parametrize("name", ["gemma2", "deberta-v2"])
+def test_an_attention_that_the_architecture_lacks_is_replaced(tmp_path: Path, name: str):
+    folder = write_checkpoint(tmp_path, name)
+    set_config(folder, _attn_implementation="sdpa")
+    assert TextEncoder(folder, "mean").transformer.model.config._attn_implementation == "eager"
 
 
 @pytest.mark.parametrize("reader", ["siamese", "baseline"])
