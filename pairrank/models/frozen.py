@@ -18,6 +18,7 @@ from pairrank.encoders.architecture import PoolingMode
 from pairrank.encoders.catalogue import Encoder, find_encoder
 from pairrank.encoders.devices import Precision, device_name
 from pairrank.encoders.embedding import Embedder, Text
+from pairrank.encoders.unchanged import find_unchanged_encoder, save_encoder_hash
 from pairrank.encoders.vector_cache import open_cache
 from pairrank.encoders.windows import Budget
 from pairrank.errors import UserError, bounds_complaints
@@ -139,7 +140,7 @@ class Frozen(Model):
 
     def save(self, folder: Path) -> None:
         """Write the head, and the name and hash of its encoder; the encoder itself is not copied."""
-        write_json(folder / "encoder.json", {"name": self.encoder_.name, "sha256": self.encoder_.sha256})
+        save_encoder_hash(self.encoder_, folder)
         if self.head == "difference":
             with atomic_path(folder / HEAD_FILE) as path:
                 save_file(self.module_.state_dict(), path)
@@ -148,13 +149,7 @@ class Frozen(Model):
 
     def load(self, folder: Path) -> Self:
         """Read what `save` wrote; raises UserError if the encoder has changed since."""
-        self.encoder_ = find_encoder(self.encoder)
-        expected = json.loads((folder / "encoder.json").read_text(encoding="utf-8"))["sha256"]
-        if self.encoder_.sha256 != expected:
-            raise UserError(
-                f"{folder}: trained on an encoder with SHA-256 {expected}, but {self.encoder_.name} now has "
-                f"{self.encoder_.sha256}. Run the experiment again, or restore that encoder."
-            )
+        self.encoder_ = find_unchanged_encoder(self.encoder, folder)
         if self.head == "difference":
             learned = load_file(folder / HEAD_FILE)
             # The first layer of the tie reads the product and the absolute difference of both sides.
