@@ -35,6 +35,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "baseline": {"training": dataclasses.asdict(FAST), "max_tokens": WINDOW},
     "frozen": {"max_tokens": WINDOW, "steps": 20, "hidden": 8},
     "gbdt": {"rounds": 20, "patience": 5, "seeds": 2, "trees": QUICK_TREES},
+    "reward": {"max_tokens": WINDOW},
     "siamese": {"training": dataclasses.asdict(replace(FAST, head_rate=2.0)), "max_tokens": WINDOW, "hidden": 8},
     "structure": {"rounds": 10, "tie_rounds": 10, "seeds": 2, "trees": {"min_leaf": 2, "row_share": 1.0}},
 }
@@ -49,6 +50,7 @@ VARIANTS = {
     "siamese-attention": ("siamese", {"pooling": "attention"}),
     "siamese-apart": ("siamese", {"layout": "apart"}),
     "siamese-no-lengths": ("siamese", {"lengths": False}),
+    "siamese-pretrained": ("siamese", {"head": "pretrained"}),
     "gbdt-multinomial": ("gbdt", {"learner": "multinomial"}),
     "gbdt-inputs-alone": ("gbdt", {"groups": []}),
     "kernel-modulate": ("kernel", {"modulate": True}),
@@ -65,6 +67,8 @@ VARIANTS = {
 CONTRACT = {name: (name, {}) for name in model_names()} | VARIANTS
 STACKS = {"gbdt", "pool"}
 """Models that read the predictions of other experiments; all others ignore them."""
+REWARDS = {"reward", "siamese-pretrained"}
+"""Lines whose encoder is a reward model."""
 LEARN_NOTHING = {"pool", "pool-linear"}
 """Variants that fit nothing."""
 ODD = conversations(
@@ -76,12 +80,13 @@ ODD = conversations(
 
 
 @pytest.fixture(scope="module")
-def make(tiny_bert: Path) -> Callable[[str], Model]:
+def make(tiny_bert: Path, tiny_reward: Path) -> Callable[[str], Model]:
     """Return a function that builds the unfitted model of a contract line."""
 
     def build_small(line: str, **more: Any) -> Model:
         name, variant = CONTRACT[line]
-        encoder = {"encoder": [str(tiny_bert)]} if "encoder" in fields_of(name) else {}
+        folder = tiny_reward if line in REWARDS else tiny_bert
+        encoder = {"encoder": [str(folder)]} if "encoder" in fields_of(name) else {}
         return build(name, **encoder, **(SMALL.get(name, {}) | variant | more))
 
     return build_small
