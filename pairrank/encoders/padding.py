@@ -21,7 +21,7 @@ def ensure_pad_token(tokenizer: Any, model: Any) -> None:
     """
     vectors = model.get_input_embeddings().num_embeddings
     if tokenizer.pad_token_id is None:
-        found = next((token for token in _candidates(tokenizer, model.config, vectors)), None)
+        found = next(_candidates(tokenizer, model.config, vectors), None)
         if found is None:
             tokenizer.add_special_tokens({"pad_token": _unused_text(tokenizer)})
         else:
@@ -40,7 +40,7 @@ def _candidates(tokenizer: Any, config: Any, vectors: int) -> Iterator[str]:
     configured = config.get_text_config().pad_token_id
     if configured is not None and 0 <= configured < min(vectors, len(tokenizer)) and configured != end:
         yield tokenizer.convert_ids_to_tokens(configured)
-    named = {*tokenizer.special_tokens_map.values()}
+    named = {getattr(tokenizer, f"{role}_token") for role in ("bos", "eos", "unk", "sep", "cls", "mask")}
     special = {
         token.content: i
         for i, token in sorted(tokenizer.added_tokens_decoder.items())

@@ -170,11 +170,15 @@ def resolve_run(experiment: Experiment, data: Data, runs: Path, above: tuple[str
     teacher = (experiment.teacher and _resolve_input(experiment.teacher, experiment, data, runs, above)) or None
     sha256 = ""
     if wanted := experiment.parameters.get("encoder"):
+        from pairrank.encoders.architecture import choose_pooling
         from pairrank.encoders.catalogue import find_encoder
 
         found = find_encoder(wanted)
         sha256 = found.sha256
         parameters = {**experiment.parameters, "encoder": [found.name]}
+        if parameters.get("pooling") == "auto":
+            # What the encoder decides is recorded, so that a run of before "auto" existed has the same settings.
+            parameters["pooling"] = choose_pooling("auto", found.folder)
         used = "" if found.name == wanted[0] else found.name
         experiment = replace(experiment, parameters=parameters, encoder=used)
     return Run(experiment, data, runs / experiment.label, inputs, teacher, sha256)

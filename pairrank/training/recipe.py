@@ -1,5 +1,6 @@
 """The settings of a fine-tuning: the targets of the loss, and the learning rate of each parameter."""
 
+import logging
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,8 @@ from torch import nn
 from pairrank.data.battles import Battles
 from pairrank.encoders.devices import Precision
 from pairrank.errors import UserError, bounds_complaints
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,13 @@ def parameter_groups(module: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
     pretrained: nn.Module = module.pretrained  # type: ignore[assignment]
     depths = {id(parameter): _depth(name) for name, parameter in pretrained.named_parameters()}
     layers = max([0, *(depth for depth in depths.values() if depth is not None)])
+    if not layers and (recipe.frozen_layers or recipe.layer_decay < 1):
+        logger.warning(
+            "frozen_layers = %d, layer_decay = %g: the layers of this encoder share their weights, or have unknown "
+            "names. They all learn at one rate, and only embeddings are frozen.",
+            recipe.frozen_layers,
+            recipe.layer_decay,
+        )
     groups: dict[tuple[float, float], dict[str, Any]] = {}
     for parameter in module.parameters():
         depth = depths.get(id(parameter), -1)

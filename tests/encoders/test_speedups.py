@@ -22,6 +22,7 @@ from pairrank.encoders.cpu import prepare_cpu, usable_cores
 from pairrank.encoders.speedups import apply_speedups, compute_first_token_only
 from pairrank.encoders.transformer import TextEncoder
 from pairrank.models.base import build
+from tests.support.architectures import CAUSAL, some_fast, write_checkpoint
 from tests.support.battles import arena_of_words
 from tests.support.encoders import write_encoder
 
@@ -134,6 +135,30 @@ def test_a_sped_up_encoder_has_the_same_outputs_in_fp32_and_in_bf16(kind: str, t
             rough = quick(**tokens()).last_hidden_state[inside]
     assert rough.dtype == torch.bfloat16  # between the layers, too
     assert 0 < (rough - exact).abs().max() < 0.05
+
+
+@pytest.mark.parametrize("name", some_fast(CAUSAL))
+def test_a_sped_up_decoder_has_the_same_outputs_and_stays_causal(name: str, tmp_path: Path):
+    # Two heads of keys for two of queries, so that matrix products can compute the attention.
+    more = {} if name == "gpt2" else {"num_key_value_heads": 2}
+    folder = write_checkpoint(tmp_path, name, **more)
+    plain, quick = (AutoModel.from_pretrained(folder).eval() for _ in range(2))
+    apply_speedups(quick)
+    whole = {"input_ids": torch.arange(5, 16)[None], "attention_mask": torch.ones(1, 11, dtype=torch.long)}
+    for batch in (tokens(), whole):
+        inside = batch["attention_mask"].bool()
+        with torch.no_grad():
+            exact, same = (model(**batch).last_hidden_state[inside] for model in (plain, quick))
+            with torch.autocast("cpu", torch.bfloat16):
+                known, rough = (model(**batch).last_hidden_state[inside] for model in (plain, quick))
+        assert torch.equal(exact, same)
+        assert (rough - exact).abs().max() < 2 * (known - exact).abs().max() + 0.02
+    changed = whole | {"input_ids": whole["input_ids"].clone()}
+    changed["input_ids"][0, -1] = 5
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        before, after = (quick(**batch).last_hidden_state[0] for batch in (whole, changed))
+    assert torch.equal(before[:-1], after[:-1])
+    assert not torch.equal(before[-1], after[-1])
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification
 
 from pairrank.data.battles import Battles, concatenate, object_array
 from pairrank.data.folds import prompt_keys
+from pairrank.data.probabilities import softmax
 from pairrank.encoders.catalogue import Encoder
 from pairrank.encoders.windows import template_rows
 from pairrank.errors import UserError
@@ -18,6 +20,7 @@ from pairrank.models.base import load_model, save_model
 from pairrank.models.baseline import Baseline
 from pairrank.training import fine_tuning
 from pairrank.training.fine_tuning import Rows, TrainingHistory
+from tests.support.architectures import write_checkpoint
 from tests.support.battles import arena_of_words, plain_battles
 from tests.support.encoders import VOCABULARY, WINDOW
 from tests.support.fine_tuning import FAST
@@ -414,3 +417,57 @@ def test_a_tiny_training_of_real_weights_gives_sane_predictions(minilm: Encoder)
     [epoch] = model.report()["history"]
     assert epoch["Step"] == 2
     assert epoch["Training Loss"] == pytest.approx(np.log(3), abs=0.2)
+
+
+# --- Causal decoders and other heads
+
+
+def test_a_decoder_is_read_at_its_last_token_even_if_that_is_its_pad_token(tmp_path: Path):
+    folder = write_checkpoint(tmp_path, "qwen2")
+    file = folder / "tokenizer_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"eos_token": "<|endoftext|>"}))
+    model = make(folder).fit(arena_of_words(12))
+    battles = arena_of_words(5, seed=4)
+    classifier, tokenizer = model.module_.classifier.eval(), model.tokenizer_
+    assert tokenizer.pad_token_id == tokenizer.eos_token_id == classifier.config.pad_token_id
+    rows, _ = model._tokens(battles)
+    assert {int(row[-1]) for row in rows} == {tokenizer.pad_token_id}
+    expected, by_itself = [], []
+    with torch.no_grad():
+        for row in rows:
+            ids = torch.from_numpy(row)[None].long()
+            expected.append(classifier.score(classifier.model(input_ids=ids).last_hidden_state[0, -1]).numpy())
+            by_itself.append(classifier(input_ids=ids).logits[0].numpy())
+    found = model.predict_proba(battles)
+    assert found == pytest.approx(softmax(np.array(expected)), abs=1e-6)
+    assert np.abs(found - softmax(np.array(by_itself))).max() > 1e-3  # the classifier reads another token
+
+
+@pytest.mark.parametrize(("name", "outputs"), [("bert", 1), ("llama", 1), ("distilbert", 5)])
+def test_a_head_with_other_outputs_is_replaced_and_logged(tmp_path: Path, log_lines: list[str], name, outputs):
+    head = "AutoModelForSequenceClassification"
+    folder = write_checkpoint(tmp_path / "given", name, head=head, num_labels=outputs)
+    model = make(folder).fit(arena_of_words(12))
+    [line] = [line for line in log_lines if "a new head of three outcomes replaces its own" in line]
+    assert f"({outputs}, 32)" in line
+    save_model(model, tmp_path / "saved")
+    battles = arena_of_words(5, seed=4)
+    assert np.array_equal(load_model(tmp_path / "saved").predict_proba(battles), model.predict_proba(battles))
+    # The new head depends on the seed alone, as that of an encoder without a head does.
+    again = make(folder).fit(arena_of_words(12))
+    assert np.array_equal(again.predict_proba(battles), model.predict_proba(battles))
+
+
+def test_a_saved_classifier_with_another_head_is_refused(tmp_path: Path):
+    folder = write_checkpoint(tmp_path, "bert", head="AutoModelForSequenceClassification", num_labels=3)
+    weights = load_file(folder / "model.safetensors")
+    save_file(weights | {"classifier.bias": torch.zeros(5)}, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(UserError, match=r"classifier.bias has the shape \(5,\), expected \(3,\)"):
+        Baseline().load(folder)
+
+
+def test_an_encoder_with_a_decoder_is_read_with_both(tmp_path: Path):
+    whole = {"head": "T5ForConditionalGeneration", "decoder_start_token_id": 0}
+    folder = write_checkpoint(tmp_path, "t5", **whole)
+    model = make(folder).fit(arena_of_words(12))
+    assert np.isfinite(model.predict_proba(arena_of_words(5, seed=4))).all()

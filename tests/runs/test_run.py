@@ -17,6 +17,7 @@ from pairrank.runs.cross_validation import cross_validate
 from pairrank.runs.experiment_files import load_experiment
 from pairrank.runs.fold import save_fold
 from pairrank.runs.run import is_reusable, resolve_run
+from tests.support.architectures import write_checkpoint
 from tests.support.battles import tiny_battles
 from tests.support.runs import (
     MEMORY,
@@ -204,6 +205,16 @@ def test_an_encoder_that_is_not_the_first_choice_is_part_of_the_name(monkeypatch
     assert run.experiment.parameters["encoder"] == ["minilm"]
     first = load_experiment("baseline", ['encoder=["minilm"]'])
     assert resolve_run(first, None, Path("runs")).experiment.label not in ("baseline", "baseline@minilm")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("name", "pooling"), [("bert", "mean"), ("gpt2", "last")])
+def test_the_pooling_that_an_encoder_decides_is_part_of_the_settings(tmp_path: Path, name: str, pooling: str):
+    folder = write_checkpoint(tmp_path, name)
+    experiment = load_experiment("siamese", [f'encoder=["{folder}"]'])
+    assert experiment.parameters["pooling"] == "auto"
+    assert resolve_run(experiment, None, Path("runs")).experiment.parameters["pooling"] == pooling  # type: ignore[arg-type]
+    chosen = load_experiment("siamese", [f'encoder=["{folder}"]', 'pooling="attention"'])
+    assert resolve_run(chosen, None, Path("runs")).experiment.parameters["pooling"] == "attention"  # type: ignore[arg-type]
 
 
 def test_tuned_on_includes_the_folds_of_inputs_and_teachers(here):

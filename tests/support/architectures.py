@@ -1,11 +1,12 @@
 """Random checkpoints of many architectures, 2 layers and 32 wide, with tokenizers of the kinds that these have."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 import transformers
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
@@ -192,6 +193,11 @@ ARCHITECTURES = {
 """Architecture -> how its random checkpoint is made. A new line is tested with every model that has an encoder."""
 
 CAUSAL = [name for name, made in ARCHITECTURES.items() if made.causal]
+
+
+def some_fast(names: Iterable[str], fast: Collection[str] = ("bert", "t5", "gpt2", "llama")) -> list[Any]:
+    """Architectures as parameters of a test, of which all but a few are slow."""
+    return [pytest.param(name, marks=() if name in fast else pytest.mark.slow) for name in sorted(names)]
 
 
 def write_checkpoint(folder: Path, name: str, head: str = "", **changes: Any) -> Path:

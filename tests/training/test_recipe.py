@@ -6,8 +6,10 @@ import torch
 from torch import nn
 from transformers import AutoModel
 
+from pairrank.encoders.transformer import TextEncoder
 from pairrank.training.fine_tuning import fine_tune
 from pairrank.training.recipe import Recipe, parameter_groups
+from tests.support.architectures import ARCHITECTURES, some_fast, write_checkpoint
 from tests.support.encoders import write_encoder
 from tests.support.fine_tuning import Bag, collate, some_rows
 
@@ -84,3 +86,34 @@ def test_the_learning_rates_reach_the_training(tmp_path: Path):
 
     assert moved(RECIPE) == (True, True)
     assert moved(replace(RECIPE, learning_rate=1e-12, weight_decay=0.0, head_rate=1e10)) == (False, True)
+
+
+class Opened(nn.Module):
+    """The encoder of an architecture, as the models of pairrank open it."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.pretrained = TextEncoder(folder, "auto").transformer
+
+
+@pytest.mark.parametrize("name", some_fast({*ARCHITECTURES} - {"albert"}))
+def test_the_lowest_layer_is_found_in_every_architecture(tmp_path: Path, name: str):
+    module = Opened(write_checkpoint(tmp_path, name))
+    rates(module, replace(RECIPE, frozen_layers=1))
+    model = module.pretrained.model
+    lists = [part for part in model.modules() if isinstance(part, nn.ModuleList) and len(part) == 2]
+    lowest, highest = lists[0]  # the list of the layers contains all others
+    assert not any(parameter.requires_grad for parameter in lowest.parameters())
+    assert all(parameter.requires_grad for parameter in highest.parameters())
+    assert not model.get_input_embeddings().weight.requires_grad
+
+
+def test_layers_that_share_their_weights_are_not_frozen_and_a_warning_says_so(tmp_path: Path, log_lines: list[str]):
+    module = Opened(write_checkpoint(tmp_path, "albert"))
+    found = rates(module, replace(RECIPE, frozen_layers=1, layer_decay=0.5))
+    assert {rate for name, rate in found.items() if "albert_layers" in name} == {0.01}
+    assert not [name for name in found if "embeddings" in name]
+    [line] = log_lines
+    assert "the layers of this encoder share their weights" in line
+    rates(module, RECIPE)
+    assert len(log_lines) == 1
