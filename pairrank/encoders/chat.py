@@ -14,6 +14,13 @@ LEAST_PER_TURN = 4
 """Tokens of text for which a turn needs room in the window, so that prompt and answer are not lost."""
 
 
+DATE = "26 Jul 2024"
+"""The date that a template writes if it asks for today's, so that scores do not depend on the day."""
+
+FIXED_DATE = "{%- macro strftime_now(format) -%}" + DATE + "{%- endmacro -%}"
+"""Beginning of a template that replaces the function of transformers for the present date."""
+
+
 def has_chat_template(tokenizer: Any) -> bool:
     """Return whether a tokenizer of transformers has a chat template."""
     return bool(getattr(tokenizer, "chat_template", None))
@@ -82,7 +89,12 @@ class ChatLayout:
         """Return the conversation of these messages as the template writes it."""
         messages = [{"role": ("user", "assistant")[i % 2], "content": text} for i, text in enumerate(texts)]
         try:
-            rendered: str = self.tokenizer.apply_chat_template(messages, tokenize=False)
+            rendered: str = self.tokenizer.apply_chat_template(
+                messages,
+                chat_template=FIXED_DATE + self.tokenizer.get_chat_template(),
+                tokenize=False,
+                date_string=DATE,
+            )
         except Exception as error:  # of the template, which is code of the folder
             raise UserError(
                 f"{self.folder}: its chat template cannot be used ({type(error).__name__}: "

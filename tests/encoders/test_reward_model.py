@@ -1,5 +1,6 @@
 """A reward model is opened with its own head, and a score is what transformers computes for the same text."""
 
+import sqlite3
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+from pairrank.encoders import reward_scores
 from pairrank.encoders.cached_batches import BATCH, Text
 from pairrank.encoders.catalogue import Encoder, find_encoder
 from pairrank.encoders.reward_model import RewardModel
@@ -65,9 +67,11 @@ def test_a_score_is_that_of_transformers_for_the_same_text(folders, kind: str, c
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     model = AutoModelForSequenceClassification.from_pretrained(folder, local_files_only=True).eval()
     scores = scorer(folder).scores(TEXTS)
-    for i, (prompt, answer) in ((0, ("why how", "good")), (1, ("why how", "bad apple red blue"))):
+    for i, (prompts, answers) in enumerate(TEXTS[:3]):
+        prompt, answer = ("\n".join(turns) for turns in (prompts, answers))
         if chat:
-            messages = [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
+            said = [text for turn in zip(prompts, answers, strict=True) for text in turn]
+            messages = [{"role": ("user", "assistant")[j % 2], "content": text} for j, text in enumerate(said)]
             ids = tokenizer.apply_chat_template(messages, tokenize=True, return_dict=False)
         elif kind == "bert":
             ids = tokenizer(prompt, answer)["input_ids"]
@@ -142,6 +146,29 @@ def test_interrupted_scoring_that_is_repeated_gives_the_very_same_scores(
             scorer(folder, cache, precision=precision).scores(many())
     assert cache.size()[0] == survivors * BATCH
     assert np.array_equal(scorer(folder, cache, precision=precision).scores(many()), undisturbed)
+
+
+def test_scores_depend_neither_on_the_order_of_texts_nor_on_what_is_cached(folders, cache, monkeypatch):
+    """The last digits may depend on the batch, so the batches must be those of the whole call, by length."""
+    batches: list[list[int]] = []
+
+    def recording(module, rows, *rest, inner=reward_scores.compute_outputs):
+        batches.append([*map(len, rows)])
+        return inner(module, rows, *rest)
+
+    monkeypatch.setattr(reward_scores, "compute_outputs", recording)
+    folder, texts = folders["llama", False], many(90)
+    order = np.random.default_rng(0).permutation(90)
+    expected = scorer(folder, cache, precision="bf16").scores(texts)
+    mixed = scorer(folder, precision="bf16").scores([texts[i] for i in order])
+    assert np.array_equal(mixed, expected[order])
+    with sqlite3.connect(cache.file) as database:
+        database.execute("DELETE FROM vectors WHERE rowid % 7 > 0")
+    assert cache.size()[0] == 90 // 7
+    assert np.array_equal(scorer(folder, cache, precision="bf16").scores(texts), expected)
+    assert batches[:3] == batches[3:6] == batches[6:]
+    lengths = [length for batch in batches[:3] for length in batch]
+    assert lengths == sorted(lengths)
 
 
 def test_every_setting_and_file_that_changes_a_score_makes_another_entry(tmp_path: Path, cache: VectorCache):

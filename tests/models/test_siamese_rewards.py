@@ -11,14 +11,17 @@ from hypothesis import strategies as st
 from transformers import AutoModelForSequenceClassification
 
 from pairrank.data.battles import Battles
+from pairrank.data.folder import find_data
 from pairrank.encoders.catalogue import find_encoder
 from pairrank.encoders.reward_scores import Scorer
 from pairrank.errors import UserError
 from pairrank.evaluation.scoring import log_loss
 from pairrank.models.base import build, load_model, save_model
 from pairrank.models.siamese import Siamese
+from pairrank.runs.experiment_files import load_experiment
+from pairrank.runs.run import resolve_run
 from pairrank.training.recipe import parameter_groups
-from tests.support.battles import WORDS, arena_of_words, conversations
+from tests.support.battles import WORDS, arena_of_words, conversations, write_folder
 from tests.support.encoders import WINDOW
 from tests.support.fine_tuning import FAST
 from tests.support.reward_models import write_reward_model
@@ -150,6 +153,18 @@ def test_a_fine_tuned_reward_model_is_saved_whole(folders, tmp_path: Path, kind:
 def test_what_a_reward_model_cannot_do_is_refused_in_words(options, message: str):
     with pytest.raises(UserError, match=message):
         build("siamese", head="pretrained", **options)
+
+
+@pytest.mark.parametrize("kind", ["bert", "llama"])
+def test_a_run_keeps_the_pooling_of_the_reward_model(folders, tmp_path: Path, kind: str):
+    """A run replaces pooling = "auto" by what its encoder decides, which a reward model has decided itself."""
+    write_folder(tmp_path / "data")
+    file = tmp_path / "toy.toml"
+    file.write_text(f"[model]\nname = 'siamese'\nencoder = '{folders[kind, True]}'\nhead = 'pretrained'\n")
+    run = resolve_run(load_experiment(str(file)), find_data(tmp_path / "data"), tmp_path / "runs")
+    model = run.experiment.build()
+    assert isinstance(model, Siamese)
+    assert (model.head, model.pooling) == ("pretrained", "auto")
 
 
 def test_other_heads_have_no_chat_template():

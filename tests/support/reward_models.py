@@ -20,9 +20,9 @@ SPECIAL = ["<|start|>", "<|end|>", "<|user|>", "<|assistant|>"]
 CHAT = (
     "{{ bos_token }}{% for message in messages %}"
     "{% if (message.role == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('roles alternate') }}{% endif %}"
-    "<|{{ message.role }}|>\n{{ message.content | trim }}<|end|>{% endfor %}"
+    "<|{{ message.role }}|>\n{{ message.content }}<|end|>{% endfor %}"
 )
-"""A chat template in the way of Llama 3: control tokens, a line break, the trimmed message, an end."""
+"""A chat template in the way of Llama 3: control tokens, a line break, the message, an end."""
 
 
 def write_reward_model(folder: Path, kind: str = "bert", outputs: int = 1, chat: bool = False) -> Path:
