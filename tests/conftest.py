@@ -155,6 +155,13 @@ def tiny_language_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny_reward(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tests.support.reward_models import write_reward_model
+
+    return write_reward_model(tmp_path_factory.mktemp("tiny-reward"))
+
+
+@pytest.fixture(scope="session")
 def tokenizer(tiny_bert: Path):
     from transformers import AutoTokenizer
 

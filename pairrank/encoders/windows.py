@@ -113,17 +113,18 @@ def tokenise(battles: Battles, tokenizer: Any, cells: Cells = "turns") -> list[l
     return tokenise_turns(texts, tokenizer)
 
 
-def tokenise_turns(texts: Sequence[tuple[Turns, ...]], tokenizer: Any) -> list[list[Round]]:
+def tokenise_turns(texts: Sequence[tuple[Turns, ...]], tokenizer: Any, separator: str = "\n") -> list[list[Round]]:
     """Return the tokens of every turn of texts that belong together, such as a prompt and an answer.
 
-    A text with fewer turns than the others is padded with empty turns.
+    A text with fewer turns than the others is padded with empty turns. Every turn but the first begins with the
+    separator.
     """
     flat: list[str] = []
     counts = [max(1, *map(len, parts)) for parts in texts]
     for parts, count in zip(texts, counts, strict=True):
         for i in range(count):
             # A line break between turns, for tokenizers that do not ignore it.
-            flat += [("\n" if i else "") + turns[i] if i < len(turns) else "" for turns in parts]
+            flat += [(separator if i else "") + turns[i] if i < len(turns) else "" for turns in parts]
     tokens = iter([np.array(t, dtype=np.int32) for t in encode(tokenizer, flat)])
     return [
         [tuple(next(tokens) for _ in parts) for _ in range(count)]

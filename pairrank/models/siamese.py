@@ -27,12 +27,14 @@ from pairrank.encoders.catalogue import Encoder, find_encoder
 from pairrank.encoders.devices import device, tokens_at_once
 from pairrank.encoders.inference import Batch, compute_outputs, cut_by_tokens
 from pairrank.encoders.quiet import quiet_transformers
+from pairrank.encoders.reward_model import RewardModel
+from pairrank.encoders.reward_texts import Template, reward_sides
 from pairrank.encoders.side_windows import Layout, Share, SideTexts, side_texts
 from pairrank.encoders.transformer import TextEncoder
 from pairrank.encoders.windows import TokenCoverage
 from pairrank.errors import UserError
 from pairrank.models.base import Model, Progress, register
-from pairrank.models.heads.neural import HEADS, as_sides, build_head
+from pairrank.models.heads.neural import HEADS, ScoreHead, as_sides, build_head, scores_as_sides
 from pairrank.training.fine_tuning import fine_tune_battles
 from pairrank.training.history import TrainingHistory, training_report
 from pairrank.training.monitor import Monitor
@@ -48,7 +50,7 @@ HEAD_BATCH = 1_024
 class _Siamese(nn.Module):
     """Maps token ids of both sides to logits (B, 3)."""
 
-    def __init__(self, encoder: TextEncoder, head: nn.Module) -> None:
+    def __init__(self, encoder: TextEncoder | RewardModel, head: nn.Module) -> None:
         super().__init__()
         self.encoder, self.head = encoder, head
 
@@ -89,7 +91,9 @@ class _Siamese(nn.Module):
     ) -> torch.Tensor:
         """Return (B, 3) logits of the vectors (B, d) of both sides, computed in float32."""
         with torch.autocast(a.device.type, enabled=False):
-            logits: torch.Tensor = self.head(*as_sides(a, b, prompt, lengths))
+            is_score = isinstance(self.head, ScoreHead)
+            sides = scores_as_sides(a, b, lengths) if is_score else as_sides(a, b, prompt, lengths)
+            logits: torch.Tensor = self.head(*sides)
         return logits
 
     def activation_checkpointing_enable(self, **options: Any) -> None:
@@ -103,8 +107,12 @@ class Siamese(Model):
 
     encoder: list[str] = field(default_factory=lambda: ["minilm"])
     """Encoders in order of preference: a local folder, a hub id with a pinned revision, or a catalogue name."""
-    head: Literal["difference", "concat"] = "difference"
-    """"difference" is symmetric by construction, "concat" is the usual [a, b, a-b, a*b]."""
+    head: Literal["difference", "concat", "pretrained"] = "difference"
+    """"difference" is symmetric by construction, "concat" is the usual [a, b, a-b, a*b].
+
+    "pretrained" begins with the head of a reward model, which `encoder` then names: half the difference of both
+    scores is the margin, and a tie is the less likely the larger it is. `hidden` and `head_dropout` have no effect.
+    """
     hidden: int = 128
     """Width of the head's hidden layer."""
     pooling: PoolingMode = "auto"
@@ -118,6 +126,9 @@ class Siamese(Model):
     """Tokens of one text at most, special tokens included; bounded by the positions of the encoder."""
     budget: Literal["fair", "head+tail", "latest"] = "fair"
     """What is kept of a side that does not fit: its beginning, both ends, or the latest turns."""
+    template: Template = "auto"
+    """How the head "pretrained" writes a conversation: as the reward model's chat template does, or as a plain pair
+    of texts. "auto" is "chat" if there is a template. Other heads have no chat template."""
     share: Share = "side"
     """"battle": what one side leaves of its window goes to the other."""
     lengths: bool = True
@@ -145,10 +156,17 @@ class Siamese(Model):
 
     progress: ClassVar[Progress] = "epochs"
 
+    def __post_init__(self) -> None:
+        if self.head == "pretrained" and (complaints := self._complaints_of_scores()):
+            raise UserError(f'head = "pretrained": {" ".join(complaints)}')
+        if self.head != "pretrained" and self.template == "chat":
+            raise UserError('template = "chat": only head = "pretrained" reads chats. Set template to "auto".')
+
     @property
     def symmetric(self) -> bool:
         """Whether the head is, or both orders are averaged."""
-        return HEADS[self.head].symmetric or self.both_sides
+        head = ScoreHead if self.head == "pretrained" else HEADS[self.head]
+        return head.symmetric or self.both_sides
 
     def fit(self, train: Battles, folder: Path | None = None, monitor: Monitor | None = None) -> Self:
         """Fine-tune; with a `folder`, an interrupted training resumes from its last complete epoch.
@@ -248,16 +266,36 @@ class Siamese(Model):
         opened.adapter = AdapterSettings(base_bits=bits)
         return opened
 
+    def _complaints_of_scores(self) -> list[str]:
+        """Return what a reward model, which reads prompt and answer together and has its own pooling, cannot do."""
+        refused = {
+            'layout = "apart": a reward model reads prompt and answer together. Set layout to "pair".': (
+                self.layout == "apart"
+            ),
+            f'pooling = "{self.pooling}": a reward model has a pooling of its own. Set pooling to "auto".': (
+                self.pooling != "auto"
+            ),
+            'share = "battle": each side has a window of its own. Set share to "side".': self.share == "battle",
+            "adapter.rank: a reward model is trained whole. Set adapter.rank to 0.": self.adapter.is_used,
+        }
+        return [complaint for complaint, applies in refused.items() if applies]
+
     def _open(self, folder: Path) -> None:
         """Open the encoder in `folder` and give it a new head."""
-        options = base_options(self.adapter)
-        encoder = TextEncoder(folder, self.pooling, self.attention_dropout, self.hidden_dropout, options)
+        dropout = self.attention_dropout, self.hidden_dropout
+        if self.head == "pretrained":
+            encoder: TextEncoder | RewardModel = RewardModel(folder, *dropout)
+        else:
+            encoder = TextEncoder(folder, self.pooling, *dropout, base_options(self.adapter))
         if encoder.positions is not None and self.max_tokens > encoder.positions:
             raise UserError(
                 f"max_tokens = {self.max_tokens}: {folder} has positions for {encoder.positions} tokens. "
                 f"Set max_tokens to {encoder.positions} or less."
             )
         add_adapter(encoder.transformer.model, self.adapter, self.seed)
+        if self.head == "pretrained":
+            self.module_ = _Siamese(encoder, ScoreHead(1 + self.lengths))
+            return
         shared = encoder.width if self.layout == "apart" else 0
         width = encoder.width + shared + self.lengths
         head = build_head(self.head, width, shared, self.hidden, self.head_dropout, self.seed)
@@ -265,6 +303,8 @@ class Siamese(Model):
 
     def _texts(self, battles: Battles) -> tuple[list[SideTexts], TokenCoverage]:
         encoder = self.module_.encoder
+        if isinstance(encoder, RewardModel):
+            return reward_sides(battles, encoder, self.max_tokens, self.budget, self.template)
         return side_texts(
             battles,
             encoder.tokenizer,

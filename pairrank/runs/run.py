@@ -176,8 +176,9 @@ def resolve_run(experiment: Experiment, data: Data, runs: Path, above: tuple[str
         found = find_encoder(wanted)
         sha256 = found.sha256
         parameters = {**experiment.parameters, "encoder": [found.name]}
-        if parameters.get("pooling") == "auto":
+        if parameters.get("pooling") == "auto" and parameters.get("head") != "pretrained":
             # What the encoder decides is recorded, so that a run of before "auto" existed has the same settings.
+            # A pretrained head has a pooling of its own.
             parameters["pooling"] = choose_pooling("auto", found.folder)
         used = "" if found.name == wanted[0] else found.name
         experiment = replace(experiment, parameters=parameters, encoder=used)

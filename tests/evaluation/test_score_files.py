@@ -7,27 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pairrank.data.battles import Battles, object_array
+from pairrank.data.battles import Battles
 from pairrank.data.folds import assign_folds
 from pairrank.errors import UserError
 from pairrank.evaluation.score_files import has_scores, read_scores
 from pairrank.evaluation.scoring import log_loss
-from tests.support.battles import tiny_battles
-
-TEMPERATURE, TIE = 2.5, -0.4
-
-
-def voted_on(n: int, seed: int = 0) -> tuple[Battles, np.ndarray]:
-    """Battles whose votes follow Davidson's model with known scores, and those scores."""
-    rng = np.random.default_rng(seed)
-    scores = rng.normal(size=(n, 2)) * 4
-    margin = (scores[:, 0] - scores[:, 1]) / (2 * TEMPERATURE)
-    weights = np.exp(np.stack([margin, -margin, np.full(n, TIE)], axis=1))
-    proba = weights / weights.sum(axis=1, keepdims=True)
-    winner = np.array([rng.choice(3, p=row) for row in proba])
-    battles = tiny_battles(n)
-    prompts = object_array([(f"prompt {i}",) for i in range(n)])
-    return replace(battles, prompt=prompts, winner=winner), scores
+from tests.support.scores import TEMPERATURE, TIE, voted_on
 
 
 def write(path: Path, battles: Battles, scores: np.ndarray) -> Path:

@@ -36,6 +36,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "frozen": {"max_tokens": WINDOW, "steps": 20, "hidden": 8},
     "gbdt": {"rounds": 20, "patience": 5, "seeds": 2, "trees": QUICK_TREES},
     "judge": {"training": dataclasses.asdict(FAST), "head": "zero-shot", "max_tokens": 200},
+    "reward": {"max_tokens": WINDOW},
     "siamese": {"training": dataclasses.asdict(replace(FAST, head_rate=2.0)), "max_tokens": WINDOW, "hidden": 8},
     "structure": {"rounds": 10, "tie_rounds": 10, "seeds": 2, "trees": {"min_leaf": 2, "row_share": 1.0}},
 }
@@ -54,6 +55,7 @@ VARIANTS = {
     "judge-trained": ("judge", {"head": "trained"}),
     "judge-one-order": ("judge", {"head": "trained", "both_sides": False}),
     "judge-adapter": ("judge", {"head": "trained", "adapter": {"rank": 2}}),
+    "siamese-pretrained": ("siamese", {"head": "pretrained"}),
     "gbdt-multinomial": ("gbdt", {"learner": "multinomial"}),
     "gbdt-inputs-alone": ("gbdt", {"groups": []}),
     "kernel-modulate": ("kernel", {"modulate": True}),
@@ -70,6 +72,8 @@ VARIANTS = {
 CONTRACT = {name: (name, {}) for name in model_names()} | VARIANTS
 STACKS = {"gbdt", "pool"}
 """Models that read the predictions of other experiments; all others ignore them."""
+REWARDS = {"reward", "siamese-pretrained"}
+"""Lines whose encoder is a reward model."""
 LEARN_NOTHING = {"judge-uncalibrated", "pool", "pool-linear"}
 """Variants that fit nothing."""
 ODD = conversations(
@@ -81,12 +85,12 @@ ODD = conversations(
 
 
 @pytest.fixture(scope="module")
-def make(tiny_bert: Path, tiny_language_model: Path) -> Callable[[str], Model]:
+def make(tiny_bert: Path, tiny_language_model: Path, tiny_reward: Path) -> Callable[[str], Model]:
     """Return a function that builds the unfitted model of a contract line."""
 
     def build_small(line: str, **more: Any) -> Model:
         name, variant = CONTRACT[line]
-        folder = tiny_language_model if name == "judge" else tiny_bert
+        folder = tiny_language_model if name == "judge" else tiny_reward if line in REWARDS else tiny_bert
         encoder = {"encoder": [str(folder)]} if "encoder" in fields_of(name) else {}
         return build(name, **encoder, **(SMALL.get(name, {}) | variant | more))
 

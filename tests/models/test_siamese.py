@@ -325,7 +325,8 @@ def test_a_tiny_training_of_real_weights_gives_sane_predictions(minilm: Encoder)
 
 
 def test_every_head_can_be_chosen_and_only_a_symmetric_one_makes_the_model_symmetric():
-    assert set(get_args(get_type_hints(Siamese)["head"])) == set(HEADS)
+    assert set(get_args(get_type_hints(Siamese)["head"])) == {*HEADS, "pretrained"}
+    assert build("siamese", head="pretrained").symmetric
     for head, kind in HEADS.items():
         a, b, shared = torch.randn(5, 4), torch.randn(5, 4), torch.randn(5, 2)
         module = build_head(head, 4, 2, 7, 0.0, seed=0).eval()

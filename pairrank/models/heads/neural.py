@@ -58,6 +58,41 @@ class ConcatHead(nn.Module):
         return logits
 
 
+class ScoreHead(nn.Module):
+    """Logits (m, -m, t) from the scores r of a reward model: m = s (r_a - r_b) / 2 and t = c - softplus(k) |m|.
+
+    With s = 1, where training begins, this is the Bradley-Terry model of the reward model itself: 2m, the
+    difference of log strengths, is that of the scores. The further the scores differ, the less likely is a tie.
+    Other columns of a side, such as its length, add a multiple of their difference to m, and of its absolute value
+    and their sum to t; these weights begin at 0. So m is exactly odd and t exactly even.
+    """
+
+    symmetric: ClassVar[bool] = True
+    """Whether exchanging the sides exchanges A and B in the logits."""
+
+    def __init__(self, width: int = 1) -> None:
+        super().__init__()
+        self.log_scale, self.slope, self.bias = (nn.Parameter(torch.zeros(1)) for _ in range(3))
+        self.odd = nn.Parameter(torch.zeros(width - 1)) if width > 1 else None
+        self.even = nn.Parameter(torch.zeros(2 * (width - 1))) if width > 1 else None
+
+    def forward(self, a: torch.Tensor, b: torch.Tensor, shared: torch.Tensor) -> torch.Tensor:
+        """Return (B, 3) logits of A, B, tie.
+
+        `a` and `b` are the (B, width) columns of the sides from `scores_as_sides`, the score first. `shared` is not
+        used.
+        """
+        difference, total = a - b, a + b
+        margin = self.log_scale.exp() * difference[:, 0] / 2
+        if self.odd is not None:
+            # Sums instead of a matrix product, which could round the two orders differently.
+            margin = margin + (difference[:, 1:] * self.odd).sum(dim=1)
+        tie = self.bias - nn.functional.softplus(self.slope) * margin.abs()
+        if self.even is not None:
+            tie = tie + (torch.cat([difference.abs()[:, 1:], total[:, 1:]], dim=1) * self.even).sum(dim=1)
+        return torch.stack([margin, -margin, tie], dim=1)
+
+
 HEADS: dict[str, type[DifferenceHead] | type[ConcatHead]] = {"difference": DifferenceHead, "concat": ConcatHead}
 """The heads of `siamese` by name."""
 
@@ -88,6 +123,16 @@ def as_sides(
         # Centre the log lengths, so that an answer of 150 tokens has the value 0.
         sides = [torch.cat([side, lengths[:, i : i + 1] - 5], dim=1) for i, side in enumerate(sides)]
     return sides[0], sides[1], shared
+
+
+def scores_as_sides(
+    a: torch.Tensor, b: torch.Tensor, lengths: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return the inputs of a `ScoreHead` for scores (B, 1): as `as_sides`, but on the scale of the scores."""
+    sides = [a, b]
+    if lengths is not None:
+        sides = [torch.cat([side, lengths[:, i : i + 1] - 5], dim=1) for i, side in enumerate(sides)]
+    return sides[0], sides[1], a[:, :0]
 
 
 def _dropped(dropout: nn.Dropout, a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pairrank.models.heads.neural import HEADS, as_sides, build_head
+from pairrank.models.heads.neural import HEADS, ScoreHead, as_sides, build_head, scores_as_sides
 
 BATCHES = st.tuples(st.integers(1, 9), st.integers(1, 6), st.integers(0, 4), st.integers(0, 2**31 - 1))
 """Battles, width of a side, width of what both share, seed."""
@@ -97,3 +97,68 @@ def test_the_scale_of_an_encoders_vectors_makes_no_difference():
     small, large = as_sides(a, b, a, None), as_sides(1_000 * a, 1_000 * b, 1_000 * a, None)
     for x, y in zip(small, large, strict=True):
         assert torch.allclose(x, y, atol=1e-3)
+
+
+# --- The head of scores
+
+
+def score_head(width: int, seed: int = 0) -> ScoreHead:
+    """Return a head whose weights are not those it begins with."""
+    generator = torch.Generator().manual_seed(seed)
+    head = ScoreHead(width)
+    with torch.no_grad():
+        for parameter in head.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator))
+    return head
+
+
+@given(BATCHES)
+@settings(deadline=None)
+def test_the_head_of_scores_is_odd_in_its_margin_and_even_in_its_tie_to_the_last_bit(shape):
+    a, b, shared = drawn(*shape)
+    head = score_head(shape[1], shape[3])
+    straight, swapped = head(a, b, shared), head(b, a, shared)
+    assert torch.equal(straight[:, [1, 0, 2]], swapped)
+    assert torch.equal(straight[:, 0], -straight[:, 1])
+    assert ScoreHead.symmetric
+
+
+@pytest.mark.parametrize("with_lengths", [False, True])
+def test_a_new_head_of_scores_is_the_bradley_terry_model_of_the_scores(with_lengths: bool):
+    """The logit of A among decided battles, 2m, is the difference of the scores; a tie is less likely far apart.
+
+    The lengths have no effect yet. At equal scores all three logits are 0.
+    """
+    a, b = torch.tensor([[3.0], [-1.0], [2.0]]), torch.tensor([[1.0], [4.0], [2.0]])
+    lengths = torch.tensor([[9.0, 1.0], [1.0, 9.0], [9.0, 1.0]]) if with_lengths else None
+    logits = ScoreHead(1 + with_lengths)(*scores_as_sides(a, b, lengths))
+    log2 = torch.log(torch.tensor(2.0)).item()
+    expected = torch.tensor([[1.0, -1.0, -log2], [-2.5, 2.5, -2.5 * log2], [0.0, 0.0, 0.0]])
+    torch.testing.assert_close(logits, expected)
+
+
+@pytest.mark.parametrize("width", [1, 2])
+def test_every_parameter_of_the_head_of_scores_has_a_gradient_from_the_start(width: int):
+    a, b, shared = drawn(6, width, 0, 1)
+    head = ScoreHead(width)
+    torch.nn.functional.cross_entropy(head(a, b, shared), torch.tensor([0, 1, 2, 0, 1, 2])).backward()
+    for name, parameter in head.named_parameters():
+        assert parameter.grad.isfinite().all(), name
+        assert parameter.grad.abs().max() > 0, name
+
+
+def test_the_head_of_scores_learns_temperature_and_ties():
+    """Votes of Davidson's model with a temperature of 2 on scores with a unit of 4."""
+    generator = torch.Generator().manual_seed(0)
+    scores = 4 * torch.randn(3_000, 2, generator=generator)
+    margin = (scores[:, 0] - scores[:, 1]) / 4
+    truth = torch.softmax(torch.stack([margin, -margin, torch.full_like(margin, 0.3)], dim=1), dim=1)
+    winner = torch.multinomial(truth, 1, generator=generator)[:, 0]
+    head, sides = ScoreHead(), scores_as_sides(scores[:, :1], scores[:, 1:], None)
+    optimizer = torch.optim.Adam(head.parameters(), lr=0.05)
+    for _ in range(200):
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(head(*sides), winner).backward()
+        optimizer.step()
+    assert head.log_scale.exp().item() == pytest.approx(0.5, rel=0.1)
+    assert (torch.softmax(head(*sides), dim=1) - truth).abs().mean() < 0.02

@@ -1,0 +1,91 @@
+"""A reward model scores each answer after its prompt once, and a cache on disk keeps the scores."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from pairrank.data.probabilities import FloatArray
+from pairrank.encoders.cached_batches import SOURCE_FILES, Text, compute_cached, source_hashes
+from pairrank.encoders.catalogue import Encoder
+from pairrank.encoders.devices import Precision, choose_precision, device
+from pairrank.encoders.inference import compute_outputs
+from pairrank.encoders.reward_model import RewardModel
+from pairrank.encoders.reward_texts import Template, iterate_rows
+from pairrank.encoders.vector_cache import VectorCache, cache_key
+from pairrank.encoders.windows import Budget, Tokens
+from pairrank.errors import UserError
+
+FILES = (
+    *SOURCE_FILES,
+    *("vocab.json", "merges.txt", "tokenizer.model", "spiece.model", "spm.model", "sentencepiece.bpe.model"),
+    *("special_tokens_map.json", "added_tokens.json", "chat_template.jinja", "chat_template.json"),
+)
+"""Files other than the weights on which a score depends."""
+
+VERSION = 1
+"""Version of the scoring; raise it whenever a change gives the same text another score."""
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """A reward model with its settings, and the cache of the scores it has computed."""
+
+    encoder: Encoder
+    """The folder of the reward model, with its name and the hash of its weights."""
+    max_tokens: int = 1024
+    """Window of prompt and answer together, special tokens included; at most the positions of the model."""
+    budget: Budget = "fair"
+    """What is kept of texts that do not fit the window."""
+    template: Template = "auto"
+    precision: Precision = "auto"
+    cache: VectorCache | None = None
+
+    def scores(self, texts: Sequence[Text]) -> FloatArray:
+        """Return the (n,) scores of prompts with an answer; the model is not loaded if all are in the cache.
+
+        An interrupted call that is repeated returns exactly the same scores (`compute_cached`). Raises UserError if
+        the folder holds no reward model, if the window is larger than its positions or has no room, and if a score
+        is not finite.
+        """
+        keys = self.keys(texts)
+        known = compute_cached(keys, self.cache, self._rows, self._compute, "scoring")
+        scores = np.array([known[keys[text]][0] for text in texts], dtype=np.float64)
+        if wrong := int((~np.isfinite(scores)).sum()):
+            raise UserError(
+                f"{self.encoder.name}: {wrong:,} of {len(scores):,} scores are infinite or NaN. "
+                'Set precision = "fp32", or use another reward model.'
+            )
+        return scores
+
+    def keys(self, texts: Sequence[Text]) -> dict[Text, bytes]:
+        """Return the key in the cache of each distinct text."""
+        settings = (
+            ("reward", VERSION),
+            source_hashes(self.encoder, FILES),
+            self.max_tokens,
+            self.budget,
+            self.template,
+            choose_precision(self.precision),
+            device().type,
+        )
+        return {text: cache_key(*settings, text) for text in dict.fromkeys(texts)}
+
+    @cached_property
+    def _module(self) -> RewardModel:
+        module = RewardModel(self.encoder.folder)
+        if module.positions is not None and self.max_tokens > module.positions:
+            raise UserError(
+                f"max_tokens = {self.max_tokens}: {self.encoder.name} has positions for {module.positions} tokens. "
+                f"Set max_tokens to {module.positions} or less."
+            )
+        return module
+
+    def _rows(self, texts: Sequence[Text]) -> list[Tokens]:
+        """Return the token ids of each prompt with its answer, cut to the window."""
+        rows = iterate_rows(texts, self._module, self.max_tokens, self.budget, self.template)
+        return [tokens for tokens, _, _ in rows]
+
+    def _compute(self, rows: list[Tokens]) -> FloatArray:
+        return compute_outputs(self._module, rows, self._module.collate, self.precision)
