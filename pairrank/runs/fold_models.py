@@ -11,7 +11,8 @@ from pairrank.data.predictions import Predictions, geometric_mean
 from pairrank.errors import UserError
 from pairrank.evaluation.run_record import read_run_record
 from pairrank.features import counting
-from pairrank.models.base import Model, load_model
+from pairrank.models.base import Model
+from pairrank.models.saving import load_model
 from pairrank.runs.folder import current_folds
 from pairrank.runs.training_rows import attach_predictions
 
