@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from pairrank.data.predictions import Predictions, read_predictions
     from pairrank.data.reading import read_battles
     from pairrank.errors import UserError
-    from pairrank.models.base import build, load_model
+    from pairrank.models.base import build
+    from pairrank.models.saving import load_model
 
 __all__ = [
     "Battles",
@@ -40,7 +41,7 @@ HOMES = {
     "from_dataframe": "data.frames",
     "from_dataset": "data.frames",
     "from_records": "data.frames",
-    "load_model": "models.base",
+    "load_model": "models.saving",
     "read_battles": "data.reading",
     "read_predictions": "data.predictions",
     "to_dataframe": "data.frames",

@@ -18,6 +18,7 @@ from pairrank.cli.options import (
     Nested,
     NestedSearch,
     NoCache,
+    NoEvidence,
     Pruner,
     PrunerOption,
     Runs,
@@ -64,6 +65,7 @@ def run(
     set_: Set = None,
     extra: ExtraBattles = None,
     nested: Nested = False,
+    no_evidence: NoEvidence = False,
     track: Track = None,
     no_cache: NoCache = False,
     engine: EngineOption = Engine.local,
@@ -97,6 +99,7 @@ def run(
             extra or (),
             cluster_of(engine, task_cpus, task_gpus),
             dry_run,
+            not no_evidence,
         )
     )
 

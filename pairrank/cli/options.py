@@ -181,6 +181,13 @@ Nested = Annotated[
         "several times as long.",
     ),
 ]
+NoEvidence = Annotated[
+    bool,
+    typer.Option(
+        "--no-evidence",
+        help="Leave the predictions for identical and for empty answers to the model, here and in all inputs.",
+    ),
+]
 Track = Annotated[
     Tracker | None,
     typer.Option(

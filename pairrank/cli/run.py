@@ -54,6 +54,8 @@ class RunRequest:
     """Resources of one fold on a Ray cluster; None means that this process does the work."""
     dry_run: bool = False
     """Show the plan, and do nothing else."""
+    evidence: bool = True
+    """Whether evidence corrects the predictions, unless an experiment's file says that it does not."""
 
 
 def run(request: RunRequest) -> None:
@@ -106,6 +108,7 @@ def _experiments(request: RunRequest) -> list[Experiment]:
             limit=request.limit,
             nested=request.nested,
             extra=sources,
+            evidence=request.evidence,
         )
         for name in request.names
         for seed in request.seeds or (None,)

@@ -2,27 +2,21 @@
 
 import dataclasses
 import importlib
-import json
 import logging
 import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, TypeVar, cast
 
-from pairrank.atomic import rename_synced, temporary_folder
 from pairrank.data.battles import Battles
 from pairrank.data.probabilities import Proba
 from pairrank.errors import UserError, unknown_name
-from pairrank.files import damaged_files, read_json, reading, sha256_of, write_json
 from pairrank.nested import dotted_items, from_mapping, set_dotted
 from pairrank.training.monitor import Monitor
 
-MODEL_FILE = "model.json"
-"""The file of a saved model that names it, with its hyperparameters and the hashes of its other files."""
-
-RETRAIN = "Train this fold again with the same `run` command, or copy the folder again."
+SHARED = ("base", "corrected", "saving")
+"""Modules of this package that are no architectures."""
 
 logger = logging.getLogger(__name__)
 
@@ -77,6 +71,11 @@ class Model(ABC):
     def inputs(self) -> UseOfInputs:
         """What the model does with `battles.inputs`, the predictions of other experiments."""
         return "ignored"
+
+    @property
+    def bare(self) -> "Model":
+        """The model itself, without a correction of its predictions."""
+        return self
 
     @property
     def has_adapter(self) -> bool:
@@ -162,7 +161,7 @@ def register(name: str) -> Callable[[M], M]:
 def model_names() -> list[str]:
     """Return the names of all models; the file of a model is imported only when the model is built."""
     package = importlib.import_module("pairrank.models")
-    return sorted(m.name for m in pkgutil.iter_modules(package.__path__) if m.name != "base" and not m.ispkg)
+    return sorted(m.name for m in pkgutil.iter_modules(package.__path__) if m.name not in SHARED and not m.ispkg)
 
 
 def model_class(name: str) -> type[Model]:
@@ -225,71 +224,8 @@ def build(name: str, **parameters: Any) -> Model:
     return model
 
 
-def save_model(model: Model, folder: Path) -> None:
-    """Save a fitted model with its name and hyperparameters, so that `load_model` needs the folder alone.
-
-    The last file is model.json, which has the hash of every other one.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with temporary_folder(folder) as written:
-        model.save(written)
-        names = sorted(file.relative_to(written) for file in written.rglob("*") if file.is_file())
-        hashes = {name.as_posix(): sha256_of(written / name) for name in names}
-        for name in names:
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            rename_synced(written / name, folder / name)
-    saved = {"model": model.model_name, "parameters": parameters_of(model), "files": hashes}
-    write_json(folder / MODEL_FILE, saved)
-
-
 def parameters_of(model: Model) -> dict[str, Any]:
     """Return the hyperparameters of a model as plain values, nested dataclasses as dictionaries."""
-    fields = dataclasses.fields(cast(Any, model))
-    values = {f.name: getattr(model, f.name) for f in fields if f.init}
+    fields = dataclasses.fields(cast(Any, model.bare))
+    values = {f.name: getattr(model.bare, f.name) for f in fields if f.init}
     return {k: dataclasses.asdict(v) if dataclasses.is_dataclass(v) else v for k, v in values.items()}  # type: ignore[arg-type]
-
-
-def load_model(folder: str | Path) -> Model:
-    """Return the fitted model that `save_model` wrote to `folder`.
-
-    Every file is checked before it is used. Raises UserError if there is no model, or if a file of it is missing,
-    changed or unreadable.
-    """
-    folder = Path(folder)
-    model = build_saved(folder)
-    with reading(folder, RETRAIN):
-        return model.load(folder)
-
-
-def build_saved(folder: Path) -> Model:
-    """Return a model with the hyperparameters of a saved one, and nothing learned; the saved files are checked.
-
-    Raises UserError as `load_model` does.
-    """
-    file = folder / MODEL_FILE
-    if not file.is_file():
-        raise UserError(f"{folder}: no saved model here ({MODEL_FILE} is missing). Expected the folder of a fold.")
-    with reading(file, RETRAIN):
-        saved = json.loads(file.read_text(encoding="utf-8"))
-        name, parameters = saved["model"], dict(saved["parameters"])
-        hashes = dict(saved["files"]) if "files" in saved else None
-    if hashes is None:
-        _warn_unchecked(folder.parent)
-    elif wrong := damaged_files(folder, hashes):
-        raise UserError(f"{folder}: {', '.join(wrong)}: not as saved with the model. {RETRAIN}")
-    with reading(folder, RETRAIN):
-        return build(name, **with_current_names(name, parameters))
-
-
-@cache
-def _warn_unchecked(run: Path) -> None:
-    """Warn once about the saved models of a run."""
-    logger.warning("%s: saved by an earlier version without hashes, so its models cannot be checked.", run)
-
-
-def damaged_model_files(folder: Path) -> list[str]:
-    """Return the names of the files of a saved model that are missing, changed or unreadable."""
-    saved = read_json(folder / MODEL_FILE)
-    if saved is None or not isinstance(saved.get("files", {}), dict):
-        return [MODEL_FILE]
-    return damaged_files(folder, saved.get("files", {}))

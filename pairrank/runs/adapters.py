@@ -10,7 +10,8 @@ import numpy as np
 from pairrank.data.battles import Battles
 from pairrank.data.predictions import Predictions, read_predictions
 from pairrank.errors import UserError
-from pairrank.models.base import Model, build_saved, load_model, parameters_of, save_model
+from pairrank.models.base import Model, parameters_of
+from pairrank.models.saving import build_saved, load_model, save_model
 
 
 class ModelsOfOneEncoder(Sequence[Model]):

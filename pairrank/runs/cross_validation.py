@@ -16,7 +16,7 @@ from pairrank.data.predictions import Predictions, read_predictions
 from pairrank.errors import UserError
 from pairrank.evaluation.run_record import RunRecord
 from pairrank.files import sha256_of, write_text
-from pairrank.models.base import load_model
+from pairrank.models.saving import load_model
 from pairrank.progress import with_progress
 from pairrank.runs.experiment import RUN_FILE
 from pairrank.runs.fold import SWAPPED, FoldTask, collective_fold, fit_and_predict, save_fold

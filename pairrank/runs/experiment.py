@@ -13,6 +13,7 @@ from pairrank.data.extra import Extra
 from pairrank.errors import UserError
 from pairrank.evaluation.run_record import MOST_FOLDS
 from pairrank.models.base import Model, build
+from pairrank.models.corrected import WithEvidence
 
 RUN_FILE = "experiment.toml"
 """The file of the resolved experiment in a run's folder. An experiment read from it has the name of the run."""
@@ -24,6 +25,7 @@ TOML_KEYS = (
     "extra",
     "soft_targets",
     "teacher",
+    "evidence",
     "seconds",
     "model",
     "split",
@@ -79,6 +81,8 @@ class Experiment:
     """Battles of other sources that training may use."""
     teacher: str = ""
     """An experiment that is trained inside each fold's training battles, to give them soft targets."""
+    evidence: bool = True
+    """Whether the votes on identical and empty answers correct the predictions (`features.evidence`)."""
     seconds: float = 0.0
     """Approximate seconds for all folds of 1,000 battles on two cores; 0 if not measured."""
     folds: int = 5
@@ -109,9 +113,10 @@ class Experiment:
         changes += [f"+{_folder_name(change, '[^a-z0-9._=,-]')}" for change in self.overrides]
         return _folder_name(self.name + "".join(changes), r'[<>:"/\\|?*\x00-\x1f\x7f]', LONGEST_LABEL)
 
-    def build(self) -> Model:
-        """Return the unfitted model."""
-        return build(self.model, **self.parameters)
+    def build(self, parameters: Mapping[str, Any] | None = None) -> Model:
+        """Return the unfitted model, with its own hyperparameters or others."""
+        model = build(self.model, **(self.parameters if parameters is None else parameters))
+        return WithEvidence(model) if self.evidence else model
 
     def resolved(self) -> dict[str, Any]:
         """Return all settings as plain values."""
@@ -123,6 +128,7 @@ class Experiment:
             "extra": [source.settings() for source in self.extra],
             "soft_targets": self.soft_targets,
             "teacher": self.teacher,
+            "evidence": self.evidence,
             "seconds": self.seconds,
             "model": {"name": self.model, **self.parameters},
             "split": {"folds": self.folds, "salt": self.salt, "limit": self.limit, "nested": self.nested},

@@ -27,6 +27,7 @@ KEYS: dict[str, tuple[type | tuple[type, ...], str]] = {
     "extra": (list, 'a list of paths, or of tables such as {path = "…", weight = 0.2, teaches = "margin"}'),
     "soft_targets": (str, "the path of a prediction file"),
     "teacher": (str, "the name of an experiment"),
+    "evidence": (bool, "true or false"),
     "seconds": ((int, float), "a number"),
     "model": (dict, 'a table [model] with name = "…"'),
     "split": (dict, "a table [split]"),
@@ -83,13 +84,14 @@ def load_experiment(
     limit: int = 0,
     nested: bool = False,
     extra: Sequence[Extra] = (),
+    evidence: bool = True,
 ) -> Experiment:
     """Return the experiment of this name, or of this .toml file, with changes from the command line.
 
     `overrides` are `key=value` changes of the model's parameters, `seed`, `salt`, `limit` and `nested` replace the
-    file's values where given, and `extra` replaces the file's list. Whatever differs from the file is part of the
-    run's name. Raises UserError for an unknown name, a file that is not TOML, unknown keys, values of a wrong type,
-    and keys that contradict each other.
+    file's values where given, and `extra` replaces the file's list. With `evidence=False`, no evidence corrects the
+    predictions. Whatever differs from the file is part of the run's name. Raises UserError for an unknown name, a
+    file that is not TOML, unknown keys, values of a wrong type, and keys that contradict each other.
     """
     path = _find(name)
     table = read_table(path)
@@ -114,6 +116,9 @@ def load_experiment(
     if extra and tuple(extra) != sources:
         sources = tuple(extra)
         changes["extra"] = ",".join(",".join(map(str, source.settings().values())) for source in extra)
+    is_corrected = table.get("evidence", True)
+    if is_corrected and not evidence:
+        changes["evidence"] = "false"
     experiment = Experiment(
         name=path.resolve().parent.name if path.name == RUN_FILE else path.stem,
         about=table.get("about", ""),
@@ -124,6 +129,7 @@ def load_experiment(
         inputs=tuple(table.get("inputs", [])),
         extra=sources,
         teacher=table.get("teacher", ""),
+        evidence=is_corrected and evidence,
         seconds=float(table.get("seconds", 0)),
         search=search,
         tuned_on=tuple(table.get("tuned_on", [])),

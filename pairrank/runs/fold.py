@@ -16,7 +16,8 @@ from pairrank.data.probabilities import Proba
 from pairrank.errors import UserError
 from pairrank.evaluation.scoring import flip_rate, log_loss, swap_gap
 from pairrank.files import sha256_of
-from pairrank.models.base import MODEL_FILE, Model, save_model
+from pairrank.models.base import Model
+from pairrank.models.saving import MODEL_FILE, save_model
 from pairrank.nested import json_ready
 from pairrank.runs.fold_record import FoldRecord, write_fold_record
 from pairrank.runs.provenance import commit, peak_memory_mb, versions

@@ -11,7 +11,7 @@ from pairrank.errors import UserError
 from pairrank.evaluation import history
 from pairrank.evaluation.run_record import DataRecord, find_run_record, read_run_record
 from pairrank.files import damaged_files
-from pairrank.models.base import damaged_model_files
+from pairrank.models.saving import damaged_model_files
 from pairrank.runs.experiment import RUN_FILE
 from pairrank.runs.fold_record import FOLD_FILE, FoldRecord, read_fold_record, read_fold_start
 

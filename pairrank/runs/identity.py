@@ -32,7 +32,9 @@ def _own_parts(run: Run) -> list[Any]:
     """Return what the predictions of a run depend on apart from its battles and inputs."""
     experiment = run.experiment
     resolved = experiment.resolved()
-    modules = (f"pairrank.models.{experiment.model}", "pairrank.runs.training_rows")
+    modules = [f"pairrank.models.{experiment.model}", "pairrank.runs.training_rows"]
+    if experiment.evidence:
+        modules.append("pairrank.models.corrected")
     parts = [resolved["model"], resolved["split"], list(map(code_hash, modules)), run.encoder_sha256]
     if experiment.extra:
         # Which extra battles are used also depends on the prompts of the test battles.

@@ -13,7 +13,7 @@ from pairrank.data.predictions import predictions_hash, read_predictions
 from pairrank.errors import UserError
 from pairrank.evaluation.run_record import DataRecord, find_run_record, read_run_record
 from pairrank.files import read_json
-from pairrank.models.base import Model, build, with_current_model_names
+from pairrank.models.base import Model, with_current_model_names
 from pairrank.nested import json_ready
 from pairrank.runs.experiment import Experiment
 from pairrank.runs.experiment_files import load_experiment
@@ -21,7 +21,7 @@ from pairrank.runs.fold_record import read_fold_record
 from pairrank.runs.folder import finished_folds, has_test_predictions, read_matching, test_file
 from pairrank.runs.training_rows import attach_predictions, excluded_prompts, inner_data
 
-MAKES_THE_RESULT = ("model", "split", "inputs", "extra", "soft_targets", "teacher")
+MAKES_THE_RESULT = ("model", "split", "inputs", "extra", "soft_targets", "teacher", "evidence")
 """Parts of a resolved experiment that its results depend on."""
 
 
@@ -68,7 +68,7 @@ class Run:
 
     def build(self, fold: int) -> Model:
         """Return the unfitted model of a fold."""
-        return build(self.experiment.model, **self.chosen.get(fold, self.experiment.parameters))
+        return self.experiment.build(self.chosen.get(fold))
 
     @cached_property
     def battles(self) -> Battles:
@@ -191,7 +191,7 @@ def _resolve_input(name: str, experiment: Experiment, data: Data, runs: Path, ab
     if name in path:
         raise UserError(f"{path[0]}: the inputs form a circle: {' → '.join([*path, name])}.")
     try:
-        below = load_experiment(name, salt=experiment.salt, limit=experiment.limit)
+        below = load_experiment(name, salt=experiment.salt, limit=experiment.limit, evidence=experiment.evidence)
     except UserError as error:
         raise UserError(f"{experiment.name} builds on {name!r}: {error}") from None
     ours, theirs = ((each.folds, each.salt, each.limit) for each in (experiment, below))
@@ -251,7 +251,8 @@ def is_reusable(run: Run) -> bool:
     done = finished_folds(run.folder, run.experiment.folds, record.identity)
     if record.data.hash != run.data_record.hash or not set(run.fold_index.tolist()) <= done.keys():
         return False
-    recorded = with_current_model_names(record.experiment)
+    # Records without the key are of versions that did not correct predictions.
+    recorded = {"evidence": False} | with_current_model_names(record.experiment)
     known = [key for key in MAKES_THE_RESULT if recorded.get(key) is not None]
     if any(_differs(recorded[key], run.settings[key]) for key in known):
         return False

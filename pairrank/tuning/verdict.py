@@ -210,8 +210,7 @@ def _file_table(experiment: Experiment) -> dict[str, Any]:
     resolved = experiment.resolved()
     keys = ("about", "tuned_on", "inputs", "extra", "soft_targets", "teacher", "seconds")
     table = {key: resolved[key] for key in keys if resolved[key]}
-    if not experiment.submittable:
-        table["submittable"] = False
+    table |= {key: False for key in ("submittable", "evidence") if not resolved[key]}
     defaults = parameters_of(build(experiment.model))
     table["model"] = {"name": experiment.model, **_differing(experiment.parameters, defaults)}
     # A limit on the battles belongs to the search, not to the setting that it found.

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pairrank.data.predictions import read_predictions
-from pairrank.models.base import load_model
+from pairrank.models.saving import load_model
 from tests.support.command_line import refused
 from tests.support.encoders import write_encoder
 

@@ -17,7 +17,8 @@ from pairrank.encoders.catalogue import find_encoder
 from pairrank.errors import UserError
 from pairrank.evaluation.scoring import log_loss
 from pairrank.files import sha256_of
-from pairrank.models.base import Model, build, build_saved, load_model, save_model
+from pairrank.models.base import Model, build
+from pairrank.models.saving import build_saved, load_model, save_model
 from pairrank.training.monitor import Monitor
 from pairrank.training.recipe import Recipe
 from tests.support.architectures import write_checkpoint

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from pairrank.data.battles import Battles, concatenate
-from pairrank.models.base import Model, build, load_model, parameters_of, save_model
+from pairrank.models.base import Model, build, parameters_of
+from pairrank.models.saving import load_model, save_model
 from tests.support.architectures import ARCHITECTURES, CAUSAL, write_checkpoint
 from tests.support.battles import arena_of_words, plain_battles
 from tests.support.encoders import WINDOW

@@ -16,8 +16,8 @@ from pairrank.encoders.catalogue import Encoder
 from pairrank.encoders.windows import template_rows
 from pairrank.errors import UserError
 from pairrank.evaluation.scoring import log_loss
-from pairrank.models.base import load_model, save_model
 from pairrank.models.baseline import Baseline
+from pairrank.models.saving import load_model, save_model
 from pairrank.training import fine_tuning
 from pairrank.training.fine_tuning import Rows, TrainingHistory
 from tests.support.architectures import write_checkpoint

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from pairrank.errors import UserError
-from pairrank.models.base import build, load_model, parameters_of, save_model
+from pairrank.models.base import build, parameters_of
+from pairrank.models.saving import load_model, save_model
 from pairrank.runs.experiment_files import load_experiment
 from pairrank.tuning.space import read_space
 from tests.support.battles import arena_of_words

@@ -15,8 +15,9 @@ from pairrank.encoders.catalogue import find_encoder
 from pairrank.encoders.embedding import Embedder
 from pairrank.errors import UserError
 from pairrank.evaluation.scoring import log_loss
-from pairrank.models.base import build, load_model, save_model
+from pairrank.models.base import build
 from pairrank.models.frozen import Frozen
+from pairrank.models.saving import load_model, save_model
 from tests.support.battles import WORDS, arena_of_words, conversations
 from tests.support.encoders import WINDOW, write_encoder
 

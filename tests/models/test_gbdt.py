@@ -19,9 +19,10 @@ from pairrank.errors import UserError
 from pairrank.evaluation.scoring import log_loss
 from pairrank.features.counting import GROUPS, count_features
 from pairrank.models import gbdt as module
-from pairrank.models.base import build, load_model, save_model
+from pairrank.models.base import build
 from pairrank.models.gbdt import Gbdt
 from pairrank.models.heads.trees import TreeParameters
+from pairrank.models.saving import load_model, save_model
 from tests.support.battles import plain_battles
 
 QUICK = TreeParameters(learning_rate=0.2, min_leaf=5, column_share=1.0)

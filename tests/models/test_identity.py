@@ -10,8 +10,9 @@ import pytest
 from pairrank.data.battles import Battles
 from pairrank.errors import UserError
 from pairrank.features.ratings import fit_ratings
-from pairrank.models.base import build, load_model, save_model
+from pairrank.models.base import build
 from pairrank.models.identity import Identity
+from pairrank.models.saving import load_model, save_model
 from tests.support.battles import battles_by_strength
 
 

@@ -18,9 +18,9 @@ from pairrank.encoders.outcome_logits import OutcomeReader
 from pairrank.evaluation.scoring import log_loss
 from pairrank.files import sha256_of
 from pairrank.models import judge
-from pairrank.models.base import load_model, save_model
 from pairrank.models.heads.calibration import Calibration
 from pairrank.models.judge import Judge
+from pairrank.models.saving import load_model, save_model
 from pairrank.runs.cross_validation import cross_validate
 from pairrank.runs.experiment_files import load_experiment
 from pairrank.runs.run import resolve_run

@@ -16,12 +16,13 @@ from pairrank.data.battles import Battles, concatenate, object_array
 from pairrank.errors import UserError
 from pairrank.evaluation.scoring import log_loss
 from pairrank.features.counting import count_features
-from pairrank.models.base import build, load_model, save_model
+from pairrank.models.base import build
 from pairrank.models.heads.kernels import (
     Points,
 )
 from pairrank.models.kernel import KernelLogistic
 from pairrank.models.prior import Prior
+from pairrank.models.saving import load_model, save_model
 from tests.support.battles import arena_of_words, plain_battles
 from tests.support.kernels import even_by_hand, odd_by_hand
 

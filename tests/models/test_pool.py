@@ -18,8 +18,9 @@ from pairrank.data.battles import Battles
 from pairrank.data.folds import fold_of, prompt_keys
 from pairrank.errors import UserError
 from pairrank.models import pool as module
-from pairrank.models.base import build, load_model, save_model
+from pairrank.models.base import build
 from pairrank.models.pool import Pool, Weighting
+from pairrank.models.saving import load_model, save_model
 from tests.support.battles import plain_battles
 
 SHARP, FLAT = 2.0, 0.5

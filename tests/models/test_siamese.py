@@ -15,8 +15,9 @@ from pairrank.data.folder import find_data
 from pairrank.encoders.catalogue import Encoder
 from pairrank.errors import UserError
 from pairrank.evaluation.scoring import log_loss
-from pairrank.models.base import build, load_model, save_model
+from pairrank.models.base import build
 from pairrank.models.heads.neural import HEADS, build_head
+from pairrank.models.saving import load_model, save_model
 from pairrank.models.siamese import Siamese, _Siamese
 from pairrank.runs.cross_validation import cross_validate
 from pairrank.runs.experiment_files import load_experiment

@@ -16,7 +16,8 @@ from pairrank.encoders.catalogue import find_encoder
 from pairrank.encoders.reward_scores import Scorer
 from pairrank.errors import UserError
 from pairrank.evaluation.scoring import log_loss
-from pairrank.models.base import build, load_model, save_model
+from pairrank.models.base import build
+from pairrank.models.saving import load_model, save_model
 from pairrank.models.siamese import Siamese
 from pairrank.runs.experiment_files import load_experiment
 from pairrank.runs.run import resolve_run

@@ -13,8 +13,9 @@ from sklearn.linear_model import LogisticRegression
 from pairrank.data.battles import Battles, concatenate, object_array
 from pairrank.errors import UserError
 from pairrank.evaluation.scoring import log_loss
-from pairrank.models.base import build, load_model, save_model
+from pairrank.models.base import build
 from pairrank.models.prior import Prior
+from pairrank.models.saving import load_model, save_model
 from pairrank.models.sparse import Sparse
 from tests.support.battles import WORDS, arena_of_words, plain_battles
 

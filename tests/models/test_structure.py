@@ -16,9 +16,10 @@ from pairrank.data.folds import assign_folds
 from pairrank.errors import UserError
 from pairrank.evaluation.scoring import log_loss
 from pairrank.features.counting import GROUPS, count_features
-from pairrank.models.base import build, load_model, save_model
+from pairrank.models.base import build
 from pairrank.models.heads.trees import TreeParameters
 from pairrank.models.prior import Prior
+from pairrank.models.saving import load_model, save_model
 from pairrank.models.structure import Structure
 from pairrank.training.monitor import Monitor
 

@@ -9,7 +9,7 @@ import torch
 
 from pairrank.data.folder import DataFolder
 from pairrank.data.predictions import geometric_mean, read_predictions
-from pairrank.models.base import load_model, save_model
+from pairrank.models.saving import load_model, save_model
 from pairrank.models.siamese import Siamese
 from pairrank.runs.adapters import ModelsOfOneEncoder, load_average, load_models, merge_fold
 from pairrank.runs.cross_validation import cross_validate

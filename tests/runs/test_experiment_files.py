@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from pairrank.errors import UserError
+from pairrank.models.corrected import WithEvidence
 from pairrank.runs.experiment_files import experiment_files, load_experiment
 from tests.support.runs import complaint, load_run, write_experiment, write_toml
 
@@ -44,7 +45,9 @@ def test_every_shipped_file_resolves_and_builds(file, here):
     table = tomllib.loads(file.read_text(encoding="utf-8"))
     assert experiment.about == table["about"]
     assert experiment.label == experiment.name == file.stem
-    assert type(experiment.build()).model_name == table["model"].pop("name") == experiment.model
+    model = experiment.build()
+    assert isinstance(model, WithEvidence) == table.get("evidence", True)
+    assert getattr(model, "inner", model).model_name == table["model"].pop("name") == experiment.model
     # Every value of the file arrives, nested ones included, and the defaults are written out.
     for key, value in table["model"].items():
         arrived = experiment.parameters[key]
@@ -65,6 +68,7 @@ def test_parameters_default_to_those_of_the_model():
         "extra": [],
         "soft_targets": "",
         "teacher": "",
+        "evidence": False,
         "seconds": 1.0,
         "model": {"name": "prior", "smoothing": 1.0},
         "split": {"folds": 5, "salt": "", "limit": 0, "nested": False},

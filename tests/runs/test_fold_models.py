@@ -31,7 +31,7 @@ def test_models_of_two_configurations_are_never_averaged(data, tmp_path, monkeyp
     np.testing.assert_allclose(alone.proba.sum(axis=1), 1)
     memory = model_class("memory")
     original = memory.fit
-    monkeypatch.setattr(memory, "fit", lambda self, b, f: 1 / 0 if f.name == "fold1" else original(self, b, f))
+    monkeypatch.setattr(memory, "fit", lambda self, b, f, m: 1 / 0 if f.name == "fold1" else original(self, b, f))
     changed = Run(replace(MEMORY, parameters={"sureness": 0.8, "seed": 0}), DataFolder(data.path), run.folder)
     with pytest.raises(ZeroDivisionError):
         cross_validate(changed)
