@@ -244,6 +244,16 @@ def test_data_toml_names_a_schema_where_the_columns_fit_another(call):
     assert "schema pandalm" in ended.out + ended.err
 
 
+@pytest.mark.parametrize("winners", [["", "", ""], ["model_a", "", "who?"]])
+def test_predict_writes_a_row_for_every_battle_whatever_its_winner(call, winners):
+    assert call("run", "prior", "--data", "data").code == 0
+    texts = {"prompt": "How far?", "response_a": "Far.", "response_b": "Near."}
+    rows = [{"id": f"w{i}", **texts, "winner": winner} for i, winner in enumerate(winners)]
+    write_json_lines(Path("wsdm.jsonl"), rows)
+    assert call("predict", "prior", "wsdm.jsonl", "--data", "data", "--out", "out.csv").code == 0
+    assert [line.split(",")[0] for line in Path("out.csv").read_text().splitlines()] == ["id", "w0", "w1", "w2"]
+
+
 # Mistakes
 
 
