@@ -12,6 +12,7 @@ from pairrank.data.battles import Battles
 from pairrank.data.hub import fetch_battles, is_hub_name, label_of
 from pairrank.data.predictions import Predictions, read_predictions
 from pairrank.data.reading import fits, read_battles, read_training_battles
+from pairrank.data.shards import first_shard
 from pairrank.data.tables import SUFFIXES, without_suffix
 from pairrank.data.turns import repair_text
 from pairrank.data.votes import Aggregation, VoteSettings, apply_votes
@@ -224,10 +225,13 @@ def sample_data() -> DataFolder:
 def table_in(folder: Path, name: str) -> Path | None:
     """Return the battle file called `name` in a folder, in any format; None if there is none.
 
-    Raises UserError for a folder, pipe or broken link of that name.
+    Of a Parquet table in shards (train-00000-of-00003.parquet), it is the first shard. Raises UserError for a
+    folder, pipe or broken link of that name, and for a set of shards that is incomplete.
     """
     files = [folder / f"{name}{suffix}" for suffix in SUFFIXES]
     found = next((file for file in files if os.path.lexists(file)), None)
-    if found and not found.is_file():
+    if found is None:
+        return first_shard(folder, name)
+    if not found.is_file():
         raise UserError(f"{found}: a folder, a pipe or a broken link. Expected a battle file.")
     return found

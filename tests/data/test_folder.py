@@ -11,6 +11,7 @@ from pairrank.cli.locations import find_source
 from pairrank.data import folder
 from pairrank.data.folder import DataFolder, find_data, table_in
 from pairrank.data.predictions import Predictions
+from pairrank.data.writing import write_battles
 from pairrank.errors import UserError
 from tests.support.battles import tiny_battles, write_folder
 
@@ -151,3 +152,13 @@ def test_a_single_file_is_data_to_train_on(tmp_path, file, name):
     assert source.test is None
     assert source.truth is None
     assert source.name == name
+
+
+def test_a_folder_with_a_table_in_shards_is_read_whole(tmp_path: Path):
+    battles = tiny_battles(9)
+    for i in range(3):
+        write_battles(battles.take(slice(3 * i, 3 * i + 3)), tmp_path / f"train-{i:05d}-of-00003.parquet")
+    assert DataFolder(tmp_path).train.content_hash() == battles.content_hash()
+    (tmp_path / "train-00001-of-00003.parquet").unlink()
+    with pytest.raises(UserError, match="1 of 3 shards are missing: 00001"):
+        _ = DataFolder(tmp_path).train

@@ -70,7 +70,7 @@ def test_saved_models_predict_the_test_battles_as_the_run_did(run: Run):
 
 
 def test_the_average_has_the_mean_of_every_trained_number_and_the_base(folders: list[Path]):
-    average, parts = load_average(folders), [load_model(folder) for folder in folders]
+    average, parts = load_average(folders).bare, [load_model(folder).bare for folder in folders]
     averaged = dict(average.module_.named_parameters())
     changed = 0
     for name, first in parts[0].module_.named_parameters():
@@ -94,7 +94,7 @@ def test_the_averaged_model_of_a_run_predicts_alone(run: Run, folders: list[Path
 
 
 def test_folds_of_different_settings_are_not_combined(folders: list[Path], tmp_path: Path):
-    other: Siamese = replace(load_model(folders[0]), seed=1)
+    other: Siamese = replace(load_model(folders[0]).bare, seed=1)
     save_model(other.fit(tiny_battles(8)), tmp_path / "fold1")
     for load in (load_models, load_average):
         assert "other settings" in complaint(lambda load=load: load([folders[0], tmp_path / "fold1"]))
