@@ -51,7 +51,7 @@ class Reward(Model):
     there is a template."""
     precision: Precision = "auto"
     """Precision of the reward model; "auto" chooses by device."""
-    penalty: float = 1.0
+    penalty: float = 3.0
     """L2 penalty of both heads on standardised columns."""
 
     symmetric: ClassVar[bool] = True
