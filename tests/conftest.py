@@ -137,6 +137,13 @@ def tiny_distilbert(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny_lm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tests.support.language_models import write_language_model
+
+    return write_language_model(tmp_path_factory.mktemp("tiny-lm"))
+
+
+@pytest.fixture(scope="session")
 def tokenizer(tiny_bert: Path):
     from transformers import AutoTokenizer
 

@@ -18,7 +18,7 @@ STARTERS = ("prior", "lengths", "structure", "baseline", "siamese", "ensemble-fa
 HEADINGS = {
     "Start here": (),
     "Counted features and words": ("structure", "kernel", "sparse"),
-    "Frozen encoders": ("frozen",),
+    "Frozen encoders": ("frozen", "likelihood"),
     "Fine-tuned encoders": ("baseline", "siamese"),
     "Stacks and ensembles of other experiments": ("gbdt", "pool"),
     "Diagnostics: not submittable": (),

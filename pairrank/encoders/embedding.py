@@ -5,28 +5,17 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from tqdm import tqdm
 
-from pairrank.data.turns import Turns
+from pairrank.data.probabilities import FloatArray
+from pairrank.encoders.cached_batches import Text, compute_cached, source_hashes
 from pairrank.encoders.catalogue import Encoder
 from pairrank.encoders.devices import Precision, choose_precision, device
 from pairrank.encoders.inference import compute_outputs
 from pairrank.encoders.static import StaticEncoder, is_static
 from pairrank.encoders.transformer import PoolingMode, TextEncoder
-from pairrank.encoders.vector_cache import Vector, VectorCache, cache_key
+from pairrank.encoders.vector_cache import VectorCache, cache_key
 from pairrank.encoders.windows import Budget, Tokens, cut_rounds, special_token_wrapper, tokenise_turns
 from pairrank.errors import UserError
-from pairrank.files import sha256_of
-from pairrank.progress import shows_progress
-
-Text = tuple[Turns, ...]
-"""The turns of one text, or of a prompt and an answer that are encoded as a sentence pair."""
-
-TOKENIZER_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt")
-"""Files other than the weights on which a vector depends."""
-
-BATCH = 32
-"""Texts that are encoded and written to the cache together."""
 
 VERSION = 2
 """Version of the encoding; raise it whenever a change gives the same text another vector."""
@@ -55,47 +44,22 @@ class Embedder:
         """
         if not texts:
             return np.zeros((0, 0), dtype=np.float32)
-        distinct = list(dict.fromkeys(texts))
         precision = choose_precision(self.precision)
-        files = [self.encoder.folder / name for name in TOKENIZER_FILES]
-        hashes = (self.encoder.sha256, *(sha256_of(file) if file.is_file() else "" for file in files))
         settings = (
             VERSION,
-            hashes,
+            source_hashes(self.encoder),
             self.pooling,
             self.max_tokens,
             self.budget,
             precision,
             device().type,
         )
-        keys = {text: cache_key(*settings, text) for text in distinct}
-        known = self.cache.get(list(keys.values())) if self.cache else {}
-        if any(key not in known for key in keys.values()):
-            known |= self._encode(distinct, keys, known)
+        keys = {text: cache_key(*settings, text) for text in dict.fromkeys(texts)}
+        known = compute_cached(keys, self.cache, self._tokens, self._compute)
         return np.stack([known[keys[text]] for text in texts])
 
-    def _encode(
-        self, texts: list[Text], keys: dict[Text, bytes], known: dict[bytes, Vector]
-    ) -> dict[bytes, Vector]:
-        """Encode every batch with a text that is not in `known`, and return the new vectors by key."""
-        tokens = dict(zip(texts, self._tokens(texts), strict=True))
-        order = sorted(texts, key=lambda text: (len(tokens[text]), tokens[text].tobytes(), keys[text]))
-        found: dict[bytes, Vector] = {}
-        with tqdm(total=len(order), desc="encoding", unit="text", disable=not shows_progress(), leave=False) as bar:
-            for start in range(0, len(order), BATCH):
-                batch = order[start : start + BATCH]
-                if any(keys[text] not in known for text in batch):
-                    rows = [tokens[text] for text in batch]
-                    outputs = compute_outputs(self._module, rows, self._module.collate, self.precision)
-                    encoded = dict(zip((keys[text] for text in batch), outputs.astype(np.float32), strict=True))
-                    # A known vector is not replaced: a model may have learned from it, and the other texts of the
-                    # batch change its last digits.
-                    new = {key: vector for key, vector in encoded.items() if key not in known}
-                    found |= new
-                    if self.cache:
-                        self.cache.put(new)
-                bar.update(len(batch))
-        return found
+    def _compute(self, rows: list[Tokens]) -> FloatArray:
+        return compute_outputs(self._module, rows, self._module.collate, self.precision)
 
     @cached_property
     def _module(self) -> TextEncoder | StaticEncoder:

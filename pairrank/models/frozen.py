@@ -15,9 +15,10 @@ from pairrank.atomic import atomic_path
 from pairrank.data.battles import Battles
 from pairrank.data.folds import hold_out
 from pairrank.data.probabilities import FloatArray, Proba, from_logs, log_outcomes, softmax
+from pairrank.encoders.cached_batches import Text
 from pairrank.encoders.catalogue import Encoder, find_encoder
 from pairrank.encoders.devices import Precision, device_name
-from pairrank.encoders.embedding import Embedder, Text
+from pairrank.encoders.embedding import Embedder
 from pairrank.encoders.transformer import PoolingMode
 from pairrank.encoders.vector_cache import open_cache
 from pairrank.encoders.windows import Budget
@@ -25,6 +26,7 @@ from pairrank.errors import UserError, bounds_complaints
 from pairrank.files import write_json
 from pairrank.memo import memoise
 from pairrank.models.base import Model, register, require_battles
+from pairrank.models.heads.language_model import load_encoder, save_encoder
 from pairrank.models.heads.linear import LinearHead, fit_linear_head, margin_task, tie_task
 from pairrank.models.heads.neural import as_sides, build_head
 from pairrank.training.monitor import Monitor
@@ -136,7 +138,7 @@ class Frozen(Model):
 
     def save(self, folder: Path) -> None:
         """Write the head, and the name and hash of its encoder; the encoder itself is not copied."""
-        write_json(folder / "encoder.json", {"name": self.encoder_.name, "sha256": self.encoder_.sha256})
+        save_encoder(self.encoder_, folder)
         if self.head == "difference":
             with atomic_path(folder / HEAD_FILE) as path:
                 save_file(self.module_.state_dict(), path)
@@ -145,13 +147,7 @@ class Frozen(Model):
 
     def load(self, folder: Path) -> Self:
         """Read what `save` wrote; raises UserError if the encoder has changed since."""
-        self.encoder_ = find_encoder(self.encoder)
-        expected = json.loads((folder / "encoder.json").read_text(encoding="utf-8"))["sha256"]
-        if self.encoder_.sha256 != expected:
-            raise UserError(
-                f"{folder}: trained on an encoder with SHA-256 {expected}, but {self.encoder_.name} now has "
-                f"{self.encoder_.sha256}. Run the experiment again, or restore that encoder."
-            )
+        self.encoder_ = load_encoder(self.encoder, folder)
         if self.head == "difference":
             learned = load_file(folder / HEAD_FILE)
             # The first layer of the tie reads the product and the absolute difference of both sides.
@@ -168,8 +164,7 @@ class Frozen(Model):
             size = sum(p.numel() for p in self.module_.parameters())
         else:
             size = sum(fitted.size for fitted in self.linear_.values())
-        encoder = {"name": self.encoder_.name, "sha256": self.encoder_.sha256}
-        return {"parameters": size, "encoder": encoder, "device": device_name(self.precision)}
+        return {"parameters": size, "encoder": self.encoder_.identity(), "device": device_name(self.precision)}
 
     def _fit_logistic(self, train: Battles) -> None:
         odd, even, odd_widths, even_widths = self._columns(self._vectors(train))

@@ -169,12 +169,12 @@ def resolve_run(experiment: Experiment, data: Data, runs: Path, above: tuple[str
     inputs = tuple(_resolve_input(name, experiment, data, runs, above) for name in experiment.inputs)
     teacher = (experiment.teacher and _resolve_input(experiment.teacher, experiment, data, runs, above)) or None
     sha256 = ""
-    if wanted := experiment.parameters.get("encoder"):
+    if wanted := experiment.encoders:
         from pairrank.encoders.catalogue import find_encoder
 
         found = find_encoder(wanted)
         sha256 = found.sha256
-        parameters = {**experiment.parameters, "encoder": [found.name]}
+        parameters = {**experiment.parameters, experiment.encoder_parameter: [found.name]}
         used = "" if found.name == wanted[0] else found.name
         experiment = replace(experiment, parameters=parameters, encoder=used)
     return Run(experiment, data, runs / experiment.label, inputs, teacher, sha256)
