@@ -161,6 +161,17 @@ def minilm():
         pytest.skip(str(error))
 
 
+@pytest.fixture(scope="session")
+def smollm2():
+    """The real language model; tests that need it skip where it has not been fetched."""
+    from pairrank.encoders.catalogue import find_encoder
+
+    try:
+        return find_encoder(["smollm2"])
+    except UserError as error:
+        pytest.skip(str(error))
+
+
 @pytest.fixture
 def log_lines() -> Iterator[list[str]]:
     """The lines that pairrank has logged during the test, in order."""

@@ -17,6 +17,9 @@ UNSCORED, PROMPT, ANSWER = 0, 1, 2
 DATE = "26 Jul 2024"
 """The date that a template writes if it asks for today's, so that results do not depend on the day."""
 
+FIXED_CLOCK = "{% macro strftime_now(format) %}" + DATE + "{% endmacro %}"
+"""Beginning of a template that asks for the time: its own function replaces the one of transformers."""
+
 
 @dataclass(frozen=True, slots=True)
 class ScoredTokens:
@@ -111,7 +114,9 @@ def _template_texts(tokenizer: Any, rounds: int) -> list[str]:
     """
     marks = [f"<turn {i} of {2 * rounds}>" for i in range(2 * rounds)]
     messages = [{"role": ("user", "assistant")[i % 2], "content": mark} for i, mark in enumerate(marks)]
-    rest = tokenizer.apply_chat_template(messages, tokenize=False, date_string=DATE, strftime_now=lambda _: DATE)
+    template = tokenizer.get_chat_template()
+    template = FIXED_CLOCK + template if "strftime_now" in template else template
+    rest = tokenizer.apply_chat_template(messages, chat_template=template, tokenize=False)
     texts = []
     for mark in marks:
         before, found, rest = rest.partition(mark)

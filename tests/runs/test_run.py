@@ -206,6 +206,21 @@ def test_an_encoder_that_is_not_the_first_choice_is_part_of_the_name(monkeypatch
     assert resolve_run(first, None, Path("runs")).experiment.label not in ("baseline", "baseline@minilm")  # type: ignore[arg-type]
 
 
+def test_a_language_model_that_is_an_option_is_resolved_like_an_encoder(monkeypatch):
+    from pairrank.encoders import catalogue
+
+    found = catalogue.Encoder("qwen-0.5b", Path(), "hash")
+    monkeypatch.setattr(catalogue, "find_encoder", lambda names: found)
+    wanted = load_experiment("structure", ['likelihood=["smollm2", "qwen-0.5b"]'])
+    run = resolve_run(wanted, None, Path("runs"))  # type: ignore[arg-type]
+    assert run.encoder_sha256 == "hash"
+    assert run.experiment.parameters["likelihood"] == ["qwen-0.5b"]
+    assert run.experiment.label.startswith("structure@qwen-0.5b+likelihood=")
+    monkeypatch.setattr(catalogue, "find_encoder", lambda names: pytest.fail("an encoder was looked for"))
+    plain = resolve_run(load_experiment("structure"), None, Path("runs"))  # type: ignore[arg-type]
+    assert (plain.folder, plain.encoder_sha256) == (Path("runs/structure"), "")
+
+
 def test_tuned_on_includes_the_folds_of_inputs_and_teachers(here):
     for name, text in {
         "low": 'tuned_on = [1, 2]\n[model]\nname = "prior"',

@@ -1,4 +1,4 @@
-"""A random causal language model, 2 layers and 32 wide, as a folder and as a GGUF file, in which a token is a byte."""
+"""A random language model, 2 layers and 32 wide, as a folder and as a GGUF file, in which a token is a byte."""
 
 from pathlib import Path
 
@@ -56,6 +56,7 @@ def write_language_model(folder: Path, template: str | None = TEMPLATE, seed: in
 def write_gguf(file: Path) -> dict[str, np.ndarray]:
     """Write a quantised model of the same shape, and return its matrices as the package gguf unpacks them."""
     rng = np.random.default_rng(0)
+    tokens = [*VOCABULARY, "ab"]  # a file without merges is not read
     writer = gguf.GGUFWriter(file, "llama")
     writer.add_name("any text\n../")
     writer.add_context_length(WINDOW)
@@ -65,21 +66,25 @@ def write_gguf(file: Path) -> dict[str, np.ndarray]:
     writer.add_head_count(HEADS)
     writer.add_head_count_kv(1)
     writer.add_layer_norm_rms_eps(1e-5)
-    writer.add_vocab_size(len(VOCABULARY))
+    writer.add_vocab_size(len(tokens))
     writer.add_tokenizer_model("gpt2")
-    writer.add_token_list(VOCABULARY)
-    writer.add_token_types([3, 3, *[1] * 256])  # control tokens, normal ones
+    writer.add_token_list(tokens)
+    writer.add_token_types([3, 3, *[1] * 257])  # control tokens, normal ones
     writer.add_token_merges(["a b"])
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(0)
     writer.add_pad_token_id(0)
     writer.add_chat_template(TEMPLATE)
-    shapes = {"token_embd": (len(VOCABULARY), WIDTH)}
+    shapes = {"token_embd": (len(tokens), WIDTH)}
     narrow = WIDTH // HEADS
     for i in range(LAYERS):
         shapes |= {f"blk.{i}.attn_q": (WIDTH, WIDTH), f"blk.{i}.attn_output": (WIDTH, WIDTH)}
         shapes |= {f"blk.{i}.attn_k": (narrow, WIDTH), f"blk.{i}.attn_v": (narrow, WIDTH)}
-        shapes |= {f"blk.{i}.ffn_gate": (64, WIDTH), f"blk.{i}.ffn_up": (64, WIDTH), f"blk.{i}.ffn_down": (WIDTH, 64)}
+        shapes |= {
+            f"blk.{i}.ffn_gate": (64, WIDTH),
+            f"blk.{i}.ffn_up": (64, WIDTH),
+            f"blk.{i}.ffn_down": (WIDTH, 64),
+        }
         for norm in ("attn_norm", "ffn_norm"):
             writer.add_tensor(f"blk.{i}.{norm}.weight", np.ones(WIDTH, dtype=np.float32))
     writer.add_tensor("output_norm.weight", np.ones(WIDTH, dtype=np.float32))
