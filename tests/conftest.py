@@ -162,6 +162,13 @@ def tiny_reward(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny_lm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tests.support.language_models import write_language_model
+
+    return write_language_model(tmp_path_factory.mktemp("tiny-lm"))
+
+
+@pytest.fixture(scope="session")
 def tokenizer(tiny_bert: Path):
     from transformers import AutoTokenizer
 
@@ -175,6 +182,17 @@ def minilm():
 
     try:
         return find_encoder(["minilm"])
+    except UserError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def smollm2():
+    """The real language model; tests that need it skip where it has not been fetched."""
+    from pairrank.encoders.catalogue import find_encoder
+
+    try:
+        return find_encoder(["smollm2"])
     except UserError as error:
         pytest.skip(str(error))
 

@@ -18,7 +18,7 @@ STARTERS = ("prior", "lengths", "structure", "baseline", "siamese", "ensemble-fa
 HEADINGS = {
     "Start here": (),
     "Counted features and words": ("structure", "kernel", "sparse"),
-    "Frozen encoders": ("frozen", "reward"),
+    "Frozen encoders": ("frozen", "likelihood", "reward"),
     "Fine-tuned encoders": ("baseline", "siamese"),
     "Language models that read both answers": ("judge",),
     "Stacks and ensembles of other experiments": ("gbdt", "pool"),

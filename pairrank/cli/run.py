@@ -188,7 +188,7 @@ def _announce(run: Run, request: RunRequest, wanted: Experiment) -> None:
     if request.seeds and experiment.inputs:
         say(f"--seed applies to {experiment.label} itself, if it has one; its inputs keep their own seeds.")
     if experiment.encoder:
-        first = wanted.parameters["encoder"][0]
+        first = wanted.encoders[0]
         say(f"The encoder {first} is not available here. Using {experiment.encoder}; the run's name says so.")
 
 

@@ -9,6 +9,7 @@ from tqdm import tqdm
 from pairrank.data.probabilities import FloatArray
 from pairrank.data.turns import Turns
 from pairrank.encoders.catalogue import Encoder
+from pairrank.encoders.checkpoint import TOKENIZER_SETTINGS, TOKENIZERS
 from pairrank.encoders.inference import Row
 from pairrank.encoders.vector_cache import Vector, VectorCache
 from pairrank.files import sha256_of
@@ -24,10 +25,17 @@ BATCH = 32
 SOURCE_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt")
 """Files other than the weights on which a result depends."""
 
+OTHER_FILES = sorted({*TOKENIZERS, *TOKENIZER_SETTINGS} - {*SOURCE_FILES})
+"""More such files, which matter in a folder without tokenizer.json."""
 
-def source_hashes(encoder: Encoder, files: Sequence[str] = SOURCE_FILES) -> tuple[str, ...]:
-    """Return the hashes of an encoder's weights and of these files, "" for a file that it lacks."""
-    paths = [encoder.folder / name for name in files]
+
+def source_hashes(encoder: Encoder, more: Sequence[str] = ()) -> tuple[str, ...]:
+    """Return the hashes of an encoder's weights and of its other files, "" for one that it lacks.
+
+    `more` are files on which the result depends besides those of the tokenizer.
+    """
+    others = [] if (encoder.folder / "tokenizer.json").is_file() else OTHER_FILES
+    paths = [encoder.folder / name for name in (*SOURCE_FILES, *others, *more)]
     return encoder.sha256, *(sha256_of(path) if path.is_file() else "" for path in paths)
 
 

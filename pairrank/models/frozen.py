@@ -16,9 +16,10 @@ from pairrank.data.folds import hold_out
 from pairrank.data.probabilities import FloatArray, Proba, from_logs, log_outcomes, softmax
 from pairrank.encoders.adapter_files import find_recorded_encoder, write_encoder_record
 from pairrank.encoders.architecture import PoolingMode
+from pairrank.encoders.cached_batches import Text
 from pairrank.encoders.catalogue import Encoder, find_encoder
 from pairrank.encoders.devices import Precision, device_name
-from pairrank.encoders.embedding import Embedder, Text
+from pairrank.encoders.embedding import Embedder
 from pairrank.encoders.vector_cache import open_cache
 from pairrank.encoders.windows import Budget
 from pairrank.errors import UserError, bounds_complaints
@@ -166,8 +167,7 @@ class Frozen(Model):
             size = sum(p.numel() for p in self.module_.parameters())
         else:
             size = sum(fitted.size for fitted in self.linear_.values())
-        encoder = {"name": self.encoder_.name, "sha256": self.encoder_.sha256}
-        return {"parameters": size, "encoder": encoder, "device": device_name(self.precision)}
+        return {"parameters": size, "encoder": self.encoder_.identity(), "device": device_name(self.precision)}
 
     def _fit_logistic(self, train: Battles) -> None:
         odd, even, odd_widths, even_widths = self._columns(self._vectors(train))

@@ -24,13 +24,20 @@ from pairrank.data.probabilities import (
     margin_and_tie,
 )
 from pairrank.errors import UserError, bounds_complaints
-from pairrank.features.counting import GROUPS, Features, concat, count_features, group_complaints
+from pairrank.features.counting import GROUPS, Features, concat, group_complaints
 from pairrank.features.model_strengths import ModelStrengths, NameSource, fit_model_strengths, load_model_strengths
 from pairrank.features.ratings import NO_NAMES
 from pairrank.files import write_json
 from pairrank.memo import memoise
 from pairrank.models.base import Model, UseOfInputs, register, require_battles
 from pairrank.models.heads.importance import Importance, importance_rows, loss_increases, read_importances
+from pairrank.models.heads.language_model import (
+    battle_columns,
+    find_language_model,
+    language_model_report,
+    load_language_model,
+    save_language_model,
+)
 from pairrank.models.heads.linear import (
     HeadName,
     LinearHead,
@@ -75,6 +82,8 @@ class Gbdt(Model):
     """Boosted trees, or a penalised multinomial regression, which is often better with few battles."""
     groups: tuple[str, ...] = tuple(group for group in GROUPS if group != "style")
     """Groups of counted features; [] for the inputs alone."""
+    likelihood: list[str] = field(default_factory=list)
+    """Language models in order of preference; log-probabilities of the answers become columns. [] for none."""
     identity: Literal["none", "guessed", "true"] = "none"
     """Strengths of the answering models as columns: none, for models guessed from the answers, or by true name.
 
@@ -125,6 +134,7 @@ class Gbdt(Model):
         """Learn from training battles; the columns of a battle do not depend on its own result."""
         require_battles(train)
         self.names_ = train.input_names
+        self.language_model_ = find_language_model(self.likelihood)
         self.linear_: list[LinearHead] = []
         self.boosters_: dict[HeadName, list[lgb.Booster]] = {}
         strengths: Features | None = None
@@ -135,7 +145,9 @@ class Gbdt(Model):
             strengths, self.strengths_ = _fit_strengths(train, self.identity)
         columns = self._columns(train, strengths)
         if not columns.odd.shape[1]:
-            raise UserError("no column distinguishes A from B. Expected inputs, groups of features, or identity.")
+            raise UserError(
+                "no column distinguishes A from B. Expected inputs, groups of features, likelihood, or identity."
+            )
         learned, held = self._hold_out(train)
         if self.learner == "multinomial":
             self._fit_linear(_rows(columns, learned), train.take(learned))
@@ -166,6 +178,7 @@ class Gbdt(Model):
 
     def save(self, folder: Path) -> None:
         """Write the linear model as JSON or the trees as LightGBM text, and the table importances.csv."""
+        save_language_model(self.language_model_, folder)
         saved = {"inputs": self.names_, "lines": [asdict(fitted) for fitted in self.linear_]}
         write_json(folder / "gbdt.json", saved | {"importances": importance_rows(self.importances_)})
         save_boosters(folder, self.boosters_)
@@ -176,7 +189,8 @@ class Gbdt(Model):
             csv.writer(file).writerows([Importance._fields, *self.importances_])
 
     def load(self, folder: Path) -> Self:
-        """Read what `save` wrote."""
+        """Read what `save` wrote; raises UserError if the language model has changed since."""
+        self.language_model_ = load_language_model(self.likelihood, folder)
         saved = json.loads((folder / "gbdt.json").read_text(encoding="utf-8"))
         self.names_ = tuple(saved["inputs"])
         self.linear_ = [LinearHead(**values) for values in saved["lines"]]
@@ -195,14 +209,14 @@ class Gbdt(Model):
             "trees": {head: each[0].num_trees() for head, each in self.boosters_.items()},
             "importances": importance_rows(self.importances_)[:REPORTED],
             "warnings": [NO_NAMES] if unnamed else [],
-        }
+        } | language_model_report(self.language_model_)
 
     def _seeds(self) -> range:
         return range(self.seed, self.seed + self.seeds)
 
     def _columns(self, battles: Battles, strengths: Features | None) -> Features:
-        """Return the counted features, margin and tie logit of every input, and the strengths of the models."""
-        parts = [count_features(battles, self.groups)]
+        """Return the columns of the texts, margin and tie logit of every input, and the strengths of the models."""
+        parts = [battle_columns(battles, self.groups, self.language_model_)]
         if battles.inputs is not None:
             margin, tie = margin_and_tie(battles.inputs)
             even_names = [f"{name}.{what}" for what in ("tie", "margin.size") for name in self.names_]

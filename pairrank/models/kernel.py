@@ -1,6 +1,6 @@
 """Similar battles have similar votes: an odd function of differences, an even function of what both sides share."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -12,7 +12,7 @@ from pairrank.atomic import atomic_path
 from pairrank.data.battles import Battles, Winner
 from pairrank.data.probabilities import FloatArray, Labels, Proba, from_logs, log_outcomes
 from pairrank.errors import UserError, bounds_complaints
-from pairrank.features.counting import GROUPS, Features, count_features, group_complaints
+from pairrank.features.counting import GROUPS, Features, group_complaints
 from pairrank.features.scaling import Scaling, fit_scaling
 from pairrank.models.base import Model, register, require_battles
 from pairrank.models.heads.kernels import (
@@ -23,6 +23,13 @@ from pairrank.models.heads.kernels import (
     kernel_product,
     mixed_kernel,
     odd_kernel,
+)
+from pairrank.models.heads.language_model import (
+    battle_columns,
+    find_language_model,
+    language_model_report,
+    load_language_model,
+    save_language_model,
 )
 from pairrank.models.heads.linear import HeadName, tie_task
 from pairrank.progress import with_progress
@@ -57,6 +64,8 @@ class KernelLogistic(Model):
 
     groups: tuple[str, ...] = tuple(group for group in GROUPS if group != "style")
     """Groups of features."""
+    likelihood: list[str] = field(default_factory=list)
+    """Language models in order of preference; log-probabilities of the answers become columns. [] for none."""
     penalty: float = 0.5
     """Penalty on the squared norm of both functions; more makes them flatter."""
     rbf: float = 0.9
@@ -84,14 +93,17 @@ class KernelLogistic(Model):
             "landmarks": (self.landmarks >= 1, "1 or more"),
             "seed": (self.seed >= 0, "0 or more"),
         }
-        complaints = group_complaints(self.groups, needs_sides=True) + bounds_complaints(self, bounds)
+        complaints = group_complaints(self.groups, needs_sides=not self.likelihood) + bounds_complaints(
+            self, bounds
+        )
         if complaints:
             raise UserError(" ".join(complaints))
 
     def fit(self, train: Battles, folder: Path | None = None, monitor: Monitor | None = None) -> Self:
         """Fit the margin to decided battles, in one order since it is odd, and the tie to all battles."""
         require_battles(train)
-        counted = count_features(train, self.groups)
+        self.language_model_ = find_language_model(self.likelihood)
+        counted = battle_columns(train, self.groups, self.language_model_)
         weight, decided = train.weights, (train.labels != Winner.TIE) & train.taught("margin")
         self.odd_ = fit_scaling(counted.odd[decided], weight[decided], self.clip, odd=True)
         self.even_ = fit_scaling(counted.even, weight, self.clip)
@@ -111,11 +123,12 @@ class KernelLogistic(Model):
         """Return (n, 3) probabilities of A, B and tie."""
         if not len(battles):
             return np.empty((0, 3))
-        counted = count_features(battles, self.groups)
+        counted = battle_columns(battles, self.groups, self.language_model_)
         return from_logs(log_outcomes(self._logits("tie", counted), self._logits("margin", counted)))
 
     def save(self, folder: Path) -> None:
-        """Write kernel.safetensors."""
+        """Write kernel.safetensors, and the hash of a language model."""
+        save_language_model(self.language_model_, folder)
         state: dict[str, FloatArray] = {}
         for part, scaling in (("odd", self.odd_), ("even", self.even_)):
             state |= {f"{part}.centre": scaling.centre, f"{part}.scale": scaling.scale}
@@ -126,7 +139,8 @@ class KernelLogistic(Model):
             save_file({key: np.ascontiguousarray(value) for key, value in state.items()}, path)
 
     def load(self, folder: Path) -> Self:
-        """Read what `save` wrote."""
+        """Read what `save` wrote; raises UserError if the language model has changed since."""
+        self.language_model_ = load_language_model(self.likelihood, folder)
         state = load_file(folder / STATE_FILE)
         self.odd_, self.even_ = (
             Scaling(state[f"{part}.centre"], state[f"{part}.scale"], self.clip) for part in ("odd", "even")
@@ -144,7 +158,8 @@ class KernelLogistic(Model):
     def report(self) -> dict[str, Any]:
         """Return the number of parameters (a weight per landmark, the tie's intercept) and of landmarks."""
         sizes = {name: len(head.weights) for name, head in self.heads_.items()}
-        return {"parameters": sum(sizes.values()) + 1, "landmarks": sizes}
+        report = {"parameters": sum(sizes.values()) + 1, "landmarks": sizes}
+        return report | language_model_report(self.language_model_)
 
     def kernel(self, name: HeadName) -> Kernel:
         """Return the kernel of a head, a function of standardised points."""

@@ -13,9 +13,16 @@ from pairrank.data.battles import Battles
 from pairrank.data.probabilities import SWAP, FloatArray, Proba, from_logs, log_outcomes, log_softmax
 from pairrank.errors import UserError, bounds_complaints
 from pairrank.evaluation.scoring import log_loss
-from pairrank.features.counting import GROUPS, Features, count_features, group_complaints
+from pairrank.features.counting import GROUPS, Features, group_complaints
 from pairrank.files import write_json
 from pairrank.models.base import Model, Progress, register, require_battles
+from pairrank.models.heads.language_model import (
+    battle_columns,
+    find_language_model,
+    language_model_report,
+    load_language_model,
+    save_language_model,
+)
 from pairrank.models.heads.linear import (
     HeadName,
     LinearHead,
@@ -61,6 +68,8 @@ class Structure(Model):
     """One learner, or the geometric mean of both."""
     groups: tuple[str, ...] = tuple(group for group in GROUPS if group != "style")
     """Groups of features. Markdown and punctuation ("style") made both learners worse."""
+    likelihood: list[str] = field(default_factory=list)
+    """Language models in order of preference; log-probabilities of the answers become columns. [] for none."""
     decompose: bool = True
     """Fit the two heads. False: one model of three classes over all features, fitted and applied in both orders."""
     penalty: float = 100.0
@@ -92,7 +101,9 @@ class Structure(Model):
             "seeds": (self.seeds >= 1, "1 or more"),
             "seed": (self.seed >= 0, "0 or more"),
         }
-        complaints = group_complaints(self.groups, needs_sides=True) + bounds_complaints(self, bounds)
+        complaints = group_complaints(self.groups, needs_sides=not self.likelihood) + bounds_complaints(
+            self, bounds
+        )
         if complaints:
             raise UserError(" ".join(complaints))
 
@@ -112,7 +123,8 @@ class Structure(Model):
         `monitor` receives the log loss after each quarter of the rounds of all heads and seeds.
         """
         require_battles(train)
-        counted = count_features(train, self.groups)
+        self.language_model_ = find_language_model(self.likelihood)
+        counted = battle_columns(train, self.groups, self.language_model_)
         self.linear_: dict[str, LinearHead] = {}
         self.boosters_: dict[HeadName, list[lgb.Booster]] = {}
         for head in self.heads:
@@ -136,17 +148,19 @@ class Structure(Model):
         """Return (n, 3) probabilities, the geometric mean over the learners."""
         if len(battles) == 0:
             return np.empty((0, 3))
-        counted = count_features(battles, self.groups)
+        counted = battle_columns(battles, self.groups, self.language_model_)
         logs = [self._log_proba(learner, counted) for learner in self.learners]
         return from_logs(np.mean(logs, axis=0))
 
     def save(self, folder: Path) -> None:
-        """Write logistic.json, and one LightGBM text file per head and seed."""
+        """Write logistic.json, one LightGBM text file per head and seed, and the hash of a language model."""
+        save_language_model(self.language_model_, folder)
         write_json(folder / "logistic.json", {head: asdict(fitted) for head, fitted in self.linear_.items()})
         save_boosters(folder, self.boosters_)
 
     def load(self, folder: Path) -> Self:
-        """Read what `save` wrote."""
+        """Read what `save` wrote; raises UserError if the language model has changed since."""
+        self.language_model_ = load_language_model(self.likelihood, folder)
         saved = json.loads((folder / "logistic.json").read_text(encoding="utf-8"))
         self.linear_ = {head: LinearHead(**values) for head, values in saved.items()}
         self.boosters_ = load_boosters(folder, self.heads, self.seeds) if "lightgbm" in self.learners else {}
@@ -156,7 +170,7 @@ class Structure(Model):
         """Return the number of parameters: coefficients of the logistic model and leaves of the trees."""
         coefficients = sum(fitted.size for fitted in self.linear_.values())
         boosters = [booster for each in self.boosters_.values() for booster in each]
-        return {"parameters": coefficients + leaf_count(boosters)}
+        return {"parameters": coefficients + leaf_count(boosters)} | language_model_report(self.language_model_)
 
     def _train_quarter(self, quarter: int) -> None:
         """Add the trees of one quarter of the rounds (1 to 4) to all boosters."""

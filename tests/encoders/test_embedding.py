@@ -6,8 +6,9 @@ import torch
 from transformers import AutoModel, AutoTokenizer
 
 from pairrank.encoders import embedding
+from pairrank.encoders.cached_batches import BATCH, Text
 from pairrank.encoders.catalogue import Encoder
-from pairrank.encoders.embedding import BATCH, Embedder, Text
+from pairrank.encoders.embedding import Embedder
 from pairrank.encoders.vector_cache import VectorCache
 from pairrank.errors import UserError
 from tests.support.encoders import write_encoder

@@ -30,11 +30,13 @@ SMALL: dict[str, dict[str, Any]] = {
     "gbdt": {"rounds": 20, "patience": 5, "seeds": 2, "trees": QUICK_TREES},
     "judge": {"training": dataclasses.asdict(FAST), "head": "zero-shot", "max_tokens": 200},
     "reward": {"max_tokens": WINDOW},
+    "likelihood": {"max_tokens": 96},
     "siamese": {"training": dataclasses.asdict(replace(FAST, head_rate=2.0)), "max_tokens": WINDOW, "hidden": 8},
     "structure": {"rounds": 10, "tie_rounds": 10, "seeds": 2, "trees": {"min_leaf": 2, "row_share": 1.0}},
 }
 """Parameters that make a model fast; a model without an entry is tested with its defaults."""
 
+LANGUAGE_MODEL = "the folder of the tiny language model"
 VARIANTS = {
     "baseline-both-sides": ("baseline", {"both_sides": True}),
     "frozen-difference": ("frozen", {"head": "difference"}),
@@ -51,6 +53,8 @@ VARIANTS = {
     "siamese-pretrained": ("siamese", {"head": "pretrained"}),
     "gbdt-multinomial": ("gbdt", {"learner": "multinomial"}),
     "gbdt-inputs-alone": ("gbdt", {"groups": []}),
+    "gbdt-likelihood": ("gbdt", {"likelihood": [LANGUAGE_MODEL]}),
+    "kernel-likelihood": ("kernel", {"likelihood": [LANGUAGE_MODEL]}),
     "kernel-modulate": ("kernel", {"modulate": True}),
     "pool-fitted": ("pool", {"weights": "fitted"}),
     "pool-temperature": ("pool", {"weights": "temperature"}),
@@ -58,6 +62,7 @@ VARIANTS = {
     "pool-linear": ("pool", {"space": "linear"}),
     "pool-tie-offset": ("pool", {"tie_offset": True}),
     "sparse-raw": ("sparse", {"components": 0}),
+    "structure-likelihood": ("structure", {"likelihood": [LANGUAGE_MODEL]}),
     "structure-outcome": ("structure", {"decompose": False}),
 }
 """Variants of a model, under the same contract."""
@@ -78,13 +83,16 @@ ODD = conversations(
 
 
 @pytest.fixture(scope="module")
-def make(tiny_bert: Path, tiny_language_model: Path, tiny_reward: Path) -> Callable[[str], Model]:
+def make(tiny_bert: Path, tiny_language_model: Path, tiny_reward: Path, tiny_lm: Path) -> Callable[[str], Model]:
     """Return a function that builds the unfitted model of a contract line."""
 
     def build_small(line: str, **more: Any) -> Model:
         name, variant = CONTRACT[line]
-        folder = tiny_language_model if name == "judge" else tiny_reward if line in REWARDS else tiny_bert
+        kinds = {"judge": tiny_language_model, "likelihood": tiny_lm}
+        folder = tiny_reward if line in REWARDS else kinds.get(name, tiny_bert)
         encoder = {"encoder": [str(folder)]} if "encoder" in fields_of(name) else {}
+        if variant.get("likelihood"):
+            variant = variant | {"likelihood": [str(tiny_lm)]}
         return build(name, **encoder, **(SMALL.get(name, {}) | variant | more))
 
     return build_small

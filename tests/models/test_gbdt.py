@@ -79,7 +79,7 @@ def fitted(request: pytest.FixtureRequest, train: Battles) -> Gbdt:
 
 def test_columns_are_named_in_their_order(train: Battles):
     model = Gbdt(groups=("length",))
-    model.names_ = train.input_names
+    model.names_, model.language_model_ = train.input_names, None
     columns = model._columns(train, None)
     assert columns.odd_names == ("length.chars", "good.margin", "noise.margin")
     assert columns.even_names[-4:] == ("good.tie", "noise.tie", "good.margin.size", "noise.margin.size")

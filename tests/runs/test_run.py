@@ -217,6 +217,21 @@ def test_the_pooling_that_an_encoder_decides_is_part_of_the_settings(tmp_path: P
     assert resolve_run(chosen, None, Path("runs")).experiment.parameters["pooling"] == "attention"  # type: ignore[arg-type]
 
 
+def test_a_language_model_that_is_an_option_is_resolved_like_an_encoder(monkeypatch):
+    from pairrank.encoders import catalogue
+
+    found = catalogue.Encoder("qwen-0.5b", Path(), "hash")
+    monkeypatch.setattr(catalogue, "find_encoder", lambda names: found)
+    wanted = load_experiment("structure", ['likelihood=["smollm2", "qwen-0.5b"]'])
+    run = resolve_run(wanted, None, Path("runs"))  # type: ignore[arg-type]
+    assert run.encoder_sha256 == "hash"
+    assert run.experiment.parameters["likelihood"] == ["qwen-0.5b"]
+    assert run.experiment.label.startswith("structure@qwen-0.5b+likelihood=")
+    monkeypatch.setattr(catalogue, "find_encoder", lambda names: pytest.fail("an encoder was looked for"))
+    plain = resolve_run(load_experiment("structure"), None, Path("runs"))  # type: ignore[arg-type]
+    assert (plain.folder, plain.encoder_sha256) == (Path("runs/structure"), "")
+
+
 def test_tuned_on_includes_the_folds_of_inputs_and_teachers(here):
     for name, text in {
         "low": 'tuned_on = [1, 2]\n[model]\nname = "prior"',
