@@ -20,7 +20,7 @@ Text = tuple[Turns, ...]
 R = TypeVar("R", bound=Row)
 
 BATCH = 32
-"""Texts that are computed and written to the cache together."""
+"""Texts that `compute_cached` computes and writes to the cache together."""
 
 SOURCE_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt")
 """Files other than the weights on which a result depends."""
@@ -49,9 +49,7 @@ def compute_cached(
     """Return the (k,) numbers of each distinct text by its key, computed only where the cache lacks them.
 
     `rows_of` cuts texts to rows of tokens, and `compute` returns (n, k) numbers of n rows. Batches are cut from all
-    texts in one canonical order, and a batch is computed as a whole if any of its numbers is missing. An
-    interrupted call that is repeated therefore returns exactly the same numbers. `task` names the work in the
-    progress bar. Without missing numbers neither function is called.
+    texts in order of length, as `compute_in_blocks` cuts them. Without missing numbers neither function is called.
     """
     known = cache.get(list(keys.values())) if cache else {}
     if all(key in known for key in keys.values()):
@@ -59,18 +57,37 @@ def compute_cached(
     texts = list(keys)
     rows = dict(zip(texts, rows_of(texts), strict=True))
     order = sorted(texts, key=lambda text: (len(rows[text]), rows[text].tobytes(), keys[text]))
-    found: dict[bytes, Vector] = {}
-    with tqdm(total=len(order), desc=task, unit="text", disable=not shows_progress(), leave=False) as bar:
-        for start in range(0, len(order), BATCH):
-            batch = order[start : start + BATCH]
-            if any(keys[text] not in known for text in batch):
-                outputs = compute([rows[text] for text in batch]).astype(np.float32)
-                computed = dict(zip((keys[text] for text in batch), outputs, strict=True))
-                # Known numbers are not replaced: a model may have learned from them, and the other texts of the
-                # batch change their last digits.
-                new = {key: vector for key, vector in computed.items() if key not in known}
+    row_of = {keys[text]: rows[text] for text in order}
+    return compute_in_blocks(
+        list(row_of), known, cache, lambda batch: compute([row_of[key] for key in batch]), BATCH, f"{task}: texts"
+    )
+
+
+def compute_in_blocks(
+    order: Sequence[bytes],
+    known: dict[bytes, Vector],
+    cache: VectorCache | None,
+    compute: Callable[[Sequence[bytes]], FloatArray],
+    size: int,
+    task: str,
+) -> dict[bytes, Vector]:
+    """Return the (k,) numbers of each key in a canonical order: those that are known, and the others computed.
+
+    `compute` returns (n, k) numbers of n keys. Blocks of `size` are cut from all keys, and a block is computed as a
+    whole if any of its numbers is missing. An interrupted call that is repeated therefore returns exactly the same
+    numbers. `task` names the work in the progress bar.
+    """
+    found = dict(known)
+    with tqdm(total=len(order), desc=task, disable=not shows_progress(), leave=False) as bar:
+        for start in range(0, len(order), size):
+            block = order[start : start + size]
+            if any(key not in found for key in block):
+                computed = dict(zip(block, compute(block).astype(np.float32), strict=True))
+                # Known numbers are not replaced: a model may have learned from them, and the other rows of the
+                # block change their last digits.
+                new = {key: numbers for key, numbers in computed.items() if key not in found}
                 found |= new
                 if cache:
                     cache.put(new)
-            bar.update(len(batch))
-    return known | found
+            bar.update(len(block))
+    return found

@@ -2,117 +2,150 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from pairrank.encoders.windows import Budget, Round, Tokens, cut_rounds
-from pairrank.errors import UserError, shorten
+from pairrank.errors import UserError, excerpt, shorten
 
-LEAST_PER_TURN = 4
-"""Tokens of text for which a turn needs room in the window, so that prompt and answer are not lost."""
+Template = Literal["auto", "chat", "plain"]
+"""Whether texts are laid out by the tokenizer's chat template, or as plain text. "auto" is "chat" if it has one."""
 
+CHAT_FILES = ("chat_template.jinja",)
+"""Files on which the tokens of a chat depend besides those of `cached_batches.source_hashes`."""
 
 DATE = "26 Jul 2024"
-"""The date that a template writes if it asks for today's, so that scores do not depend on the day."""
+"""The date that a template writes if it asks for today's, so that results do not depend on the day."""
 
-FIXED_DATE = "{%- macro strftime_now(format) -%}" + DATE + "{%- endmacro -%}"
-"""Beginning of a template that replaces the function of transformers for the present date."""
+FIXED_CLOCK = "{%- macro strftime_now(format) -%}" + DATE + "{%- endmacro -%}"
+"""Beginning of a template that asks for the time: its own function replaces the one of transformers."""
 
-
-def has_chat_template(tokenizer: Any) -> bool:
-    """Return whether a tokenizer of transformers has a chat template."""
-    return bool(getattr(tokenizer, "chat_template", None))
+USE_PLAIN = 'Set template to "plain", or use another model.'
+"""What a user can do about a template that cannot be used, where plain text is possible."""
 
 
-@dataclass
-class ChatLayout:
-    """Writes a prompt and an answer of one or more turns as the conversation that a chat template describes.
+def uses_chat(tokenizer: Any, template: Template) -> bool:
+    """Return whether texts are laid out by a chat template; raises UserError for "chat" if there is none."""
+    exists = bool(getattr(tokenizer, "chat_template", None))
+    if template == "chat" and not exists:
+        raise UserError(f'{_place(tokenizer)} has no chat template. Set template to "auto" or "plain".')
+    return exists and template != "plain"
 
-    The template's own text and the texts of the battle are tokenised apart, the latter without special tokens.
-    Without cuts the tokens are those of the rendered template, except that a tokenizer which merges tokens across
-    their border, or which begins each text with a space, may split there.
+
+def chat_pieces(
+    tokenizer: Any, messages: Sequence[Sequence[str]], remedy: str, generate: bool = False
+) -> list[str]:
+    """Return the text of a chat around the gaps in its messages: n + 1 pieces for n gaps.
+
+    The messages are those of user and assistant in turn. Each is given as its parts, with a gap between every two.
+    With `generate`, the last piece ends where the assistant's next message begins, and a model that could think
+    before it answers is told not to. Raises UserError, which ends with `remedy`, for a template that fails or that
+    does not show every message whole, once and in order.
     """
+    contents: list[str] = []
+    expected: list[list[str]] = [[]]
+    for first, *others in messages:
+        expected[-1].append(first)
+        content = first
+        for part in others:
+            content += _marker(len(expected)) + part
+            expected.append([part])
+        contents.append(content)
+    rest = rendered = _render(tokenizer, contents, remedy, generate)
+    markers = [_marker(gap) for gap in range(1, len(expected))]
+    pieces = []
+    for marker in markers:
+        before, _, rest = rest.partition(marker)
+        pieces.append(before)
+    pieces.append(rest)
+    places = [rendered.find(marker) for marker in markers]
+    is_ordered = places == sorted(places) and all(rendered.count(marker) == 1 for marker in markers)
+    is_whole = all(text.strip() in piece for piece, texts in zip(pieces, expected, strict=True) for text in texts)
+    if not is_ordered or not is_whole:
+        raise UserError(
+            f"{_place(tokenizer)}: its chat template does not show every message whole, once and in order: "
+            f"{excerpt(rendered)}. {remedy}"
+        )
+    return pieces
+
+
+def _marker(gap: int) -> str:
+    """Return the text that stands for a gap while a template is rendered."""
+    return f"xq{gap}qx"
+
+
+def _render(tokenizer: Any, contents: Sequence[str], remedy: str, generate: bool) -> str:
+    """Return the chat of these messages as the template writes it."""
+    messages = [{"role": ("user", "assistant")[i % 2], "content": text} for i, text in enumerate(contents)]
+    # Without this option, some templates would let the model think.
+    options = {"add_generation_prompt": True, "enable_thinking": False} if generate else {}
+    try:
+        template = tokenizer.get_chat_template()
+        template = FIXED_CLOCK + template if "strftime_now" in template else template
+        rendered = tokenizer.apply_chat_template(
+            messages, chat_template=template, tokenize=False, date_string=DATE, **options
+        )
+    except Exception as error:  # a template is a program, which may fail in any way
+        raise UserError(
+            f"{_place(tokenizer)}: its chat template fails ({type(error).__name__}: {shorten(str(error), 200)}). "
+            f"{remedy}"
+        ) from error
+    return str(rendered)
+
+
+def _place(tokenizer: Any) -> str:
+    """Return the folder of a tokenizer, for messages."""
+    return getattr(tokenizer, "name_or_path", "") or "the tokenizer"
+
+
+def encode_layout(tokenizer: Any, text: str) -> Tokens:
+    """Return the tokens of a piece of a layout, in which the names of special tokens become these tokens.
+
+    Texts of battles must go through `windows.encode` instead.
+    """
+    ids = tokenizer(text, add_special_tokens=False, truncation=False, verbose=False)["input_ids"] if text else []
+    return np.array(ids, dtype=np.int32)
+
+
+@dataclass(frozen=True)
+class Conversations:
+    """The tokens that a chat template puts around the turns of a prompt and an answer."""
 
     tokenizer: Any
-    folder: Path
-    """Where the tokenizer comes from, for messages."""
-    pieces: dict[int, list[Tokens]] = field(default_factory=dict)
-    """Number of turns -> the 4 turns + 1 ... pieces around the texts, rendered once."""
+    remedy: str
+    """End of the message about a template that cannot be used."""
+    known: dict[int, tuple[Tokens, ...]] = field(default_factory=dict, compare=False)
+    """Number of turns -> `around`, rendered once."""
 
-    def row(self, rounds: Sequence[Round], window: int, budget: Budget) -> tuple[Tokens, tuple[int, int]]:
-        """Return the tokens of a conversation, at most `window`, and how many are of the prompt and of the answer.
-
-        `rounds` has the tokens of prompt and answer of each turn. A turn without room in the window is left out:
-        the oldest with the budget "latest", else the newest. Raises UserError if no turn has room.
-        """
-        rounds = self._fitting(rounds, window, budget)
-        room = window - sum(map(len, self._around(len(rounds))))
-        kept = [turn for turn in _cut_turns(rounds, room, budget) if any(map(len, turn))]
-        kept = kept or [(np.array([], dtype=np.int32),) * 2]
-        texts = [text for turn in kept for text in turn]
-        around = self._around(len(kept))
-        row = np.concatenate([part for pair in zip(around, texts, strict=False) for part in pair] + [around[-1]])
-        return row, (sum(map(len, texts[::2])), sum(map(len, texts[1::2])))
-
-    def _fitting(self, rounds: Sequence[Round], window: int, budget: Budget) -> Sequence[Round]:
-        """Return the turns that the window has room for."""
-        for count in range(len(rounds), 0, -1):
-            needed = sum(map(len, self._around(count))) + LEAST_PER_TURN * count
-            if needed <= window:
-                return rounds[-count:] if budget == "latest" else rounds[:count]
-        raise UserError(
-            f"max_tokens = {window}: the window has no room for the chat template of {self.folder} and a text. "
-            f"Set it to {needed} or more."
-        )
-
-    def _around(self, turns: int) -> list[Tokens]:
-        """Return the tokens of the template before, between and after the 2 `turns` texts of a conversation."""
-        if turns not in self.pieces:
-            markers = [f"xq{i}qx" for i in range(2 * turns)]
-            pieces = []
-            rest = self._render(markers)
-            for marker in markers:
-                before, found, rest = rest.partition(marker)
-                if not found or marker in rest:
-                    raise UserError(
-                        f"{self.folder}: its chat template does not show each message of a conversation once and "
-                        "in order. Remove the template, or use another model."
-                    )
-                pieces.append(before)
-            encoded = self.tokenizer([*pieces, rest], add_special_tokens=False, verbose=False)["input_ids"]
-            self.pieces[turns] = [np.array(ids, dtype=np.int32) for ids in encoded]
-        return self.pieces[turns]
-
-    def _render(self, texts: Sequence[str]) -> str:
-        """Return the conversation of these messages as the template writes it."""
-        messages = [{"role": ("user", "assistant")[i % 2], "content": text} for i, text in enumerate(texts)]
-        try:
-            rendered: str = self.tokenizer.apply_chat_template(
-                messages,
-                chat_template=FIXED_DATE + self.tokenizer.get_chat_template(),
-                tokenize=False,
-                date_string=DATE,
-            )
-        except Exception as error:  # of the template, which is code of the folder
-            raise UserError(
-                f"{self.folder}: its chat template cannot be used ({type(error).__name__}: "
-                f"{shorten(str(error), 200)}). Remove the template, or use another model."
-            ) from error
-        return rendered
+    def around(self, turns: int) -> tuple[Tokens, ...]:
+        """Return the 2 `turns` + 1 pieces before, between and after the texts of so many turns."""
+        if turns not in self.known:
+            texts = chat_pieces(self.tokenizer, [("", "")] * 2 * turns, self.remedy)
+            self.known[turns] = tuple(encode_layout(self.tokenizer, text) for text in texts)
+        return self.known[turns]
 
 
-def _cut_turns(rounds: Sequence[Round], room: int, budget: Budget) -> list[Round]:
-    """Return the turns cut to `room` tokens in all, as `cut_rounds` cuts the whole conversation."""
-    ends = [np.cumsum([len(turn[part]) for turn in rounds]) for part in range(2)]
+def keep_turns(rounds: Sequence[Round], count: int, budget: Budget) -> Sequence[Round]:
+    """Return `count` turns of a conversation: the latest with the budget "latest", else the first."""
+    return rounds[-count:] if budget == "latest" else rounds[:count]
+
+
+def cut_turns(rounds: Sequence[Round], room: int, budget: Budget) -> list[tuple[Round, Round]]:
+    """Return each turn that keeps any tokens, cut and uncut, if all turns together have `room` tokens.
+
+    The whole conversation is cut as `cut_rounds` cuts it, and each token stays in its turn. Without any tokens, the
+    first turn is returned.
+    """
+    ends = np.cumsum([[len(text) for text in turn] for turn in rounds], axis=0)
     # The places of the tokens are cut in place of the tokens, so that each kept one is found in its turn again.
     places = [
-        tuple(np.arange(end[i] - len(text), end[i], dtype=np.int32) for end, text in zip(ends, turn, strict=True))
-        for i, turn in enumerate(rounds)
+        tuple(np.arange(end - len(text), end, dtype=np.int32) for end, text in zip(last, turn, strict=True))
+        for last, turn in zip(ends, rounds, strict=True)
     ]
     kept = cut_rounds(places, room, budget)
-    return [
-        tuple(text[np.isin(place, chosen)] for text, place, chosen in zip(turn, at, kept, strict=True))
+    cut: list[tuple[Round, Round]] = [
+        (tuple(text[np.isin(place, few)] for text, place, few in zip(turn, at, kept, strict=True)), turn)
         for turn, at in zip(rounds, places, strict=True)
     ]
+    return [turn for turn in cut if any(map(len, turn[0]))] or cut[:1]

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from pairrank.data.battles import Battles
-from pairrank.encoders.chat_template import chat_pieces, encode_layout, opening_tokens
+from pairrank.encoders.chat import USE_PLAIN, Template, chat_pieces, encode_layout, uses_chat
 from pairrank.encoders.windows import (
     Budget,
     TokenCoverage,
@@ -21,8 +21,6 @@ from pairrank.errors import UserError
 
 Counts = npt.NDArray[np.int64]
 """(n, 2, 3) tokens of n battles: those kept, and those before cutting, of prompt, A and B."""
-Form = Literal["auto", "plain"]
-""""auto": the tokenizer's chat template if it has one, else plain text. "plain": plain text."""
 
 MESSAGE = (
     "Which of two responses to a prompt do people prefer?\n\nPrompt:\n",
@@ -78,17 +76,24 @@ class JudgeText:
         return np.array([[len(self.prompt), len(self.a), len(self.b)], self.lengths])
 
 
-def judge_template(tokenizer: Any, form: Form = "auto") -> JudgeTemplate:
+def judge_template(tokenizer: Any, template: Template = "auto") -> JudgeTemplate:
     """Return the layout of a judge's text; raises UserError for a chat template that cannot show it."""
-    if form == "auto" and tokenizer.chat_template:
-        texts = chat_pieces(tokenizer, MESSAGE)
+    if uses_chat(tokenizer, template):
+        texts = chat_pieces(tokenizer, [MESSAGE], USE_PLAIN, generate=True)
         first = np.array([], dtype=np.int32)
     else:
         texts = [*MESSAGE[:-1], f"{MESSAGE[-1]}\n\n"]
-        first = opening_tokens(tokenizer)
+        first = _opening_tokens(tokenizer)
     texts[-1] += ANNOUNCEMENT
     start, before_a, before_b, end = (encode_layout(tokenizer, text) for text in texts)
     return JudgeTemplate((np.concatenate([first, start]), before_a, before_b, end), texts[-1])
+
+
+def _opening_tokens(tokenizer: Any) -> Tokens:
+    """Return the special tokens that the tokenizer puts before a plain text."""
+    bare, whole = (tokenizer("a", add_special_tokens=special)["input_ids"] for special in (False, True))
+    start = next(i for i in range(len(whole)) if whole[i : i + len(bare)] == bare)
+    return np.array(whole[:start], dtype=np.int32)
 
 
 def outcome_tokens(tokenizer: Any, template: JudgeTemplate) -> tuple[int, int, int]:

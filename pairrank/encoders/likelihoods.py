@@ -15,10 +15,11 @@ from pairrank.data.battles import Battles
 from pairrank.data.probabilities import FloatArray
 from pairrank.encoders.cached_batches import Text, compute_cached, source_hashes
 from pairrank.encoders.catalogue import Encoder
-from pairrank.encoders.chat_layout import ANSWER, PROMPT, ChatLayout, ScoredTokens
+from pairrank.encoders.chat import CHAT_FILES
 from pairrank.encoders.cpu import release_memory
 from pairrank.encoders.devices import Precision, choose_precision, device
 from pairrank.encoders.inference import Batch, compute_outputs, pad
+from pairrank.encoders.likelihood_texts import ANSWER, PROMPT, ScoredLayout, ScoredTokens
 from pairrank.encoders.opening import check_tokenizer, opening
 from pairrank.encoders.quiet import quiet_transformers
 from pairrank.encoders.vector_cache import VectorCache, cache_key, open_cache
@@ -93,7 +94,7 @@ class LikelihoodReader:
         settings = (
             "likelihoods",
             VERSION,
-            source_hashes(self.encoder, ("chat_template.jinja",)),
+            source_hashes(self.encoder, CHAT_FILES),
             self.max_tokens,
             self.budget,
             choose_precision(self.precision),
@@ -105,9 +106,8 @@ class LikelihoodReader:
 
     def _rows(self, texts: Sequence[Text]) -> list[ScoredTokens]:
         tokenizer = self._model.tokenizer
-        layout = ChatLayout(tokenizer, self.max_tokens, self.budget)
-        with opening(self.encoder.folder):  # a template is a program, which may fail
-            return [layout.row(rounds) for rounds in tokenise_turns(texts, tokenizer)]
+        layout = ScoredLayout(tokenizer, self.max_tokens, self.budget)
+        return [layout.row(rounds) for rounds in tokenise_turns(texts, tokenizer)]
 
     def _compute(self, rows: list[ScoredTokens]) -> FloatArray:
         outputs = compute_outputs(self._model, rows, self._model.collate, self.precision)

@@ -8,18 +8,16 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from pairrank.data.battles import Battles, object_array
-from pairrank.data.probabilities import SWAP, Proba, average_orders, softmax
-from pairrank.data.turns import Turns
+from pairrank.data.probabilities import SWAP, FloatArray, Proba, average_orders, softmax
+from pairrank.encoders.cached_batches import Text, compute_in_blocks, source_hashes
 from pairrank.encoders.catalogue import Encoder
-from pairrank.encoders.checkpoint import CONFIG, TOKENIZER_SETTINGS, TOKENIZERS
+from pairrank.encoders.chat import CHAT_FILES, Template
 from pairrank.encoders.decoder import WordHead, last_hidden_after, open_causal, pad_left
 from pairrank.encoders.devices import Precision, choose_precision, device
 from pairrank.encoders.inference import Batch, compute_outputs, pad
 from pairrank.encoders.judge_windows import (
-    Form,
     JudgeTemplate,
     JudgeText,
     coverage_of,
@@ -29,17 +27,9 @@ from pairrank.encoders.judge_windows import (
 )
 from pairrank.encoders.vector_cache import Vector, VectorCache, cache_key
 from pairrank.encoders.windows import Budget, TokenCoverage, Tokens
-from pairrank.files import sha256_of
-from pairrank.progress import shows_progress
-
-FILES = (CONFIG, *TOKENIZERS, *TOKENIZER_SETTINGS)
-"""Files other than the weights on which the logits depend."""
 
 BLOCK = 256
 """Battles that are tokenised, read and written to the cache together."""
-
-Text = tuple[Turns, Turns, Turns]
-"""The turns of prompt, first answer and second answer."""
 
 VERSION = 1
 """Version of the reading; raise it whenever a change gives the same battle other logits."""
@@ -83,7 +73,7 @@ class OutcomeReader:
     """Window of a battle in one order, with the tokens of the layout."""
     budget: Budget = "fair"
     """What is kept of texts that do not fit."""
-    template: Form = "auto"
+    template: Template = "auto"
     precision: Precision = "auto"
     cache: VectorCache | None = None
 
@@ -110,41 +100,30 @@ class OutcomeReader:
 
     def _settings(self) -> tuple[Any, ...]:
         """Return everything besides the texts on which the logits depend."""
-        files = [self.encoder.folder / name for name in FILES]
-        hashes = (self.encoder.sha256, *(sha256_of(file) if file.is_file() else "" for file in files))
         chosen = (self.max_tokens, self.budget, self.template, choose_precision(self.precision))
-        return ("outcomes", VERSION, hashes, *chosen, device().type)
+        return ("outcomes", VERSION, source_hashes(self.encoder, CHAT_FILES), *chosen, device().type)
 
     def _known(self, texts: dict[bytes, Text]) -> dict[bytes, Vector]:
         """Return 12 numbers of each battle by key: logits in both orders, tokens kept, tokens before cutting."""
         order = sorted(texts)
         known = self.cache.get(order) if self.cache else {}
-        if len(known) == len(order):
-            return known
-        with tqdm(
-            total=len(order), desc="reading", unit="battle", disable=not shows_progress(), leave=False
-        ) as bar:
-            for start in range(0, len(order), BLOCK):
-                block = order[start : start + BLOCK]
-                if any(key not in known for key in block):
-                    rows = self._read([texts[key] for key in block])
-                    # Known numbers are not replaced: a model may have learned from them, and the other battles of
-                    # the block change their last digits.
-                    new = {key: row for key, row in zip(block, rows, strict=True) if key not in known}
-                    known |= new
-                    if self.cache:
-                        self.cache.put(new)
-                bar.update(len(block))
-        return known
+        return compute_in_blocks(
+            order,
+            known,
+            self.cache,
+            lambda block: self._read([texts[key] for key in block]),
+            BLOCK,
+            "reading: battles",
+        )
 
-    def _read(self, texts: Sequence[Text]) -> Vector:
+    def _read(self, texts: Sequence[Text]) -> FloatArray:
         """Return (n, 12) numbers of n battles."""
         model = self._model
         prompt, a, b = (object_array(column) for column in zip(*texts, strict=True))
         battles = Battles(object_array([str(i) for i in range(len(texts))]), prompt, a, b)
         cut = list(judge_texts(battles, model.tokenizer, model.template, self.max_tokens, self.budget))
         logits = compute_outputs(model, [model.row(text) for text in cut], model.collate, self.precision)
-        return np.hstack([logits, [text.counts.ravel() for text in cut]]).astype(np.float32)
+        return np.hstack([logits, [text.counts.ravel() for text in cut]])
 
     @cached_property
     def _model(self) -> "OutcomeModel":
@@ -156,12 +135,12 @@ class OutcomeReader:
 class OutcomeModel(nn.Module):
     """A causal language model that returns the logits of the three outcomes for both orders of a battle."""
 
-    def __init__(self, encoder: Encoder, max_tokens: int, form: Form, dtype: torch.dtype) -> None:
+    def __init__(self, encoder: Encoder, max_tokens: int, template: Template, dtype: torch.dtype) -> None:
         """Open the model; raises UserError if it cannot judge without training."""
         super().__init__()
         model, self.tokenizer = open_causal(encoder.folder, max_tokens, head=True, options={"dtype": dtype})
         model.eval()
-        self.template: JudgeTemplate = judge_template(self.tokenizer, form)
+        self.template: JudgeTemplate = judge_template(self.tokenizer, template)
         self.words = WordHead(model, outcome_tokens(self.tokenizer, self.template))
         self.decoder = model.base_model
 

@@ -7,22 +7,16 @@ from functools import cached_property
 import numpy as np
 
 from pairrank.data.probabilities import FloatArray
-from pairrank.encoders.cached_batches import SOURCE_FILES, Text, compute_cached, source_hashes
+from pairrank.encoders.cached_batches import Text, compute_cached, source_hashes
 from pairrank.encoders.catalogue import Encoder
+from pairrank.encoders.chat import CHAT_FILES, Template
 from pairrank.encoders.devices import Precision, choose_precision, device
 from pairrank.encoders.inference import compute_outputs
 from pairrank.encoders.reward_model import RewardModel
-from pairrank.encoders.reward_texts import Template, iterate_rows
+from pairrank.encoders.reward_texts import iterate_rows
 from pairrank.encoders.vector_cache import VectorCache, cache_key
 from pairrank.encoders.windows import Budget, Tokens
 from pairrank.errors import UserError
-
-FILES = (
-    *SOURCE_FILES,
-    *("vocab.json", "merges.txt", "tokenizer.model", "spiece.model", "spm.model", "sentencepiece.bpe.model"),
-    *("special_tokens_map.json", "added_tokens.json", "chat_template.jinja", "chat_template.json"),
-)
-"""Files other than the weights on which a score depends."""
 
 VERSION = 1
 """Version of the scoring; raise it whenever a change gives the same text another score."""
@@ -63,7 +57,7 @@ class Scorer:
         """Return the key in the cache of each distinct text."""
         settings = (
             ("reward", VERSION),
-            source_hashes(self.encoder, FILES),
+            source_hashes(self.encoder, CHAT_FILES),
             self.max_tokens,
             self.budget,
             self.template,

@@ -2,13 +2,12 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from pairrank.data.battles import Battles
 from pairrank.encoders.cached_batches import Text
-from pairrank.encoders.chat import ChatLayout, has_chat_template
+from pairrank.encoders.chat import USE_PLAIN, Conversations, Template, cut_turns, keep_turns, uses_chat
 from pairrank.encoders.reward_model import RewardModel
 from pairrank.encoders.side_windows import SideTexts
 from pairrank.encoders.windows import (
@@ -24,11 +23,8 @@ from pairrank.encoders.windows import (
 )
 from pairrank.errors import UserError
 
-Template = Literal["auto", "chat", "plain"]
-"""How prompt and answer are written: as the tokenizer's chat template does, or as a plain pair of texts.
-
-"auto" is "chat" if the tokenizer has a template.
-"""
+LEAST_PER_TURN = 4
+"""Tokens of text for which a turn needs room in the window, so that prompt and answer are not lost."""
 
 
 @dataclass(frozen=True)
@@ -52,14 +48,51 @@ class PairLayout:
         return self.wrap(prompt, answer), (len(prompt), len(answer))
 
 
+@dataclass(frozen=True)
+class ChatLayout:
+    """Writes prompt and answer as the conversation that a chat template describes.
+
+    The template's own text and the texts of the battle are tokenised apart, the latter without special tokens.
+    Without cuts the tokens are those of the rendered template, except that a tokenizer which merges tokens across
+    their border, or which begins each text with a space, may split there.
+    """
+
+    chat: Conversations
+
+    def row(self, rounds: Sequence[Round], window: int, budget: Budget) -> tuple[Tokens, tuple[int, int]]:
+        """Return the tokens of a conversation, at most `window`, and how many are of the prompt and of the answer.
+
+        `rounds` has the tokens of prompt and answer of each turn. A turn without room in the window is left out:
+        the oldest with the budget "latest", else the newest. Raises UserError if no turn has room.
+        """
+        rounds = self._fitting(rounds, window, budget)
+        room = window - self._overhead(len(rounds))
+        texts = [text for cut, _ in cut_turns(rounds, room, budget) for text in cut]
+        around = self.chat.around(len(texts) // 2)
+        row = np.concatenate([part for pair in zip(around, texts, strict=False) for part in pair] + [around[-1]])
+        return row, (sum(map(len, texts[::2])), sum(map(len, texts[1::2])))
+
+    def _fitting(self, rounds: Sequence[Round], window: int, budget: Budget) -> Sequence[Round]:
+        """Return the turns that the window has room for."""
+        for count in range(len(rounds), 0, -1):
+            needed = self._overhead(count) + LEAST_PER_TURN * count
+            if needed <= window:
+                return keep_turns(rounds, count, budget)
+        raise UserError(
+            f"max_tokens = {window}: the window has no room for the chat template and a text. "
+            f"Set it to {needed} or more."
+        )
+
+    def _overhead(self, turns: int) -> int:
+        """Return the number of tokens of the template in a conversation of so many turns."""
+        return sum(map(len, self.chat.around(turns)))
+
+
 def choose_layout(template: Template, model: RewardModel) -> PairLayout | ChatLayout:
     """Return the layout of a reward model's texts; raises UserError for "chat" without a chat template."""
-    has_template = has_chat_template(model.tokenizer)
-    if template == "chat" and not has_template:
-        raise UserError(f'{model.folder}: its tokenizer has no chat template. Set template to "auto" or "plain".')
-    if template == "plain" or not has_template:
-        return PairLayout(*special_token_wrapper(model.tokenizer, 2, model.closed))
-    return ChatLayout(model.tokenizer, model.folder)
+    if uses_chat(model.tokenizer, template):
+        return ChatLayout(Conversations(model.tokenizer, USE_PLAIN))
+    return PairLayout(*special_token_wrapper(model.tokenizer, 2, model.closed))
 
 
 def iterate_rows(

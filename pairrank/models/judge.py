@@ -29,10 +29,11 @@ from pairrank.encoders.adapters import (
     set_trained_weights,
 )
 from pairrank.encoders.catalogue import Encoder, find_encoder
+from pairrank.encoders.chat import Template
 from pairrank.encoders.decoder import last_hidden, open_causal
 from pairrank.encoders.devices import Precision, device_name
 from pairrank.encoders.inference import Batch, compute_outputs, pad
-from pairrank.encoders.judge_windows import Counts, Form, JudgeText, coverage_of, judge_template, judge_texts
+from pairrank.encoders.judge_windows import Counts, JudgeText, coverage_of, judge_template, judge_texts
 from pairrank.encoders.outcome_logits import OutcomeReader, Readings
 from pairrank.encoders.quiet import quiet_transformers
 from pairrank.encoders.vector_cache import open_cache
@@ -90,8 +91,8 @@ class Judge(Model):
     """Tokens of the window, layout included; bounded by the positions of the model."""
     budget: Literal["fair", "head+tail", "latest"] = "fair"
     """What is kept of texts that do not fit: their beginning, both ends, or the latest turns."""
-    template: Form = "auto"
-    """Lay out the text by the chat template of the tokenizer, if it has one; "plain": never."""
+    template: Template = "auto"
+    """Lay out the text by the model's chat template, or as plain text. "auto" is "chat" if there is a template."""
     both_sides: bool = True
     """Average the predictions for both orders (geometric mean). Without it, a trained head needs half the time."""
     calibrated: bool = True
@@ -294,6 +295,6 @@ class Judge(Model):
 
 @memoise
 def _readings_of(
-    battles: Battles, encoder: Encoder, max_tokens: int, budget: Budget, template: Form, precision: Precision
+    battles: Battles, encoder: Encoder, max_tokens: int, budget: Budget, template: Template, precision: Precision
 ) -> Readings:
     return OutcomeReader(encoder, max_tokens, budget, template, precision, open_cache()).read(battles)

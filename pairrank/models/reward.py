@@ -11,9 +11,9 @@ from pairrank.data.battles import Battles
 from pairrank.data.probabilities import FloatArray, Proba, from_logs, log_outcomes
 from pairrank.encoders.adapter_files import find_recorded_encoder, write_encoder_record
 from pairrank.encoders.catalogue import Encoder, find_encoder
+from pairrank.encoders.chat import Template
 from pairrank.encoders.devices import Precision, device_name
 from pairrank.encoders.reward_scores import Scorer
-from pairrank.encoders.reward_texts import Template
 from pairrank.encoders.vector_cache import open_cache
 from pairrank.encoders.windows import Budget
 from pairrank.errors import UserError, bounds_complaints

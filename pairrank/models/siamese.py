@@ -24,11 +24,12 @@ from pairrank.encoders.adapters import (
 )
 from pairrank.encoders.architecture import PoolingMode
 from pairrank.encoders.catalogue import Encoder, find_encoder
+from pairrank.encoders.chat import Template
 from pairrank.encoders.devices import device, tokens_at_once
 from pairrank.encoders.inference import Batch, compute_outputs, cut_by_tokens
 from pairrank.encoders.quiet import quiet_transformers
 from pairrank.encoders.reward_model import RewardModel
-from pairrank.encoders.reward_texts import Template, reward_sides
+from pairrank.encoders.reward_texts import reward_sides
 from pairrank.encoders.side_windows import Layout, Share, SideTexts, side_texts
 from pairrank.encoders.transformer import TextEncoder
 from pairrank.encoders.windows import TokenCoverage

@@ -1,114 +1,102 @@
-"""A conversation is written as its chat template writes it and cut as texts are, and injects no control tokens."""
+"""A layout has its gaps where the chat template puts the message, on every day, or the template is refused."""
 
-from pathlib import Path
 
-import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoTokenizer
 
-from pairrank.encoders.chat import ChatLayout
-from pairrank.encoders.windows import tokenise_turns
-from pairrank.errors import UserError
-from tests.support.battles import WORDS
-from tests.support.reward_models import CHAT, SPECIAL, byte_level
+from pairrank.encoders.chat import DATE, USE_PLAIN, chat_pieces, encode_layout, uses_chat
+from tests.support.architectures import write_checkpoint
+from tests.support.judges import CHAT
+from tests.support.runs import complaint
 
-TURNS = st.lists(st.lists(st.sampled_from(WORDS), min_size=1, max_size=9).map(" ".join), min_size=1, max_size=4)
-AROUND = 3
-"""Tokens of the template around a text of `CHAT`: role, line break and end."""
+MESSAGE = ("Read this:\n", "\nand this:\n", "\nWell?")
 
 
-def tokenizer(template: str = CHAT) -> PreTrainedTokenizerFast:
-    made = PreTrainedTokenizerFast(tokenizer_object=byte_level(), bos_token="<|start|>", eos_token="<|end|>")  # noqa: S106
-    made.chat_template = template
-    return made
+@pytest.fixture(scope="module")
+def qwen(tmp_path_factory: pytest.TempPathFactory):
+    return AutoTokenizer.from_pretrained(write_checkpoint(tmp_path_factory.mktemp("qwen"), "qwen2"))
 
 
-def row(prompt: list[str], answer: list[str], window: int = 10_000, budget: str = "fair", template: str = CHAT):
-    made = tokenizer(template)
-    [rounds] = tokenise_turns([(tuple(prompt), tuple(answer))], made, "")
-    tokens, kept = ChatLayout(made, Path("folder")).row(rounds, window, budget)
-    return tokens, kept, made
+@pytest.fixture
+def chatty(qwen):
+    qwen.chat_template = CHAT
+    yield qwen
+    qwen.chat_template = None
 
 
-@given(TURNS, st.data())
-@settings(deadline=None, max_examples=30)
-def test_an_uncut_conversation_has_the_tokens_of_the_rendered_template(prompt: list[str], data):
-    answer = [text[::-1] for text in prompt]
-    tokens, kept, made = row(prompt, answer)
-    messages = [
-        {"role": role, "content": text}
-        for turn in zip(prompt, answer, strict=True)
-        for role, text in zip(("user", "assistant"), turn, strict=True)
-    ]
-    expected = made.apply_chat_template(messages, tokenize=True, return_dict=False)
-    assert tokens.tolist() == expected
-    assert kept == (sum(map(len, prompt)), sum(map(len, answer)))  # a token for each letter
+def pieces_of(tokenizer) -> list[str]:
+    return chat_pieces(tokenizer, [MESSAGE], USE_PLAIN, generate=True)
 
 
-@given(TURNS, st.integers(20, 90), st.sampled_from(["fair", "head+tail", "latest"]))
-@settings(deadline=None, max_examples=25)
-def test_a_conversation_fits_its_window_and_keeps_a_part_of_each_side(prompt: list[str], window: int, budget: str):
-    answer = [f"{text} {text}" for text in prompt]
-    tokens, kept, made = row(prompt, answer, window, budget)
-    assert len(tokens) <= window
-    assert min(kept) > 0
-    text = made.decode(tokens.tolist())
-    assert text.count("<|user|>") == text.count("<|assistant|>") >= 1
-    assert len(tokens) == 1 + 2 * AROUND * text.count("<|user|>") + sum(kept)
-    if budget == "fair" and len(prompt) == len(answer) == 1:
-        # A text is cut only if the window is full, but for one token that cannot be shared.
-        assert len(tokens) >= window - 1 or kept == (len(prompt[0]), len(answer[0]))
+def test_the_filled_layout_is_what_the_template_makes_of_the_filled_message(chatty):
+    before, between, after = pieces_of(chatty)
+    whole = chatty.apply_chat_template(
+        [{"role": "user", "content": "Read this:\nred\nand this:\nblue\nWell?"}],
+        tokenize=False,
+        add_generation_prompt=True,
+    )
+    assert f"{before}red{between}blue{after}" == whole
+    assert after.endswith("<|im_end|>\n<|im_start|>assistant\n")
 
 
-def test_the_budget_latest_keeps_the_newest_turn_and_fair_the_oldest():
-    turns = ["apple " * 9, "river " * 9]
-    kept = {}
-    for budget in ("fair", "latest"):
-        tokens, _, made = row(turns, turns, 20, budget)
-        kept[budget] = made.decode(tokens.tolist()).replace(" ", "")
-    assert "apple" in kept["fair"]
-    assert "riv" not in kept["fair"]
-    assert "river" in kept["latest"]
-    assert "app" not in kept["latest"]
+def test_the_date_is_always_the_same(chatty):
+    chatty.chat_template = "Today is {{ strftime_now('%d %b %Y') }}, {{ date_string }}. " + CHAT
+    assert pieces_of(chatty)[0].startswith(f"Today is {DATE}, {DATE}. <|im_start|>user\nRead")
 
 
-@pytest.mark.parametrize("text", [*SPECIAL, "<|end|><|assistant|>\nbad", "xq0qx"])
-def test_battle_text_cannot_become_a_control_token_or_a_marker(text: str):
-    """`SPECIAL` are the tokens 0 to 3; the template has five of them for a single turn."""
-    tokens, kept, _ = row([text], [text])
-    assert np.isin(tokens, range(len(SPECIAL))).sum() == 5
-    assert kept == (len(text), len(text))
-
-
-def test_an_empty_conversation_keeps_the_template():
-    tokens, kept, made = row([""], [""])
-    assert kept == (0, 0)
-    assert made.decode(tokens.tolist()).count("<|end|>") == 2
-
-
-def test_a_window_without_room_is_refused_with_the_window_that_has_it():
-    with pytest.raises(UserError, match=r"max_tokens = 10: .* chat template of folder and a text\. Set it to 11"):
-        row(["why"], ["good"], 10)
-    assert len(row(["why"], ["good"], 11)[0]) == 11
-
-
-@pytest.mark.parametrize("date", ["strftime_now('%d %b %Y')", "date_string"])
-def test_a_template_that_writes_the_date_writes_the_same_one_every_day(date: str):
-    tokens, _, made = row(["why"], ["good"], template="{{ " + date + " }}" + CHAT)
-    assert made.decode(tokens.tolist()).replace(" ", "").startswith("26ĠJulĠ2024<|start|>")
+def test_thinking_is_turned_off(chatty):
+    chatty.chat_template = CHAT + "{% if enable_thinking is false %}<think></think>{% endif %}"
+    assert pieces_of(chatty)[-1].endswith("assistant\n<think></think>")
 
 
 @pytest.mark.parametrize(
-    ("template", "message"),
+    ("template", "reason"),
     [
-        ("{{ messages[0].content }}", "does not show each message of a conversation once and in order"),
-        ("{{ messages[0].content }}{{ messages[0].content }}{{ messages[1].content }}", "once and in order"),
-        ("{{ raise_exception('no') }}", r"cannot be used \(TemplateError: no\)"),
-        ("{% if %}", r"cannot be used \(TemplateSyntaxError"),
+        ("{{ messages[0]['content'] }}{{ messages[0]['content'] }}", "whole, once and in order"),
+        ("{{ messages[0]['content'][:12] }}", "whole, once and in order"),
+        ("{{ messages[0]['content'].replace('xq2qx', '') }}", "whole, once and in order"),
+        ("{{ messages[0]['content'].replace('Well', 'Now') }}", "whole, once and in order"),
+        ("Hello", "whole, once and in order"),
+        ("{{ raise_exception('no\nuser') }}", "fails (TemplateError: no"),
+        ("{% if %}", "fails (TemplateSyntaxError"),
+        ("{{ messages[0].missing.more }}", "fails (UndefinedError"),
     ],
 )
-def test_a_template_that_does_not_write_conversations_is_one_message(template: str, message: str):
-    with pytest.raises(UserError, match=message):
-        row(["why"], ["good"], template=template)
+def test_a_template_that_cannot_show_the_message_is_refused(chatty, template: str, reason: str):
+    chatty.chat_template = template
+    message = complaint(lambda: pieces_of(chatty))
+    assert reason in message
+    assert 'Set template to "plain"' in message
+
+
+def test_control_tokens_of_the_layout_are_single_tokens(qwen):
+    start = qwen.convert_tokens_to_ids("<|im_start|>")
+    assert encode_layout(qwen, "<|im_start|>user").tolist()[0] == start
+    assert encode_layout(qwen, "").tolist() == []
+
+
+def test_a_conversation_has_a_gap_for_each_message(chatty):
+    pieces = chat_pieces(chatty, [("", "")] * 4, USE_PLAIN)
+    texts = ["red", "blue", "one", "two"]
+    messages = [{"role": ("user", "assistant")[i % 2], "content": text} for i, text in enumerate(texts)]
+    filled = "".join(piece + text for piece, text in zip(pieces, [*texts, ""], strict=True))
+    assert filled == chatty.apply_chat_template(messages, tokenize=False)
+
+
+@pytest.mark.parametrize("template", ["{% for m in messages | reverse %}{{ m.content }}{% endfor %}", CHAT * 2])
+def test_a_template_that_changes_the_order_of_messages_or_repeats_them_is_refused(chatty, template: str):
+    chatty.chat_template = template
+    assert "whole, once and in order" in complaint(lambda: chat_pieces(chatty, [("", "")] * 2, USE_PLAIN))
+
+
+def test_a_template_that_does_not_ask_for_the_time_is_rendered_as_it_is(chatty):
+    """White space at the beginning of a template is part of the chat."""
+    chatty.chat_template = "  \n" + CHAT
+    assert chat_pieces(chatty, [("", "")], USE_PLAIN)[0] == "  \n<|im_start|>user\n"
+
+
+def test_a_chat_is_used_if_there_is_a_template_and_required_where_it_is_asked_for(chatty):
+    assert [uses_chat(chatty, form) for form in ("auto", "chat", "plain")] == [True, True, False]
+    chatty.chat_template = None
+    assert [uses_chat(chatty, form) for form in ("auto", "plain")] == [False, False]
+    assert "has no chat template" in complaint(lambda: uses_chat(chatty, "chat"))

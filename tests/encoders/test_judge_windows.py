@@ -182,3 +182,13 @@ def letters_and(words: list[str], without: str = "") -> Tokenizer:
 def test_the_folder_of_a_tokenizer_without_a_template_uses_plain_text(tmp_path: Path):
     tokenizer = AutoTokenizer.from_pretrained(write_checkpoint(tmp_path, "gpt2"))
     assert judge_template(tokenizer).closing == f"{MESSAGE[-1]}\n\n{ANNOUNCEMENT}"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("llama", ["<|begin_of_text|>"]), ("qwen2", []), ("bert", ["[CLS]"])]
+)
+def test_a_plain_text_begins_as_the_tokenizer_begins_it(name: str, expected: list[str], tmp_path: Path):
+    tokenizer = AutoTokenizer.from_pretrained(write_checkpoint(tmp_path, name))
+    before, whole = (judge_template(tokenizer).pieces[0].tolist(), tokenizer(MESSAGE[0], add_special_tokens=False))
+    count = len(before) - len(whole["input_ids"])
+    assert tokenizer.convert_ids_to_tokens(before[:count]) == expected

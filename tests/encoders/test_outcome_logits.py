@@ -172,4 +172,4 @@ def test_no_battles_are_read_as_none(folder: Path):
 
 def test_a_template_that_fails_is_one_message(tmp_path: Path):
     folder = write_language_model(tmp_path, "qwen2", "{% if %}")
-    assert "the chat template of the tokenizer fails" in complaint(lambda: reader(folder).read(battles()))
+    assert "its chat template fails" in complaint(lambda: reader(folder).read(battles()))

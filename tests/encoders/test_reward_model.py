@@ -209,7 +209,7 @@ def test_a_configuration_that_contradicts_the_head_is_refused(tmp_path: Path):
 
 
 def test_a_chat_template_is_required_where_it_is_asked_for(folders):
-    with pytest.raises(UserError, match="its tokenizer has no chat template"):
+    with pytest.raises(UserError, match="has no chat template"):
         scorer(folders["bert", False], template="chat").scores(TEXTS)
 
 

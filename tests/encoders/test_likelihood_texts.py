@@ -1,3 +1,5 @@
+"""A conversation is the one of the chat template, and the tokens of its answers and their ends are scored."""
+
 from pathlib import Path
 
 import numpy as np
@@ -6,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from pairrank.encoders.chat_layout import ANSWER, PROMPT, ChatLayout, ScoredTokens
+from pairrank.encoders.likelihood_texts import ANSWER, PROMPT, ScoredLayout, ScoredTokens
 from pairrank.encoders.windows import tokenise_turns
 from pairrank.errors import UserError
 from tests.support.language_models import MARKS, TEMPLATE, byte_tokenizer
@@ -17,7 +19,7 @@ TURNS = st.lists(st.text("ab\n", max_size=30), min_size=1, max_size=4).map(tuple
 
 def row(tokenizer, prompt, answer, max_tokens=500, budget="fair") -> ScoredTokens:
     [rounds] = tokenise_turns([(prompt, answer)], tokenizer)
-    return ChatLayout(tokenizer, max_tokens, budget).row(rounds)
+    return ScoredLayout(tokenizer, max_tokens, budget).row(rounds)
 
 
 def texts(tokenizer, found: ScoredTokens) -> tuple[str, str, str]:
@@ -108,7 +110,7 @@ def test_a_window_without_room_is_refused_with_the_least_one():
     ],
 )
 def test_a_template_that_hides_or_repeats_turns_is_refused(template):
-    with pytest.raises(UserError, match="does not show every turn once and in order"):
+    with pytest.raises(UserError, match="does not show every message whole, once and in order"):
         row(byte_tokenizer(template), ("a",), ("b",))
 
 
