@@ -1,40 +1,18 @@
-"""A model that keeps its encoder is saved as what was trained, with the name and hash of the encoder."""
+"""A model with an adapter is saved as what was trained, with a record of its encoder."""
 
-import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pairrank.atomic import atomic_path
 from pairrank.encoders.adapters import trained_names, trained_weights
-from pairrank.encoders.catalogue import Encoder, find_encoder
-from pairrank.errors import UserError
-from pairrank.files import write_json
+from pairrank.encoders.catalogue import Encoder
+from pairrank.encoders.encoder_record import write_encoder_record
 
 if TYPE_CHECKING:
     import torch
 
-ENCODER_FILE = "encoder.json"
-"""The file with the name and the SHA-256 of the encoder, which is not copied."""
 ADAPTER_FILE, HEAD_FILE = "adapter.safetensors", "head.safetensors"
 """The files with the trained weights: those inside the encoder, and all others."""
-
-
-def write_encoder_record(encoder: Encoder, folder: Path) -> None:
-    """Write name and hash of an encoder."""
-    write_json(folder / ENCODER_FILE, {"name": encoder.name, "sha256": encoder.sha256})
-
-
-def find_recorded_encoder(names: Sequence[str], folder: Path) -> Encoder:
-    """Return the first available encoder; raises UserError if a saved model was trained on another one."""
-    encoder = find_encoder(names)
-    expected = json.loads((folder / ENCODER_FILE).read_text(encoding="utf-8"))["sha256"]
-    if encoder.sha256 != expected:
-        raise UserError(
-            f"{folder}: trained on an encoder with SHA-256 {expected}, but {encoder.name} now has "
-            f"{encoder.sha256}. Run the experiment again, or restore that encoder."
-        )
-    return encoder
 
 
 def write_trained(module: Any, encoder: Encoder, folder: Path) -> None:

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from pairrank.encoders.checkpoint import FILES, WEIGHTS, find_checkpoint
 from pairrank.encoders.download import SPLIT_WHEELS, encoder_folder, expected_hashes, first_problem
@@ -21,9 +20,6 @@ PINNED = {
     "distilbert/distilbert-base-uncased": "12040accade4e8a0f71eabdb258fecc2e7e948be",
 }
 """Hub id -> pinned revision. Other hub encoders are named with their revision: `organisation/name@revision`."""
-
-POSITION_TABLES = ("position_embeddings", "wpe", "embed_positions", "positions_embed")
-"""Ends of the names of a table of learned positions in the models of transformers."""
 
 
 @dataclass(frozen=True)
@@ -190,13 +186,3 @@ def _from_hub(name: str) -> Encoder | str:
         if isinstance(found, Encoder) or not offline:
             return found
     return "it is not in the local cache"
-
-
-def position_limit(module: Any) -> int | None:
-    """Return how many tokens a torch module has learned positions for; None if it has no table of positions."""
-    for name, part in module.named_modules():
-        if name.endswith(POSITION_TABLES) and hasattr(part, "num_embeddings"):
-            # Encoders like RoBERTa number positions from the one after the padding token's, OPT from an offset.
-            unused = getattr(part, "offset", 0) if part.padding_idx is None else part.padding_idx + 1
-            return int(part.num_embeddings) - unused
-    return None

@@ -10,14 +10,19 @@ from torch import nn
 
 from pairrank.encoders.architecture import is_causal
 from pairrank.encoders.inference import Batch
-from pairrank.encoders.opening import SAFELY, check_tokenizer, check_weights, open_config, opening
-from pairrank.encoders.quiet import quiet_transformers
-from pairrank.encoders.transformer import dropout_settings, last_token
+from pairrank.encoders.opening import (
+    check_positions,
+    check_weights,
+    open_config,
+    open_pretrained,
+    set_dropout,
+)
+from pairrank.encoders.transformer import last_token
 from pairrank.encoders.windows import Tokens
 from pairrank.errors import UserError
 
 PROBE_TOKENS = 6
-"""Length of the text that tests whether the logits of three words are those that the whole head would give."""
+"""Length of the text that tests whether the logits that are computed here are those of the model itself."""
 
 
 def open_causal(folder: Path, max_tokens: int, head: bool, options: Mapping[str, Any]) -> tuple[Any, Any]:
@@ -26,37 +31,20 @@ def open_causal(folder: Path, max_tokens: int, head: bool, options: Mapping[str,
     `options` are those of `from_pretrained` for the weights, such as their type. Raises UserError if the model is
     not causal, lacks weights, or has fewer positions than `max_tokens`.
     """
-    from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModel, AutoModelForCausalLM
 
     config = open_config(folder)
     if not is_causal(config):
         raise UserError(
-            f"{folder}: {config.model_type} is not a causal language model, which a judge needs. Use a decoder "
-            "such as smollm2, or another model, such as 'siamese'."
+            f"{folder}: {config.model_type} is not a causal language model, which predicts each token from those "
+            "before it. Use a decoder, such as smollm2."
         )
-    positions = getattr(config.get_text_config(), "max_position_embeddings", None)
-    if positions is not None and max_tokens > positions:
-        raise UserError(
-            f"max_tokens = {max_tokens}: {folder} has positions for {positions} tokens. "
-            f"Set max_tokens to {positions} or less."
-        )
+    check_positions(folder, getattr(config.get_text_config(), "max_position_embeddings", None), max_tokens)
     # Decoders are pretrained without dropout, GPT-2 excepted.
-    for name, share in dropout_settings(config, 0.0, 0.0).items():
-        setattr(config, name, share)
-    with opening(folder), quiet_transformers():
-        tokenizer = AutoTokenizer.from_pretrained(folder, **SAFELY)
-        kind: Any = AutoModelForCausalLM if head else AutoModel
-        model, loaded = kind.from_pretrained(
-            folder,
-            config=config,
-            use_safetensors=True,
-            ignore_mismatched_sizes=True,  # the check below is stricter
-            output_loading_info=True,
-            **options,
-            **SAFELY,
-        )
-        check_weights(folder, model, loaded)
-        check_tokenizer(folder, tokenizer, model)
+    set_dropout(config, 0.0, 0.0)
+    kind = AutoModelForCausalLM if head else AutoModel
+    model, tokenizer, loaded = open_pretrained(kind, folder, config, options)
+    check_weights(folder, model, loaded)
     return model, tokenizer
 
 

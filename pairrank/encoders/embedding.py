@@ -12,6 +12,7 @@ from pairrank.encoders.cached_batches import Text, compute_cached, source_hashes
 from pairrank.encoders.catalogue import Encoder
 from pairrank.encoders.devices import Precision, choose_precision, device
 from pairrank.encoders.inference import compute_outputs
+from pairrank.encoders.opening import check_positions
 from pairrank.encoders.static import StaticEncoder, is_static
 from pairrank.encoders.transformer import TextEncoder
 from pairrank.encoders.vector_cache import VectorCache, cache_key
@@ -69,11 +70,7 @@ class Embedder:
         if is_static(self.encoder.folder):
             return StaticEncoder(self.encoder.folder)
         module = TextEncoder(self.encoder.folder, self.pooling)
-        if module.positions is not None and self.max_tokens > module.positions:
-            raise UserError(
-                f"max_tokens = {self.max_tokens}: {self.encoder.name} has positions for {module.positions} tokens. "
-                f"Set max_tokens to {module.positions} or less."
-            )
+        check_positions(self.encoder.name, module.positions, self.max_tokens)
         return module
 
     def _tokens(self, texts: Sequence[Text]) -> list[Tokens]:

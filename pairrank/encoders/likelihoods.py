@@ -17,11 +17,11 @@ from pairrank.encoders.cached_batches import Text, compute_cached, source_hashes
 from pairrank.encoders.catalogue import Encoder
 from pairrank.encoders.chat import CHAT_FILES
 from pairrank.encoders.cpu import release_memory
+from pairrank.encoders.decoder import PROBE_TOKENS, open_causal
 from pairrank.encoders.devices import Precision, choose_precision, device
 from pairrank.encoders.inference import Batch, compute_outputs, pad
 from pairrank.encoders.likelihood_texts import ANSWER, PROMPT, ScoredLayout, ScoredTokens
-from pairrank.encoders.opening import check_tokenizer, opening
-from pairrank.encoders.quiet import quiet_transformers
+from pairrank.encoders.transformer import FULL_WEIGHTS
 from pairrank.encoders.vector_cache import VectorCache, cache_key, open_cache
 from pairrank.encoders.windows import Budget, tokenise_turns
 from pairrank.errors import UserError
@@ -39,9 +39,6 @@ MAX_TOKENS = 512
 
 PIECE = 2**22
 """Logits that are held at once: 16 MB in fp32, where those of 2,048 tokens of a large vocabulary take over 1 GB."""
-
-PROBE_TOKENS = 6
-"""Length of the text that tests whether a model is a causal language model."""
 
 VERSION = 1
 """Version of the computation; raise it whenever a change gives the same text other numbers."""
@@ -116,38 +113,22 @@ class LikelihoodReader:
 
     @cached_property
     def _model(self) -> "LanguageModel":
-        model = LanguageModel(self.encoder.folder)
-        if model.positions is not None and self.max_tokens > model.positions:
-            raise UserError(
-                f"max_tokens = {self.max_tokens}: {self.encoder.name} has positions for {model.positions} tokens. "
-                f"Set max_tokens to {model.positions} or less."
-            )
-        return model
+        return LanguageModel(self.encoder.folder, self.max_tokens)
 
 
 class LanguageModel(nn.Module):
     """A causal language model with its tokenizer, which returns statistics of the log-probabilities of a text."""
 
-    def __init__(self, folder: Path) -> None:
-        """Open the model in `folder`; raises UserError if it is no causal language model or cannot be opened."""
-        from transformers import AutoModelForCausalLM, AutoTokenizer
-
+    def __init__(self, folder: Path, max_tokens: int) -> None:
+        """Open the model in `folder`; raises UserError as `open_causal` does, and for logits of an unknown kind."""
         super().__init__()
-        safely: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-        with opening(folder), quiet_transformers():
-            self.tokenizer = AutoTokenizer.from_pretrained(folder, **safely)
-            opened: Any = AutoModelForCausalLM.from_pretrained(
-                folder, use_safetensors=True, dtype=torch.float32, output_loading_info=True, **safely
+        self.model, self.tokenizer = open_causal(folder, max_tokens, True, FULL_WEIGHTS)
+        self.model.eval()
+        if not _has_plain_head(self.model):
+            raise UserError(
+                f"{folder}: the logits of {self.model.config.model_type} are computed in a way that is not known "
+                "here. Use another language model, such as smollm2."
             )
-            self.model: Any = opened[0]
-            check_tokenizer(folder, self.tokenizer, self.model)
-            self.model.eval()
-            if opened[1]["missing_keys"] or not _is_causal(self.model):
-                raise UserError(
-                    f"{folder}: expected a causal language model, such as smollm2, which predicts each token from "
-                    "those before it."
-                )
-        self.positions: int | None = getattr(self.model.config, "max_position_embeddings", None)
 
     def forward(self, input_ids: torch.Tensor, kinds: torch.Tensor) -> torch.Tensor:
         """Return (B, 8) statistics in fp32 for token ids and their `ScoredTokens.kinds`, (B, T) each."""
@@ -188,16 +169,13 @@ def _statistics(values: torch.Tensor, kinds: torch.Tensor) -> torch.Tensor:
 
 
 @torch.inference_mode()
-def _is_causal(model: Any) -> bool:
-    """Return whether a later token leaves the outputs of a model unchanged, and its head maps them to its logits.
+def _has_plain_head(model: Any) -> bool:
+    """Return whether the head of a language model maps its last hidden states to its logits.
 
     A model that scales or bounds its logits after the head would give other log-probabilities than it was trained
-    for, so it does not count.
+    for.
     """
     ids = torch.arange(1, PROBE_TOKENS + 1)[None] % model.config.vocab_size
     hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
-    shorter = model.base_model(input_ids=ids[:, :-1], use_cache=False).last_hidden_state
     logits = model(input_ids=ids, use_cache=False).logits
-    return torch.allclose(hidden[:, :-1], shorter, atol=1e-3) and torch.allclose(
-        model.get_output_embeddings()(hidden), logits, atol=1e-3
-    )
+    return torch.allclose(model.get_output_embeddings()(hidden), logits, atol=1e-3)

@@ -15,6 +15,15 @@ SAFELY: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 """Options of `from_pretrained`. Unless it is forbidden, transformers asks at the terminal whether to run code."""
 FLOATING_TYPES = (None, "float32", "float16", "bfloat16", "float64")
 
+ATTENTION_DROPOUT = ("attention_dropout", "attention_probs_dropout_prob", "attn_pdrop")
+HIDDEN_DROPOUT = (
+    *("hidden_dropout", "hidden_dropout_prob", "dropout", "dropout_rate"),
+    *("resid_pdrop", "embd_pdrop", "embedding_dropout", "mlp_dropout"),
+)
+
+POSITION_TABLES = ("position_embeddings", "wpe", "embed_positions", "positions_embed")
+"""Ends of the names of a table of learned positions in the models of transformers."""
+
 
 def unsupported(folder: Path) -> str:
     """Return why transformers would need other code or other files to open the folder; "" if it would not."""
@@ -78,6 +87,42 @@ def open_config(folder: Path, **options: Any) -> Any:
     return config
 
 
+def dropout_settings(config: Any, attention: float, hidden: float) -> dict[str, float]:
+    """Return the two dropout probabilities under the names that this encoder's configuration uses for them."""
+    named = dict.fromkeys(ATTENTION_DROPOUT, attention) | dict.fromkeys(HIDDEN_DROPOUT, hidden)
+    return {name: value for name, value in named.items() if name in vars(config)}
+
+
+def set_dropout(config: Any, attention: float, hidden: float) -> None:
+    """Set the dropout probabilities of attention weights and hidden states in an encoder's configuration."""
+    for name, share in dropout_settings(config, attention, hidden).items():
+        setattr(config, name, share)
+
+
+def open_pretrained(kind: Any, folder: Path, config: Any, options: Mapping[str, Any]) -> tuple[Any, Any, Any]:
+    """Return the model of a class of transformers in a folder, its tokenizer, and a report for `check_weights`.
+
+    `options` are those of `from_pretrained` for the weights, such as their type. Raises UserError if the files
+    cannot be opened, or if the tokenizer has tokens without a vector in the model. Weights that are missing or have
+    another shape are drawn at random, so the caller must check the report.
+    """
+    from transformers import AutoTokenizer
+
+    with opening(folder), quiet_transformers():
+        tokenizer = AutoTokenizer.from_pretrained(folder, **SAFELY)
+        model, loaded = kind.from_pretrained(
+            folder,
+            config=config,
+            use_safetensors=True,
+            ignore_mismatched_sizes=True,  # otherwise transformers fails without naming the folder
+            output_loading_info=True,
+            **options,
+            **SAFELY,
+        )
+        check_tokenizer(folder, tokenizer, model)
+    return model, tokenizer, loaded
+
+
 def check_weights(
     folder: Path, model: Any, loaded: Mapping[str, Any], prefix: str = ""
 ) -> dict[str, tuple[int, ...]]:
@@ -107,4 +152,23 @@ def check_tokenizer(folder: Path, tokenizer: Any, model: Any) -> None:
     if len(tokenizer) > vectors:
         raise UserError(
             f"{folder}: its tokenizer has {len(tokenizer):,} tokens, its model only {vectors:,} vectors."
+        )
+
+
+def position_limit(module: Any) -> int | None:
+    """Return how many tokens a torch module has learned positions for; None if it has no table of positions."""
+    for name, part in module.named_modules():
+        if name.endswith(POSITION_TABLES) and hasattr(part, "num_embeddings"):
+            # Encoders like RoBERTa number positions from the one after the padding token's, OPT from an offset.
+            unused = getattr(part, "offset", 0) if part.padding_idx is None else part.padding_idx + 1
+            return int(part.num_embeddings) - unused
+    return None
+
+
+def check_positions(name: object, positions: int | None, max_tokens: int) -> None:
+    """Raise UserError if a window is larger than the number of an encoder's positions; None is no limit."""
+    if positions is not None and max_tokens > positions:
+        raise UserError(
+            f"max_tokens = {max_tokens}: {name} has positions for {positions} tokens. "
+            f"Set max_tokens to {positions} or less."
         )

@@ -12,6 +12,7 @@ from pairrank.encoders.catalogue import Encoder
 from pairrank.encoders.chat import CHAT_FILES, Template
 from pairrank.encoders.devices import Precision, choose_precision, device
 from pairrank.encoders.inference import compute_outputs
+from pairrank.encoders.opening import check_positions
 from pairrank.encoders.reward_model import RewardModel
 from pairrank.encoders.reward_texts import iterate_rows
 from pairrank.encoders.vector_cache import VectorCache, cache_key
@@ -69,11 +70,7 @@ class Scorer:
     @cached_property
     def _module(self) -> RewardModel:
         module = RewardModel(self.encoder.folder)
-        if module.positions is not None and self.max_tokens > module.positions:
-            raise UserError(
-                f"max_tokens = {self.max_tokens}: {self.encoder.name} has positions for {module.positions} tokens. "
-                f"Set max_tokens to {module.positions} or less."
-            )
+        check_positions(self.encoder.name, module.positions, self.max_tokens)
         return module
 
     def _rows(self, texts: Sequence[Text]) -> list[Tokens]:

@@ -8,9 +8,16 @@ import torch
 from torch import nn
 
 from pairrank.encoders.architecture import PoolingMode, choose_pooling, is_causal
-from pairrank.encoders.catalogue import position_limit
 from pairrank.encoders.inference import Batch, pad
-from pairrank.encoders.opening import SAFELY, check_tokenizer, check_weights, open_config, opening
+from pairrank.encoders.opening import (
+    SAFELY,
+    check_tokenizer,
+    check_weights,
+    dropout_settings,
+    open_config,
+    opening,
+    position_limit,
+)
 from pairrank.encoders.padding import check_padding, ensure_pad_token
 from pairrank.encoders.quiet import quiet_transformers
 from pairrank.encoders.speedups import apply_speedups, compute_first_token_only
@@ -146,16 +153,3 @@ class TextEncoder(nn.Module):
     def collate(self, rows: Sequence[Tokens]) -> Batch:
         """Return token ids and attention mask (B, T), padded to the longest row."""
         return pad(rows, self.tokenizer.pad_token_id)
-
-
-ATTENTION_DROPOUT = ("attention_dropout", "attention_probs_dropout_prob", "attn_pdrop")
-HIDDEN_DROPOUT = (
-    *("hidden_dropout", "hidden_dropout_prob", "dropout", "dropout_rate"),
-    *("resid_pdrop", "embd_pdrop", "embedding_dropout", "mlp_dropout"),
-)
-
-
-def dropout_settings(config: Any, attention: float, hidden: float) -> dict[str, float]:
-    """Return the two dropout probabilities under the names that this encoder's configuration uses for them."""
-    named = dict.fromkeys(ATTENTION_DROPOUT, attention) | dict.fromkeys(HIDDEN_DROPOUT, hidden)
-    return {name: value for name, value in named.items() if name in vars(config)}

@@ -1,43 +1,40 @@
 """The published recipe: a three-class sequence classifier of the text `Prompt: … Response A: … Response B: …`."""
 
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import nn
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoModelForSequenceClassification
 
 from pairrank.data.battles import Battles
 from pairrank.data.probabilities import Proba, average_orders, softmax
-from pairrank.encoders.adapter_files import find_recorded_encoder, read_trained, write_trained
-from pairrank.encoders.adapters import (
-    AdapterSettings,
-    add_adapter,
-    base_options,
-    compute_in_float32,
-    merge_adapter,
-    require_libraries,
-    set_trained_weights,
-)
+from pairrank.encoders.adapter_settings import AdapterSettings
+from pairrank.encoders.adapters import add_adapter, base_options, compute_in_float32
 from pairrank.encoders.architecture import is_causal, lacks_decoder
-from pairrank.encoders.catalogue import Encoder, find_encoder, position_limit
+from pairrank.encoders.catalogue import Encoder
 from pairrank.encoders.inference import Batch, compute_outputs, pad
-from pairrank.encoders.opening import SAFELY, check_tokenizer, check_weights, open_config, opening
+from pairrank.encoders.opening import (
+    check_positions,
+    check_weights,
+    open_config,
+    open_pretrained,
+    position_limit,
+    set_dropout,
+)
 from pairrank.encoders.padding import check_padding, ensure_pad_token
 from pairrank.encoders.quiet import quiet_transformers
 from pairrank.encoders.speedups import apply_speedups, compute_first_token_only
-from pairrank.encoders.transformer import dropout_settings, last_token
+from pairrank.encoders.transformer import last_token
 from pairrank.encoders.windows import Budget, Cells, TokenCoverage, Tokens, template_rows
 from pairrank.errors import UserError
-from pairrank.models.base import Model, Progress, register
-from pairrank.training.fine_tuning import fine_tune_battles
-from pairrank.training.history import TrainingHistory, training_report
-from pairrank.training.monitor import Monitor
-from pairrank.training.recipe import Recipe, require_available
+from pairrank.models.base import register
+from pairrank.models.fine_tuned import FineTuned
+from pairrank.training.recipe import Recipe
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +74,7 @@ class _Logits(nn.Module):
 
 @register("baseline")
 @dataclass
-class Baseline(Model):
+class Baseline(FineTuned):
     """A pretrained encoder reads prompt and both answers in one window and is fine-tuned to predict the winner."""
 
     encoder: list[str] = field(default_factory=lambda: ["distilbert/distilbert-base-uncased", "minilm"])
@@ -107,36 +104,10 @@ class Baseline(Model):
     seed: int = 0
     """Seed of the new head, the adapter, the order of the battles and the dropout."""
 
-    progress: ClassVar[Progress] = "epochs"
-
     @property
     def symmetric(self) -> bool:
         """True if both orders are averaged."""
         return self.both_sides
-
-    def fit(self, train: Battles, folder: Path | None = None, monitor: Monitor | None = None) -> Self:
-        """Fine-tune; with a `folder`, an interrupted training resumes from its last complete epoch.
-
-        `monitor` receives the log loss of held-out training prompts after each epoch.
-        """
-        require_available(self.training, self.adapter)
-        encoder = find_encoder(self.encoder)
-        self._start_from(encoder)
-        self.encoder_: Encoder | None = encoder
-        self.coverage_: TokenCoverage | None = None
-        self.history_: TrainingHistory | None = fine_tune_battles(
-            self.module_,
-            train,
-            lambda battles: self._tokens(battles)[0],
-            self._collate,
-            self.training,
-            folder,
-            self.seed,
-            self.soft_targets,
-            self.swap_augmentation,
-            monitor=monitor,
-        )
-        return self
 
     def predict_proba(self, battles: Battles) -> Proba:
         """Return (n, 3) probabilities of A, B and tie."""
@@ -148,56 +119,14 @@ class Baseline(Model):
             return straight
         return average_orders(straight, self._predict(self._tokens(battles.swap())[0]))
 
-    def save(self, folder: Path) -> None:
-        """Write a folder that `AutoModelForSequenceClassification.from_pretrained` opens.
-
-        With an adapter, only adapter and head are written, and the encoder is named with its hash.
-        """
-        if self.has_adapter:
-            assert self.encoder_ is not None  # noqa: S101  # a model with an adapter always knows its encoder
-            write_trained(self.module_, self.encoder_, folder)
-            return
+    def _save_whole(self, folder: Path) -> None:
+        """Write a folder that `AutoModelForSequenceClassification.from_pretrained` opens."""
         with quiet_transformers():
             self.module_.classifier.save_pretrained(folder)
             self.tokenizer_.save_pretrained(folder)
 
-    def load(self, folder: Path) -> Self:
-        """Read what `save` wrote; raises UserError if the encoder under an adapter has changed since."""
-        require_libraries(self.adapter, training=False)
-        self.encoder_, self.coverage_, self.history_ = None, None, None
-        if self.has_adapter:
-            self.encoder_ = find_recorded_encoder(self.encoder, folder)
-            self._start_from(self.encoder_)
-            self.set_trained_weights(self.read_trained_weights(folder))
-        else:
-            self._open(folder, {}, new_head=False)
-        return self
-
-    def report(self) -> dict[str, Any]:
-        """Return the number of parameters, the encoder, the tokens kept, the history and warnings."""
-        return training_report(self.module_, self.training.precision, self.encoder_, self.coverage_, self.history_)
-
-    @property
-    def has_adapter(self) -> bool:
-        """Whether an adapter is trained instead of the encoder."""
-        return self.adapter.is_used
-
-    def read_trained_weights(self, folder: Path) -> dict[str, torch.Tensor]:
-        """Return the weights of adapter and head that `save` wrote; raises UserError for another encoder."""
-        find_recorded_encoder(self.encoder, folder)
-        return read_trained(folder)
-
-    def set_trained_weights(self, weights: Mapping[str, torch.Tensor]) -> None:
-        """Replace adapter and head by those of another fold's model."""
-        set_trained_weights(self.module_, weights)
-
-    def load_merged(self, folder: Path) -> Self:
-        """Read what `save` wrote into a model without an adapter; quantised weights are read in 16 bits."""
-        bits: Literal[32, 16] = 32 if self.adapter.base_bits == 32 else 16
-        opened = replace(self, adapter=replace(self.adapter, base_bits=bits)).load(folder)
-        merge_adapter(opened.module_.pretrained)
-        opened.adapter = AdapterSettings(base_bits=bits)
-        return opened
+    def _load_whole(self, folder: Path) -> None:
+        self._open(folder, {}, new_head=False)
 
     def _start_from(self, encoder: Encoder) -> None:
         """Add a new three-class head and an adapter, drawn from the seed, to the pretrained encoder."""
@@ -206,12 +135,7 @@ class Baseline(Model):
             torch.manual_seed(self.seed)
             new = self._open(encoder.folder, names, new_head=True)
         add_adapter(self.module_.pretrained, self.adapter, self.seed, new)
-        limit = position_limit(self.module_)
-        if limit is not None and self.max_tokens > limit:
-            raise UserError(
-                f"max_tokens = {self.max_tokens}: {encoder.name} has positions for {limit} tokens. "
-                f"Set max_tokens to {limit} or less."
-            )
+        check_positions(encoder.name, position_limit(self.module_), self.max_tokens)
 
     def _open(self, folder: Path, options: dict[str, Any], new_head: bool) -> list[str]:
         """Open a classifier with its tokenizer; with `new_head`, its head may be missing or have other outputs.
@@ -228,25 +152,15 @@ class Baseline(Model):
             # BERT's head falls back to the encoder's dropout, which changes below. It keeps the pretrained value,
             # since dropout in the head costs no time.
             config.classifier_dropout = config.hidden_dropout_prob
-        for name, share in dropout_settings(config, self.attention_dropout, self.hidden_dropout).items():
-            setattr(config, name, share)
+        set_dropout(config, self.attention_dropout, self.hidden_dropout)
         if is_causal(config):
             config.use_cache = False  # keys and values of earlier tokens, which only help to generate text
-        with opening(folder), quiet_transformers():
-            self.tokenizer_: Any = AutoTokenizer.from_pretrained(folder, **SAFELY)
-            classifier, loaded = AutoModelForSequenceClassification.from_pretrained(
-                folder,
-                config=config,
-                use_safetensors=True,
-                ignore_mismatched_sizes=True,  # the check below is stricter
-                output_loading_info=True,
-                **self._weights(config),
-                **SAFELY,
-            )
-            pretrained = f"{classifier.base_model_prefix}." if new_head else ""
-            replaced = check_weights(folder, classifier, loaded, pretrained)
-            check_tokenizer(folder, self.tokenizer_, classifier)
-            ensure_pad_token(self.tokenizer_, classifier)
+        classifier, self.tokenizer_, loaded = open_pretrained(
+            AutoModelForSequenceClassification, folder, config, self._weights(config)
+        )
+        pretrained = f"{classifier.base_model_prefix}." if new_head else ""
+        replaced = check_weights(folder, classifier, loaded, pretrained)
+        ensure_pad_token(self.tokenizer_, classifier)
         if replaced:
             listed = ", ".join(f"{name} {shape}" for name, shape in sorted(replaced.items()))
             logger.info("%s: a new head of three outcomes replaces its own (%s)", folder, listed)
@@ -254,7 +168,7 @@ class Baseline(Model):
             for name, part in classifier.named_children():
                 if name != classifier.base_model_prefix:
                     compute_in_float32(part)
-        self.module_ = _Logits(classifier)
+        self.module_: _Logits = _Logits(classifier)
         apply_speedups(classifier)
         if not self.module_.causal:
             compute_first_token_only(classifier, self.module_)
@@ -271,6 +185,9 @@ class Baseline(Model):
             empty = AutoModelForSequenceClassification.from_config(config)  # type: ignore[no-untyped-call]
         head = (name for name, _ in empty.named_children() if name != empty.base_model_prefix)
         return base_options(self.adapter, (*head, "pooler"))
+
+    def _rows(self, battles: Battles) -> list[Tokens]:
+        return self._tokens(battles)[0]
 
     def _tokens(self, battles: Battles) -> tuple[list[Tokens], TokenCoverage]:
         closed = self.module_.causal

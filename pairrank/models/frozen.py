@@ -14,12 +14,12 @@ from pairrank.atomic import atomic_path
 from pairrank.data.battles import Battles
 from pairrank.data.folds import hold_out
 from pairrank.data.probabilities import FloatArray, Proba, from_logs, log_outcomes, softmax
-from pairrank.encoders.adapter_files import find_recorded_encoder, write_encoder_record
 from pairrank.encoders.architecture import PoolingMode
 from pairrank.encoders.cached_batches import Text
 from pairrank.encoders.catalogue import Encoder, find_encoder
 from pairrank.encoders.devices import Precision, device_name
 from pairrank.encoders.embedding import Embedder
+from pairrank.encoders.encoder_record import find_recorded_encoder, write_encoder_record
 from pairrank.encoders.vector_cache import open_cache
 from pairrank.encoders.windows import Budget
 from pairrank.errors import UserError, bounds_complaints

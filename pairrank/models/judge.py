@@ -1,8 +1,8 @@
 """A language model reads the prompt and both answers, and the outcome is read from its last position."""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -14,39 +14,28 @@ from torch import nn
 from pairrank.atomic import atomic_path
 from pairrank.data.battles import Battles
 from pairrank.data.probabilities import Proba, average_orders, softmax
-from pairrank.encoders.adapter_files import (
-    find_recorded_encoder,
-    read_trained,
-    write_encoder_record,
-    write_trained,
-)
-from pairrank.encoders.adapters import (
-    AdapterSettings,
-    add_adapter,
-    base_options,
-    merge_adapter,
-    require_libraries,
-    set_trained_weights,
-)
+from pairrank.encoders.adapter_settings import AdapterSettings, require_libraries
+from pairrank.encoders.adapters import add_adapter, base_options
 from pairrank.encoders.catalogue import Encoder, find_encoder
 from pairrank.encoders.chat import Template
 from pairrank.encoders.decoder import last_hidden, open_causal
 from pairrank.encoders.devices import Precision, device_name
+from pairrank.encoders.encoder_record import find_recorded_encoder, write_encoder_record
 from pairrank.encoders.inference import Batch, compute_outputs, pad
 from pairrank.encoders.judge_windows import Counts, JudgeText, coverage_of, judge_template, judge_texts
 from pairrank.encoders.outcome_logits import OutcomeReader, Readings
 from pairrank.encoders.quiet import quiet_transformers
 from pairrank.encoders.vector_cache import open_cache
-from pairrank.encoders.windows import Budget, TokenCoverage, Tokens
+from pairrank.encoders.windows import Budget, Tokens
 from pairrank.errors import UserError, bounds_complaints
 from pairrank.files import write_json
 from pairrank.memo import memoise
-from pairrank.models.base import Model, Progress, register, require_battles
+from pairrank.models.base import Progress, register, require_battles
+from pairrank.models.fine_tuned import FineTuned
 from pairrank.models.heads.calibration import Calibration, fit_calibration
-from pairrank.training.fine_tuning import fine_tune_battles
-from pairrank.training.history import TrainingHistory, training_report
+from pairrank.training.history import reading_report
 from pairrank.training.monitor import Monitor
-from pairrank.training.recipe import Recipe, require_available
+from pairrank.training.recipe import Recipe
 
 HEAD_FILE, CALIBRATION_FILE = "head.safetensors", "calibration.json"
 BLOCK = 1_000
@@ -80,7 +69,7 @@ class _Judge(nn.Module):
 
 @register("judge")
 @dataclass
-class Judge(Model):
+class Judge(FineTuned):
     """A causal language model judges both answers behind one prompt, with a trained head or in its own words."""
 
     encoder: list[str] = field(default_factory=lambda: ["smollm2"])
@@ -145,29 +134,13 @@ class Judge(Model):
         With a `folder`, an interrupted fine-tuning resumes from its last complete epoch. `monitor` receives the log
         loss of held-out training prompts after each epoch.
         """
-        encoder = find_encoder(self.encoder)
-        self.encoder_: Encoder | None = encoder
-        self.coverage_: TokenCoverage | None = None
-        if self.head == "zero-shot":
-            self.calibration_ = Calibration()
-            if self.calibrated:
-                require_battles(train)
-                self.calibration_ = fit_calibration(self._read(train).proba, train, self.soft_targets)
-            return self
-        require_available(self.training, self.adapter)
-        self._open(encoder.folder)
-        self.history_: TrainingHistory | None = fine_tune_battles(
-            self.module_,
-            train,
-            lambda battles: [self._row(text) for text in self._texts(battles)],
-            self._collate,
-            self.training,
-            folder,
-            self.seed,
-            self.soft_targets,
-            self.swap_augmentation,
-            monitor=monitor,
-        )
+        if self.head == "trained":
+            return super().fit(train, folder, monitor)
+        self.encoder_, self.coverage_ = find_encoder(self.encoder), None
+        self.calibration_ = Calibration()
+        if self.calibrated:
+            require_battles(train)
+            self.calibration_ = fit_calibration(self._read(train).proba, train, self.soft_targets)
         return self
 
     def predict_proba(self, battles: Battles) -> Proba:
@@ -185,83 +158,54 @@ class Judge(Model):
 
     def save(self, folder: Path) -> None:
         """Write the fine-tuned decoder and its head, or what was learned with name and hash of a frozen model."""
-        if self.head == "zero-shot":
-            write_encoder_record(self._frozen, folder)
-            write_json(folder / CALIBRATION_FILE, asdict(self.calibration_))
+        if self.head == "trained":
+            super().save(folder)
             return
-        if self.has_adapter:
-            write_trained(self.module_, self._frozen, folder)
-            return
+        write_encoder_record(self._frozen, folder)
+        write_json(folder / CALIBRATION_FILE, asdict(self.calibration_))
+
+    def load(self, folder: Path) -> Self:
+        """Read what `save` wrote; raises UserError if a frozen model has changed since."""
+        if self.head == "trained":
+            return super().load(folder)
+        require_libraries(self.adapter, training=False)
+        self.encoder_, self.coverage_ = find_recorded_encoder(self.encoder, folder), None
+        self.calibration_ = Calibration(**json.loads((folder / CALIBRATION_FILE).read_text(encoding="utf-8")))
+        return self
+
+    def report(self) -> dict[str, Any]:
+        """Return the number of parameters, the model, the tokens kept, and the calibration or the history."""
+        if self.head == "trained":
+            return super().report()
+        return (
+            {"parameters": 2 * self.calibrated, "device": device_name(self.training.precision)}
+            | reading_report(self.encoder_, self.coverage_)
+            | asdict(self.calibration_)
+        )
+
+    def _save_whole(self, folder: Path) -> None:
         with quiet_transformers():
             self.module_.decoder.save_pretrained(folder)  # type: ignore[operator]
             self.tokenizer_.save_pretrained(folder)
         with atomic_path(folder / HEAD_FILE) as path:
             save_file(self.module_.head.state_dict(), path)
 
-    def load(self, folder: Path) -> Self:
-        """Read what `save` wrote; raises UserError if a frozen model has changed since."""
-        require_libraries(self.adapter, training=False)
-        self.encoder_, self.coverage_, self.history_ = None, None, None
-        if self.head == "zero-shot":
-            self.encoder_ = find_recorded_encoder(self.encoder, folder)
-            self.calibration_ = Calibration(**json.loads((folder / CALIBRATION_FILE).read_text(encoding="utf-8")))
-        elif self.has_adapter:
-            self.encoder_ = find_recorded_encoder(self.encoder, folder)
-            self._open(self.encoder_.folder)
-            self.set_trained_weights(self.read_trained_weights(folder))
-        else:
-            self._open(folder)
-            self.module_.head.load_state_dict(load_file(folder / HEAD_FILE))
-        return self
+    def _load_whole(self, folder: Path) -> None:
+        self._open(folder)
+        self.module_.head.load_state_dict(load_file(folder / HEAD_FILE))
 
-    def report(self) -> dict[str, Any]:
-        """Return the number of parameters, the model, the tokens kept, and the calibration or the history."""
-        if self.head == "trained":
-            return training_report(
-                self.module_, self.training.precision, self.encoder_, self.coverage_, self.history_
-            )
-        report: dict[str, Any] = {"parameters": 2 * self.calibrated, "device": device_name(self.training.precision)}
-        if self.encoder_ is not None:
-            report["encoder"] = {"name": self.encoder_.name, "sha256": self.encoder_.sha256}
-        if self.coverage_ is not None:
-            report["tokens"] = {"kept": self.coverage_.kept, "of": self.coverage_.total}
-            report["lost_a_side"] = self.coverage_.lost_a_side
-        return report | asdict(self.calibration_)
-
-    @property
-    def has_adapter(self) -> bool:
-        """Whether an adapter is trained instead of the model's own weights."""
-        return self.adapter.is_used
-
-    def read_trained_weights(self, folder: Path) -> dict[str, torch.Tensor]:
-        """Return the weights of adapter and head that `save` wrote; raises UserError for another model."""
-        find_recorded_encoder(self.encoder, folder)
-        return read_trained(folder)
-
-    def set_trained_weights(self, weights: Mapping[str, torch.Tensor]) -> None:
-        """Replace adapter and head by those of another fold's model."""
-        set_trained_weights(self.module_, weights)
-
-    def load_merged(self, folder: Path) -> Self:
-        """Read what `save` wrote into a model without an adapter; quantised weights are read in 16 bits."""
-        bits: Literal[32, 16] = 32 if self.adapter.base_bits == 32 else 16
-        opened = replace(self, adapter=replace(self.adapter, base_bits=bits)).load(folder)
-        merge_adapter(opened.module_.decoder)
-        opened.adapter = AdapterSettings(base_bits=bits)
-        return opened
-
-    @property
-    def _frozen(self) -> Encoder:
-        """The model whose own weights are not trained, which is saved by its name and hash."""
-        assert self.encoder_ is not None  # noqa: S101  # only a decoder that is saved whole may be unknown
-        return self.encoder_
+    def _start_from(self, encoder: Encoder) -> None:
+        self._open(encoder.folder)
 
     def _open(self, folder: Path) -> None:
         """Open the decoder in `folder` and give it a new head and the adapter."""
         decoder, self.tokenizer_ = open_causal(folder, self.max_tokens, False, base_options(self.adapter))
         add_adapter(decoder, self.adapter, self.seed)
         self.template_ = judge_template(self.tokenizer_, self.template)
-        self.module_ = _Judge(decoder, decoder.config.get_text_config().hidden_size, self.seed)
+        self.module_: _Judge = _Judge(decoder, decoder.config.get_text_config().hidden_size, self.seed)
+
+    def _rows(self, battles: Battles) -> list[Tokens]:
+        return [self._row(text) for text in self._texts(battles)]
 
     def _texts(self, battles: Battles) -> list[JudgeText]:
         return list(judge_texts(battles, self.tokenizer_, self.template_, self.max_tokens, self.budget))

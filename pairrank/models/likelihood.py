@@ -9,9 +9,9 @@ import numpy as np
 
 from pairrank.data.battles import Battles
 from pairrank.data.probabilities import Proba, from_logs, log_outcomes
-from pairrank.encoders.adapter_files import find_recorded_encoder, write_encoder_record
 from pairrank.encoders.catalogue import find_encoder
 from pairrank.encoders.devices import Precision, device_name
+from pairrank.encoders.encoder_record import find_recorded_encoder, write_encoder_record
 from pairrank.encoders.likelihoods import likelihood_features
 from pairrank.errors import UserError, bounds_complaints
 from pairrank.features.counting import Features, concat, count_features

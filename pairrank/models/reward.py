@@ -9,10 +9,10 @@ import numpy as np
 
 from pairrank.data.battles import Battles
 from pairrank.data.probabilities import FloatArray, Proba, from_logs, log_outcomes
-from pairrank.encoders.adapter_files import find_recorded_encoder, write_encoder_record
 from pairrank.encoders.catalogue import Encoder, find_encoder
 from pairrank.encoders.chat import Template
 from pairrank.encoders.devices import Precision, device_name
+from pairrank.encoders.encoder_record import find_recorded_encoder, write_encoder_record
 from pairrank.encoders.reward_scores import Scorer
 from pairrank.encoders.vector_cache import open_cache
 from pairrank.encoders.windows import Budget
@@ -100,7 +100,7 @@ class Reward(Model):
         """Return the number of fitted parameters, the reward model and the device."""
         return {
             "parameters": sum(head.size for head in self.linear_.values()),
-            "encoder": {"name": self.encoder_.name, "sha256": self.encoder_.sha256},
+            "encoder": self.encoder_.identity(),
             "device": device_name(self.precision),
         }
 

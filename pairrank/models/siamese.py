@@ -1,32 +1,25 @@
 """One encoder reads each answer after its prompt, and a head compares the two vectors."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Literal
 
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
-from torch import nn
 
 from pairrank.atomic import atomic_path
 from pairrank.data.battles import Battles
 from pairrank.data.probabilities import Proba, average_orders, softmax
-from pairrank.encoders.adapter_files import find_recorded_encoder, read_trained, write_trained
-from pairrank.encoders.adapters import (
-    AdapterSettings,
-    add_adapter,
-    base_options,
-    merge_adapter,
-    require_libraries,
-    set_trained_weights,
-)
+from pairrank.encoders.adapter_settings import AdapterSettings
+from pairrank.encoders.adapters import add_adapter, base_options
 from pairrank.encoders.architecture import PoolingMode
-from pairrank.encoders.catalogue import Encoder, find_encoder
+from pairrank.encoders.catalogue import Encoder
 from pairrank.encoders.chat import Template
-from pairrank.encoders.devices import device, tokens_at_once
-from pairrank.encoders.inference import Batch, compute_outputs, cut_by_tokens
+from pairrank.encoders.devices import device
+from pairrank.encoders.inference import Batch, compute_outputs
+from pairrank.encoders.opening import check_positions
 from pairrank.encoders.quiet import quiet_transformers
 from pairrank.encoders.reward_model import RewardModel
 from pairrank.encoders.reward_texts import reward_sides
@@ -34,12 +27,11 @@ from pairrank.encoders.side_windows import Layout, Share, SideTexts, side_texts
 from pairrank.encoders.transformer import TextEncoder
 from pairrank.encoders.windows import TokenCoverage
 from pairrank.errors import UserError
-from pairrank.models.base import Model, Progress, register
-from pairrank.models.heads.neural import HEADS, ScoreHead, as_sides, build_head, scores_as_sides
-from pairrank.training.fine_tuning import fine_tune_battles
-from pairrank.training.history import TrainingHistory, training_report
-from pairrank.training.monitor import Monitor
-from pairrank.training.recipe import Recipe, require_available
+from pairrank.models.base import register
+from pairrank.models.fine_tuned import FineTuned
+from pairrank.models.heads.neural import HEADS, ScoreHead, build_head
+from pairrank.models.heads.sides import SiameseNetwork
+from pairrank.training.recipe import Recipe
 
 HEAD_FILE = "head.safetensors"
 PRETRAINED = "encoder.transformer."
@@ -48,62 +40,9 @@ HEAD_BATCH = 1_024
 """Battles per batch of the head in prediction."""
 
 
-class _Siamese(nn.Module):
-    """Maps token ids of both sides to logits (B, 3)."""
-
-    def __init__(self, encoder: TextEncoder | RewardModel, head: nn.Module) -> None:
-        super().__init__()
-        self.encoder, self.head = encoder, head
-
-    @property
-    def pretrained(self) -> nn.Module:
-        transformer: nn.Module = self.encoder.transformer
-        return transformer
-
-    def forward(
-        self,
-        input_ids: torch.Tensor,
-        attention_mask: torch.Tensor,
-        lengths: torch.Tensor | None = None,
-        prompt_ids: torch.Tensor | None = None,
-        prompt_mask: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        """Return (B, 3) logits of token ids (B, 2, T), which are encoded as 2B texts."""
-        vectors = self._encode(input_ids.flatten(0, 1), attention_mask.flatten(0, 1))
-        a, b = vectors.view(len(input_ids), 2, -1).unbind(1)
-        prompt = None if prompt_ids is None or prompt_mask is None else self.encoder(prompt_ids, prompt_mask)
-        return self.compare(a, b, prompt, lengths)
-
-    def _encode(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        """Return (2B, d) vectors of 2B texts: on a CPU, where padding costs time, in groups of similar length."""
-        if input_ids.device.type != "cpu":
-            vectors: torch.Tensor = self.encoder(input_ids, attention_mask)
-            return vectors
-        lengths = attention_mask.sum(dim=1).tolist()
-        parts = cut_by_tokens(lengths, tokens_at_once())
-        encoded = [
-            self.encoder(input_ids[part, : lengths[part[-1]]], attention_mask[part, : lengths[part[-1]]])
-            for part in parts
-        ]
-        return torch.cat(encoded)[torch.tensor([row for part in parts for row in part]).argsort()]
-
-    def compare(
-        self, a: torch.Tensor, b: torch.Tensor, prompt: torch.Tensor | None, lengths: torch.Tensor | None
-    ) -> torch.Tensor:
-        """Return (B, 3) logits of the vectors (B, d) of both sides, computed in float32."""
-        with torch.autocast(a.device.type, enabled=False):
-            is_score = isinstance(self.head, ScoreHead)
-            sides = scores_as_sides(a, b, lengths) if is_score else as_sides(a, b, prompt, lengths)
-            logits: torch.Tensor = self.head(*sides)
-        return logits
-
-    def activation_checkpointing_enable(self, **options: Any) -> None:
-        self.encoder.transformer.model.activation_checkpointing_enable(**options)
-
-
 @register("siamese")
 @dataclass
-class Siamese(Model):
+class Siamese(FineTuned):
     """One encoder for both sides; a difference head turns their vectors into a margin and a tie logit."""
 
     encoder: list[str] = field(default_factory=lambda: ["minilm"])
@@ -155,8 +94,6 @@ class Siamese(Model):
     seed: int = 0
     """Seed of the head, the adapter, the order of the battles and the dropout."""
 
-    progress: ClassVar[Progress] = "epochs"
-
     def __post_init__(self) -> None:
         if self.head == "pretrained" and (complaints := self._complaints_of_scores()):
             raise UserError(f'head = "pretrained": {" ".join(complaints)}')
@@ -168,29 +105,6 @@ class Siamese(Model):
         """Whether the head is, or both orders are averaged."""
         head = ScoreHead if self.head == "pretrained" else HEADS[self.head]
         return head.symmetric or self.both_sides
-
-    def fit(self, train: Battles, folder: Path | None = None, monitor: Monitor | None = None) -> Self:
-        """Fine-tune; with a `folder`, an interrupted training resumes from its last complete epoch.
-
-        `monitor` receives the log loss of held-out training prompts after each epoch.
-        """
-        require_available(self.training, self.adapter)
-        encoder = find_encoder(self.encoder)
-        self._open(encoder.folder)
-        self.encoder_: Encoder | None = encoder
-        self.coverage_: TokenCoverage | None = None
-        self.history_: TrainingHistory | None = fine_tune_battles(
-            self.module_,
-            train,
-            lambda battles: self._texts(battles)[0],
-            self._collate,
-            self.training,
-            folder,
-            self.seed,
-            self.soft_targets,
-            monitor=monitor,
-        )
-        return self
 
     def predict_proba(self, battles: Battles) -> Proba:
         """Return (n, 3) probabilities of A, B and tie; each text is encoded once, in batches of similar length."""
@@ -207,15 +121,8 @@ class Siamese(Model):
             average_orders(straight, self._compare(b, a, prompt, lengths.flip(1))) if self.both_sides else straight
         )
 
-    def save(self, folder: Path) -> None:
-        """Write the encoder as transformers reads it, and the head and the pooling in a file of their own.
-
-        With an adapter, the adapter is written in place of the encoder, which is named with its hash.
-        """
-        if self.has_adapter:
-            assert self.encoder_ is not None  # noqa: S101  # a model with an adapter always knows its encoder
-            write_trained(self.module_, self.encoder_, folder)
-            return
+    def _save_whole(self, folder: Path) -> None:
+        """Write the encoder as transformers reads it, and the head and the pooling in a file of their own."""
         with quiet_transformers():
             self.module_.encoder.transformer.model.save_pretrained(folder)
             self.module_.encoder.tokenizer.save_pretrained(folder)
@@ -225,47 +132,12 @@ class Siamese(Model):
         with atomic_path(folder / HEAD_FILE) as path:
             save_file(learned, path)
 
-    def load(self, folder: Path) -> Self:
-        """Read what `save` wrote; raises UserError if the encoder under an adapter has changed since."""
-        require_libraries(self.adapter, training=False)
-        self.encoder_, self.coverage_, self.history_ = None, None, None
-        if self.has_adapter:
-            self.encoder_ = find_recorded_encoder(self.encoder, folder)
-            self._open(self.encoder_.folder)
-            self.set_trained_weights(self.read_trained_weights(folder))
-            return self
+    def _load_whole(self, folder: Path) -> None:
         self._open(folder)
         learned = load_file(folder / HEAD_FILE)
         missing = self.module_.load_state_dict(learned, strict=False)
         if missing.unexpected_keys or [name for name in missing.missing_keys if not name.startswith(PRETRAINED)]:
             raise UserError(f"{folder / HEAD_FILE}: this file is not a head of this model. Train the model again.")
-        return self
-
-    def report(self) -> dict[str, Any]:
-        """Return the number of parameters, the encoder, the tokens kept, the history and warnings."""
-        return training_report(self.module_, self.training.precision, self.encoder_, self.coverage_, self.history_)
-
-    @property
-    def has_adapter(self) -> bool:
-        """Whether an adapter is trained instead of the encoder."""
-        return self.adapter.is_used
-
-    def read_trained_weights(self, folder: Path) -> dict[str, torch.Tensor]:
-        """Return the weights of adapter and head that `save` wrote; raises UserError for another encoder."""
-        find_recorded_encoder(self.encoder, folder)
-        return read_trained(folder)
-
-    def set_trained_weights(self, weights: Mapping[str, torch.Tensor]) -> None:
-        """Replace adapter and head by those of another fold's model."""
-        set_trained_weights(self.module_, weights)
-
-    def load_merged(self, folder: Path) -> Self:
-        """Read what `save` wrote into a model without an adapter; quantised weights are read in 16 bits."""
-        bits: Literal[32, 16] = 32 if self.adapter.base_bits == 32 else 16
-        opened = replace(self, adapter=replace(self.adapter, base_bits=bits)).load(folder)
-        merge_adapter(opened.module_.encoder.transformer.model)
-        opened.adapter = AdapterSettings(base_bits=bits)
-        return opened
 
     def _complaints_of_scores(self) -> list[str]:
         """Return what a reward model, which reads prompt and answer together and has its own pooling, cannot do."""
@@ -281,26 +153,31 @@ class Siamese(Model):
         }
         return [complaint for complaint, applies in refused.items() if applies]
 
+    def _start_from(self, encoder: Encoder) -> None:
+        self._open(encoder.folder)
+
     def _open(self, folder: Path) -> None:
-        """Open the encoder in `folder` and give it a new head."""
+        """Open the encoder in `folder` and give it a new head and the adapter."""
         dropout = self.attention_dropout, self.hidden_dropout
+        encoder: TextEncoder | RewardModel
         if self.head == "pretrained":
-            encoder: TextEncoder | RewardModel = RewardModel(folder, *dropout)
+            encoder = RewardModel(folder, *dropout)
         else:
             encoder = TextEncoder(folder, self.pooling, *dropout, base_options(self.adapter))
-        if encoder.positions is not None and self.max_tokens > encoder.positions:
-            raise UserError(
-                f"max_tokens = {self.max_tokens}: {folder} has positions for {encoder.positions} tokens. "
-                f"Set max_tokens to {encoder.positions} or less."
-            )
+        check_positions(folder, encoder.positions, self.max_tokens)
         add_adapter(encoder.transformer.model, self.adapter, self.seed)
+        self.module_: SiameseNetwork = SiameseNetwork(encoder, self._new_head(encoder.width))
+
+    def _new_head(self, width: int) -> torch.nn.Module:
+        """Return a new head for vectors of this width."""
         if self.head == "pretrained":
-            self.module_ = _Siamese(encoder, ScoreHead(1 + self.lengths))
-            return
-        shared = encoder.width if self.layout == "apart" else 0
-        width = encoder.width + shared + self.lengths
-        head = build_head(self.head, width, shared, self.hidden, self.head_dropout, self.seed)
-        self.module_ = _Siamese(encoder, head)
+            return ScoreHead(1 + self.lengths)
+        shared = width if self.layout == "apart" else 0
+        sides = width + shared + self.lengths
+        return build_head(self.head, sides, shared, self.hidden, self.head_dropout, self.seed)
+
+    def _rows(self, battles: Battles) -> list[SideTexts]:
+        return self._texts(battles)[0]
 
     def _texts(self, battles: Battles) -> tuple[list[SideTexts], TokenCoverage]:
         encoder = self.module_.encoder

@@ -42,13 +42,20 @@ def training_report(
         **count_parameters(module),
         "device": device_name(precision) + (f", {processes} processes" if processes > 1 else ""),
     }
+    report |= reading_report(encoder, coverage)
+    if history is not None:
+        report |= {"history": history.rows, "warnings": history.warnings}
+    return report
+
+
+def reading_report(encoder: Encoder | None, coverage: TokenCoverage | None) -> dict[str, Any]:
+    """Return what a model reports about the encoder that read the battles, and about their tokens that it read."""
+    report: dict[str, Any] = {}
     if encoder is not None:
-        report["encoder"] = {"name": encoder.name, "sha256": encoder.sha256}
+        report["encoder"] = encoder.identity()
     if coverage is not None:
         report["tokens"] = {"kept": coverage.kept, "of": coverage.total}
         report["lost_a_side"] = coverage.lost_a_side
-    if history is not None:
-        report |= {"history": history.rows, "warnings": history.warnings}
     return report
 
 

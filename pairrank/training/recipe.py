@@ -10,7 +10,7 @@ import numpy.typing as npt
 from torch import nn
 
 from pairrank.data.battles import Battles
-from pairrank.encoders.adapters import AdapterSettings, require_bitsandbytes, require_libraries
+from pairrank.encoders.adapter_settings import AdapterSettings, require_bitsandbytes, require_libraries
 from pairrank.encoders.devices import Precision
 from pairrank.errors import UserError, bounds_complaints
 

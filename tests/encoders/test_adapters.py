@@ -7,13 +7,12 @@ import torch
 from torch import nn
 from transformers import BertConfig, BertModel
 
+from pairrank.encoders.adapter_settings import AdapterSettings, require_bitsandbytes
 from pairrank.encoders.adapters import (
-    AdapterSettings,
     add_adapter,
     base_options,
     count_parameters,
     merge_adapter,
-    require_bitsandbytes,
     set_trained_weights,
     trained_weights,
 )

@@ -15,12 +15,10 @@ from pairrank.encoders.catalogue import (
     Encoder,
     Wheel,
     find_encoder,
-    position_limit,
     quiet_transformers,
 )
 from pairrank.errors import UserError
 from pairrank.network import hub_is_reachable
-from tests.support.encoders import WINDOW
 
 HUB = "organisation/encoder@0123456789abcdef0123456789abcdef01234567"
 
@@ -311,25 +309,7 @@ def test_an_impossible_hub_id_is_a_reason(cache: Path):
     assert "the download from the hub failed" in reason("my models/an encoder@main")
 
 
-# --- Positions and noise
-
-
-@pytest.mark.parametrize("kind", ["bert", "distilbert", "roberta", "deberta"])
-def test_position_limit_is_the_size_of_the_position_table(kind: str, tiny_bert: Path, tiny_distilbert: Path):
-    from transformers import AutoModel, DebertaV2Config, DebertaV2Model, RobertaConfig, RobertaModel
-
-    small = {"vocab_size": 9, "hidden_size": 4, "num_hidden_layers": 1, "num_attention_heads": 1}
-    if kind == "roberta":
-        # Two of its rows are never used: positions count from the padding's row, which is 1.
-        model = RobertaModel(RobertaConfig(**small, intermediate_size=4, max_position_embeddings=WINDOW + 2))
-    elif kind == "deberta":
-        model = DebertaV2Model(
-            DebertaV2Config(**small, intermediate_size=4, relative_attention=True, position_biased_input=False)
-        )
-    else:
-        with quiet_transformers():
-            model = AutoModel.from_pretrained(tiny_bert if kind == "bert" else tiny_distilbert)
-    assert position_limit(model) == (None if kind == "deberta" else WINDOW)
+# --- Noise
 
 
 def test_quiet_transformers_restores_the_previous_verbosity(monkeypatch: pytest.MonkeyPatch):

@@ -1,6 +1,5 @@
 """A layout has its gaps where the chat template puts the message, on every day, or the template is refused."""
 
-
 import pytest
 from transformers import AutoTokenizer
 

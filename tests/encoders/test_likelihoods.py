@@ -148,19 +148,19 @@ def test_features_of_swapped_battles_are_the_swapped_features(tiny_lm: Path, mon
 
 
 def test_a_model_that_is_not_causal_is_refused(tiny_bert: Path, tmp_path: Path):
-    with pytest.raises(UserError, match="expected a causal language model"):
+    with pytest.raises(UserError, match="is not a causal language model"):
         reader(tiny_bert).statistics(TEXTS)
     masked = BertConfig(vocab_size=258, hidden_size=32, num_hidden_layers=2, num_attention_heads=2)
     masked.intermediate_size = 64
     with quiet_transformers():
         BertForMaskedLM(masked).save_pretrained(tmp_path)
         byte_tokenizer(None).save_pretrained(tmp_path)
-    with pytest.raises(UserError, match="expected a causal language model"):
+    with pytest.raises(UserError, match="is not a causal language model"):
         reader(tmp_path).statistics(TEXTS)
 
 
 def test_a_window_longer_than_the_models_positions_is_refused(tiny_lm: Path):
-    with pytest.raises(UserError, match="max_tokens = 513: tiny has positions for 512 tokens"):
+    with pytest.raises(UserError, match=r"max_tokens = 513: .* has positions for 512 tokens"):
         reader(tiny_lm, max_tokens=513).statistics(TEXTS)
 
 

@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 
 from pairrank.encoders.catalogue import find_encoder
+from pairrank.encoders.opening import check_positions, dropout_settings, open_config, position_limit
+from pairrank.encoders.quiet import quiet_transformers
 from pairrank.encoders.transformer import TextEncoder
 from pairrank.errors import UserError
 from pairrank.models.base import build
 from tests.support.architectures import write_checkpoint
 from tests.support.battles import arena_of_words
-from tests.support.encoders import MARKS
+from tests.support.encoders import MARKS, WINDOW
 
 
 @pytest.fixture
@@ -119,3 +121,43 @@ def test_a_tokenizer_with_more_tokens_than_vectors_is_refused(folder: Path, read
     file.write_text(json.dumps(tokenizer))
     with pytest.raises(UserError, match="tokens, its model only"):
         build(reader, encoder=[str(folder)], max_tokens=32).fit(arena_of_words(12))
+
+
+def test_dropout_has_its_own_names_in_each_architecture(tmp_path: Path):
+    expected = {
+        "gpt2": {"attn_pdrop": 0.1, "resid_pdrop": 0.2, "embd_pdrop": 0.2},
+        "llama": {"attention_dropout": 0.1},
+        "t5": {"dropout_rate": 0.2},
+    }
+    configs = {name: open_config(write_checkpoint(tmp_path / name, name)) for name in expected}
+    assert {name: dropout_settings(config, 0.1, 0.2) for name, config in configs.items()} == expected
+
+
+# --- Positions
+
+
+@pytest.mark.parametrize("kind", ["bert", "distilbert", "roberta", "deberta"])
+def test_position_limit_is_the_size_of_the_position_table(kind: str, tiny_bert: Path, tiny_distilbert: Path):
+    from transformers import AutoModel, DebertaV2Config, DebertaV2Model, RobertaConfig, RobertaModel
+
+    small = {"vocab_size": 9, "hidden_size": 4, "num_hidden_layers": 1, "num_attention_heads": 1}
+    if kind == "roberta":
+        # Two of its rows are never used: positions count from the padding's row, which is 1.
+        model = RobertaModel(RobertaConfig(**small, intermediate_size=4, max_position_embeddings=WINDOW + 2))
+    elif kind == "deberta":
+        model = DebertaV2Model(
+            DebertaV2Config(**small, intermediate_size=4, relative_attention=True, position_biased_input=False)
+        )
+    else:
+        with quiet_transformers():
+            model = AutoModel.from_pretrained(tiny_bert if kind == "bert" else tiny_distilbert)
+    assert position_limit(model) == (None if kind == "deberta" else WINDOW)
+
+
+def test_a_window_beyond_the_positions_is_refused_with_the_largest_one():
+    check_positions("tiny", 64, 64)
+    check_positions("tiny", None, 10**6)
+    with pytest.raises(
+        UserError, match=r"max_tokens = 65: tiny has positions for 64 tokens\. Set max_tokens to 64"
+    ):
+        check_positions("tiny", 64, 65)

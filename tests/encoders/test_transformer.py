@@ -9,7 +9,7 @@ import torch
 from pairrank.encoders.architecture import choose_pooling, has_causal_encoder, is_causal, lacks_decoder
 from pairrank.encoders.opening import open_config
 from pairrank.encoders.side_windows import side_texts
-from pairrank.encoders.transformer import TextEncoder, dropout_settings, last_token
+from pairrank.encoders.transformer import TextEncoder, last_token
 from pairrank.encoders.windows import encode, special_token_wrapper, template_rows
 from pairrank.errors import UserError
 from tests.support.architectures import ARCHITECTURES, CAUSAL, reference, some_fast, write_checkpoint
@@ -113,13 +113,3 @@ def test_prompt_and_answer_never_run_together(tmp_path: Path, name: str):
 def test_the_first_token_of_a_decoder_is_refused(tmp_path: Path):
     with pytest.raises(UserError, match='pooling = "cls" reads the first token, which sees no other one'):
         TextEncoder(write_checkpoint(tmp_path, "gpt2"), "cls")
-
-
-def test_dropout_has_its_own_names_in_each_architecture(tmp_path: Path):
-    expected = {
-        "gpt2": {"attn_pdrop": 0.1, "resid_pdrop": 0.2, "embd_pdrop": 0.2},
-        "llama": {"attention_dropout": 0.1},
-        "t5": {"dropout_rate": 0.2},
-    }
-    configs = {name: open_config(write_checkpoint(tmp_path / name, name)) for name in expected}
-    assert {name: dropout_settings(config, 0.1, 0.2) for name, config in configs.items()} == expected

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, safe_open
 from transformers import AutoModel, AutoModelForSequenceClassification
 
 from pairrank.data.folds import hold_out
-from pairrank.encoders.adapters import AdapterSettings
+from pairrank.encoders.adapter_settings import AdapterSettings
 from pairrank.encoders.catalogue import find_encoder
 from pairrank.errors import UserError
 from pairrank.evaluation.scoring import log_loss

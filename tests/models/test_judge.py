@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from pairrank.data.battles import Battles, object_array
 from pairrank.data.folder import DataFolder
 from pairrank.data.predictions import read_predictions
-from pairrank.encoders.adapters import AdapterSettings
+from pairrank.encoders.adapter_settings import AdapterSettings
 from pairrank.encoders.outcome_logits import OutcomeReader
 from pairrank.evaluation.scoring import log_loss
 from pairrank.files import sha256_of

@@ -6,7 +6,8 @@ import torch
 from torch import nn
 from transformers import AutoModel
 
-from pairrank.encoders.adapters import AdapterSettings, add_adapter
+from pairrank.encoders.adapter_settings import AdapterSettings
+from pairrank.encoders.adapters import add_adapter
 from pairrank.encoders.transformer import TextEncoder
 from pairrank.training.fine_tuning import fine_tune
 from pairrank.training.recipe import Recipe, parameter_groups

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from pairrank.data.battles import Battles
-from pairrank.encoders.adapter_files import find_recorded_encoder, write_encoder_record
 from pairrank.encoders.catalogue import Encoder, find_encoder
+from pairrank.encoders.encoder_record import find_recorded_encoder, write_encoder_record
 from pairrank.features.counting import Features, concat, count_features
 
 

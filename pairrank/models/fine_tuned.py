@@ -1,0 +1,154 @@
+"""All models that fine-tune an encoder are trained, saved, loaded and merged in one way."""
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal, Self, cast
+
+import torch
+
+from pairrank.data.battles import Battles
+from pairrank.encoders.adapter_files import read_trained, write_trained
+from pairrank.encoders.adapter_settings import AdapterSettings, require_libraries
+from pairrank.encoders.adapters import merge_adapter, set_trained_weights
+from pairrank.encoders.catalogue import Encoder, find_encoder
+from pairrank.encoders.encoder_record import find_recorded_encoder
+from pairrank.encoders.inference import Batch, Row
+from pairrank.encoders.windows import TokenCoverage
+from pairrank.models.base import Model, Progress
+from pairrank.training.fine_tuning import fine_tune_battles
+from pairrank.training.history import TrainingHistory, training_report
+from pairrank.training.monitor import Monitor
+from pairrank.training.recipe import Recipe, require_available
+
+
+class FineTuned(Model):
+    """A model that fine-tunes an encoder, or an adapter inside it, together with a head.
+
+    A model declares the hyperparameters below as fields, and implements the five abstract methods that follow them.
+    """
+
+    encoder: list[str]
+    """Encoders in order of preference."""
+    training: Recipe
+    """Epochs, learning rates, batches, precision and the other settings of fine-tuning."""
+    adapter: AdapterSettings
+    """The adapter that is trained instead of the encoder's own weights."""
+    soft_targets: bool
+    """Whether to train on `battles.soft`, if the battles carry it, instead of the winners."""
+    swap_augmentation: bool = False
+    """Whether to train on both orders of every battle."""
+    seed: int
+    """Seed of the head, the adapter, the order of the battles and the dropout."""
+
+    module_: Any
+    """The network. `fine_tune` says what it needs."""
+    encoder_: Encoder | None
+    """The encoder from which the training started; None in a loaded model that holds all weights itself."""
+    coverage_: TokenCoverage | None
+    """How many tokens of the battles that were predicted last reached the model."""
+    history_: TrainingHistory | None
+    """The measurements of the training; None in a loaded model."""
+
+    @abstractmethod
+    def _start_from(self, encoder: Encoder) -> None:
+        """Open a pretrained encoder, with a new head and the adapter drawn from the seed, as `module_`."""
+
+    @abstractmethod
+    def _rows(self, battles: Battles) -> Sequence[Row]:
+        """Return the tokens of each battle, cut to the window."""
+
+    @abstractmethod
+    def _collate(self, rows: Sequence[Any]) -> Batch:
+        """Return the arguments of `module_` for rows."""
+
+    @abstractmethod
+    def _save_whole(self, folder: Path) -> None:
+        """Write all weights and the tokenizer."""
+
+    @abstractmethod
+    def _load_whole(self, folder: Path) -> None:
+        """Read what `_save_whole` wrote as `module_`."""
+
+    @property
+    def progress(self) -> Progress:
+        """The unit of fine-tuning."""
+        return "epochs"
+
+    @property
+    def has_adapter(self) -> bool:
+        """Whether an adapter is trained instead of the encoder."""
+        return self.adapter.is_used
+
+    @property
+    def _frozen(self) -> Encoder:
+        """The encoder whose own weights are not trained, which is saved by its name and hash."""
+        assert self.encoder_ is not None  # noqa: S101  # only a model that is saved whole may not know it
+        return self.encoder_
+
+    def fit(self, train: Battles, folder: Path | None = None, monitor: Monitor | None = None) -> Self:
+        """Fine-tune; with a `folder`, an interrupted training resumes from its last complete epoch.
+
+        `monitor` receives the log loss of held-out training prompts after each epoch.
+        """
+        require_available(self.training, self.adapter)
+        self.encoder_, self.coverage_ = find_encoder(self.encoder), None
+        self._start_from(self.encoder_)
+        self.history_ = fine_tune_battles(
+            self.module_,
+            train,
+            self._rows,
+            self._collate,
+            self.training,
+            folder,
+            self.seed,
+            self.soft_targets,
+            self.swap_augmentation,
+            monitor=monitor,
+        )
+        return self
+
+    def save(self, folder: Path) -> None:
+        """Write the model as transformers reads it; with an adapter, only adapter and head are written.
+
+        The encoder under an adapter is named with its hash.
+        """
+        if self.has_adapter:
+            write_trained(self.module_, self._frozen, folder)
+        else:
+            self._save_whole(folder)
+
+    def load(self, folder: Path) -> Self:
+        """Read what `save` wrote; raises UserError if the encoder under an adapter has changed since."""
+        require_libraries(self.adapter, training=False)
+        self.encoder_, self.coverage_, self.history_ = None, None, None
+        if self.has_adapter:
+            self.encoder_ = find_recorded_encoder(self.encoder, folder)
+            self._start_from(self.encoder_)
+            self.set_trained_weights(read_trained(folder))
+        else:
+            self._load_whole(folder)
+        return self
+
+    def report(self) -> dict[str, Any]:
+        """Return the number of parameters, the encoder, the tokens kept, the history and warnings."""
+        return training_report(self.module_, self.training.precision, self.encoder_, self.coverage_, self.history_)
+
+    def read_trained_weights(self, folder: Path) -> dict[str, torch.Tensor]:
+        """Return the weights of adapter and head that `save` wrote; raises UserError for another encoder."""
+        find_recorded_encoder(self.encoder, folder)
+        return read_trained(folder)
+
+    def set_trained_weights(self, weights: Mapping[str, torch.Tensor]) -> None:
+        """Replace adapter and head by those of another fold's model."""
+        set_trained_weights(self.module_, weights)
+
+    def load_merged(self, folder: Path) -> Self:
+        """Read what `save` wrote into a model without an adapter; quantised weights are read in 16 bits."""
+        bits: Literal[32, 16] = 32 if self.adapter.base_bits == 32 else 16
+        copy: Self = replace(cast(Any, self), adapter=replace(self.adapter, base_bits=bits))
+        opened = copy.load(folder)
+        merge_adapter(opened.module_)
+        opened.adapter = AdapterSettings(base_bits=bits)
+        return opened
