@@ -17,8 +17,9 @@ from pairrank.errors import UserError
 from pairrank.evaluation.scoring import log_loss
 from pairrank.models.base import build
 from pairrank.models.heads.neural import HEADS, build_head
+from pairrank.models.heads.sides import SiameseNetwork
 from pairrank.models.saving import load_model, save_model
-from pairrank.models.siamese import Siamese, _Siamese
+from pairrank.models.siamese import Siamese
 from pairrank.runs.cross_validation import cross_validate
 from pairrank.runs.experiment_files import load_experiment
 from pairrank.runs.run import resolve_run
@@ -271,7 +272,7 @@ def test_a_run_that_is_killed_and_resumed_gives_the_same_predictions(
     undisturbed = run("whole")
     forwards = 0
 
-    def dying(self, *arguments, inner=_Siamese.forward, **batch):
+    def dying(self, *arguments, inner=SiameseNetwork.forward, **batch):
         nonlocal forwards
         forwards += self.training
         # 32 battles in the training folds minus those held out, eight per batch: at most four batches per epoch.
@@ -284,7 +285,7 @@ def test_a_run_that_is_killed_and_resumed_gives_the_same_predictions(
 
     with monkeypatch.context() as patch:
         if where == "in the second epoch":
-            patch.setattr(_Siamese, "forward", dying)
+            patch.setattr(SiameseNetwork, "forward", dying)
         else:
             patch.setattr(Siamese, "predict_proba" if where == "while it predicts" else "save", interrupted)
         with pytest.raises(KeyboardInterrupt):
