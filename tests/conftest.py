@@ -135,21 +135,21 @@ def add_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calla
 
 @pytest.fixture(scope="session")
 def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from tests.support.encoders import write_encoder
+    from tests.support.architectures import write_checkpoint
 
-    return write_encoder(tmp_path_factory.mktemp("tiny-bert"), "bert")
+    return write_checkpoint(tmp_path_factory.mktemp("tiny-bert"), "bert")
 
 
 @pytest.fixture(scope="session")
 def tiny_distilbert(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from tests.support.encoders import write_encoder
+    from tests.support.architectures import write_checkpoint
 
-    return write_encoder(tmp_path_factory.mktemp("tiny-distilbert"), "distilbert")
+    return write_checkpoint(tmp_path_factory.mktemp("tiny-distilbert"), "distilbert")
 
 
 @pytest.fixture(scope="session")
 def tiny_language_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from tests.support.judges import CHAT, write_language_model
+    from tests.support.language_models import CHAT, write_language_model
 
     return write_language_model(tmp_path_factory.mktemp("tiny-language-model"), "qwen2", CHAT)
 
@@ -162,10 +162,10 @@ def tiny_reward(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny_lm(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from tests.support.language_models import write_language_model
+def byte_language_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tests.support.language_models import write_byte_model
 
-    return write_language_model(tmp_path_factory.mktemp("tiny-lm"))
+    return write_byte_model(tmp_path_factory.mktemp("byte-language-model"))
 
 
 @pytest.fixture(scope="session")

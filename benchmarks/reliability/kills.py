@@ -83,9 +83,9 @@ def summary(shared: Path) -> str:
 
 def prepare(folder: Path) -> None:
     """Make the folder in which each command begins, and what it looks like after an uninterrupted one."""
-    from tests.support.encoders import write_encoder
+    from tests.support.architectures import write_checkpoint
 
-    write_encoder(folder / "encoder")
+    write_checkpoint(folder / "encoder", "bert")
     first = folder / "first"
     (first / "experiments").mkdir(parents=True)
     for name, text in EXPERIMENTS.items():

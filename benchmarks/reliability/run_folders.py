@@ -44,9 +44,9 @@ class Damage(NamedTuple):
 
 def prepare(folder: Path) -> None:
     """Train a run of every model on simulated battles, and keep its predictions."""
-    from tests.support.encoders import write_encoder
+    from tests.support.architectures import write_checkpoint
 
-    write_encoder(folder / "encoder")
+    write_checkpoint(folder / "encoder", "bert")
     (folder / "experiments").mkdir()
     for model in MODELS:
         inputs = f"inputs = {json.dumps(list(INPUTS[model]))}\n" if model in INPUTS else ""

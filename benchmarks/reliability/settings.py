@@ -316,9 +316,9 @@ def _environment(rng: Rng) -> Command:
 
 def prepare(folder: Path) -> None:
     """Write simulated battles and a tiny encoder, and train one run."""
-    from tests.support.encoders import write_encoder
+    from tests.support.architectures import write_checkpoint
 
-    write_encoder(folder / "encoder")
+    write_checkpoint(folder / "encoder", "bert")
     for arguments in (["simulate", "good", "--train", "30", "--test", "12"], ["run", "prior", "--data", "good"]):
         ended = run_command(arguments, folder)
         if ended.code:

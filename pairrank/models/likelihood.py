@@ -29,7 +29,7 @@ class Likelihood(Model):
     """Two logistic heads over the log-probabilities of both answers under a frozen causal language model."""
 
     encoder: list[str] = field(default_factory=lambda: ["smollm2"])
-    """Causal language models in order of preference: a local folder, a hub id with a pinned revision, or a name."""
+    """Language models in order of preference: a folder, a hub id with a pinned revision, or a catalogue name."""
     max_tokens: int = 512
     """Tokens of a prompt and an answer together at most; bounded by the positions of the model."""
     budget: Literal["fair", "head+tail", "latest"] = "fair"

@@ -38,7 +38,7 @@ class Reward(Model):
     """
 
     encoder: list[str] = field(default_factory=lambda: ["reward-model"])
-    """Reward models in order of preference: a local folder, or a hub id with a revision, `owner/name@revision`.
+    """Reward models in order of preference: a local folder, or a hub id with a pinned revision.
 
     A reward model has a sequence classification head with one output.
     """
@@ -47,8 +47,8 @@ class Reward(Model):
     budget: Literal["fair", "head+tail", "latest"] = "fair"
     """What is kept of texts that do not fit: their beginning, both ends, or the latest turns."""
     template: Template = "auto"
-    """Write a conversation as the model's chat template does, or as a plain pair of texts. "auto" is "chat" if
-    there is a template."""
+    """Lay out the text by the model's chat template, or as a plain pair of texts. "auto" is "chat" if there is a
+    template."""
     precision: Precision = "auto"
     """Precision of the reward model; "auto" chooses by device."""
     penalty: float = 3.0

@@ -15,7 +15,7 @@ from pairrank.data.predictions import read_predictions
 from pairrank.data.reading import read_battles
 from pairrank.evaluation.run_record import read_run_record
 from pairrank.evaluation.scoring import log_loss
-from tests.support.encoders import write_encoder
+from tests.support.architectures import write_checkpoint
 
 SAMPLE = Path(__file__).parents[2] / "Dataset" / "sample"
 SMALL = ("--fold", "0", "--fold", "1", "--set", "max_tokens=48", "--set", "training.frozen_layers=0")
@@ -66,7 +66,7 @@ def test_two_processes_of_torchrun_train_one_model_and_write_each_battle_once(tm
 @pytest.mark.slow
 def test_folds_on_ray_survive_a_lost_worker_and_equal_those_made_here(tmp_path: Path):
     pytest.importorskip("ray", reason="the extra [ray] is not installed")
-    encoder = write_encoder(tmp_path / "encoder")
+    encoder = write_checkpoint(tmp_path / "encoder", "bert")
     what = ("run", "siamese", *SMALL, "--set", f"encoder={encoder}", "--set", "training.epochs=6")
     call(*what, "--runs", tmp_path / "here")
     [here] = (tmp_path / "here").glob("siamese*")

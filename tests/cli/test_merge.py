@@ -7,8 +7,8 @@ import pytest
 
 from pairrank.data.predictions import read_predictions
 from pairrank.models.saving import load_model
+from tests.support.architectures import write_checkpoint
 from tests.support.command_line import refused
-from tests.support.encoders import write_encoder
 
 TINY = (
     'encoder = ["tiny"]\nmax_tokens = 64\nhidden = 8\nadapter.rank = 2\n'
@@ -45,7 +45,7 @@ def test_averaged_adapters_are_not_predicted_on_a_cluster(call, prior: Path):
 
 @pytest.mark.slow
 def test_a_run_with_adapters_is_submitted_averaged_and_merged(call, here: Path):
-    write_encoder(here / "tiny")
+    write_checkpoint(here / "tiny", "bert")
     (here / "experiments").mkdir(exist_ok=True)
     (here / "experiments" / "mine.toml").write_text(f'[split]\nfolds = 2\n[model]\nname = "siamese"\n{TINY}')
     assert call("run", "mine", "--data", "data").code == 0

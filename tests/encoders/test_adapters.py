@@ -79,7 +79,7 @@ def test_the_encoder_is_quantised_without_the_named_layers(monkeypatch: pytest.M
 
 def test_a_missing_bitsandbytes_is_named(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr("pairrank.encoders.adapters.importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("pairrank.encoders.adapter_settings.importlib.util.find_spec", lambda name: None)
     assert "pip install 'pairrank[quant]'" in complaint(lambda: require_bitsandbytes("base_bits = 4"))
 
 

@@ -5,7 +5,7 @@ from transformers import AutoTokenizer
 
 from pairrank.encoders.chat import DATE, USE_PLAIN, chat_pieces, encode_layout, uses_chat
 from tests.support.architectures import write_checkpoint
-from tests.support.judges import CHAT
+from tests.support.language_models import CHAT
 from tests.support.runs import complaint
 
 MESSAGE = ("Read this:\n", "\nand this:\n", "\nWell?")

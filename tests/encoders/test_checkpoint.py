@@ -18,7 +18,8 @@ from pairrank.encoders.embedding import Embedder
 from pairrank.encoders.transformer import TextEncoder
 from pairrank.encoders.windows import encode
 from pairrank.errors import UserError
-from tests.support.architectures import sentencepiece_model, write_checkpoint
+from tests.support.architectures import write_checkpoint
+from tests.support.tokenizers import sentencepiece_model
 
 SHARDS = [f"model-0000{i}-of-00003.safetensors" for i in (1, 2, 3)]
 

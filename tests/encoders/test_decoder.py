@@ -12,7 +12,7 @@ from transformers import AutoConfig
 from pairrank.encoders.decoder import WordHead, last_hidden, last_hidden_after, open_causal, pad_left
 from pairrank.encoders.inference import pad
 from tests.support.architectures import CAUSAL, some_fast, write_checkpoint
-from tests.support.judges import ROOM, write_language_model
+from tests.support.language_models import ROOM, write_language_model
 from tests.support.runs import complaint
 
 WORDS = (5, 9, 2)

@@ -10,7 +10,7 @@ from pairrank.encoders import download
 from pairrank.encoders.catalogue import find_encoder
 from pairrank.encoders.download import CONVERTED, SPLIT_WHEELS, GgufWheels, SplitWheels, encoder_folder, fetch
 from pairrank.errors import UserError
-from tests.support.language_models import write_gguf
+from tests.support.gguf_files import write_gguf
 
 FILES = {"model.safetensors": b"weights " * 500, "config.json": b"{}", "tokenizer.json": b"[]"}
 

@@ -11,7 +11,7 @@ from pairrank.encoders.catalogue import Encoder
 from pairrank.encoders.embedding import Embedder
 from pairrank.encoders.vector_cache import VectorCache
 from pairrank.errors import UserError
-from tests.support.encoders import write_encoder
+from tests.support.architectures import write_checkpoint
 
 TEXTS: list[Text] = [
     (("why how",),),
@@ -165,7 +165,7 @@ def test_a_cached_vector_is_not_replaced_when_its_batch_has_other_texts(tiny_ber
 
 
 def test_another_tokenizer_makes_another_entry(tmp_path: Path, cache: VectorCache):
-    folder = write_encoder(tmp_path / "encoder")
+    folder = write_checkpoint(tmp_path / "encoder", "bert")
     embedder(folder, cache).vectors(TEXTS)
     count = cache.size()[0]
     text = (folder / "tokenizer.json").read_text()

@@ -11,7 +11,8 @@ from pairrank.encoders.catalogue import Encoder, find_encoder
 from pairrank.encoders.gguf_files import convert
 from pairrank.encoders.opening import unsupported
 from pairrank.errors import UserError
-from tests.support.language_models import TEMPLATE, write_gguf
+from tests.support.gguf_files import write_gguf
+from tests.support.language_models import TEMPLATE
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from pairrank.encoders.judge_windows import (
 from pairrank.encoders.windows import Budget
 from tests.support.architectures import write_checkpoint
 from tests.support.battles import WORDS, conversations, plain_battles
-from tests.support.judges import CHAT
+from tests.support.language_models import CHAT
 from tests.support.runs import complaint
 
 CONTROL = "<|im_start|>assistant\nAnswer: A<|im_end|><|endoftext|> <<gap 1>> <|im_start|>"
@@ -37,9 +37,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory):
 
 @pytest.fixture(scope="module")
 def chatty(tmp_path_factory: pytest.TempPathFactory):
-    folder = write_checkpoint(tmp_path_factory.mktemp("chatty"), "qwen2")
-    (folder / "chat_template.jinja").write_text(CHAT, encoding="utf-8")
-    return AutoTokenizer.from_pretrained(folder)
+    return AutoTokenizer.from_pretrained(write_checkpoint(tmp_path_factory.mktemp("chatty"), "qwen2", chat=CHAT))
 
 
 def rows(tokenizer, battles: Battles, window: int = 400, budget: Budget = "fair", form="auto") -> list[list[int]]:

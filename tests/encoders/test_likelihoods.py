@@ -14,7 +14,7 @@ from pairrank.encoders.quiet import quiet_transformers
 from pairrank.encoders.vector_cache import VectorCache
 from pairrank.errors import UserError
 from tests.support.battles import arena_of_words, conversations
-from tests.support.language_models import MARKS, byte_tokenizer, write_language_model
+from tests.support.language_models import MARKS, byte_tokenizer, write_byte_model
 
 TEXTS: list[Text] = [
     (("Why?",), ("Because of it.",)),
@@ -52,60 +52,62 @@ def expected(folder: Path, prompt: str, answer: str) -> list[float]:
     return [said.mean(), said.std(), *quantiles, *ends]
 
 
-def test_the_statistics_are_those_of_the_logits_of_transformers(tiny_lm: Path):
-    found = reader(tiny_lm).statistics(TEXTS)
+def test_the_statistics_are_those_of_the_logits_of_transformers(byte_language_model: Path):
+    found = reader(byte_language_model).statistics(TEXTS)
     assert found.shape == (len(TEXTS), len(STATISTICS) + 1)
     assert found.dtype == np.float64
     for i in (0, 1, 2, 4):
         (prompt,), (answer,) = TEXTS[i]
-        assert found[i] == pytest.approx(expected(tiny_lm, prompt, answer), abs=1e-4), TEXTS[i]
+        assert found[i] == pytest.approx(expected(byte_language_model, prompt, answer), abs=1e-4), TEXTS[i]
 
 
-def test_logits_in_small_pieces_give_the_same_statistics(tiny_lm: Path, monkeypatch):
-    whole = reader(tiny_lm).statistics(TEXTS)
+def test_logits_in_small_pieces_give_the_same_statistics(byte_language_model: Path, monkeypatch):
+    whole = reader(byte_language_model).statistics(TEXTS)
     sizes = []
     monkeypatch.setattr(likelihoods, "PIECE", 3 * 258)
     inner = likelihoods.cross_entropy
     monkeypatch.setattr(
         likelihoods, "cross_entropy", lambda logits, *a, **k: sizes.append(len(logits)) or inner(logits, *a, **k)
     )
-    assert reader(tiny_lm).statistics(TEXTS) == pytest.approx(whole, abs=1e-5)
+    assert reader(byte_language_model).statistics(TEXTS) == pytest.approx(whole, abs=1e-5)
     assert max(sizes) == 3
 
 
-def test_padding_does_not_change_the_statistics(tiny_lm: Path):
-    alone = np.concatenate([reader(tiny_lm).statistics([text]) for text in TEXTS])
-    assert reader(tiny_lm).statistics(TEXTS) == pytest.approx(alone, abs=1e-5)
+def test_padding_does_not_change_the_statistics(byte_language_model: Path):
+    alone = np.concatenate([reader(byte_language_model).statistics([text]) for text in TEXTS])
+    assert reader(byte_language_model).statistics(TEXTS) == pytest.approx(alone, abs=1e-5)
 
 
-def test_later_tokens_do_not_change_the_first_quarter(tiny_lm: Path):
+def test_later_tokens_do_not_change_the_first_quarter(byte_language_model: Path):
     short, long = ((("Why?",), ("abcdefgh" + "z" * n,)) for n in (0, 24))
-    found = reader(tiny_lm).statistics([short, long])
+    found = reader(byte_language_model).statistics([short, long])
     # The first quarter of 33 tokens is 9, that of 9 tokens is 3: the first nine are read in both.
     assert found[0, -1] == pytest.approx(found[1, -1], abs=1e-6)
     assert not np.allclose(found[0, :-1], found[1, :-1], atol=1e-3)
 
 
-def test_cached_texts_are_not_read_again_and_no_model_is_loaded(tiny_lm: Path, tmp_path: Path, monkeypatch):
+def test_cached_texts_are_not_read_again_and_no_model_is_loaded(
+    byte_language_model: Path, tmp_path: Path, monkeypatch
+):
     cache = VectorCache(tmp_path / "vectors.sqlite")
-    first = reader(tiny_lm, cache).statistics(TEXTS)
+    first = reader(byte_language_model, cache).statistics(TEXTS)
     monkeypatch.setattr(LikelihoodReader, "_model", property(lambda _: pytest.fail("a model was loaded")))
-    assert np.array_equal(reader(tiny_lm, cache).statistics(TEXTS[::-1])[::-1], first)
-    assert reader(tiny_lm, cache).statistics([]).shape == (0, len(STATISTICS) + 1)
+    assert np.array_equal(reader(byte_language_model, cache).statistics(TEXTS[::-1])[::-1], first)
+    assert reader(byte_language_model, cache).statistics([]).shape == (0, len(STATISTICS) + 1)
 
 
-def test_every_setting_that_changes_a_number_makes_another_entry(tiny_lm: Path, tmp_path: Path):
+def test_every_setting_that_changes_a_number_makes_another_entry(byte_language_model: Path, tmp_path: Path):
     cache = VectorCache(tmp_path / "vectors.sqlite")
-    plain = reader(tiny_lm, cache).statistics(TEXTS)
+    plain = reader(byte_language_model, cache).statistics(TEXTS)
     others = [{"max_tokens": 60}, {"max_tokens": 60, "budget": "head+tail"}, {"precision": "bf16"}]
     for i, change in enumerate(others, 2):
-        changed = reader(tiny_lm, cache, **change).statistics(TEXTS)
+        changed = reader(byte_language_model, cache, **change).statistics(TEXTS)
         assert cache.size()[0] == i * len(TEXTS), change
         assert not np.array_equal(changed, plain), change
 
 
 def test_another_chat_template_makes_another_entry(tmp_path: Path):
-    folder, cache = write_language_model(tmp_path / "lm"), VectorCache(tmp_path / "vectors.sqlite")
+    folder, cache = write_byte_model(tmp_path / "lm"), VectorCache(tmp_path / "vectors.sqlite")
     first = reader(folder, cache).statistics(TEXTS)
     file = folder / "chat_template.jinja"
     file.write_text(file.read_text().replace("|start|>{{", "|start|>THE {{"))
@@ -115,9 +117,11 @@ def test_another_chat_template_makes_another_entry(tmp_path: Path):
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_an_interrupted_call_that_is_repeated_has_the_very_same_numbers(
-    tiny_lm: Path, tmp_path: Path, monkeypatch, precision: str
+    byte_language_model: Path, tmp_path: Path, monkeypatch, precision: str
 ):
-    undisturbed = reader(tiny_lm, VectorCache(tmp_path / "a.sqlite"), precision=precision).statistics(many())
+    undisturbed = reader(byte_language_model, VectorCache(tmp_path / "a.sqlite"), precision=precision).statistics(
+        many()
+    )
     cache = VectorCache(tmp_path / "b.sqlite")
 
     def dying(self, vectors, put=VectorCache.put):
@@ -128,14 +132,14 @@ def test_an_interrupted_call_that_is_repeated_has_the_very_same_numbers(
     with monkeypatch.context() as patched:
         patched.setattr(VectorCache, "put", dying)
         with pytest.raises(KeyboardInterrupt):
-            reader(tiny_lm, cache, precision=precision).statistics(many())
+            reader(byte_language_model, cache, precision=precision).statistics(many())
     assert cache.size()[0] == BATCH == cached_batches.BATCH
-    assert np.array_equal(reader(tiny_lm, cache, precision=precision).statistics(many()), undisturbed)
+    assert np.array_equal(reader(byte_language_model, cache, precision=precision).statistics(many()), undisturbed)
 
 
-def test_features_of_swapped_battles_are_the_swapped_features(tiny_lm: Path, monkeypatch):
+def test_features_of_swapped_battles_are_the_swapped_features(byte_language_model: Path, monkeypatch):
     monkeypatch.setenv("PAIRRANK_NO_CACHE", "1")
-    encoder = Encoder("tiny", tiny_lm, "0" * 64)
+    encoder = Encoder("tiny", byte_language_model, "0" * 64)
     battles: Battles = conversations((("a",), ("b",), ("c" * 300,)), (("", "d"), ("e",), ("", "")))
     found, swapped = (likelihood_features(each, encoder, 64) for each in (battles, battles.swap()))
     assert np.array_equal(found.odd, -swapped.odd)
@@ -159,9 +163,9 @@ def test_a_model_that_is_not_causal_is_refused(tiny_bert: Path, tmp_path: Path):
         reader(tmp_path).statistics(TEXTS)
 
 
-def test_a_window_longer_than_the_models_positions_is_refused(tiny_lm: Path):
+def test_a_window_longer_than_the_models_positions_is_refused(byte_language_model: Path):
     with pytest.raises(UserError, match=r"max_tokens = 513: .* has positions for 512 tokens"):
-        reader(tiny_lm, max_tokens=513).statistics(TEXTS)
+        reader(byte_language_model, max_tokens=513).statistics(TEXTS)
 
 
 @pytest.mark.slow

@@ -13,20 +13,15 @@ from pairrank.encoders.quiet import quiet_transformers
 from pairrank.encoders.transformer import TextEncoder
 from pairrank.errors import UserError
 from pairrank.models.base import build
-from tests.support.architectures import write_checkpoint
+from tests.support.architectures import WINDOW, set_config, write_checkpoint
 from tests.support.battles import arena_of_words
-from tests.support.encoders import MARKS, WINDOW
+from tests.support.tokenizers import MARKS
 
 
 @pytest.fixture
 def folder(tiny_bert: Path, tmp_path: Path) -> Path:
     """A copy of a tiny encoder."""
     return shutil.copytree(tiny_bert, tmp_path / "encoder")
-
-
-def set_config(folder: Path, **values: Any) -> None:
-    file = folder / "config.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | values))
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from pairrank.encoders.judge_windows import judge_template, judge_texts, outcome
 from pairrank.encoders.outcome_logits import OutcomeModel, OutcomeReader
 from pairrank.encoders.vector_cache import VectorCache
 from tests.support.battles import arena_of_words, plain_battles
-from tests.support.judges import CHAT, ROOM, write_language_model
+from tests.support.language_models import CHAT, ROOM, write_language_model
 from tests.support.runs import complaint
 
 

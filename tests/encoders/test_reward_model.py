@@ -16,9 +16,9 @@ from pairrank.encoders.reward_scores import Scorer
 from pairrank.encoders.reward_texts import reward_sides
 from pairrank.encoders.vector_cache import VectorCache
 from pairrank.errors import UserError
+from tests.support.architectures import set_config, write_checkpoint
 from tests.support.battles import conversations
-from tests.support.encoders import write_encoder
-from tests.support.reward_models import CHAT, set_config, write_reward_model
+from tests.support.reward_models import CHAT, write_reward_model
 
 TEXTS: list[Text] = [
     (("why how",), ("good",)),
@@ -194,7 +194,7 @@ def test_a_head_of_another_size_is_refused_with_the_number_of_its_outputs(tmp_pa
 
 
 def test_weights_without_a_head_are_refused_with_the_names_that_are_missing(tmp_path: Path):
-    folder = write_encoder(tmp_path / "encoder")
+    folder = write_checkpoint(tmp_path / "encoder", "bert")
     with pytest.raises(
         UserError, match=r"its weights have no head \(missing: classifier\.bias, classifier\.weight\)"
     ):

@@ -11,7 +11,7 @@ from pairrank.encoders.reward_texts import ChatLayout
 from pairrank.encoders.windows import tokenise_turns
 from pairrank.errors import UserError
 from tests.support.battles import WORDS
-from tests.support.reward_models import CHAT, SPECIAL, byte_level
+from tests.support.reward_models import CHAT, SPECIAL, reward_tokenizer
 
 TURNS = st.lists(st.lists(st.sampled_from(WORDS), min_size=1, max_size=9).map(" ".join), min_size=1, max_size=4)
 AROUND = 3
@@ -19,9 +19,7 @@ AROUND = 3
 
 
 def tokenizer(template: str = CHAT) -> PreTrainedTokenizerFast:
-    made = PreTrainedTokenizerFast(tokenizer_object=byte_level(), bos_token="<|start|>", eos_token="<|end|>")  # noqa: S106
-    made.chat_template = template
-    return made
+    return reward_tokenizer(template)
 
 
 def row(prompt: list[str], answer: list[str], window: int = 10_000, budget: str = "fair", template: str = CHAT):

@@ -24,7 +24,6 @@ from pairrank.encoders.transformer import TextEncoder
 from pairrank.models.base import build
 from tests.support.architectures import CAUSAL, some_fast, write_checkpoint
 from tests.support.battles import arena_of_words
-from tests.support.encoders import write_encoder
 
 KINDS = ("bert", "distilbert")
 
@@ -123,7 +122,7 @@ def tokens(n: int = 5) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_sped_up_encoder_has_the_same_outputs_in_fp32_and_in_bf16(kind: str, tmp_path: Path):
-    folder = write_encoder(tmp_path, kind)
+    folder = write_checkpoint(tmp_path, kind)
     plain, quick = (AutoModel.from_pretrained(folder).eval() for _ in range(2))
     apply_speedups(quick)
     assert quick.config._attn_implementation == NAME
@@ -163,7 +162,7 @@ def test_a_sped_up_decoder_has_the_same_outputs_and_stays_causal(name: str, tmp_
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_compute_first_token_only_skips_the_other_tokens_and_changes_no_output(kind: str, tmp_path: Path):
-    folder = write_encoder(tmp_path, kind)
+    folder = write_checkpoint(tmp_path, kind)
     torch.manual_seed(0)
     plain = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=3).eval()
     short = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=3).eval()
@@ -205,7 +204,7 @@ def test_compute_first_token_only_works_on_roberta_and_leaves_other_architecture
         ModernBertConfig(**size, bos_token_id=1, eos_token_id=2, cls_token_id=1, sep_token_id=2)
     )
     assert not compute_first_token_only(modern, lambda **batch: modern(**batch).last_hidden_state[:, 0])
-    bert = AutoModel.from_pretrained(write_encoder(tmp_path))
+    bert = AutoModel.from_pretrained(write_checkpoint(tmp_path, "bert"))
     assert not compute_first_token_only(bert, lambda **batch: bert(**batch).last_hidden_state.mean(1))
     made = bert.eval()(**tokens()).last_hidden_state
     assert made.shape == (5, 11, 32)
@@ -213,7 +212,7 @@ def test_compute_first_token_only_works_on_roberta_and_leaves_other_architecture
 
 
 def test_only_models_that_read_one_token_skip_the_others(tmp_path: Path):
-    folder = write_encoder(tmp_path)
+    folder = write_checkpoint(tmp_path, "bert")
     baseline = build("baseline", encoder=[str(folder)], max_tokens=64)
     baseline._start_from(find_encoder([str(folder)]))
     spared = {
@@ -227,7 +226,7 @@ def test_only_models_that_read_one_token_skip_the_others(tmp_path: Path):
 
 
 def test_speedups_are_not_saved_with_a_model(tmp_path: Path):
-    folder = write_encoder(tmp_path / "encoder")
+    folder = write_checkpoint(tmp_path / "encoder", "bert")
     model = build("baseline", encoder=[str(folder)], max_tokens=64)
     model.fit(arena_of_words(40)).save(tmp_path / "saved")
     text = (tmp_path / "saved" / "config.json").read_text()
@@ -244,7 +243,7 @@ def test_speedups_are_not_saved_with_a_model(tmp_path: Path):
 def test_the_encoder_has_the_requested_dropout_and_the_head_keeps_its_own(
     published: bool, encoder: float, head: float, tmp_path: Path
 ):
-    folder = write_encoder(tmp_path)
+    folder = write_checkpoint(tmp_path, "bert")
     assert AutoConfig.from_pretrained(folder).classifier_dropout is None
     more = {"attention_dropout": 0.1, "hidden_dropout": 0.1} if published else {}
     model = build("baseline", encoder=[str(folder)], max_tokens=64, **more).fit(arena_of_words(40))

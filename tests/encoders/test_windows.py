@@ -16,8 +16,8 @@ from pairrank.encoders.catalogue import Encoder
 from pairrank.encoders.windows import cut_rounds, encode, fair_shares, keep_both_ends, template_rows
 from pairrank.errors import UserError
 from tests.support.battles import conversations, plain_battles
-from tests.support.encoders import VOCABULARY, wordpiece
 from tests.support.strategies import valid_battles
+from tests.support.tokenizers import VOCABULARY, wordpiece
 
 LENGTHS = st.tuples(*[st.integers(0, 60)] * 3)
 TOTAL = st.integers(0, 120)

@@ -21,9 +21,8 @@ from pairrank.models.base import Model, build
 from pairrank.models.saving import build_saved, load_model, save_model
 from pairrank.training.monitor import Monitor
 from pairrank.training.recipe import Recipe
-from tests.support.architectures import write_checkpoint
+from tests.support.architectures import WINDOW, write_checkpoint
 from tests.support.battles import arena_of_words
-from tests.support.encoders import WINDOW
 from tests.support.runs import complaint
 
 RECIPE = Recipe(learning_rate=1e-2, epochs=2, batch_size=8, hold_out=0.0, precision="fp32")
@@ -391,7 +390,7 @@ def test_what_this_machine_lacks_is_refused_before_the_encoder_is_looked_for(
 
 
 def test_an_adapter_without_peft_is_refused(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("pairrank.encoders.adapters.importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("pairrank.encoders.adapter_settings.importlib.util.find_spec", lambda name: None)
     model = build("siamese", encoder=["nowhere"], adapter={"rank": 8})
     assert "pip install 'pairrank[llm]'" in complaint(lambda: model.fit(BATTLES))
 

@@ -13,11 +13,10 @@ import torch
 from pairrank.data.battles import Battles, concatenate
 from pairrank.models.base import Model, build, parameters_of
 from pairrank.models.saving import load_model, save_model
-from tests.support.architectures import ARCHITECTURES, CAUSAL, write_checkpoint
+from tests.support.architectures import ARCHITECTURES, CAUSAL, WINDOW, write_checkpoint
 from tests.support.battles import arena_of_words, plain_battles
-from tests.support.encoders import WINDOW
 from tests.support.fine_tuning import FAST
-from tests.support.judges import ROOM, write_language_model
+from tests.support.language_models import ROOM, write_language_model
 from tests.support.runs import complaint
 
 ONE_STEP = dataclasses.asdict(replace(FAST, epochs=1, batch_size=16, warmup=0.0))

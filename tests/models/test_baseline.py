@@ -20,10 +20,10 @@ from pairrank.models.baseline import Baseline
 from pairrank.models.saving import load_model, save_model
 from pairrank.training import fine_tuning
 from pairrank.training.fine_tuning import Rows, TrainingHistory
-from tests.support.architectures import write_checkpoint
+from tests.support.architectures import WINDOW, write_checkpoint
 from tests.support.battles import arena_of_words, plain_battles
-from tests.support.encoders import VOCABULARY, WINDOW
 from tests.support.fine_tuning import FAST
+from tests.support.tokenizers import VOCABULARY
 
 
 @pytest.fixture(scope="module")

@@ -18,8 +18,8 @@ from pairrank.data.turns import repair_text
 from pairrank.models import base
 from pairrank.models.base import Model, build, model_class, model_names, parameters_of
 from pairrank.models.saving import load_model, save_model
+from tests.support.architectures import WINDOW
 from tests.support.battles import arena_of_words, conversations
-from tests.support.encoders import WINDOW
 from tests.support.fine_tuning import FAST
 from tests.support.runs import complaint, remove_keys
 
@@ -83,16 +83,18 @@ ODD = conversations(
 
 
 @pytest.fixture(scope="module")
-def make(tiny_bert: Path, tiny_language_model: Path, tiny_reward: Path, tiny_lm: Path) -> Callable[[str], Model]:
+def make(
+    tiny_bert: Path, tiny_language_model: Path, tiny_reward: Path, byte_language_model: Path
+) -> Callable[[str], Model]:
     """Return a function that builds the unfitted model of a contract line."""
 
     def build_small(line: str, **more: Any) -> Model:
         name, variant = CONTRACT[line]
-        kinds = {"judge": tiny_language_model, "likelihood": tiny_lm}
+        kinds = {"judge": tiny_language_model, "likelihood": byte_language_model}
         folder = tiny_reward if line in REWARDS else kinds.get(name, tiny_bert)
         encoder = {"encoder": [str(folder)]} if "encoder" in fields_of(name) else {}
         if variant.get("likelihood"):
-            variant = variant | {"likelihood": [str(tiny_lm)]}
+            variant = variant | {"likelihood": [str(byte_language_model)]}
         return build(name, **encoder, **(SMALL.get(name, {}) | variant | more))
 
     return build_small

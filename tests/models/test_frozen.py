@@ -18,8 +18,8 @@ from pairrank.evaluation.scoring import log_loss
 from pairrank.models.base import build
 from pairrank.models.frozen import Frozen
 from pairrank.models.saving import load_model, save_model
+from tests.support.architectures import WINDOW, write_checkpoint
 from tests.support.battles import WORDS, arena_of_words, conversations
-from tests.support.encoders import WINDOW, write_encoder
 
 TURNS = st.lists(st.lists(st.sampled_from(WORDS), max_size=40).map(" ".join), min_size=1, max_size=3).map(tuple)
 BATTLES = st.lists(st.tuples(TURNS, TURNS, TURNS), min_size=1, max_size=12).map(lambda rows: conversations(*rows))
@@ -95,12 +95,12 @@ def test_without_a_cache_nothing_is_saved(tiny_bert: Path, cache: Path, monkeypa
 
 @pytest.mark.parametrize("head", HEADS)
 def test_load_refuses_another_encoder_than_the_one_it_was_trained_on(tmp_path: Path, head: str):
-    encoder = write_encoder(tmp_path / "encoder")
+    encoder = write_checkpoint(tmp_path / "encoder", "bert")
     model = make(encoder, head=head).fit(arena_of_words(12))
     save_model(model, tmp_path / "saved")
     battles = arena_of_words(9, seed=2)
     assert np.array_equal(load_model(tmp_path / "saved").predict_proba(battles), model.predict_proba(battles))
-    write_encoder(encoder, "distilbert")
+    write_checkpoint(encoder, "distilbert")
     with pytest.raises(UserError, match=r"trained on an encoder with SHA-256 \w{64}, but .* now has \w{64}"):
         load_model(tmp_path / "saved")
 

@@ -26,7 +26,7 @@ from pairrank.runs.experiment_files import load_experiment
 from pairrank.runs.run import resolve_run
 from tests.support.battles import arena_of_words, conversations, write_folder
 from tests.support.fine_tuning import FAST
-from tests.support.judges import ROOM, write_language_model
+from tests.support.language_models import ROOM, write_language_model
 from tests.support.runs import complaint, write_experiment
 
 ADAPTER = AdapterSettings(rank=4, alpha=8.0)
@@ -235,7 +235,7 @@ def test_settings_that_contradict_each_other_are_refused(options: dict[str, Any]
 @pytest.mark.parametrize("head", ["trained", "zero-shot"])
 def test_an_encoder_that_is_not_causal_is_refused(tiny_bert: Path, head):
     message = complaint(lambda: make(tiny_bert, head=head).fit(arena_of_words(4)))
-    assert "bert is not a causal language model, which a judge needs" in message
+    assert "bert is not a causal language model" in message
 
 
 def test_a_window_that_the_model_has_no_positions_for_is_refused(tiny_language_model: Path):

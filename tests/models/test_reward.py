@@ -19,8 +19,8 @@ from pairrank.evaluation.scoring import log_loss
 from pairrank.models.base import build
 from pairrank.models.reward import Reward
 from pairrank.models.saving import load_model, save_model
+from tests.support.architectures import WINDOW
 from tests.support.battles import WORDS, arena_of_words, conversations
-from tests.support.encoders import WINDOW
 from tests.support.reward_models import write_reward_model
 from tests.support.scores import outcome_proba, voted_on
 

@@ -23,8 +23,8 @@ from pairrank.models.siamese import Siamese
 from pairrank.runs.cross_validation import cross_validate
 from pairrank.runs.experiment_files import load_experiment
 from pairrank.runs.run import resolve_run
+from tests.support.architectures import WINDOW
 from tests.support.battles import WORDS, arena_of_words, conversations, plain_battles, write_folder
-from tests.support.encoders import WINDOW
 from tests.support.fine_tuning import FAST
 
 TURNS = st.lists(st.lists(st.sampled_from(WORDS), max_size=40).map(" ".join), min_size=1, max_size=3).map(tuple)

@@ -22,8 +22,8 @@ from pairrank.models.siamese import Siamese
 from pairrank.runs.experiment_files import load_experiment
 from pairrank.runs.run import resolve_run
 from pairrank.training.recipe import parameter_groups
+from tests.support.architectures import WINDOW
 from tests.support.battles import WORDS, arena_of_words, conversations, write_folder
-from tests.support.encoders import WINDOW
 from tests.support.fine_tuning import FAST
 from tests.support.reward_models import write_reward_model
 

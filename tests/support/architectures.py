@@ -1,20 +1,22 @@
 """Random checkpoints of many architectures, 2 layers and 32 wide, with tokenizers of the kinds that these have."""
 
+import json
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import transformers
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer
 from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast
 
 from pairrank.encoders.quiet import quiet_transformers
-from tests.support.battles import WORDS
-from tests.support.encoders import LETTERS, WINDOW, wordpiece
+from tests.support.tokenizers import byte_pairs, pieces, wordpiece
+
+WINDOW = 64
+"""Tokens that the tiny encoders have positions for."""
 
 NARROW = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
 POSITIONS = {"max_position_embeddings": WINDOW}
@@ -35,41 +37,6 @@ class Architecture:
     """Whether a token sees only those before it."""
     encoder_class: str = ""
     """Class of the encoder of an encoder-decoder; "" for AutoModel."""
-
-
-def byte_pairs(special: list[str], single: str = "", pair: str = "") -> Tokenizer:
-    """A byte-level BPE as of GPT-2, Llama 3 and Qwen, learned from a few words."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=500,
-        special_tokens=special,
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator([f" {word}" for word in WORDS] * 3, trainer)
-    return _with_special_tokens(tokenizer, special, single, pair)
-
-
-def pieces(special: list[str], single: str = "", pair: str = "") -> Tokenizer:
-    """A SentencePiece-like unigram tokenizer, whose special tokens come first."""
-    # One piece per letter, so that only other characters are unknown.
-    known = dict.fromkeys([*special, "▁", *LETTERS, *(chr(code) for code in range(65, 91)), "\n"], -9.0)
-    vocabulary = known | {f"▁{word}": -3.0 for word in WORDS}
-    tokenizer = Tokenizer(models.Unigram([*vocabulary.items()], unk_id=special.index("<unk>")))
-    tokenizer.normalizer = normalizers.Replace(" ", "▁")
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-    tokenizer.decoder = decoders.Metaspace()
-    return _with_special_tokens(tokenizer, special, single, pair)
-
-
-def _with_special_tokens(tokenizer: Tokenizer, special: list[str], single: str, pair: str) -> Tokenizer:
-    tokenizer.add_special_tokens(special)
-    if single:
-        ids = [(token, tokenizer.token_to_id(token)) for token in special]
-        tokenizer.post_processor = processors.TemplateProcessing(single=single, pair=pair, special_tokens=ids)
-    return tokenizer
 
 
 def _bert() -> Tokenizer:
@@ -200,14 +167,18 @@ def some_fast(names: Iterable[str], fast: Collection[str] = ("bert", "t5", "gpt2
     return [pytest.param(name, marks=() if name in fast else pytest.mark.slow) for name in sorted(names)]
 
 
-def write_checkpoint(folder: Path, name: str, head: str = "", **changes: Any) -> Path:
+def write_checkpoint(
+    folder: Path, made: str | Architecture, head: str = "", chat: str = "", seed: int = 0, **changes: Any
+) -> Path:
     """config.json, model.safetensors and the tokenizer's files of a random checkpoint of an architecture.
 
-    `head` names a class with a head, such as "AutoModelForSequenceClassification". `changes` are settings of the
-    configuration.
+    `head` names a class with a head, such as "AutoModelForSequenceClassification", `chat` is a chat template, and
+    `changes` are settings of the configuration.
     """
-    made = ARCHITECTURES[name]
+    made = ARCHITECTURES[made] if isinstance(made, str) else made
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=made.tokenizer(), **made.special)
+    if chat:
+        tokenizer.chat_template = chat
     ids = {
         f"{role}_token_id": getattr(tokenizer, f"{role}_token_id")
         for role in ("pad", "bos", "eos")
@@ -215,7 +186,7 @@ def write_checkpoint(folder: Path, name: str, head: str = "", **changes: Any) ->
     }
     settings = {"vocab_size": len(tokenizer), "initializer_range": 0.1} | ids | made.config | changes
     config = AutoConfig.for_model(settings.pop("model_type", made.model_type), **settings)
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     cls = getattr(transformers, head or made.encoder_class or "AutoModel")
     model = cls.from_config(config) if hasattr(cls, "from_config") else cls(config)
     with quiet_transformers():
@@ -229,17 +200,7 @@ def reference(folder: Path) -> torch.nn.Module:
     return AutoModel.from_pretrained(folder, local_files_only=True).eval()
 
 
-def sentencepiece_model(*symbols: str) -> bytes:
-    """A tokenizer's file that the package sentencepiece has learned from a few words, with symbols of its own."""
-    from sentencepiece import SentencePieceTrainer
-
-    file = BytesIO()
-    SentencePieceTrainer.train(
-        sentence_iterator=iter([" ".join(WORDS)] * 5 + WORDS),
-        model_writer=file,
-        vocab_size=120,
-        hard_vocab_limit=False,
-        control_symbols=list(symbols),
-        minloglevel=2,
-    )
-    return file.getvalue()
+def set_config(folder: Path, **changes: Any) -> None:
+    """Change settings in the config.json of a folder."""
+    file = folder / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))

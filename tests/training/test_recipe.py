@@ -12,7 +12,6 @@ from pairrank.encoders.transformer import TextEncoder
 from pairrank.training.fine_tuning import fine_tune
 from pairrank.training.recipe import Recipe, parameter_groups
 from tests.support.architectures import ARCHITECTURES, some_fast, write_checkpoint
-from tests.support.encoders import write_encoder
 from tests.support.fine_tuning import Bag, collate, some_rows
 
 RECIPE = Recipe(learning_rate=0.01, epochs=1, batch_size=8, warmup=0.0, hold_out=0.0, precision="fp32")
@@ -23,7 +22,7 @@ class Headed(nn.Module):
 
     def __init__(self, folder: Path, kind: str) -> None:
         super().__init__()
-        self.pretrained = AutoModel.from_pretrained(write_encoder(folder, kind), local_files_only=True)
+        self.pretrained = AutoModel.from_pretrained(write_checkpoint(folder, kind), local_files_only=True)
         self.head = nn.Linear(3, 2)
 
 

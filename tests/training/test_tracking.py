@@ -11,9 +11,9 @@ from pairrank.cli import ray
 from pairrank.evaluation.run_record import read_run_record
 from pairrank.training import tracking
 from pairrank.training.tracking import Tracker, run_name, track_with, tracked, tracker, untracked
+from tests.support.architectures import write_checkpoint
 from tests.support.battles import write_folder
 from tests.support.command_line import refused, run_python
-from tests.support.encoders import write_encoder
 
 TUNED = ["--set", "max_tokens=32", "--set", "training.epochs=2", "--set", "training.hold_out=0.3", "--fold", "0"]
 POOL = 'inputs = ["prior", "lengths"]\n\n[model]\nname = "pool"\n'
@@ -51,7 +51,7 @@ def tracked_runs(tmp_path_factory: pytest.TempPathFactory) -> Tracked:
     write_folder(folder / "data", n=60)
     (folder / "experiments").mkdir()
     (folder / "experiments" / "mine.toml").write_text(POOL)
-    write_encoder(folder / "tiny")
+    write_checkpoint(folder / "tiny", "bert")
     tuned = ["siamese", "--set", f'encoder=["{folder / "tiny"}"]', *TUNED]
     places = {kind: ["--data", "data", "--runs", f"{kind}-runs"] for kind in ("mlflow", "tensorboard")}
     commands = [
