@@ -67,8 +67,10 @@ class Siamese(FineTuned):
     budget: Literal["fair", "head+tail", "latest"] = "fair"
     """What is kept of a side that does not fit: its beginning, both ends, or the latest turns."""
     template: Template = "auto"
-    """How the head "pretrained" lays out the text: by the model's chat template, or as a plain pair of texts. "auto"
-    is "chat" if there is a template. Other heads read a plain pair."""
+    """How the head "pretrained" lays out the text: by the model's chat template, or as a plain pair of texts.
+
+    "auto" is "chat" if there is a template. Other heads read a plain pair.
+    """
     share: Share = "side"
     """"battle": what one side leaves of its window goes to the other."""
     lengths: bool = True

@@ -94,7 +94,7 @@ def test_a_window_without_room_is_refused_with_the_window_that_has_it():
 @pytest.mark.parametrize("date", ["strftime_now('%d %b %Y')", "date_string"])
 def test_a_template_that_writes_the_date_writes_the_same_one_every_day(date: str):
     tokens, _, made = row(["why"], ["good"], template="{{ " + date + " }}" + CHAT)
-    assert made.decode(tokens.tolist()).replace(" ", "").startswith("26ĠJulĠ2024<|start|>")
+    assert made.decode(tokens.tolist()).startswith("26 Jul 2024<|start|>")
 
 
 @pytest.mark.parametrize(
