@@ -3,32 +3,28 @@
 import csv
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 import lightgbm as lgb
 import numpy as np
-import numpy.typing as npt
 
 from pairrank.atomic import atomic_path
 from pairrank.data.battles import Battles
 from pairrank.data.folds import hold_out
 from pairrank.data.probabilities import (
     SWAP,
-    FloatArray,
     Proba,
     from_logs,
     log_outcomes,
     log_softmax,
-    margin_and_tie,
 )
 from pairrank.errors import UserError, bounds_complaints
 from pairrank.features.counting import GROUPS, Features, concat, group_complaints
-from pairrank.features.model_strengths import ModelStrengths, NameSource, fit_model_strengths, load_model_strengths
+from pairrank.features.model_strengths import load_model_strengths
 from pairrank.features.ratings import NO_NAMES
 from pairrank.files import write_json
-from pairrank.memo import memoise
 from pairrank.models.base import Model, UseOfInputs, register, require_battles
 from pairrank.models.heads.importance import Importance, importance_rows, loss_increases, read_importances
 from pairrank.models.heads.language_model import (
@@ -41,11 +37,17 @@ from pairrank.models.heads.language_model import (
 from pairrank.models.heads.linear import (
     HeadName,
     LinearHead,
-    Task,
     fit_linear_head,
-    margin_task,
     outcome_task,
-    tie_task,
+)
+from pairrank.models.heads.stack_columns import (
+    Mask,
+    all_columns,
+    fit_strength_columns,
+    head_task,
+    input_columns,
+    strength_columns,
+    take_rows,
 )
 from pairrank.models.heads.trees import (
     TreeParameters,
@@ -57,8 +59,6 @@ from pairrank.models.heads.trees import (
 )
 from pairrank.progress import with_progress
 from pairrank.training.monitor import Monitor
-
-Mask = npt.NDArray[np.bool_]
 
 HEADS: tuple[HeadName, ...] = ("tie", "margin")
 """The heads of the boosted trees."""
@@ -142,7 +142,7 @@ class Gbdt(Model):
             # The columns of a training battle come from inner folds. Battles that are held out for early stopping
             # contribute to the columns of the others, which makes the number of rounds slightly optimistic; it
             # affects no score.
-            strengths, self.strengths_ = _fit_strengths(train, self.identity)
+            strengths, self.strengths_ = fit_strength_columns(train, self.identity)
         columns = self._columns(train, strengths)
         if not columns.odd.shape[1]:
             raise UserError(
@@ -150,14 +150,14 @@ class Gbdt(Model):
             )
         learned, held = self._hold_out(train)
         if self.learner == "multinomial":
-            self._fit_linear(_rows(columns, learned), train.take(learned))
-            increases = self._loss_increases(_rows(columns, held), train.take(held))
+            self._fit_linear(take_rows(columns, learned), train.take(learned))
+            increases = self._loss_increases(take_rows(columns, held), train.take(held))
             self._fit_linear(columns, train)
         else:
             rounds = self._stop_early(columns, train, learned, held)
-            increases = self._loss_increases(_rows(columns, held), train.take(held))
+            increases = self._loss_increases(take_rows(columns, held), train.take(held))
             for head in HEADS:
-                task = _task(head, columns, train)
+                task = head_task(head, columns, train)
                 seeds = with_progress(self._seeds(), f"stack, {head} head: seeds")
                 self.boosters_[head] = [fit_booster(task, self.trees, rounds[head], seed) for seed in seeds]
         gains = self._gains(columns)
@@ -173,7 +173,7 @@ class Gbdt(Model):
             raise UserError(f"the model was fitted on the inputs {fitted}, but the battles carry {given}.")
         if not len(battles):
             return np.empty((0, 3))
-        strengths = None if self.identity == "none" else _strength_columns(self.strengths_, battles)
+        strengths = None if self.identity == "none" else strength_columns(self.strengths_, battles)
         return self._proba(self._columns(battles, strengths))
 
     def save(self, folder: Path) -> None:
@@ -216,12 +216,7 @@ class Gbdt(Model):
 
     def _columns(self, battles: Battles, strengths: Features | None) -> Features:
         """Return the columns of the texts, margin and tie logit of every input, and the strengths of the models."""
-        parts = [battle_columns(battles, self.groups, self.language_model_)]
-        if battles.inputs is not None:
-            margin, tie = margin_and_tie(battles.inputs)
-            even_names = [f"{name}.{what}" for what in ("tie", "margin.size") for name in self.names_]
-            odd_names = [f"{name}.margin" for name in self.names_]
-            parts.append(Features(margin, np.hstack([tie, np.abs(margin)]), tuple(odd_names), tuple(even_names)))
+        parts = [battle_columns(battles, self.groups, self.language_model_), *input_columns(battles)]
         if strengths is not None:
             parts.append(strengths)
         return concat(parts)
@@ -238,15 +233,15 @@ class Gbdt(Model):
         return np.ones(len(train), bool), np.zeros(len(train), bool)
 
     def _fit_linear(self, columns: Features, train: Battles) -> None:
-        task = outcome_task(_both(columns), _both(columns.swap()), train)
+        task = outcome_task(all_columns(columns), all_columns(columns.swap()), train)
         self.linear_ = [fit_linear_head(task, self.penalty, self.clip, odd=False)]
 
     def _stop_early(self, columns: Features, train: Battles, learned: Mask, held: Mask) -> dict[HeadName, int]:
         """Return the number of rounds of each head by its held-out loss; leaves these boosters in `boosters_`."""
         rounds: dict[HeadName, int] = {}
         for head in HEADS:
-            task = _task(head, _rows(columns, learned), train.take(learned))
-            validation = _task(head, _rows(columns, held), train.take(held)) if held.any() else None
+            task = head_task(head, take_rows(columns, learned), train.take(learned))
+            validation = head_task(head, take_rows(columns, held), train.take(held)) if held.any() else None
             boosters = [
                 fit_booster(task, self.trees, self.rounds, seed, validation=validation, patience=self.patience)
                 for seed in with_progress(self._seeds(), f"stack, {head} head: early stopping")
@@ -260,18 +255,20 @@ class Gbdt(Model):
         """Return (n, 3) probabilities, averaged over both orders in log space."""
         swapped = columns.swap()
         if self.learner == "multinomial":
-            straight, turned = (log_softmax(self.linear_[0].logits(_both(each))) for each in (columns, swapped))
+            straight, turned = (
+                log_softmax(self.linear_[0].logits(all_columns(each))) for each in (columns, swapped)
+            )
             return from_logs((straight + turned[:, SWAP]) / 2)
         tie = booster_logits(self.boosters_["tie"], columns.even, self.trees.threads)[:, 0]
         straight, turned = (
-            booster_logits(self.boosters_["margin"], _both(each), self.trees.threads)[:, 0]
+            booster_logits(self.boosters_["margin"], all_columns(each), self.trees.threads)[:, 0]
             for each in (columns, swapped)
         )
         return from_logs(log_outcomes(tie, (straight - turned) / 2))
 
     def _loss_increases(self, columns: Features, held: Battles) -> dict[str, float]:
         """Return `Importance.permutation` by column, measured on some of the held-out battles."""
-        held, columns = held.take(slice(MOST_PERMUTED)), _rows(columns, slice(MOST_PERMUTED))
+        held, columns = held.take(slice(MOST_PERMUTED)), take_rows(columns, slice(MOST_PERMUTED))
         return loss_increases(self._proba, columns, held.labels, self.seed)
 
     def _gains(self, columns: Features) -> dict[str, float]:
@@ -287,28 +284,3 @@ class Gbdt(Model):
                 for name, gain in zip(used, booster.feature_importance("gain"), strict=True):
                     gains[name] += float(gain) / self.seeds
         return gains
-
-
-@memoise
-def _fit_strengths(train: Battles, source: NameSource) -> tuple[Features, ModelStrengths]:
-    return fit_model_strengths(train, source)
-
-
-@memoise
-def _strength_columns(strengths: ModelStrengths, battles: Battles) -> Features:
-    return strengths.columns(battles)
-
-
-def _both(columns: Features) -> FloatArray:
-    return np.hstack([columns.odd, columns.even])
-
-
-def _rows(columns: Features, rows: Mask | slice) -> Features:
-    return replace(columns, odd=columns.odd[rows], even=columns.even[rows])
-
-
-def _task(head: HeadName, columns: Features, train: Battles) -> Task:
-    """Return the training rows of a head; a tie depends on even columns only."""
-    if head == "tie":
-        return tie_task(columns.even, train)
-    return margin_task(_both(columns), _both(columns.swap()), train)
