@@ -10,8 +10,8 @@ from torch import nn
 from pairrank.encoders.architecture import is_causal
 from pairrank.encoders.catalogue import position_limit
 from pairrank.encoders.inference import Batch, pad
-from pairrank.encoders.opening import check_tokenizer, opening
-from pairrank.encoders.padding import ensure_pad_token
+from pairrank.encoders.opening import SAFELY, check_tokenizer, open_config, opening
+from pairrank.encoders.padding import check_padding, ensure_pad_token
 from pairrank.encoders.quiet import quiet_transformers
 from pairrank.encoders.speedups import apply_speedups, compute_first_token_only
 from pairrank.encoders.static import is_static
@@ -47,6 +47,7 @@ class RewardModel(nn.Module):
         self.positions = position_limit(model)
         if not self.closed:
             compute_first_token_only(model, self)
+        check_padding(folder, self, self.tokenizer, self.collate)
 
     @property
     def tokenizer(self) -> Any:
@@ -59,7 +60,7 @@ class RewardModel(nn.Module):
         batch = {"input_ids": input_ids, "attention_mask": attention_mask}
         if self.closed and hasattr(model, "score"):
             # The classifier itself looks for the last token that is not the pad token, which may be a real one.
-            hidden = model.base_model(**batch, use_cache=False).last_hidden_state
+            hidden = model.base_model(**batch).last_hidden_state
             scores = model.score(last_token(hidden, attention_mask))
         else:
             scores = model(**batch).logits
@@ -73,15 +74,16 @@ class RewardModel(nn.Module):
 
 def _open(folder: Path, attention_dropout: float, hidden_dropout: float) -> tuple[Any, Any]:
     """Return the classifier in a folder and its tokenizer."""
-    from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     if is_static(folder):
         raise UserError(f"{folder}: a static encoder has no head. {SHAPE}")
-    safely = {"local_files_only": True, "trust_remote_code": False}
+    config = open_config(folder)
+    for name, share in dropout_settings(config, attention_dropout, hidden_dropout).items():
+        setattr(config, name, share)
+    if is_causal(config):
+        config.use_cache = False  # keys and values of earlier tokens, which only help to generate text
     with opening(folder), quiet_transformers():
-        config = AutoConfig.from_pretrained(folder, **safely)
-        for name, share in dropout_settings(config, attention_dropout, hidden_dropout).items():
-            setattr(config, name, share)
         model, loaded = AutoModelForSequenceClassification.from_pretrained(
             folder,
             config=config,
@@ -89,9 +91,9 @@ def _open(folder: Path, attention_dropout: float, hidden_dropout: float) -> tupl
             dtype=torch.float32,
             ignore_mismatched_sizes=True,
             output_loading_info=True,
-            **safely,
+            **SAFELY,
         )
-        tokenizer = AutoTokenizer.from_pretrained(folder, **safely)
+        tokenizer = AutoTokenizer.from_pretrained(folder, **SAFELY)
         check_tokenizer(folder, tokenizer, model)
         ensure_pad_token(tokenizer, model)
     _check_head(folder, model, loaded)
