@@ -253,8 +253,9 @@ def set_trained_weights(module: Any, weights: "Mapping[str, torch.Tensor]") -> N
     if wrong := sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)):
         name = wrong[0]
         raise UserError(
-            f"the shape of {excerpt(name)} is {found.get(name, 'missing')} in the saved adapter and head, expected "
-            f"{expected.get(name, 'no such weight')}: they belong to another model. Train the model again."
+            f"{excerpt(name)} {f'has the shape {found[name]}' if name in found else 'is missing'} in the saved "
+            f"adapter and head, expected {expected.get(name, 'no such weight')}: they belong to another model. "
+            "Train the model again."
         )
     module.load_state_dict(dict(weights), strict=False)
 
