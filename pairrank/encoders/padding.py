@@ -1,15 +1,24 @@
 """A pad token is chosen once and saved with the model; what is padding is read from the attention mask alone."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from pairrank.encoders.architecture import is_causal
+from pairrank.encoders.inference import Batch
+from pairrank.encoders.windows import Tokens, encode, special_token_wrapper
+from pairrank.errors import UserError, shorten
 
 NEW = "<pad>"
 """Text of the token that is added where no other one can be used."""
+
+TOLERANCE, ROUGH_TOLERANCE = 1e-3, 5e-2
+"""Difference that rounding may make between a text alone and padded, as a share of the largest output: with weights
+of 32 bits, and with others."""
 
 
 def ensure_pad_token(tokenizer: Any, model: Any) -> None:
@@ -67,3 +76,32 @@ def _add_vectors(model: Any, count: int) -> None:
         model.resize_token_embeddings(count, mean_resizing=False)
     with torch.no_grad():
         model.get_input_embeddings().weight[before:] = 0.0
+
+
+def check_padding(
+    folder: Path, module: torch.nn.Module, tokenizer: Any, collate: Callable[[list[Tokens]], Batch]
+) -> None:
+    """Raise UserError if the output of `module` for a text depends on the longer text that it is padded to.
+
+    Some architectures ignore the attention mask, mix neighbouring tokens, or read the last position. No list of
+    names would stay complete, so a short text is computed alone and beside a longer one.
+    """
+    wrap, _ = special_token_wrapper(tokenizer)
+    short, long = (wrap(np.array(ids, dtype=np.int32)) for ids in encode(tokenizer, ["a b", "a b c d " * 3]))
+    training, reason, where = module.training, "", next(module.parameters()).device
+    # Weights of 16 bits, or quantised ones, round differently beside another text.
+    is_rough = any(parameter.dtype != torch.float32 for parameter in module.parameters())
+    tolerance = ROUGH_TOLERANCE if is_rough else TOLERANCE
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            module.eval()
+            batches = (collate(rows) for rows in ([short], [short, long]))
+            alone, beside = (module(**{name: v.to(where) for name, v in batch.items()})[0] for batch in batches)
+        if not torch.allclose(alone, beside, rtol=0, atol=1e-5 + tolerance * float(alone.abs().max())):
+            reason = "its output for a text depends on the padding after it"
+    except (RuntimeError, TypeError, ValueError, IndexError, AttributeError) as error:
+        reason = f"it cannot compute two texts ({type(error).__name__}: {shorten(str(error).strip(), 200)})"
+    finally:
+        module.train(training)
+    if reason:
+        raise UserError(f"{folder}: this architecture cannot be used here: {reason}. Use another encoder.")

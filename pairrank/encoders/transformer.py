@@ -11,7 +11,7 @@ from pairrank.encoders.architecture import PoolingMode, choose_pooling, is_causa
 from pairrank.encoders.catalogue import position_limit
 from pairrank.encoders.inference import Batch, pad
 from pairrank.encoders.opening import SAFELY, check_tokenizer, check_weights, open_config, opening
-from pairrank.encoders.padding import ensure_pad_token
+from pairrank.encoders.padding import check_padding, ensure_pad_token
 from pairrank.encoders.quiet import quiet_transformers
 from pairrank.encoders.speedups import apply_speedups, compute_first_token_only
 from pairrank.encoders.static import is_static
@@ -130,6 +130,7 @@ class TextEncoder(nn.Module):
         self.positions = position_limit(self.transformer)
         if pooling == "cls":
             compute_first_token_only(self.transformer.model, self)
+        check_padding(folder, self, self.tokenizer, self.collate)
 
     @property
     def tokenizer(self) -> Any:

@@ -27,7 +27,7 @@ from pairrank.encoders.architecture import is_causal, lacks_decoder
 from pairrank.encoders.catalogue import Encoder, find_encoder, position_limit
 from pairrank.encoders.inference import Batch, compute_outputs, pad
 from pairrank.encoders.opening import SAFELY, check_tokenizer, check_weights, open_config, opening
-from pairrank.encoders.padding import ensure_pad_token
+from pairrank.encoders.padding import check_padding, ensure_pad_token
 from pairrank.encoders.quiet import quiet_transformers
 from pairrank.encoders.speedups import apply_speedups, compute_first_token_only
 from pairrank.encoders.transformer import dropout_settings, last_token
@@ -230,6 +230,8 @@ class Baseline(Model):
             config.classifier_dropout = config.hidden_dropout_prob
         for name, share in dropout_settings(config, self.attention_dropout, self.hidden_dropout).items():
             setattr(config, name, share)
+        if is_causal(config):
+            config.use_cache = False  # keys and values of earlier tokens, which only help to generate text
         with opening(folder), quiet_transformers():
             self.tokenizer_: Any = AutoTokenizer.from_pretrained(folder, **SAFELY)
             classifier, loaded = AutoModelForSequenceClassification.from_pretrained(
@@ -256,6 +258,7 @@ class Baseline(Model):
         apply_speedups(classifier)
         if not self.module_.causal:
             compute_first_token_only(classifier, self.module_)
+        check_padding(folder, self.module_, self.tokenizer_, lambda rows: pad(rows, self.tokenizer_.pad_token_id))
         inside = f"{classifier.base_model_prefix}."
         missing = {name.rpartition(".")[0] for name in loaded["missing_keys"] if name.startswith(inside)}
         return sorted(name.removeprefix(inside) for name in missing)

@@ -214,7 +214,7 @@ def write_checkpoint(folder: Path, name: str, head: str = "", **changes: Any) ->
         if f"{role}_token" in made.special
     }
     settings = {"vocab_size": len(tokenizer), "initializer_range": 0.1} | ids | made.config | changes
-    config = AutoConfig.for_model(made.model_type, **settings)
+    config = AutoConfig.for_model(settings.pop("model_type", made.model_type), **settings)
     torch.manual_seed(0)
     cls = getattr(transformers, head or made.encoder_class or "AutoModel")
     model = cls.from_config(config) if hasattr(cls, "from_config") else cls(config)
