@@ -230,6 +230,11 @@ def trained_names(module: Any) -> tuple[str, set[str]]:
     return f"{path}.", {f"{path}.{name}" for name in getattr(model, TRAINED)}
 
 
+def contains_adapter(module: Any) -> bool:
+    """Return whether a part of the module is a model with an adapter."""
+    return any(hasattr(part, TRAINED) for part in module.modules())
+
+
 def count_parameters(module: Any) -> dict[str, int]:
     """Return the number of parameters and, with an adapter, the number of those that are trained."""
     sizes = {}
@@ -238,7 +243,7 @@ def count_parameters(module: Any) -> dict[str, int]:
         packed = getattr(value, "quant_state", None)
         sizes[name] = value.numel() if packed is None else packed.shape.numel()
     counts = {"parameters": sum(sizes.values())}
-    if any(hasattr(part, TRAINED) for part in module.modules()):
+    if contains_adapter(module):
         counts["trained_parameters"] = sum(sizes[name] for name in trained_weights(module) if name in sizes)
     return counts
 

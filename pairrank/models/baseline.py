@@ -37,7 +37,7 @@ from pairrank.models.base import Model, Progress, register
 from pairrank.training.fine_tuning import fine_tune_battles
 from pairrank.training.history import TrainingHistory, training_report
 from pairrank.training.monitor import Monitor
-from pairrank.training.recipe import Recipe, require_available
+from pairrank.training.recipe import Recipe, require_available, tokens_in_prediction
 
 logger = logging.getLogger(__name__)
 
@@ -277,7 +277,8 @@ class Baseline(Model):
         return template_rows(battles, self.tokenizer_, self.max_tokens, self.budget, self.cells, closed)
 
     def _predict(self, tokens: list[Tokens]) -> Proba:
-        return softmax(compute_outputs(self.module_, tokens, self._collate, self.training.precision))
+        most = tokens_in_prediction(self.module_, self.training)
+        return softmax(compute_outputs(self.module_, tokens, self._collate, self.training.precision, most))
 
     def _collate(self, rows: Sequence[Tokens]) -> Batch:
         """Return token ids and attention mask (B, T), padded according to `padding`."""

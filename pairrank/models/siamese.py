@@ -38,7 +38,7 @@ from pairrank.models.heads.neural import HEADS, ScoreHead, as_sides, build_head,
 from pairrank.training.fine_tuning import fine_tune_battles
 from pairrank.training.history import TrainingHistory, training_report
 from pairrank.training.monitor import Monitor
-from pairrank.training.recipe import Recipe, require_available
+from pairrank.training.recipe import Recipe, require_available, tokens_in_prediction
 
 HEAD_FILE = "head.safetensors"
 PRETRAINED = "encoder.transformer."
@@ -198,7 +198,8 @@ class Siamese(Model):
         rows, self.coverage_ = self._texts(battles)
         encoder, recipe = self.module_.encoder, self.training
         texts = [text for row in rows for text in (row.a, row.b, row.prompt) if len(text)]
-        vectors = compute_outputs(encoder, texts, encoder.collate, recipe.precision)
+        most = tokens_in_prediction(self.module_, recipe)
+        vectors = compute_outputs(encoder, texts, encoder.collate, recipe.precision, most)
         a, b, *prompt = torch.from_numpy(vectors).float().view(len(rows), -1, encoder.width).unbind(1)
         lengths = torch.tensor([row.lengths for row in rows])
         straight = self._compare(a, b, prompt, lengths)

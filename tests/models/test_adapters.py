@@ -177,6 +177,18 @@ def test_the_batch_size_changes_nothing(fitted: Model):
     assert np.array(alone) == pytest.approx(together, abs=1e-5)
 
 
+@pytest.mark.parametrize("rank", [0, 2])
+def test_with_an_adapter_the_limit_of_tokens_holds_in_prediction(bases, rank: int):
+    recipe = replace(RECIPE, epochs=1, tokens_at_once=100)
+    model = make("baseline", bases("bert"), AdapterSettings(rank=rank), recipe).fit(BATTLES)
+    sizes: list[int] = []
+    model.module_.register_forward_pre_hook(
+        lambda _, given, named: sizes.append(named["input_ids"].numel()), with_kwargs=True
+    )
+    model.predict_proba(UNSEEN)
+    assert (max(sizes) <= 100) == bool(rank)
+
+
 def test_settings_of_an_adapter_of_rank_0_change_no_bit(bases):
     plain, other = (
         make("baseline", bases("bert"), adapter).fit(BATTLES).predict_proba(UNSEEN)
