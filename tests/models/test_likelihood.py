@@ -8,8 +8,9 @@ from pairrank.data.battles import Battles
 from pairrank.encoders.likelihoods import STATISTICS, LikelihoodReader
 from pairrank.errors import UserError
 from pairrank.evaluation.scoring import log_loss
-from pairrank.models.base import build, load_model, save_model
+from pairrank.models.base import build
 from pairrank.models.likelihood import Likelihood
+from pairrank.models.saving import load_model, save_model
 from tests.support.battles import arena_of_words, conversations
 from tests.support.language_models import write_language_model
 
