@@ -36,7 +36,7 @@ from pairrank.progress import shows_progress
 FILES = (CONFIG, *TOKENIZERS, *TOKENIZER_SETTINGS)
 """Files other than the weights on which the logits depend."""
 
-BLOCK = 256
+BLOCK = 64
 """Battles that are tokenised, read and written to the cache together."""
 
 Text = tuple[Turns, Turns, Turns]

@@ -58,8 +58,8 @@ class _Judge(nn.Module):
     def __init__(self, decoder: nn.Module, width: int, seed: int) -> None:
         super().__init__()
         self.decoder, self.head = decoder, nn.Linear(width, 3)
-        # As transformers begins the heads of its classifiers. Larger weights would make the first losses large.
-        nn.init.normal_(self.head.weight, std=0.02, generator=torch.Generator().manual_seed(seed))
+        # Hidden states of language models are large: with the usual 0.02, the first loss of SmolLM2 is near 2.
+        nn.init.normal_(self.head.weight, std=1 / width, generator=torch.Generator().manual_seed(seed))
         nn.init.zeros_(self.head.bias)
 
     @property
