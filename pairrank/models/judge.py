@@ -58,8 +58,8 @@ class _Judge(nn.Module):
     def __init__(self, decoder: nn.Module, width: int, seed: int) -> None:
         super().__init__()
         self.decoder, self.head = decoder, nn.Linear(width, 3)
-        # As transformers begins the heads of its classifiers. Larger weights would make the first losses large.
-        nn.init.normal_(self.head.weight, std=0.02, generator=torch.Generator().manual_seed(seed))
+        # Hidden states of language models are large: with the usual 0.02, SmolLM2's first loss is 1.4 on average.
+        nn.init.normal_(self.head.weight, std=1 / width, generator=torch.Generator().manual_seed(seed))
         nn.init.zeros_(self.head.bias)
 
     @property
@@ -105,7 +105,10 @@ class Judge(Model):
     )
     """Epochs, learning rates and other settings of fine-tuning; "zero-shot" uses the precision alone."""
     adapter: AdapterSettings = field(default_factory=AdapterSettings)
-    """The adapter that is trained instead of the model's own weights; none by default."""
+    """The adapter that is trained instead of the model's own weights; none by default.
+
+    "zero-shot" uses `base_bits` alone, the bits per weight.
+    """
     seed: int = 0
     """Seed of the new head, the adapter, the order of the battles and the dropout."""
 
@@ -116,8 +119,10 @@ class Judge(Model):
                 complaints.append('both_sides = false: head = "zero-shot" always averages both orders.')
             if self.swap_augmentation:
                 complaints.append('swap_augmentation = true: head = "zero-shot" trains no weights.')
-            if self.adapter != AdapterSettings():
-                complaints.append('adapter: head = "zero-shot" has no adapter. Set head to "trained".')
+            if self.adapter.is_used:
+                complaints.append(
+                    f'adapter.rank = {self.adapter.rank}: head = "zero-shot" trains nothing. Set it to "trained".'
+                )
             if self.soft_targets and not self.calibrated:
                 complaints.append("soft_targets = true: nothing is learned without calibration.")
         if complaints:
@@ -148,6 +153,7 @@ class Judge(Model):
         self.encoder_: Encoder | None = encoder
         self.coverage_: TokenCoverage | None = None
         if self.head == "zero-shot":
+            require_libraries(self.adapter, training=False)
             self.calibration_ = Calibration()
             if self.calibrated:
                 require_battles(train)
@@ -288,12 +294,25 @@ class Judge(Model):
 
     def _read(self, battles: Battles) -> Readings:
         return _readings_of(
-            battles, self._frozen, self.max_tokens, self.budget, self.template, self.training.precision
+            battles,
+            self._frozen,
+            self.max_tokens,
+            self.budget,
+            self.template,
+            self.training.precision,
+            self.adapter.base_bits,
         )
 
 
 @memoise
 def _readings_of(
-    battles: Battles, encoder: Encoder, max_tokens: int, budget: Budget, template: Form, precision: Precision
+    battles: Battles,
+    encoder: Encoder,
+    max_tokens: int,
+    budget: Budget,
+    template: Form,
+    precision: Precision,
+    bits: Literal[32, 16, 8, 4],
 ) -> Readings:
-    return OutcomeReader(encoder, max_tokens, budget, template, precision, open_cache()).read(battles)
+    weights = AdapterSettings(base_bits=bits)
+    return OutcomeReader(encoder, max_tokens, budget, template, precision, weights, open_cache()).read(battles)
