@@ -85,8 +85,8 @@ def read_battles(path: str | Path, damage: Damage = "raise", schema: str = "") -
     """Read a file of battles; its columns tell the schema, and its content the kind of file.
 
     With `damage="raise"`, for training data, all complaints about the file are raised in one UserError. With
-    `"repair"`, for battles to predict, damaged rows are repaired and listed in `repairs`, and rows without a winner
-    are kept, because one missing row invalidates a submission. A file in which no row has a winner is read as
+    `"repair"`, for battles to predict, damaged rows are repaired and listed in `repairs`, texts that are missing or
+    damaged are read as empty, and rows without a winner are kept, because one missing row invalidates a submission. A file in which no row has a winner is read as
     battles to predict in either case. A file that cannot be read, or whose columns no schema has, raises UserError
     in both cases. `schema` names the schema of a file whose columns fit several.
     """
@@ -166,6 +166,8 @@ def parse_tables(
     # The same first rows decide, however many are read at a time.
     sample = next(source(SAMPLE, all_columns(), None))
     schema = _schema_of(place, sample, damage, name)
+    # A file of chosen and rejected answers always says who has won, so that it is not one to predict.
+    schema.keeps_rows = damage == "repair" and bool(schema.verdict or schema.source)
     schema.begin(sample)
     report, header = FileReport(place, type(schema)), sample.columns
     unused = _empty_verdict(schema, sample, partial(source, rows, schema.verdict, header))
@@ -197,6 +199,8 @@ def parse_tables(
             fresh &= winner != UNCLEAR
         if not fresh.all():
             battles = battles.take(fresh)
+        if damage == "repair" and (lost := len(table) - len(set(parsed.rows)) - parsed.headers):
+            battles = replace(battles, lost_rows=lost)
         # No repair can know the true winner.
         if winner is None or (winner[fresh] == UNCLEAR).any():
             battles = replace(battles, soft=None)

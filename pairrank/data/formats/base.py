@@ -20,6 +20,7 @@ import numpy as np
 
 from pairrank.data.battles import DETAILS, TEXTS, Battles, Winner, object_array
 from pairrank.data.cells import id_of, name_of, text_of
+from pairrank.data.formats.vote import CARRIED, DamagedRowError, UnusableRowError, Vote, fault_of
 from pairrank.data.occurrences import Occurrences
 from pairrank.data.probabilities import Labels
 from pairrank.data.tables import NOT_UTF8, RAW_BYTE, Table
@@ -28,46 +29,6 @@ from pairrank.errors import UserError, excerpt, shorten, unknown_name
 
 UNCLEAR = -1
 """The winner of a row that does not say who has won. It is used while a file is read only."""
-
-
-@dataclass(frozen=True)
-class Vote:
-    """One battle as a row of a file describes it."""
-
-    prompt: Turns
-    response_a: Turns
-    response_b: Turns
-    winner: int | None = None
-    """A `Winner`; None if the row does not say."""
-    soft: tuple[float, float, float] | None = None
-    """Probabilities of A, B and tie, in place of a single winner."""
-    strength: float = 0.0
-    """How much better A is than B, from -1 to 1; 0 if it is a tie or not known."""
-    both_bad: bool = False
-    """Whether the voter called both answers bad; the winner is then a tie."""
-    weight: float = 1.0
-    id: str = ""
-    """The file's own id; "" gives an id that is made up from `name`."""
-    name: str = ""
-    """What a made-up id begins with; "" gives a hash of the texts."""
-    variant: str = ""
-    """What a made-up id continues with if an earlier battle has the same name, such as a subset."""
-    model_a: str = ""
-    model_b: str = ""
-    group: str = ""
-    """What must not be divided between folds besides the prompt: a session, a user, a question."""
-    judge: str = ""
-    language: str = ""
-    category: str = ""
-    time: str = ""
-
-
-class UnusableRowError(ValueError):
-    """A row holds no battle, for a reason that many rows may share, as in public files. Such rows are counted."""
-
-
-class DamagedRowError(ValueError):
-    """A row is damaged: a complaint about it, such as "prompt is 3, expected messages"."""
 
 
 @dataclass
@@ -88,6 +49,8 @@ class Parsed:
     """Number of rows that hold a battle but do not say who has won, by the reason."""
     missing_names: Counter[str] = field(default_factory=Counter)
     """Number of model names by the spelling of a missing value that stands in their place."""
+    headers: int = 0
+    """Number of rows that repeat the header."""
 
 
 class Schema(ABC):
@@ -95,6 +58,8 @@ class Schema(ABC):
 
     name: ClassVar[str] = ""
     """The name of its file."""
+    source: ClassVar[str] = ""
+    """The path of its file if that is the user's own; "" for a schema of pairrank."""
     about: ClassVar[str]
     """What has this schema, for `check` and messages."""
     required: ClassVar[tuple[str, ...]]
@@ -106,6 +71,9 @@ class Schema(ABC):
 
     is_written: ClassVar[bool] = True
     """Whether `columns` writes battles; other schemas are only read."""
+
+    keeps_rows: bool = False
+    """Whether every row must give a battle, because the file is to be predicted. The reader of the file sets it."""
 
     @classmethod
     def accepts(cls, table: Table) -> bool:
@@ -134,6 +102,9 @@ class RowSchema(Schema):
     carries: ClassVar[tuple[str, ...]] = ()
     """Fields of `Vote` that its rows give, besides the texts and the winner. They become columns of the battles."""
 
+    own_id: ClassVar[str] = "id"
+    """The column of ids, which tells a row that cannot be read."""
+
     def __init__(self) -> None:
         self._made_up = Occurrences()
 
@@ -152,29 +123,61 @@ class RowSchema(Schema):
         dropped, undecided = Counter[str](), Counter[str]()
         for number, row in enumerate(table.rows(), table.first_row):
             if any(isinstance(cell, str) and not cell.isascii() and RAW_BYTE.search(cell) for cell in row.values()):
-                complaints.append(f"row {number}: {NOT_UTF8}; left out")
-                continue
-            try:
-                found = list(self.votes(row))
-            except (UnusableRowError, DamagedRowError) as reason:
+                complaints.append(f"row {number}: {NOT_UTF8}; {'repaired' if self.keeps_rows else 'left out'}")
+                if not self.keeps_rows:
+                    continue
+            found, reason = self._read(row)
+            if reason:
                 found = self._undecided(row)
-                if isinstance(reason, DamagedRowError):
-                    complaints.append(f"row {number}: {reason}; {'it has no winner' if found else 'left out'}")
-                else:
-                    (undecided if found else dropped)[str(reason)] += 1
+            if not found and self.keeps_rows:
+                found, fault = self._repaired(row, number)
+                complaints.append(f"row {number}, {_shown_id(found)}: {fault or reason}; read as empty text")
+            elif isinstance(reason, DamagedRowError):
+                complaints.append(f"row {number}: {reason}; {'it has no winner' if found else 'left out'}")
+            elif reason:
+                (undecided if found else dropped)[str(reason)] += 1
             votes += found
             rows += [number] * len(found)
         ids = [id_of(vote.id) or self._new_id(vote) for vote in votes]
         battles, winner = battles_of(votes, ids, self.carries)
-        is_told = not self.verdict or any(name in table.cells for name in self.verdict)
-        return Parsed(battles, winner if is_told else None, rows, complaints, dropped, undecided)
+        has_winners = not self.verdict or any(name in table.cells for name in self.verdict)
+        return Parsed(battles, winner if has_winners else None, rows, complaints, dropped, undecided)
+
+    def _read(self, row: Mapping[str, Any]) -> tuple[list[Vote], ValueError | None]:
+        """Return the battles of a row, or the reason why there are none.
+
+        Whatever a schema of the user's own raises is a complaint about the row.
+        """
+        try:
+            found = list(self.votes(row))
+            if self.source and (fault := next(filter(None, map(fault_of, found)), "")):
+                raise DamagedRowError(f"{Path(self.source).name}: {fault}")
+        except (UnusableRowError, DamagedRowError) as reason:
+            return [], reason
+        except (Exception, SystemExit) as error:
+            if not self.source:
+                raise
+            return [], DamagedRowError(f"{Path(self.source).name} fails ({described(error)})")
+        return found, None
 
     def _undecided(self, row: Mapping[str, Any]) -> list[Vote]:
         """Return the battles of a row whose winner cannot be read; none if something else is wrong with it."""
-        try:
-            return [*self.votes({name: cell for name, cell in row.items() if name not in self.verdict})]
-        except (UnusableRowError, DamagedRowError):
-            return []
+        return self._read(self._without_verdict(row))[0]
+
+    def _repaired(self, row: Mapping[str, Any], number: int) -> tuple[list[Vote], str]:
+        """Return the battles of a row with missing and damaged texts read as empty, and what was wrong with them.
+
+        If the row cannot be read in this way either, all texts of its one battle are empty.
+        """
+        repaired = RepairedRow(self._without_verdict(row))
+        if found := self._read(repaired)[0]:
+            return found, ", ".join(dict.fromkeys(repaired.faults))
+        cell = row.get(self.own_id)
+        own = "" if isinstance(cell, list | tuple | Mapping) else id_of(cell)
+        return [Vote(("",), ("",), ("",), id=own or f"row-{number}")], ""
+
+    def _without_verdict(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: cell for name, cell in row.items() if name not in self.verdict}
 
     def _new_id(self, vote: Vote) -> str:
         """Return an id that no earlier vote of the file was given here.
@@ -193,6 +196,17 @@ class RowSchema(Schema):
         while self._made_up.add(made := f"{stem}-{count}") > 1:  # it is the name of another vote
             count += 1
         return made
+
+
+def _shown_id(votes: Sequence[Vote]) -> str:
+    """Return the ids of the battles of a row for a message."""
+    own = dict.fromkeys(filter(None, (id_of(vote.id) for vote in votes)))
+    return f"id {shorten(', '.join(own), 100)}" if own else "without an id"
+
+
+def described(error: BaseException) -> str:
+    """Return the type and the message of an error for one line of a message."""
+    return ": ".join(filter(None, (type(error).__name__, shorten(str(error), 200))))
 
 
 def battles_of(votes: Sequence[Vote], ids: Sequence[str], carries: Sequence[str]) -> tuple[Battles, Labels]:
@@ -249,14 +263,29 @@ def is_first(prompt: Turns, one: Turns, other: Turns) -> bool:
 # Cells
 
 
+class RepairedRow(dict[str, Any]):
+    """A row to predict, whose missing and damaged texts are read as empty."""
+
+    def __init__(self, cells: Mapping[str, Any]) -> None:
+        super().__init__(cells)
+        self.faults: list[str] = []
+        """What was wrong with these texts."""
+
+
 def text_cell(row: Mapping[str, Any], name: str) -> str:
-    """Return a cell that must be text; raises UnusableRowError for null and DamagedRowError otherwise."""
+    """Return a cell that must be text; raises UnusableRowError for null and DamagedRowError otherwise.
+
+    In a `RepairedRow`, such a cell is an empty text.
+    """
     value = row.get(name)
-    if value is None or value != value:
-        raise UnusableRowError(f"{name} is missing")
-    if not isinstance(value, str):
-        raise DamagedRowError(f"{name} is {excerpt(value, 40)}, expected text")
-    return value
+    if isinstance(value, str):
+        return value
+    is_missing = value is None or value != value
+    fault = f"{name} is missing" if is_missing else f"{name} is {excerpt(value, 40)}, expected text"
+    if isinstance(row, RepairedRow):
+        row.faults.append(fault)
+        return ""
+    raise UnusableRowError(fault) if is_missing else DamagedRowError(fault)
 
 
 # Columns

@@ -30,7 +30,7 @@ from pairrank.errors import LONGEST_MESSAGE, UserError
 from tests.support.strategies import TEXT
 
 SOURCES = {path.stem: path for path in Path(pairrank.data.formats.__file__).parent.glob("*.py")}
-SHARED = {"__init__", "arena", "base", "pairs"}
+SHARED = {"__init__", "arena", "base", "pairs", "vote"}
 """Files of the folder that are no schema."""
 
 FIXTURES = {path.stem: path for path in (Path(__file__).parent / "fixtures").glob("*.jsonl")}
