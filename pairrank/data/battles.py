@@ -122,7 +122,10 @@ class Battles:
         return f"Battles({len(self):,} rows: {', '.join(columns)})"
 
     def take(self, rows: npt.NDArray[Any] | slice) -> Self:
-        """Return the battles at `rows`, which are indices, a mask or a slice. `repairs` and `lost_rows` are not kept."""
+        """Return the battles at `rows`, which are indices, a mask or a slice.
+
+        `repairs` and `lost_rows` are not kept.
+        """
         taken: dict[str, Any] = {name: None if v is None else v[rows] for name, v in self.columns().items()}
         return replace(self, repairs=(), lost_rows=0, **taken)
 

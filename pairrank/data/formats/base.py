@@ -7,9 +7,11 @@ import importlib
 import importlib.util
 import os
 import pkgutil
+import sys
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from hashlib import sha256
@@ -20,12 +22,15 @@ import numpy as np
 
 from pairrank.data.battles import DETAILS, TEXTS, Battles, Winner, object_array
 from pairrank.data.cells import id_of, name_of, text_of
-from pairrank.data.formats.vote import CARRIED, DamagedRowError, UnusableRowError, Vote, fault_of
+from pairrank.data.formats.vote import CARRIED, fault_of
+from pairrank.data.formats.vote import DamagedRowError as DamagedRowError
+from pairrank.data.formats.vote import UnusableRowError as UnusableRowError
+from pairrank.data.formats.vote import Vote as Vote
 from pairrank.data.occurrences import Occurrences
 from pairrank.data.probabilities import Labels
 from pairrank.data.tables import NOT_UTF8, RAW_BYTE, Table
 from pairrank.data.turns import Turns, repair_text
-from pairrank.errors import UserError, excerpt, shorten, unknown_name
+from pairrank.errors import UserError, combined_error, excerpt, shorten, unknown_name
 
 UNCLEAR = -1
 """The winner of a row that does not say who has won. It is used while a file is read only."""
@@ -304,11 +309,16 @@ _REGISTRY: dict[str, type[Schema]] = {}
 
 
 def register(cls: S) -> S:
-    """Make a schema available under the name of its file."""
+    """Make a schema available under the name of its file; raises UserError for anything but a schema."""
+    if not (isinstance(cls, type) and issubclass(cls, Schema)):
+        raise UserError(f"@register: found {excerpt(cls, 60)}, expected a subclass of Schema or RowSchema.")
     cls.name = cls.__module__.rpartition(".")[2]
     _REGISTRY[cls.name] = cls
     return cls
 
+
+OWN_PACKAGE = "pairrank_schemas"
+"""Package in whose name files of the user's own are imported; it does not exist."""
 
 OWN = "PAIRRANK_SCHEMAS"
 """Environment variable with the paths of Python files, separated as in $PATH, each of which registers a schema."""
@@ -316,8 +326,13 @@ OWN = "PAIRRANK_SCHEMAS"
 
 def schemas() -> dict[str, type[Schema]]:
     """Return all schemas by name; raises UserError for a file in $PAIRRANK_SCHEMAS that registers none."""
-    own = map(schema_file, filter(None, os.environ.get(OWN, "").split(os.pathsep)))
-    return _shipped() | {each.name: each for each in own}
+    own: dict[str, type[Schema]] = {}
+    for path in dict.fromkeys(filter(None, os.environ.get(OWN, "").split(os.pathsep))):
+        found = schema_file(path)
+        other = own.setdefault(found.name, found)
+        if Path(other.source).resolve() != Path(path).resolve():
+            raise UserError(f"${OWN}: {other.source} and {path} have the same name. Rename one of them.")
+    return _shipped() | own
 
 
 @cache
@@ -337,20 +352,62 @@ def schema_file(path: str) -> type[Schema]:
     UserError if there is no such file, if it fails, or if it registers no schema of a name that is still free.
     """
     name = Path(path).stem
-    spec = importlib.util.spec_from_file_location(name, path)
+    module = f"{OWN_PACKAGE}.{name}"  # a name that hides no other module
+    spec = importlib.util.spec_from_file_location(module, path)
     if spec is None or spec.loader is None or not Path(path).is_file():
         raise UserError(f"{path}: no Python file with a schema. Expected the path of a .py file.")
+    if "." in name:
+        raise UserError(f"{path}: the schema is called {name!r}. Give the file a name without another dot.")
     if name in _shipped():
         raise UserError(f"{path}: a schema {name} is part of pairrank. Give the file another name.")
+    _REGISTRY.pop(name, None)  # of another file of this name
+    sys.modules[module] = importlib.util.module_from_spec(spec)  # dataclasses look for it there
     try:
-        spec.loader.exec_module(importlib.util.module_from_spec(spec))
-    except Exception as error:
-        raise UserError(
-            f"{path}: this schema fails ({type(error).__name__}: {shorten(str(error), 200)})."
-        ) from error
+        spec.loader.exec_module(sys.modules[module])
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    except (Exception, SystemExit) as error:
+        del sys.modules[module]
+        raise UserError(f"{path}: this schema fails ({described(error)}).") from error
     if name not in _REGISTRY:
         raise UserError(f"{path}: registers no schema. Put `@register` before a subclass of Schema or RowSchema.")
-    return _REGISTRY[name]
+    found = _REGISTRY[name]
+    if complaints := _class_complaints(found):
+        raise combined_error(path, complaints, "Correct the class; Dataset/README.md has an example.")
+    found.source = path
+    return found
+
+
+def _class_complaints(schema: type[Schema]) -> list[str]:
+    """Return what is wrong with the class of a schema of the user's own."""
+    about = getattr(schema, "about", None)
+    complaints = [] if isinstance(about, str) and about else [f"about is {excerpt(about, 40)}, expected a text"]
+    for name in ("required", "optional", "verdict", "carries"):
+        found = getattr(schema, name, ())
+        if not isinstance(found, tuple | list) or not all(isinstance(each, str) and each for each in found):
+            complaints.append(f"{name} is {excerpt(found, 40)}, expected a tuple of names")
+    if complaints:
+        return complaints
+    if not getattr(schema, "required", ()):
+        complaints.append("required is missing or empty, expected the columns that tell the schema")
+    if unknown := set(schema.verdict) - {*schema.required, *schema.optional}:
+        complaints.append(f"verdict: {', '.join(sorted(unknown))} is neither required nor optional")
+    if unknown := set(getattr(schema, "carries", ())) - set(CARRIED):
+        complaints.append(f"carries: found {', '.join(sorted(unknown))}, expected some of {', '.join(CARRIED)}")
+    if missing := sorted(getattr(schema, "__abstractmethods__", ())):
+        complaints.append(f"the method {', '.join(missing)} is missing")
+    return complaints
+
+
+@contextmanager
+def own_errors(schema: type[Schema]) -> Iterator[None]:
+    """Raise UserError, which names the file, for whatever a schema of the user's own raises."""
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        if not schema.source:
+            raise
+        raise UserError(f"{schema.source}: this schema fails ({described(error)}).") from error
 
 
 def find_schema(name: str) -> type[Schema]:
@@ -375,8 +432,13 @@ def recognise(table: Table) -> type[Schema] | None:
     def rank(schema: type[Schema]) -> tuple[int, int]:
         return len(schema.required), len(found & set(schema.optional))
 
-    fitting = [each for each in schemas().values() if set(each.required) <= found and each.accepts(table)]
+    fitting = [each for each in schemas().values() if set(each.required) <= found and _accepts(each, table)]
     return max(fitting, key=rank, default=None)
+
+
+def _accepts(schema: type[Schema], table: Table) -> bool:
+    with own_errors(schema):
+        return schema.accepts(table)
 
 
 def nearest(table: Table) -> tuple[type[Schema], list[str]]:

@@ -57,9 +57,7 @@ class Kaggle(Schema):
             complaints += found
         battles = Battles(id=object_array(ids), **columns)
         names = _missing_names(cells)
-        return Parsed(
-            battles, winner, numbers, repeats + complaints, missing_names=names, headers=len(repeats)
-        )
+        return Parsed(battles, winner, numbers, repeats + complaints, missing_names=names, headers=len(repeats))
 
     def columns(self, battles: Battles) -> dict[str, Sequence[Any]]:
         """Return the competition's columns."""

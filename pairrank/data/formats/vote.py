@@ -9,6 +9,7 @@ from pairrank.data.battles import DETAILS, MODELS, TEXTS, Winner
 from pairrank.data.turns import Turns
 from pairrank.errors import excerpt
 
+
 @dataclass(frozen=True)
 class Vote:
     """One battle as a row of a file describes it."""

@@ -61,9 +61,7 @@ def test_a_file_whose_winners_are_all_empty_has_battles_to_predict(tmp_path: Pat
     rows = [emptied(name, row, cell) for row in rows_of(name)]
     path = write_json_lines(tmp_path / "test.jsonl", rows)
     bare = [{k: v for k, v in row.items() if k not in schemas()[name].verdict} for row in rows]
-    without = (
-        read_battles(write_json_lines(tmp_path / "bare.jsonl", bare), schema=name) if name in OPTIONAL else None
-    )
+    without = read_battles(write_json_lines(tmp_path / "bare.jsonl", bare)) if name in OPTIONAL else None
     for damage in ("raise", "repair"):
         battles = read_battles(path, damage=damage)
         assert len(battles) == len(rows)
@@ -74,8 +72,9 @@ def test_a_file_whose_winners_are_all_empty_has_battles_to_predict(tmp_path: Pat
         parts = list(stream_battles(path, rows=size, damage="drop"))
         assert sum(map(len, parts)) == len(rows)
         assert all(part.winner is None for part in parts)
-    with pytest.raises(UserError, match="the file contains no winners"):
+    with pytest.raises(UserError, match="the file contains no winners") as caught:
         read_training_battles(path)
+    assert ", ".join(schemas()[name].verdict) in str(caught.value)
 
 
 ID = {"chatbot_arena": "question_id", "pandalm": "idx"}
