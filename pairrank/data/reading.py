@@ -87,8 +87,9 @@ def read_battles(path: str | Path, damage: Damage = "raise", schema: str = "") -
     With `damage="raise"`, for training data, all complaints about the file are raised in one UserError. With
     `"repair"`, for battles to predict, damaged rows are repaired and listed in `repairs`, texts that are missing or
     damaged are read as empty, and rows without a winner are kept, because one missing row invalidates a submission.
-    A file in which no row has a winner is read as battles to predict in either case. A file that cannot be
-    read, or whose columns no schema has, raises UserError in both cases. `schema` names the schema of a file whose columns fit several.
+    A file in which no row has a winner is read as battles to predict in either case. A file that cannot be read, or
+    whose columns no schema has, raises UserError in both cases. `schema` names the schema of a file whose columns
+    fit several.
     """
     parts = _parse_file(Path(path), damage, BLOCK, schema)
     return collect_battles(parts, str(path), damage)

@@ -76,9 +76,10 @@ def aggregate(battles: Battles, votes: Aggregation) -> Battles:
 
     Votes on the same answers with sides exchanged count as well. The winner is that of most votes, each counted by
     its weight; if two outcomes have equally many, it is a tie. With "soft", the shares of the votes become soft
-    winners. If votes have soft winners already, their weighted mean is used instead. Columns that differ between votes,
-    such as judge and time, are those of the first vote. The weight is the mean of the votes, and the strength that of
-    the votes for the winner. `both_bad` is that of most votes, and false unless the winner is a tie.
+    winners. If votes have soft winners already, their weighted mean is used instead. Columns that differ between
+    votes, such as judge and time, are those of the first vote. The weight is the mean of the votes, and the
+    strength that of the votes for the winner. `both_bad` is that of most votes, and false unless the winner is a
+    tie.
     """
     turned = battles.swap()
     first: dict[tuple[Any, ...], int] = {}
