@@ -87,6 +87,21 @@ def test_check_names_the_schema_and_the_dropped_rows_with_reasons(call, annotati
     assert found["judges"] == "3: annotator1 (2), annotator3 (2), annotator2 (1)"
 
 
+def test_check_of_a_folder_is_that_of_its_training_file_with_the_schema_of_data_toml(call):
+    Path("mine").mkdir()
+    row = {"prompt": "q", "response1": "one", "response2": "two", "annotator1": 1}
+    row |= {"chosen": "one", "rejected": "two"}
+    file = write_json_lines(Path("mine/train.jsonl"), [row])
+    other = "trl_preference"
+    assert schema_of(file).name != other
+    Path("mine/data.toml").write_text(f'schema = "{other}"')
+    for place in ("mine", file):
+        assert f"schema {other} " in (ended := call("check", place)).out + ended.err
+    assert refused(call("check", "runs-nowhere"), "runs-nowhere")
+    Path("empty").mkdir()
+    assert refused(call("check", "empty"), "empty", "no train.csv")
+
+
 def test_check_lists_damaged_rows_and_says_what_follows(call):
     write_json_lines(Path("damaged.jsonl"), [annotated(1, name=1), annotated(1, name=2, response2=3)])
     ended = call("check", "damaged.jsonl")
@@ -226,8 +241,14 @@ def test_data_toml_says_how_the_votes_of_a_folder_are_counted(call, settings, ba
     write_json_lines(Path("mine/train.jsonl"), [annotated(i % 3, i % 3, 1, name=i) for i in range(20)])
     if settings:
         Path("mine/data.toml").write_text(settings)
-    assert call("run", "prior", "--data", "mine").code == 0
-    assert read_run_record(Path("runs/mine/prior")).data.battles == battles
+    ended = call("run", "prior", "--data", "mine")
+    assert ended.code == 0
+    found = read_run_record(Path("runs/mine/prior")).data
+    assert found.battles == battles
+    is_joined = battles == 20
+    assert found.settings == ('votes = "majority"' if is_joined else "")
+    shown = " ".join((ended.out + ended.err).split())
+    assert ('votes = "majority" (60 votes, 20 battles)' in shown) == is_joined
 
 
 def test_data_toml_names_a_schema_where_the_columns_fit_another(call):
@@ -405,6 +426,11 @@ def test_a_wrong_file_of_a_schema_is_one_message(call, here, monkeypatch, name, 
         (here / name).write_text(text, encoding="utf-8")
     monkeypatch.setenv("PAIRRANK_SCHEMAS", str(here / name))
     assert refused(call("check", "data/train.csv"), *words)
+
+
+def test_convert_refuses_a_schema_of_ones_own_that_is_only_read_before_it_reads(call, own_schema):
+    Path("damaged.csv").write_bytes(b"\0")
+    assert refused(call("convert", "damaged.csv", "out.csv", "--to", own_schema.stem), "not written")
 
 
 def test_two_schema_files_of_one_name_are_one_message(call, here, own_schema, monkeypatch):

@@ -375,6 +375,7 @@ def schema_file(path: str) -> type[Schema]:
     if complaints := _class_complaints(found):
         raise combined_error(path, complaints, "Correct the class; Dataset/README.md has an example.")
     found.source = path
+    found.is_written = found.is_written and found.columns is not Schema.columns
     return found
 
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from pairrank.data.battles import Battles, concatenate
+from pairrank.data.cells import number_of, text_of
 from pairrank.data.formats.base import schemas
 from pairrank.data.reading import read_battles, read_training_battles, stream_battles
 from pairrank.data.tables import Table
@@ -293,6 +294,11 @@ def test_a_detail_that_is_a_list_or_a_table_is_shown_as_text(name: str, cell: An
         [vote] = list(schemas()[name]().votes(row | {column: cell}))[:1]
         assert getattr(vote, detail) == text
     assert set(DETAIL_COLUMNS[name].values()) <= set(schemas()[name].carries)
+
+
+@pytest.mark.parametrize("cell", [Decimal("sNaN"), Decimal("NaN")])
+def test_a_decimal_that_is_not_a_number_is_a_missing_value(cell: Decimal):
+    assert (text_of(cell), number_of(cell)) == ("", None)
 
 
 def test_decimals_of_parquet_are_read(tmp_path: Path):
