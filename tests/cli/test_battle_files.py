@@ -99,7 +99,7 @@ def test_check_of_a_folder_is_that_of_its_training_file_with_the_schema_of_data_
         assert f"schema {other} " in (ended := call("check", place)).out + ended.err
     assert refused(call("check", "runs-nowhere"), "runs-nowhere")
     Path("empty").mkdir()
-    assert refused(call("check", "empty"), "empty", "no train.csv")
+    assert refused(call("check", "empty"), "empty", "train.csv")
 
 
 def test_check_lists_damaged_rows_and_says_what_follows(call):
