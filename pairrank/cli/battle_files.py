@@ -24,7 +24,7 @@ COMMON = 5
 def check(file: Path, schema: str) -> None:
     """Print what the reader of battle files finds in a file, and what would mislead a training on it.
 
-    Of a folder or a data set of the hub, it is the training file. The schema in a data.toml beside the file holds if
+    Of a folder or a data set of the hub, it is the training file. The schema in a data.toml beside it holds if
     the file has its columns. Raises UserError for a folder without a training file.
     """
     if file.is_dir() or is_hub_name(file):
