@@ -8,8 +8,10 @@ import numpy as np
 
 from pairrank.cli.console import say, show_repairs, show_table
 from pairrank.data.battles import Battles, Winner, concatenate, one_sided
+from pairrank.data.folder import find_data, read_settings
 from pairrank.data.folds import uneven
-from pairrank.data.reading import BLOCK, schema_of, stream_battles
+from pairrank.data.hub import is_hub_name
+from pairrank.data.reading import BLOCK, fits, schema_of, stream_battles
 from pairrank.data.votes import Aggregation, VoteSettings, apply_votes
 from pairrank.data.writing import refuse_unwritable, write_battles
 from pairrank.errors import SHOWN, UserError, shorten
@@ -20,7 +22,18 @@ COMMON = 5
 
 
 def check(file: Path, schema: str) -> None:
-    """Print what the reader of battle files finds in a file, and what would mislead a training on it."""
+    """Print what the reader of battle files finds in a file, and what would mislead a training on it.
+
+    Of a folder or a data set of the hub, it is the training file. The schema in a data.toml beside it holds if
+    the file has its columns. Raises UserError for a folder without a training file.
+    """
+    if file.is_dir() or is_hub_name(file):
+        found_file = find_data(file).file_of("train")
+        if found_file is None:
+            raise UserError(f"{file}: no train.csv, train.jsonl or train.parquet found. Name a file.")
+        file = found_file
+    named = read_settings(file).schema if file.is_file() else ""
+    schema = schema or (named if named and fits(file, named) else "")
     kind = schema_of(file, schema)
     found = survey_file(file, sample_size=1, schema=schema)
     schema_row = ("schema", f"{kind.name}: {kind.about}")

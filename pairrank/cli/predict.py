@@ -41,6 +41,11 @@ def submit(name: str, data: Path | None, runs: Path | None, out: Path, averaged:
     test = source.test
     if test is None or not len(test):
         raise UserError(f"{source.path}: expected battles in test.csv, found none, so there is nothing to submit.")
+    if test.lost_rows:
+        raise UserError(
+            f"{source.path}: {test.lost_rows:,} rows of the test file hold no battle, and a submission without "
+            "them is not valid. `check` lists them. Correct them first."
+        )
     refuse_out(out, *filter(None, map(source.file_of, ("train", "test"))))
     folder = run_folder(name, home_of(runs, source))
     refuse_stale(folder)

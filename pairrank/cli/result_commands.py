@@ -158,7 +158,7 @@ def merge(
         list[int] | None, typer.Option(help="Merge only this fold; may be repeated. All folds by default.")
     ] = None,
 ) -> None:
-    """Merge the adapters of a run into its encoder, for use without pairrank.
+    """Merge the adapters of a run into their encoder.
 
     Each folder is a whole model, as large as the encoder. Its predictions of the fold's battles are compared with
     those of the run, and the largest change of a probability is shown.

@@ -20,7 +20,7 @@ MODELS = ("model_a", "model_b")
 WINNERS = ("winner_model_a", "winner_model_b", "winner_tie")
 """The competition's label columns, in the order of the columns of every probability array."""
 
-TABLE_FIELDS = ("input_names", "repairs")
+TABLE_FIELDS = ("input_names", "repairs", "lost_rows")
 """Fields of `Battles` that describe the whole table and have no row per battle."""
 
 ONE_SIDED = 0.8
@@ -106,6 +106,8 @@ class Battles:
     """Names of those k experiments."""
     repairs: tuple[str, ...] = field(default=(), compare=False)
     """Repairs that were necessary to read these battles, one line each."""
+    lost_rows: int = field(default=0, compare=False)
+    """Number of rows of a file to predict that gave no battle, without repeated headers."""
 
     def __post_init__(self) -> None:
         """Raise UserError for columns that are not as described above, such as cells that are not yet parsed."""
@@ -120,9 +122,12 @@ class Battles:
         return f"Battles({len(self):,} rows: {', '.join(columns)})"
 
     def take(self, rows: npt.NDArray[Any] | slice) -> Self:
-        """Return the battles at `rows`, which are indices, a mask or a slice. `repairs` are not kept."""
+        """Return the battles at `rows`, which are indices, a mask or a slice.
+
+        `repairs` and `lost_rows` are not kept.
+        """
         taken: dict[str, Any] = {name: None if v is None else v[rows] for name, v in self.columns().items()}
-        return replace(self, repairs=(), **taken)
+        return replace(self, repairs=(), lost_rows=0, **taken)
 
     def swap(self) -> Self:
         """Return the same battles with sides A and B exchanged, in the texts, names, winners and probabilities."""
@@ -268,7 +273,8 @@ def concatenate(parts: list[Battles]) -> Battles:
         columns[name] = None if any(v is None for v in values) else np.concatenate(values)  # type: ignore[arg-type]
     names = parts[0].input_names if columns["inputs"] is not None else ()
     repairs = tuple(line for part in parts for line in part.repairs)
-    return Battles(**columns, input_names=names, repairs=repairs)
+    lost = sum(part.lost_rows for part in parts)
+    return Battles(**columns, input_names=names, repairs=repairs, lost_rows=lost)
 
 
 def object_array(values: Sequence[Any]) -> Objects:

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from numbers import Number
 from typing import Any
 
@@ -23,6 +24,8 @@ WHOLE = re.compile(r"(-?\d+)\.0*")
 
 def text_of(cell: Any) -> str:
     """Return a cell as text without surrounding white space; "" for null and NaN."""
+    if isinstance(cell, Decimal) and cell.is_nan():  # a signaling NaN cannot be compared
+        return ""
     return "" if cell is None or cell != cell else repair_text(str(cell)).strip()
 
 
@@ -57,7 +60,7 @@ def number_of(cell: Any) -> float | None:
     """Return the number in a cell of any numeric type, Decimal and those of numpy included, or in its text.
 
     None stands for a missing value, and NaN for a text that is not a number. Raises ValueError, with what was
-    found, for a cell of another type; true and false are no numbers.
+    found, for a cell of another type, such as true and false.
     """
     if isinstance(cell, bool | complex) or not (cell is None or isinstance(cell, Number | str)):
         raise ValueError(f"is {excerpt(cell, 40)}, expected a number")

@@ -12,6 +12,7 @@ import numpy as np
 from pairrank.data.battles import DETAILS, MODELS, TEACHES, Battles, concatenate, object_array
 from pairrank.data.folder import read_settings, read_voted_battles, table_in
 from pairrank.data.folds import is_excluded
+from pairrank.data.reading import fits
 from pairrank.data.tables import SUFFIXES, without_suffix
 from pairrank.errors import UserError
 
@@ -70,7 +71,10 @@ class Extra:
                 f"extra {self.path!r}: no battle file found. Expected a file ({', '.join(SUFFIXES)}) or a folder "
                 "with train.csv. Check the path, relative to the current folder; Dataset/README.md lists sources."
             )
-        battles = read_voted_battles(file, read_settings(file))
+        settings = read_settings(file)
+        if settings.schema and not fits(file, settings.schema):  # it is that of another file in the folder
+            settings = replace(settings, schema="")
+        battles = read_voted_battles(file, settings)
         ids = object_array([f"{self.name}/{name}" for name in battles.id])
         teaches = None if self.teaches == "both" else object_array([self.teaches] * len(battles))
         return replace(

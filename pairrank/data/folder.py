@@ -1,9 +1,10 @@
 """An experiment runs on the battles of a folder: the given one, ./Dataset, or the sample shipped with pairrank."""
 
+import json
 import logging
 import os
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
@@ -96,6 +97,13 @@ class DataSettings:
     def __post_init__(self) -> None:
         _ = self.votes_used
 
+    def __str__(self) -> str:
+        """Return the settings that differ from the default ones, as in data.toml."""
+        given = {
+            each.name: getattr(self, each.name) for each in fields(self) if getattr(self, each.name) != each.default
+        }
+        return ", ".join(f"{name} = {json.dumps(value)}" for name, value in given.items())
+
     @property
     def votes_used(self) -> VoteSettings:
         """The settings of the votes."""
@@ -121,7 +129,28 @@ def read_voted_battles(file: Path, settings: DataSettings) -> Battles:
 
     Raises UserError with every complaint about the file, or if it has no winners.
     """
-    return apply_votes(read_training_battles(file, settings.schema), settings.votes_used)
+    found = read_training_battles(file, settings.schema)
+    battles = apply_votes(found, settings.votes_used)
+    if effects := _effects(found, battles, settings):
+        logger.info("%s: %s: %s", file, SETTINGS, "; ".join(effects))
+    return battles
+
+
+def _effects(found: Battles, battles: Battles, settings: DataSettings) -> list[str]:
+    """Return what the settings of the votes have made of the battles that were found."""
+    effects = []
+    if settings.votes != "each":
+        effects.append(f'votes = "{settings.votes}" ({len(found):,} votes, {len(battles):,} battles)')
+    if settings.both_bad < 1:
+        count = 0 if found.both_bad is None else int(found.both_bad.sum())
+        what = "left out" if settings.both_bad == 0 else "weighted"
+        effects.append(f"both_bad = {settings.both_bad:g} ({count:,} votes {what})")
+    if settings.graded:
+        count = 0 if found.strength is None else int((found.strength != 0).sum())
+        effects.append(
+            f"graded = true ({count:,} winners of known strength)" + (", NO EFFECT" if not count else "")
+        )
+    return effects
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Files write the time of a vote as a date or as the seconds since 1970; of either, the month is enough."""
+"""The month of a vote is read from a date or from the seconds since 1970."""
 
 import re
 from datetime import UTC, datetime

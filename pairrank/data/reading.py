@@ -13,7 +13,7 @@ import numpy as np
 
 from pairrank.data.battles import MODELS, TEXTS, WINNERS, Battles, concatenate
 from pairrank.data.cells import name_of
-from pairrank.data.formats.base import UNCLEAR, Schema, all_columns, find_schema, nearest, recognise
+from pairrank.data.formats.base import UNCLEAR, Schema, all_columns, find_schema, nearest, own_errors, recognise
 from pairrank.data.seen_ids import SeenIds
 from pairrank.data.tables import Table, read_tables
 from pairrank.data.turns import LONGEST
@@ -85,10 +85,11 @@ def read_battles(path: str | Path, damage: Damage = "raise", schema: str = "") -
     """Read a file of battles; its columns tell the schema, and its content the kind of file.
 
     With `damage="raise"`, for training data, all complaints about the file are raised in one UserError. With
-    `"repair"`, for battles to predict, damaged rows are repaired and listed in `repairs`, and rows without a winner
-    are kept, because one missing row invalidates a submission. A file in which no row has a winner is read as
-    battles to predict in either case. A file that cannot be read, or whose columns no schema has, raises UserError
-    in both cases. `schema` names the schema of a file whose columns fit several.
+    `"repair"`, for battles to predict, damaged rows are repaired and listed in `repairs`, texts that are missing or
+    damaged are read as empty, and rows without a winner are kept, because one missing row invalidates a submission.
+    A file in which no row has a winner is read as battles to predict in either case. A file that cannot be read, or
+    whose columns no schema has, raises UserError in both cases. `schema` names the schema of a file whose columns
+    fit several.
     """
     parts = _parse_file(Path(path), damage, BLOCK, schema)
     return collect_battles(parts, str(path), damage)
@@ -120,7 +121,7 @@ def read_training_battles(path: str | Path, schema: str = "") -> Battles:
     """Read a file of battles with winners. Raises UserError with every complaint, or if there are no winners."""
     battles = read_battles(path, schema=schema)
     if battles.winner is None:
-        columns = ", ".join(WINNERS)
+        columns = ", ".join(schema_of(Path(path), schema).verdict)
         raise UserError(
             f"{path}: the file contains no winners. Training needs the columns {columns}. Is this a test file?"
         )
@@ -166,13 +167,17 @@ def parse_tables(
     # The same first rows decide, however many are read at a time.
     sample = next(source(SAMPLE, all_columns(), None))
     schema = _schema_of(place, sample, damage, name)
-    schema.begin(sample)
+    # A file of chosen and rejected answers always says who has won, so that it is not one to predict.
+    schema.keeps_rows = damage == "repair" and bool(schema.verdict or schema.source)
+    with own_errors(type(schema)):
+        schema.begin(sample)
     report, header = FileReport(place, type(schema)), sample.columns
     unused = _empty_verdict(schema, sample, partial(source, rows, schema.verdict, header))
     del sample  # a part of a long file that no longer needs memory
     for table in source(rows, {*schema.required, *schema.optional} - unused, header):
         try:
-            parsed = schema.parse(table)
+            with own_errors(type(schema)):
+                parsed = schema.parse(table)
         except UserError as error:
             raise UserError(f"{place}: {error} {REMEDY}") from error
         except (RecursionError, ValueError) as error:
@@ -197,6 +202,8 @@ def parse_tables(
             fresh &= winner != UNCLEAR
         if not fresh.all():
             battles = battles.take(fresh)
+        if damage == "repair" and (lost := len(table) - len(set(parsed.rows)) - parsed.headers):
+            battles = replace(battles, lost_rows=lost)
         # No repair can know the true winner.
         if winner is None or (winner[fresh] == UNCLEAR).any():
             battles = replace(battles, soft=None)
@@ -238,4 +245,5 @@ def _schema_of(place: str, table: Table, damage: Damage, name: str) -> Schema:
         listed = ", ".join(map(excerpt, table.columns[:20])) + (" …" if len(table.columns) > 20 else "")
         near = "" if found else f"The nearest schema is {expected.name} ({expected.about}). "
         raise combined_error(place, complaints, f"{near}Found the columns {listed or 'none'}. {REMEDY}")
-    return found()
+    with own_errors(found):
+        return found()

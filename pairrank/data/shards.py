@@ -45,7 +45,7 @@ def complete_set(name: str, files: Iterable[str]) -> list[str]:
 
 
 def shards_of(path: Path) -> list[Path]:
-    """Return the files of the table that a file is a shard of, in order; [path] for a file that is no shard.
+    """Return the files of the table that a file is a shard of, in order; [path] for any other file.
 
     Raises UserError, which begins with the path, if the table is not complete in the folder.
     """

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
-from pairrank.data.shards import shards_of
+from pairrank.data.shards import set_of, shards_of
 from pairrank.data.turns import DECODER, SURROGATE
 from pairrank.errors import UserError, excerpt
 from pairrank.files import CONVERT, content_of, csv_rows, reading
@@ -18,7 +18,9 @@ SUFFIXES = (".csv", ".csv.gz", ".jsonl", ".jsonl.gz", ".json", ".parquet")
 
 
 def without_suffix(name: str) -> str:
-    """Return the name of a battle file without its ending."""
+    """Return the name of a battle file without its ending, and without the number of a shard."""
+    if common := set_of(name):
+        return common[0]
     return next((name.removesuffix(end) for end in SUFFIXES if name.endswith(end)), name)
 
 

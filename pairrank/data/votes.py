@@ -76,8 +76,10 @@ def aggregate(battles: Battles, votes: Aggregation) -> Battles:
 
     Votes on the same answers with sides exchanged count as well. The winner is that of most votes, each counted by
     its weight; if two outcomes have equally many, it is a tie. With "soft", the shares of the votes become soft
-    winners. Columns that differ between votes (judge, time) are those of the first vote; strength, weight and
-    earlier soft winners are the mean, and `both_bad` is that of most.
+    winners. If votes have soft winners already, their weighted mean is used instead. Columns that differ between
+    votes, such as judge and time, are those of the first vote. The weight is the mean of the votes, and the
+    strength that of the votes for the winner. `both_bad` is that of most votes, and false unless the winner is a
+    tie.
     """
     turned = battles.swap()
     first: dict[tuple[Any, ...], int] = {}
@@ -96,20 +98,29 @@ def aggregate(battles: Battles, votes: Aggregation) -> Battles:
     labels = np.where(is_turned, turned.labels, battles.labels)
     counts = np.zeros((len(rows), 3))
     np.add.at(counts, (places, labels), battles.weights)
-    soft = None
+    soft = counts / counts.sum(axis=1, keepdims=True) if votes == "soft" else None
     if battles.soft is not None and turned.soft is not None:
         shares = np.where(is_turned[:, None], turned.soft, battles.soft)
-        soft = np.stack([_mean(share, places, len(rows)) for share in shares.T], axis=1)
+        weights = battles.weights if votes == "soft" else None
+        soft = np.stack([_mean(share, places, len(rows), weights) for share in shares.T], axis=1)
+    winner = _majority(counts)
+    agrees = labels == winner[places]
     kept = battles.take(np.array(rows, dtype=np.int64))
     return replace(
         kept,
-        winner=_majority(counts),
-        soft=counts / counts.sum(axis=1, keepdims=True) if votes == "soft" else soft,
+        winner=winner,
+        soft=soft,
         weight=None if battles.weight is None else _mean(battles.weight, places, len(rows)),
-        both_bad=None if battles.both_bad is None else _mean(battles.both_bad, places, len(rows)) > 0.5,
+        both_bad=None
+        if battles.both_bad is None
+        else (_mean(battles.both_bad, places, len(rows)) > 0.5) & (winner == Winner.TIE),
         strength=None
         if battles.strength is None or turned.strength is None
-        else _mean(np.where(is_turned, turned.strength, battles.strength), places, len(rows)),
+        else np.where(
+            winner == Winner.TIE,
+            0.0,
+            _mean(np.where(is_turned, turned.strength, battles.strength), places, len(rows), agrees),
+        ),
     )
 
 
@@ -121,7 +132,11 @@ def _majority(counts: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
     return winner
 
 
-def _mean(values: npt.NDArray[Any], places: npt.NDArray[np.int64], n: int) -> npt.NDArray[np.float64]:
-    """Return the mean of the values at each of n places."""
-    total = np.bincount(places, values.astype(np.float64), minlength=n)
-    return np.asarray(total / np.bincount(places, minlength=n))
+def _mean(
+    values: npt.NDArray[Any], places: npt.NDArray[np.int64], n: int, weights: npt.NDArray[Any] | None = None
+) -> npt.NDArray[np.float64]:
+    """Return the mean of the values at each of n places; 0 where all weights are 0."""
+    weights = np.ones(len(values)) if weights is None else weights
+    total = np.bincount(places, values.astype(np.float64) * weights, minlength=n)
+    count = np.bincount(places, weights, minlength=n)
+    return np.divide(total, count, out=np.zeros(n), where=count > 0)

@@ -154,6 +154,11 @@ def trained_names(module: Any) -> tuple[str, set[str]]:
     return f"{path}.", {f"{path}.{name}" for name in getattr(model, TRAINED)}
 
 
+def contains_adapter(module: Any) -> bool:
+    """Return whether a part of the module is a model with an adapter."""
+    return any(hasattr(part, TRAINED) for part in module.modules())
+
+
 def _adapted(module: Any) -> tuple[str, Any]:
     """Return the part of a module that is a model with an adapter, after its dotted name."""
     return next((name, part) for name, part in module.named_modules() if hasattr(part, TRAINED))
@@ -167,7 +172,7 @@ def count_parameters(module: Any) -> dict[str, int]:
         packed = getattr(value, "quant_state", None)
         sizes[name] = value.numel() if packed is None else packed.shape.numel()
     counts = {"parameters": sum(sizes.values())}
-    if any(hasattr(part, TRAINED) for part in module.modules()):
+    if contains_adapter(module):
         counts["trained_parameters"] = sum(sizes[name] for name in trained_weights(module) if name in sizes)
     return counts
 
@@ -182,8 +187,9 @@ def set_trained_weights(module: Any, weights: "Mapping[str, torch.Tensor]") -> N
     if wrong := sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)):
         name = wrong[0]
         raise UserError(
-            f"the shape of {excerpt(name)} is {found.get(name, 'missing')} in the saved adapter and head, expected "
-            f"{expected.get(name, 'no such weight')}: they belong to another model. Train the model again."
+            f"{excerpt(name)} {f'has the shape {found[name]}' if name in found else 'is missing'} in the saved "
+            f"adapter and head, expected {expected.get(name, 'no such weight')}: they belong to another model. "
+            "Train the model again."
         )
     module.load_state_dict(dict(weights), strict=False)
 

@@ -61,18 +61,23 @@ def last_hidden_after(
     shared_mask: torch.Tensor,
     input_ids: torch.Tensor,
     attention_mask: torch.Tensor,
+    share: bool = True,
 ) -> torch.Tensor:
     """Return (B, k, d) hidden states of k texts (B, k, T) that each follow the same beginning (B, P).
 
-    The keys and values of a beginning are computed once. It is padded on the left and the texts on the right, so
-    that distances between tokens, which windows of attention limit, are those without padding.
+    With `share`, the keys and values of a beginning are computed once, in a pass of their own. Beginnings are
+    padded on the left and texts on the right, so that distances between tokens, which windows of attention limit,
+    are those without padding.
     """
     battles, orders, _ = input_ids.shape
+    ids, mask = input_ids.flatten(0, 1), attention_mask.flatten(0, 1)
+    whole = torch.cat([shared_mask.repeat_interleave(orders, dim=0), mask], dim=1)
+    if not share:
+        every = torch.cat([shared_ids.repeat_interleave(orders, dim=0), ids], dim=1)
+        return last_hidden(model, every, whole).view(battles, orders, -1)
     positions = _positions(model, shared_mask)
     begun = model(input_ids=shared_ids, attention_mask=shared_mask, use_cache=True, **positions).past_key_values
     begun.batch_repeat_interleave(orders)
-    ids, mask = input_ids.flatten(0, 1), attention_mask.flatten(0, 1)
-    whole = torch.cat([shared_mask.repeat_interleave(orders, dim=0), mask], dim=1)
     positions = {name: value[:, shared_mask.shape[1] :] for name, value in _positions(model, whole).items()}
     found = model(input_ids=ids, attention_mask=whole, past_key_values=begun, use_cache=True, **positions)
     return last_token(found.last_hidden_state, mask).view(battles, orders, -1)

@@ -18,17 +18,10 @@ def convert(file: Path, folder: Path) -> None:
     safely: dict[str, Any] = {"gguf_file": file.name, "local_files_only": True, "trust_remote_code": False}
     with opening(file.parent), quiet_transformers():
         tokenizer = AutoTokenizer.from_pretrained(file.parent, **safely)
+        # Unless it unpacks the weights at once, transformers refuses to save the model, which it calls quantised.
         model = AutoModelForCausalLM.from_pretrained(
             file.parent, dtype=torch.bfloat16, quantization_config=GgufConfig(dequantize=True), **safely
         )
-        _forget_quantisation(model)
         # One file, whatever its size, since one hash identifies an encoder's weights.
         model.save_pretrained(folder, max_shard_size="1TB")
         tokenizer.save_pretrained(folder)
-
-
-def _forget_quantisation(model: Any) -> None:
-    """Remove what makes transformers refuse to save weights that are no longer quantised."""
-    model.hf_quantizer, model.quantization_method, model.is_quantized = None, None, False
-    if hasattr(model.config, "quantization_config"):
-        del model.config.quantization_config

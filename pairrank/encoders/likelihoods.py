@@ -149,7 +149,7 @@ class LanguageModel(nn.Module):
 
     def collate(self, rows: Sequence[ScoredTokens]) -> Batch:
         """Return token ids and kinds (B, T), padded to the longest row."""
-        ids = pad([row.tokens for row in rows], self.tokenizer.pad_token_id)["input_ids"]
+        ids = pad([row.tokens for row in rows], padding=0)["input_ids"]  # any token, since none sees it
         kinds = torch.zeros_like(ids)
         for i, row in enumerate(rows):
             kinds[i, : len(row)] = torch.from_numpy(row.kinds)

@@ -210,14 +210,17 @@ def special_token_wrapper(
     """Return a function that adds the tokenizer's special tokens to one or two texts, and the number it adds.
 
     If the tokenizer puts no separator between two texts, they are separated by an empty line. With `closed`, texts
-    after which the tokenizer adds nothing end with `closing_tokens`, so that all have the same last token.
+    after which the tokenizer adds nothing end with `closing_tokens`, so that all have the same last token. Raises
+    UserError if the tokens of a text are not found among the special ones.
     """
     # A marker in place of each text shows which special tokens come before, between and after the texts.
     [marker] = encode(tokenizer, ["a"])
     wrapped = tokenizer(*["a"] * parts)["input_ids"]
     pieces, at = [], 0
     for _ in range(parts):
-        found = next(i for i in range(at, len(wrapped)) if wrapped[i : i + len(marker)] == marker)
+        found = next((i for i in range(at, len(wrapped)) if wrapped[i : i + len(marker)] == marker), None)
+        if found is None or not marker:
+            raise UserError("this tokenizer splits a text differently among special tokens. Use another encoder.")
         pieces.append(np.array(wrapped[at:found], dtype=np.int32))
         at = found + len(marker)
     pieces[1:] = [each if _separates(tokenizer, each) else _plain_separator(tokenizer) for each in pieces[1:]]

@@ -47,6 +47,8 @@ class DataRecord:
     hash: str
     """`Battles.content_hash` of the battles with winners."""
     battles: int
+    settings: str = ""
+    """The settings in data.toml that differ from the default ones; "" in older records."""
 
 
 @dataclass(frozen=True)
@@ -230,6 +232,8 @@ def is_folder_name(name: str) -> bool:
 def record_to_json(record: RunRecord) -> dict[str, Any]:
     """Return a record as the content of its JSON file."""
     values = asdict(record)
+    if not record.data.settings:
+        del values["data"]["settings"]
     last = ("identity", "predictions")
     empty: tuple[object, ...] = (None, (), {})
     names = [f.name for f in fields(record) if f.name not in last]

@@ -173,7 +173,7 @@ def _by_group(survey: Survey) -> dict[str, Rows]:
     """Return the battles whose session, or other group, has several battles, and all others."""
     _, group, counts = np.unique(survey.group_hash, return_inverse=True, return_counts=True)
     with_others: Rows = (counts[group] > 1) & (survey.group_hash != 0)
-    return {"in a session with others": with_others, "alone": ~with_others}
+    return {"in a group with others": with_others, "alone": ~with_others}
 
 
 def _by_prompt_length(survey: Survey) -> dict[str, Rows]:
@@ -202,7 +202,9 @@ def _frequent(names: Sequence[str], other: str) -> dict[str, Rows]:
     array = np.array(names, dtype=object)
     rows: dict[str, Rows] = {name: array == name for name in frequent}
     if other:
-        rows[other] = ~np.isin(array, frequent)
+        rest: Rows = ~np.isin(array, frequent)
+        # A file may call a value "other" itself.
+        rows[other] = rest | rows[other] if other in rows else rest
     return rows
 
 

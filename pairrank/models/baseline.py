@@ -34,7 +34,7 @@ from pairrank.encoders.windows import Budget, Cells, TokenCoverage, Tokens, temp
 from pairrank.errors import UserError
 from pairrank.models.base import register
 from pairrank.models.fine_tuned import FineTuned
-from pairrank.training.recipe import Recipe
+from pairrank.training.recipe import Recipe, tokens_in_prediction
 
 logger = logging.getLogger(__name__)
 
@@ -194,7 +194,8 @@ class Baseline(FineTuned):
         return template_rows(battles, self.tokenizer_, self.max_tokens, self.budget, self.cells, closed)
 
     def _predict(self, tokens: list[Tokens]) -> Proba:
-        return softmax(compute_outputs(self.module_, tokens, self._collate, self.training.precision))
+        most = tokens_in_prediction(self.module_, self.training)
+        return softmax(compute_outputs(self.module_, tokens, self._collate, self.training.precision, most))
 
     def _collate(self, rows: Sequence[Tokens]) -> Batch:
         """Return token ids and attention mask (B, T), padded according to `padding`."""

@@ -35,7 +35,7 @@ from pairrank.models.fine_tuned import FineTuned
 from pairrank.models.heads.calibration import Calibration, fit_calibration
 from pairrank.training.history import reading_report
 from pairrank.training.monitor import Monitor
-from pairrank.training.recipe import Recipe
+from pairrank.training.recipe import Recipe, tokens_in_prediction
 
 HEAD_FILE, CALIBRATION_FILE = "head.safetensors", "calibration.json"
 BLOCK = 1_000
@@ -48,8 +48,8 @@ class _Judge(nn.Module):
     def __init__(self, decoder: nn.Module, width: int, seed: int) -> None:
         super().__init__()
         self.decoder, self.head = decoder, nn.Linear(width, 3)
-        # As transformers begins the heads of its classifiers. Larger weights would make the first losses large.
-        nn.init.normal_(self.head.weight, std=0.02, generator=torch.Generator().manual_seed(seed))
+        # Hidden states of language models are large: with the usual 0.02, SmolLM2's first loss is 1.4 on average.
+        nn.init.normal_(self.head.weight, std=1 / width, generator=torch.Generator().manual_seed(seed))
         nn.init.zeros_(self.head.bias)
 
     @property
@@ -95,7 +95,10 @@ class Judge(FineTuned):
     )
     """Epochs, learning rates and other settings of fine-tuning; "zero-shot" uses the precision alone."""
     adapter: AdapterSettings = field(default_factory=AdapterSettings)
-    """The adapter that is trained instead of the model's own weights; none by default."""
+    """The adapter that is trained instead of the model's own weights; none by default.
+
+    "zero-shot" uses `base_bits` alone, the bits per weight.
+    """
     seed: int = 0
     """Seed of the new head, the adapter, the order of the battles and the dropout."""
 
@@ -106,8 +109,10 @@ class Judge(FineTuned):
                 complaints.append('both_sides = false: head = "zero-shot" always averages both orders.')
             if self.swap_augmentation:
                 complaints.append('swap_augmentation = true: head = "zero-shot" trains no weights.')
-            if self.adapter != AdapterSettings():
-                complaints.append('adapter: head = "zero-shot" has no adapter. Set head to "trained".')
+            if self.adapter.is_used:
+                complaints.append(
+                    f'adapter.rank = {self.adapter.rank}: head = "zero-shot" trains nothing. Set it to "trained".'
+                )
             if self.soft_targets and not self.calibrated:
                 complaints.append("soft_targets = true: nothing is learned without calibration.")
         if complaints:
@@ -136,6 +141,7 @@ class Judge(FineTuned):
         """
         if self.head == "trained":
             return super().fit(train, folder, monitor)
+        require_libraries(self.adapter, training=False)
         self.encoder_, self.coverage_ = find_encoder(self.encoder), None
         self.calibration_ = Calibration()
         if self.calibrated:
@@ -225,7 +231,8 @@ class Judge(FineTuned):
         return average_orders(straight, self._outputs([self._row(text, swapped=True) for text in texts])), counts
 
     def _outputs(self, rows: list[Tokens]) -> Proba:
-        return softmax(compute_outputs(self.module_, rows, self._collate, self.training.precision))
+        most = tokens_in_prediction(self.module_, self.training)
+        return softmax(compute_outputs(self.module_, rows, self._collate, self.training.precision, most))
 
     def _collate(self, rows: Sequence[Tokens]) -> Batch:
         """Return token ids and attention mask (B, T). The mask alone shows what is padding."""
@@ -233,12 +240,25 @@ class Judge(FineTuned):
 
     def _read(self, battles: Battles) -> Readings:
         return _readings_of(
-            battles, self._frozen, self.max_tokens, self.budget, self.template, self.training.precision
+            battles,
+            self._frozen,
+            self.max_tokens,
+            self.budget,
+            self.template,
+            self.training.precision,
+            self.adapter.base_bits,
         )
 
 
 @memoise
 def _readings_of(
-    battles: Battles, encoder: Encoder, max_tokens: int, budget: Budget, template: Template, precision: Precision
+    battles: Battles,
+    encoder: Encoder,
+    max_tokens: int,
+    budget: Budget,
+    template: Template,
+    precision: Precision,
+    bits: Literal[32, 16, 8, 4],
 ) -> Readings:
-    return OutcomeReader(encoder, max_tokens, budget, template, precision, open_cache()).read(battles)
+    weights = AdapterSettings(base_bits=bits)
+    return OutcomeReader(encoder, max_tokens, budget, template, precision, weights, open_cache()).read(battles)

@@ -31,7 +31,7 @@ from pairrank.models.base import register
 from pairrank.models.fine_tuned import FineTuned
 from pairrank.models.heads.neural import HEADS, ScoreHead, build_head
 from pairrank.models.heads.sides import SiameseNetwork
-from pairrank.training.recipe import Recipe
+from pairrank.training.recipe import Recipe, tokens_in_prediction
 
 HEAD_FILE = "head.safetensors"
 PRETRAINED = "encoder.transformer."
@@ -115,7 +115,8 @@ class Siamese(FineTuned):
         rows, self.coverage_ = self._texts(battles)
         encoder, recipe = self.module_.encoder, self.training
         texts = [text for row in rows for text in (row.a, row.b, row.prompt) if len(text)]
-        vectors = compute_outputs(encoder, texts, encoder.collate, recipe.precision)
+        most = tokens_in_prediction(self.module_, recipe)
+        vectors = compute_outputs(encoder, texts, encoder.collate, recipe.precision, most)
         a, b, *prompt = torch.from_numpy(vectors).float().view(len(rows), -1, encoder.width).unbind(1)
         lengths = torch.tensor([row.lengths for row in rows])
         straight = self._compare(a, b, prompt, lengths)

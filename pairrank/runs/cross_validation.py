@@ -77,6 +77,8 @@ def cross_validate(run: Run, folds: Sequence[int] | None = None) -> RunRecord:
         run = replace(run)
     if run.data.test is not None and (repairs := run.data.test.repairs):
         logger.info("%s: %d repairs in the test file; the first: %s", run.data.path, len(repairs), repairs[0])
+    if run.battles.soft is not None and run.experiment.parameters.get("soft_targets") is not True:
+        logger.info("%s: the soft winners of the battles have no effect on a model without soft_targets", run.title)
     start = FoldStart(identity_of(run), run.data_record)
     if not run.enclosing:  # what a step inside another run has replaced is no result
         keep_former(run.folder, start.identity)

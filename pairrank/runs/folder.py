@@ -31,10 +31,16 @@ def refuse_other_battles(folder: Path, data: DataRecord) -> None:
     for found in _data_records(folder):
         if found.hash != data.hash:
             raise UserError(
-                f"{folder}: it contains a run on other battles ({found.battles:,} of {found.name}; expected "
-                f"{data.battles:,} of {data.name}). Nothing was overwritten. Choose another folder with --runs, or "
+                f"{folder}: it contains a run on other battles ({_described(found)}; expected {_described(data)}). "
+                "Nothing was overwritten. Choose another folder with --runs, or "
                 "remove this one."
             )
+
+
+def _described(data: DataRecord) -> str:
+    """Return the number, name, hash and settings of battles, one of which differs from those of others."""
+    settings = f", {data.settings}" if data.settings else ""
+    return f"{data.battles:,} of {data.name}, hash {data.hash}{settings}"
 
 
 def _data_records(folder: Path) -> list[DataRecord]:

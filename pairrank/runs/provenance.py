@@ -14,7 +14,10 @@ import psutil
 
 from pairrank.encoders.cpu import release_memory
 
-PACKAGES = ("numpy", "scikit-learn", "lightgbm", "torch", "transformers", "sentence-transformers", "accelerate")
+PACKAGES = (
+    *("numpy", "scikit-learn", "lightgbm", "torch", "transformers", "sentence-transformers", "accelerate"),
+    *("peft", "bitsandbytes"),
+)
 
 
 def versions() -> dict[str, str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pairrank.data.battles import Battles
-from pairrank.data.folder import Data, TrainingSubset
+from pairrank.data.folder import Data, DataFolder, TrainingSubset
 from pairrank.data.folds import Folds, assign_folds
 from pairrank.data.predictions import predictions_hash, read_predictions
 from pairrank.errors import UserError
@@ -83,7 +83,8 @@ class Run:
     @cached_property
     def data_record(self) -> DataRecord:
         """Name, hash and number of the battles."""
-        return DataRecord(self.data.name, self.battles.content_hash(), len(self.battles))
+        settings = str(self.data.settings) if isinstance(self.data, DataFolder) else ""
+        return DataRecord(self.data.name, self.battles.content_hash(), len(self.battles), settings)
 
     @property
     def test(self) -> Battles | None:

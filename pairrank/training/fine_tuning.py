@@ -29,7 +29,7 @@ from pairrank.progress import shows_progress
 from pairrank.training.history import TrainingHistory, warn_if_stuck
 from pairrank.training.loss import heads_of
 from pairrank.training.monitor import Monitor, ReportLoss
-from pairrank.training.recipe import Recipe, make_targets, parameter_groups
+from pairrank.training.recipe import Recipe, make_targets, parameter_groups, tokens_in_prediction
 from pairrank.training.tracking import PROJECT, run_name, tracker
 from pairrank.training.trainer import (
     BattleTrainer,
@@ -218,7 +218,8 @@ def _make_trainer(
 
     def score_validation() -> dict[str, float]:
         assert validation is not None  # noqa: S101  # the Trainer evaluates only if there are validation battles
-        logits = compute_outputs(module, validation.tokens, collate, recipe.precision)
+        most = tokens_in_prediction(module, recipe)
+        logits = compute_outputs(module, validation.tokens, collate, recipe.precision, most)
         return _scores(logits, validation.targets)
 
     callbacks: list[TrainerCallback] = [MarkComplete()]

@@ -11,6 +11,7 @@ from torch import nn
 
 from pairrank.data.battles import Battles
 from pairrank.encoders.adapter_settings import AdapterSettings, require_bitsandbytes, require_libraries
+from pairrank.encoders.adapters import contains_adapter
 from pairrank.encoders.devices import Precision
 from pairrank.errors import UserError, bounds_complaints
 
@@ -31,7 +32,8 @@ class Recipe:
     """Batches per optimizer step, whose gradients are averaged."""
     tokens_at_once: int = 0
     """Most tokens, padding included, that go through the model at once. A larger batch is split into parts of
-    similar length; the gradients stay the same. 0 uses the number that is fast on the device."""
+    similar length; the gradients stay the same. 0 uses the number that is fast on the device. With an adapter, the
+    limit holds in prediction as well."""
     head_rate: float = 1.0
     """Factor on `learning_rate` for the parameters that were not pretrained."""
     layer_decay: float = 1.0
@@ -97,6 +99,14 @@ def make_targets(battles: Battles, soft: bool = False, label_smoothing: float = 
     smoothed = (1 - label_smoothing) * targets + label_smoothing / 3
     weighted: npt.NDArray[np.float64] = smoothed * battles.weights[:, None]
     return weighted
+
+
+def tokens_in_prediction(module: nn.Module, recipe: Recipe) -> int:
+    """Return the most tokens that go through a fine-tuned module at once in prediction; 0 is the device's number.
+
+    That number would be too large for a language model, which has an adapter.
+    """
+    return recipe.tokens_at_once if contains_adapter(module) else 0
 
 
 def parameter_groups(module: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:

@@ -423,8 +423,8 @@ def test_predict_copies_columns_of_the_battles(call, remembered):
 def test_predict_reads_in_parts_and_keeps_every_damaged_row(call, remembered, monkeypatch):
     sizes = []
 
-    def in_threes(path):
-        for part in stream_battles(path, rows=3):
+    def in_threes(path, schema):
+        for part in stream_battles(path, rows=3, schema=schema):
             sizes.append(len(part))
             yield part
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pairrank.data.reading import read_battles
+from pairrank.data.reading import read_battles, schema_of
 from pairrank.evaluation.run_record import read_run_record
 from tests.support.battles import tiny_battles
 from tests.support.command_line import refused
@@ -85,6 +85,21 @@ def test_check_names_the_schema_and_the_dropped_rows_with_reasons(call, annotati
     assert found["distinct prompts"] == "2; 2 of them in several battles"
     assert found["repeated battles"] == "3"
     assert found["judges"] == "3: annotator1 (2), annotator3 (2), annotator2 (1)"
+
+
+def test_check_of_a_folder_is_that_of_its_training_file_with_the_schema_of_data_toml(call):
+    Path("mine").mkdir()
+    row = {"prompt": "q", "response1": "one", "response2": "two", "annotator1": 1}
+    row |= {"chosen": "one", "rejected": "two"}
+    file = write_json_lines(Path("mine/train.jsonl"), [row])
+    other = "trl_preference"
+    assert schema_of(file).name != other
+    Path("mine/data.toml").write_text(f'schema = "{other}"')
+    for place in ("mine", file):
+        assert f"schema {other} " in (ended := call("check", place)).out + ended.err
+    assert refused(call("check", "runs-nowhere"), "runs-nowhere")
+    Path("empty").mkdir()
+    assert refused(call("check", "empty"), "empty", "train.csv")
 
 
 def test_check_lists_damaged_rows_and_says_what_follows(call):
@@ -226,8 +241,14 @@ def test_data_toml_says_how_the_votes_of_a_folder_are_counted(call, settings, ba
     write_json_lines(Path("mine/train.jsonl"), [annotated(i % 3, i % 3, 1, name=i) for i in range(20)])
     if settings:
         Path("mine/data.toml").write_text(settings)
-    assert call("run", "prior", "--data", "mine").code == 0
-    assert read_run_record(Path("runs/mine/prior")).data.battles == battles
+    ended = call("run", "prior", "--data", "mine")
+    assert ended.code == 0
+    found = read_run_record(Path("runs/mine/prior")).data
+    assert found.battles == battles
+    is_joined = battles == 20
+    assert found.settings == ('votes = "majority"' if is_joined else "")
+    shown = " ".join((ended.out + ended.err).split())
+    assert ('votes = "majority" (60 votes, 20 battles)' in shown) == is_joined
 
 
 def test_data_toml_names_a_schema_where_the_columns_fit_another(call):
@@ -237,11 +258,14 @@ def test_data_toml_names_a_schema_where_the_columns_fit_another(call):
         | {"chosen": f"Human: q {i} Assistant: one", "rejected": f"Human: q {i} Assistant: two {i}"}
         for i in range(20)
     ]
-    write_json_lines(Path("mine/train.jsonl"), rows)
-    Path("mine/data.toml").write_text('schema = "pandalm"')
-    ended = call("run", "prior", "--data", "mine")
-    assert ended.code == 0
-    assert "schema pandalm" in ended.out + ended.err
+    file = write_json_lines(Path("mine/train.jsonl"), rows)
+    recognised = schema_of(file).name
+    assert recognised != "trl_preference"
+    for settings, schema in (("", recognised), ('schema = "trl_preference"', "trl_preference")):
+        Path("mine/data.toml").write_text(settings)
+        ended = call("run", "prior", "--data", "mine", "--runs", f"runs-{schema}")
+        assert ended.code == 0
+        assert f"schema {schema} " in ended.out + ended.err
 
 
 @pytest.mark.parametrize("winners", [["", "", ""], ["model_a", "", "who?"]])
@@ -387,6 +411,14 @@ def test_a_schema_of_ones_own_is_recognised_in_every_command(call, own_schema):
         ("kaggle.py", OWN, ["kaggle", "part of pairrank", "another name"]),
         ("broken.py", "1 / 0", ["broken.py", "fails", "ZeroDivisionError"]),
         ("idle.py", "x = 1", ["idle.py", "registers no schema"]),
+        ("my.own.py", OWN, ["my.own.py", "another dot"]),
+        ("leaves.py", "raise SystemExit(3)", ["leaves.py", "fails", "SystemExit: 3"]),
+        ("function.py", OWN.split("class")[0] + "def f(): ...", ["function.py", "@register", "subclass"]),
+        ("silent.py", OWN.replace("about =", "what ="), ["silent.py", "about is None"]),
+        ("letters.py", OWN.replace('("topic", "one", "two", "convinced")', '"topic"'), ["required is 'topic'"]),
+        ("empty.py", OWN.replace('("topic", "one", "two", "convinced")', "()"), ["empty.py", "required", "empty"]),
+        ("abstract.py", OWN.replace("def votes", "def vote"), ["abstract.py", "votes is missing"]),
+        ("carrier.py", OWN.replace("about =", 'carries = ("modell",)\n    about ='), ["carries", "modell"]),
     ],
 )
 def test_a_wrong_file_of_a_schema_is_one_message(call, here, monkeypatch, name, text, words):
@@ -394,6 +426,74 @@ def test_a_wrong_file_of_a_schema_is_one_message(call, here, monkeypatch, name, 
         (here / name).write_text(text, encoding="utf-8")
     monkeypatch.setenv("PAIRRANK_SCHEMAS", str(here / name))
     assert refused(call("check", "data/train.csv"), *words)
+
+
+def test_convert_refuses_a_schema_of_ones_own_that_is_only_read_before_it_reads(call, own_schema):
+    Path("damaged.csv").write_bytes(b"\0")
+    assert refused(call("convert", "damaged.csv", "out.csv", "--to", own_schema.stem), "not written")
+
+
+def test_two_schema_files_of_one_name_are_one_message(call, here, own_schema, monkeypatch):
+    (here / "more").mkdir()
+    (here / "more" / own_schema.name).write_text(OWN, encoding="utf-8")
+    monkeypatch.setenv("PAIRRANK_SCHEMAS", f"{own_schema}:more/{own_schema.name}")
+    assert refused(call("check", "data/train.csv"), "the same name", f"more/{own_schema.name}")
+
+
+def test_a_schema_file_may_have_dataclasses_and_annotations_of_the_future(call, own_schema, monkeypatch):
+    text = "from __future__ import annotations\nfrom dataclasses import dataclass\n" + OWN
+    other = own_schema.with_name(f"future_{own_schema.name}")
+    other.write_text(text + "\n@dataclass\nclass Note:\n    text: str = ''\n", encoding="utf-8")
+    monkeypatch.setenv("PAIRRANK_SCHEMAS", str(other))
+    assert other.stem in call("check", "debates.jsonl").out
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("raise AttributeError('no topic')", ["fails (AttributeError: no topic)"]),
+        ("raise SystemExit(2)", ["fails (SystemExit: 2)"]),
+        ("float('')", ["fails (ValueError: "]),
+        ("return [3]", ["gives 3, expected a list of votes"]),
+        ("return [Vote('t', ('a',), ('b',), 0)]", ["prompt is 't'", "tuple of turns"]),
+        ("return [Vote(('t',), (None,), ('b',), 0)]", ["response_a contains None"]),
+        ("return [Vote(('t',), ('a', 'b'), ('b',), 0)]", ["unequal turns", "2 in response_a"]),
+        ("return [Vote(('t',), ('a',), ('b',), 7)]", ["winner is 7"]),
+        ("return [Vote(('t',), ('a',), ('b',), 0, soft=(5, -1, 0))]", ["soft is (5, -1, 0)"]),
+        ("return [Vote(('t',), ('a',), ('b',), 0, strength=2)]", ["strength is 2"]),
+        ("return [Vote(('t',), ('a',), ('b',), 0, weight=0)]", ["weight is 0"]),
+        ("return [Vote(('t',), ('a',), ('b',), 0, both_bad=True)]", ["both_bad", "tie"]),
+        ("return [Vote(('t',), ('a',), ('b',), 0, judge=['x'])]", ["judge is ['x']"]),
+    ],
+)
+def test_what_a_schema_of_ones_own_does_wrong_is_a_complaint_about_the_row(call, own_schema, given, words):
+    own_schema.write_text(OWN.replace("        winner =", f"        {given}\n        winner ="), encoding="utf-8")
+    ended = call("run", "prior", "--data", "debates.jsonl")
+    assert refused(ended, "debates.jsonl: 30 complaints", "row 1: ", own_schema.name, *words)
+    assert call("check", "debates.jsonl").code == 0
+
+
+def test_the_example_of_the_documentation_reads_ordinary_rows(tmp_path, monkeypatch):
+    text = (Path(__file__).parents[2] / "Dataset" / "README.md").read_text(encoding="utf-8")
+    file = tmp_path / f"arguments_{tmp_path.name}.py"
+    file.write_text("#" + text.split("```python\n# arguments.py")[1].split("```")[0], encoding="utf-8")
+    monkeypatch.setenv("PAIRRANK_SCHEMAS", str(file))
+    row = {"topic": "t", "argument_1": "a", "argument_2": "b", "convinced_1": 3, "convinced_2": "2"}
+    rows = [row, row | {"convinced_1": ""}, row | {"convinced_2": None}, row | {"argument_1": None}]
+    path = write_json_lines(tmp_path / "debates.jsonl", rows)
+    assert read_battles(path).labels.tolist() == [0]
+    assert len(read_battles(path, damage="repair")) == 4
+    bare = [{name: cell for name, cell in row.items() if "convinced" not in name} for row in rows]
+    test = read_battles(write_json_lines(path, bare), damage="repair")
+    assert (len(test), test.winner, len(test.repairs)) == (4, None, 1)
+
+
+def test_submit_refuses_a_test_file_with_rows_that_hold_no_battle(call):
+    assert call("run", "prior", "--data", "data").code == 0
+    Path("data/test.csv").unlink()
+    answer = {"id": "t1", "prompt": "p", "chosen": "a", "rejected": "b"}
+    write_json_lines(Path("data/test.jsonl"), [answer, answer | {"id": "t2", "rejected": None}])
+    assert refused(call("submit", "prior", "--data", "data"), "1 rows of the test file hold no battle")
 
 
 def test_no_file_beside_battles_can_name_code(call, own_schema, monkeypatch):

@@ -267,3 +267,9 @@ def test_a_prompt_that_is_spelled_like_a_session_is_another_key():
     grouped = replace(tiny_battles(1), group=object_array(["s"]))
     assert not is_excluded(battles, exclusion_keys(grouped)).any()
     assert is_excluded(grouped, exclusion_keys(grouped)).all()
+
+
+def test_a_schema_in_data_toml_holds_for_extra_battles_with_its_columns_only(tmp_path: Path, battles: Battles):
+    write_battles(battles, tmp_path / "extra.csv")
+    (tmp_path / "data.toml").write_text('schema = "pandalm"', encoding="utf-8")
+    assert len(Extra(str(tmp_path / "extra.csv")).battles) == len(battles)

@@ -358,3 +358,11 @@ def test_a_message_about_rows_or_columns_of_any_length_is_bounded(tmp_path: Path
 def test_a_missing_file_and_a_folder_are_named(tmp_path: Path):
     for path in (tmp_path, tmp_path / "none.csv"):
         assert message(path).startswith(f"{path}: no such file")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("train-00000-of-00001.parquet", "train"), ("votes.csv.gz", "votes"), ("train.parquet", "train"), ("a", "a")],
+)
+def test_without_suffix_leaves_neither_an_ending_nor_the_number_of_a_shard(name: str, expected: str):
+    assert without_suffix(name) == expected

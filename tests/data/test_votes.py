@@ -122,7 +122,7 @@ def test_details_are_those_of_the_first_vote_and_numbers_are_means():
     whole = aggregate(battles, "majority")
     assert whole.judge.tolist() == ["j"]
     assert whole.labels.tolist() == [A]
-    assert whole.strength.tolist() == [(1.0 - 0.5 + 0.25) / 3]
+    assert whole.strength.tolist() == [(1.0 + 0.25) / 2]  # of the votes for the winner
     assert whole.weight.tolist() == [0.75]
     np.testing.assert_allclose(whole.soft, [[2 / 3, 0.25, 0.25 / 3]])  # A: .75 + .25 + 1; B: .25 + .5; ties: .25
 
@@ -132,6 +132,24 @@ def test_both_bad_is_that_of_most_votes(bad: list[int], is_bad: bool):
     battles = voted(*[("p", "x", "y", TIE)] * len(bad), both_bad=np.array(bad, dtype=bool))
     for order in set(permutations(range(len(bad)))):
         assert aggregate(battles.take(np.array(order)), "majority").both_bad.tolist() == [is_bad]
+
+
+def test_both_bad_is_false_where_the_winner_is_no_tie_and_no_strength_contradicts_its_winner():
+    battles = voted(
+        ("p", "x", "y", A), ("p", "x", "y", A), ("p", "x", "y", B), ("q", "x", "y", TIE), ("q", "x", "y", A),
+        both_bad=np.array([True, True, False, False, False]),
+        strength=np.array([0.1, 0.2, -1.0, 0.0, 0.5]),
+    )  # fmt: skip
+    whole = aggregate(battles, "majority")
+    assert whole.labels.tolist() == [A, TIE]
+    assert whole.both_bad.tolist() == [False, False]
+    np.testing.assert_allclose(whole.strength, [0.15, 0.0])
+
+
+def test_soft_keeps_graded_winners_as_their_weighted_mean():
+    graded = np.array([[0.8, 0.1, 0.1], [0.2, 0.5, 0.3]])
+    battles = voted(("p", "x", "y", A), ("p", "x", "y", B), soft=graded, weight=np.array([3.0, 1.0]))
+    np.testing.assert_allclose(aggregate(battles, "soft").soft, [(3 * graded[0] + graded[1]) / 4])
 
 
 # Laws of any votes

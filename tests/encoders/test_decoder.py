@@ -46,14 +46,15 @@ def test_eight_texts_at_once_give_the_same_as_one_under_either_padding(name: str
             assert torch.allclose(last_hidden(model, **batch), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("share", [True, False])
 @pytest.mark.parametrize("name", some_fast(CAUSAL))
-def test_texts_after_one_beginning_give_the_same_as_whole_texts(name: str, tmp_path: Path):
+def test_texts_after_one_beginning_give_the_same_as_whole_texts(name: str, share: bool, tmp_path: Path):
     model = opened(tmp_path, name).base_model
     beginnings, ends = some_rows(model, (5, 33, 12)), some_rows(model, (40, 7, 21, 3, 30, 16))
     rest = {key: value.view(3, 2, -1) for key, value in pad(ends, 0).items()}
     begun = pad_left(beginnings)
     with torch.no_grad():
-        found = last_hidden_after(model, begun["input_ids"], begun["attention_mask"], **rest)
+        found = last_hidden_after(model, begun["input_ids"], begun["attention_mask"], **rest, share=share)
     whole = [np.concatenate([beginnings[i // 2], end]) for i, end in enumerate(ends)]
     assert torch.allclose(found.flatten(0, 1), last_of_each(model, whole), atol=1e-5)
 

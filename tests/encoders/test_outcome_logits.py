@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from pairrank.data.battles import Battles, concatenate, object_array
 from pairrank.encoders import outcome_logits
+from pairrank.encoders.adapters import AdapterSettings
 from pairrank.encoders.catalogue import Encoder
 from pairrank.encoders.judge_windows import judge_template, judge_texts, outcome_tokens
 from pairrank.encoders.outcome_logits import OutcomeModel, OutcomeReader
@@ -149,6 +150,7 @@ def test_every_setting_that_changes_a_result_makes_another_cache_entry(folder: P
         {"budget": "head+tail"},
         {"template": "plain"},
         {"precision": "bf16"},
+        {"weights": AdapterSettings(base_bits=16)},
         {"encoder": Encoder("tiny", folder, "1" * 64)},
         {"encoder": Encoder("tiny", write_language_model(tmp_path / "other", "qwen2", CHAT + " "), "0" * 64)},
     )
@@ -159,7 +161,7 @@ def test_every_setting_that_changes_a_result_makes_another_cache_entry(folder: P
 
 
 def test_no_logits_of_the_vocabulary_are_computed(folder: Path):
-    model = OutcomeModel(Encoder("tiny", folder, ""), ROOM, "auto", torch.float32)
+    model = OutcomeModel(Encoder("tiny", folder, ""), ROOM, "auto", {"dtype": torch.float32})
     vocabulary = len(model.tokenizer)
     assert not [part for part in model.modules() if isinstance(part, nn.Linear) and part.out_features >= vocabulary]
     assert model.words.weight.shape[0] == 3

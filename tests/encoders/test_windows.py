@@ -13,7 +13,14 @@ from pairrank.data.battles import TEXTS, Battles
 from pairrank.data.reading import read_battles
 from pairrank.data.turns import parse_turns
 from pairrank.encoders.catalogue import Encoder
-from pairrank.encoders.windows import cut_rounds, encode, fair_shares, keep_both_ends, template_rows
+from pairrank.encoders.windows import (
+    cut_rounds,
+    encode,
+    fair_shares,
+    keep_both_ends,
+    special_token_wrapper,
+    template_rows,
+)
 from pairrank.errors import UserError
 from tests.support.battles import conversations, plain_battles
 from tests.support.strategies import valid_battles
@@ -344,3 +351,12 @@ def test_a_text_of_any_length_is_tokenised_by_its_beginning():
 
     assert encode(tokenizer, ["a", "b" * (LONGEST + 5)]) == [[1], [LONGEST]]
     assert [*map(len, seen)] == [1, LONGEST]
+
+
+@pytest.mark.parametrize("whole", [[1, 8, 2], []])
+def test_a_tokenizer_that_splits_a_text_differently_among_special_tokens_is_refused(whole: list[int]):
+    def tokenizer(texts, add_special_tokens=True, **_):
+        return {"input_ids": whole if add_special_tokens else [[7] for _ in texts]}
+
+    with pytest.raises(UserError, match="splits a text differently among special tokens"):
+        special_token_wrapper(tokenizer)

@@ -8,7 +8,7 @@ from pairrank.data.battles import Battles, object_array
 from pairrank.data.folds import prompt_keys
 from pairrank.data.months import month_of
 from pairrank.data.simulation import simulate
-from pairrank.evaluation.slices import SliceScore, biases, score_slices, slices_of
+from pairrank.evaluation.slices import MIN_BATTLES, SliceScore, _frequent, biases, score_slices, slices_of
 from pairrank.evaluation.survey import Survey, survey_of
 
 
@@ -145,7 +145,7 @@ def test_battles_with_others_of_their_session_are_a_slice(arena):
     battles, proba = arena
     grouped = replace(battles.take(slice(6)), group=object_array(["a", "b", "", "a", "", "c"]))
     assert rows_by_name(grouped, proba[:6], "group") == {
-        "in a session with others": [0, 3],
+        "in a group with others": [0, 3],
         "alone": [1, 2, 4, 5],
     }
 
@@ -215,3 +215,10 @@ def test_no_length_bias_is_given_if_all_answers_are_equally_long():
     battles = simulate(4)[0]
     equal = Battles(**{**vars(battles), "response_b": battles.response_a})
     assert [b.name for b in biases(survey_of(equal), np.full((4, 3), 1 / 3), equal.labels)] == ["first answer (A)"]
+
+
+def test_a_name_that_the_file_calls_other_is_in_the_slice_of_other_names():
+    names = ["other"] * MIN_BATTLES + ["code"] * MIN_BATTLES + ["rare"]
+    found = _frequent(names, "other")
+    assert found["other"].tolist() == [name != "code" for name in names]
+    assert found["code"].tolist() == [name == "code" for name in names]

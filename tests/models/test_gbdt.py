@@ -133,7 +133,7 @@ def spied_fits(
     fit_booster = module.fit_booster
     # Even columns, which are the same in both orders, identify the battle.
     model = Gbdt(groups=(), **(FAST | more))
-    model.names_ = train.input_names
+    model.names_, model.language_model_ = train.input_names, None
     even = model._columns(train, None).even
     key_of = {row.tobytes(): prompt_key(prompt) for row, prompt in zip(even, train.prompt, strict=True)}
     # Rows that `complete` may add belong to no battle.

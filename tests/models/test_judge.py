@@ -224,7 +224,7 @@ def test_the_model_is_read_once_for_fit_and_prediction(tiny_language_model: Path
         ({"max_tokens": 0}, "max_tokens = 0: expected 1 or more"),
         ({"head": "zero-shot", "both_sides": False}, "both_sides = false"),
         ({"head": "zero-shot", "swap_augmentation": True}, "swap_augmentation = true"),
-        ({"head": "zero-shot", "adapter": ADAPTER}, 'Set head to "trained"'),
+        ({"head": "zero-shot", "adapter": ADAPTER}, "adapter.rank = 4"),
         ({"head": "zero-shot", "soft_targets": True, "calibrated": False}, "soft_targets = true"),
     ],
 )

@@ -163,7 +163,7 @@ def test_a_run_keeps_the_pooling_of_the_reward_model(folders, tmp_path: Path, ki
     file = tmp_path / "toy.toml"
     file.write_text(f"[model]\nname = 'siamese'\nencoder = '{folders[kind, True]}'\nhead = 'pretrained'\n")
     run = resolve_run(load_experiment(str(file)), find_data(tmp_path / "data"), tmp_path / "runs")
-    model = run.experiment.build()
+    model = run.experiment.build().bare
     assert isinstance(model, Siamese)
     assert (model.head, model.pooling) == ("pretrained", "auto")
 

@@ -16,7 +16,7 @@ from pairrank.runs import cross_validation, experiment_files
 from pairrank.runs.cross_validation import cross_validate
 from pairrank.runs.experiment_files import load_experiment
 from pairrank.runs.fold import save_fold
-from pairrank.runs.run import is_reusable, resolve_run
+from pairrank.runs.run import _differs, is_reusable, resolve_run
 from tests.support.architectures import write_checkpoint
 from tests.support.battles import tiny_battles
 from tests.support.runs import (
@@ -81,6 +81,19 @@ def test_a_damaged_run_is_not_reusable(workspace, damage, finish):
     assert is_reusable(load_run(workspace))
     (workspace / "runs" / "memory" / damage).write_text("cut off")
     assert not is_reusable(load_run(workspace))
+
+
+def test_settings_that_an_older_record_lacks_count_as_equal_in_nested_tables_too():
+    wanted = {"name": "siamese", "adapter": {"rank": 0}, "training": {"epochs": 2, "optimizer": "adamw"}}
+    assert not _differs({"name": "siamese", "training": {"epochs": 2}}, wanted)
+    for older in (
+        {"training": {"epochs": 3}},
+        {"training": {"epochs": None}},
+        {"adapter": {"rank": 4}},
+        {"training": {"epochs": 2, "removed": 1}},
+        {"removed": 1},
+    ):
+        assert _differs(older, wanted), older
 
 
 def test_a_run_with_another_parameter_or_test_file_is_not_reusable(workspace, finish):

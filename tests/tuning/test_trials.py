@@ -10,6 +10,7 @@ from pairrank.data.folds import prompt_keys
 from pairrank.data.writing import write_battles
 from pairrank.errors import UserError
 from pairrank.models.base import build
+from pairrank.models.corrected import WithEvidence
 from pairrank.tuning.space import changed
 from pairrank.tuning.trials import evaluate, tuning_folds
 from tests.support.studies import SMALL, some_search, write_experiment
@@ -77,7 +78,7 @@ def test_a_trial_equals_plain_cross_validation(arena_here):
     rows, proba = [], []
     for fold in (0, 1, 2, 3):
         seen, scored = battles.take((member != fold) & (member != 4)), np.flatnonzero(member == fold)
-        model = build("structure", learner="logistic", groups=["length"], **setting).fit(seen)
+        model = WithEvidence(build("structure", learner="logistic", groups=["length"], **setting)).fit(seen)
         rows.append(scored)
         proba.append(model.predict_proba(battles.take(scored)))
     # The predictions are scored as a file has them, with nine digits.

@@ -26,8 +26,6 @@ class ArenaVotes(RowSchema):
     verdict = ("winner",)
     both_bad: ClassVar[str]
     """The winner of a vote that called both answers bad."""
-    own_id: ClassVar[str]
-    """The column of ids."""
     details: ClassVar[Mapping[str, tuple[str, ...]]]
     """Names of details, with the columns of which the first one that is not empty holds them.
 

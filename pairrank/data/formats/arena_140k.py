@@ -18,9 +18,10 @@ class Arena140k(ArenaVotes):
     """The rows of one session are of one user, who goes on with the same conversation."""
 
     about = "LMArena's 140,000 votes of 2025 and its expert votes"
-    required = ("id", "model_a", "model_b", "winner", "conversation_a", "conversation_b")
+    required = ("id", "model_a", "model_b", "conversation_a", "conversation_b")
     # The expert votes have no session, so that it cannot be required.
     optional = (
+        "winner",
         "evaluation_session_id",
         "evaluation_order",
         "language",

@@ -7,9 +7,11 @@ import importlib
 import importlib.util
 import os
 import pkgutil
+import sys
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from hashlib import sha256
@@ -20,54 +22,18 @@ import numpy as np
 
 from pairrank.data.battles import DETAILS, TEXTS, Battles, Winner, object_array
 from pairrank.data.cells import id_of, name_of, text_of
+from pairrank.data.formats.vote import CARRIED, fault_of
+from pairrank.data.formats.vote import DamagedRowError as DamagedRowError
+from pairrank.data.formats.vote import UnusableRowError as UnusableRowError
+from pairrank.data.formats.vote import Vote as Vote
 from pairrank.data.occurrences import Occurrences
 from pairrank.data.probabilities import Labels
 from pairrank.data.tables import NOT_UTF8, RAW_BYTE, Table
 from pairrank.data.turns import Turns, repair_text
-from pairrank.errors import UserError, excerpt, shorten, unknown_name
+from pairrank.errors import UserError, combined_error, excerpt, shorten, unknown_name
 
 UNCLEAR = -1
 """The winner of a row that does not say who has won. It is used while a file is read only."""
-
-
-@dataclass(frozen=True)
-class Vote:
-    """One battle as a row of a file describes it."""
-
-    prompt: Turns
-    response_a: Turns
-    response_b: Turns
-    winner: int | None = None
-    """A `Winner`; None if the row does not say."""
-    soft: tuple[float, float, float] | None = None
-    """Probabilities of A, B and tie, in place of a single winner."""
-    strength: float = 0.0
-    """How much better A is than B, from -1 to 1; 0 if it is a tie or not known."""
-    both_bad: bool = False
-    """Whether the voter called both answers bad; the winner is then a tie."""
-    weight: float = 1.0
-    id: str = ""
-    """The file's own id; "" gives an id that is made up from `name`."""
-    name: str = ""
-    """What a made-up id begins with; "" gives a hash of the texts."""
-    variant: str = ""
-    """What a made-up id continues with if an earlier battle has the same name, such as a subset."""
-    model_a: str = ""
-    model_b: str = ""
-    group: str = ""
-    """What must not be divided between folds besides the prompt: a session, a user, a question."""
-    judge: str = ""
-    language: str = ""
-    category: str = ""
-    time: str = ""
-
-
-class UnusableRowError(ValueError):
-    """A row holds no battle, for a reason that many rows may share, as in public files. Such rows are counted."""
-
-
-class DamagedRowError(ValueError):
-    """A row is damaged: a complaint about it, such as "prompt is 3, expected messages"."""
 
 
 @dataclass
@@ -88,6 +54,8 @@ class Parsed:
     """Number of rows that hold a battle but do not say who has won, by the reason."""
     missing_names: Counter[str] = field(default_factory=Counter)
     """Number of model names by the spelling of a missing value that stands in their place."""
+    headers: int = 0
+    """Number of rows that repeat the header."""
 
 
 class Schema(ABC):
@@ -95,6 +63,8 @@ class Schema(ABC):
 
     name: ClassVar[str] = ""
     """The name of its file."""
+    source: ClassVar[str] = ""
+    """The path of its file if that is the user's own; "" for a schema of pairrank."""
     about: ClassVar[str]
     """What has this schema, for `check` and messages."""
     required: ClassVar[tuple[str, ...]]
@@ -106,6 +76,9 @@ class Schema(ABC):
 
     is_written: ClassVar[bool] = True
     """Whether `columns` writes battles; other schemas are only read."""
+
+    keeps_rows: bool = False
+    """Whether every row must give a battle, because the file is to be predicted. The reader of the file sets it."""
 
     @classmethod
     def accepts(cls, table: Table) -> bool:
@@ -134,6 +107,9 @@ class RowSchema(Schema):
     carries: ClassVar[tuple[str, ...]] = ()
     """Fields of `Vote` that its rows give, besides the texts and the winner. They become columns of the battles."""
 
+    own_id: ClassVar[str] = "id"
+    """The column of ids, which tells a row that cannot be read."""
+
     def __init__(self) -> None:
         self._made_up = Occurrences()
 
@@ -152,29 +128,61 @@ class RowSchema(Schema):
         dropped, undecided = Counter[str](), Counter[str]()
         for number, row in enumerate(table.rows(), table.first_row):
             if any(isinstance(cell, str) and not cell.isascii() and RAW_BYTE.search(cell) for cell in row.values()):
-                complaints.append(f"row {number}: {NOT_UTF8}; left out")
-                continue
-            try:
-                found = list(self.votes(row))
-            except (UnusableRowError, DamagedRowError) as reason:
+                complaints.append(f"row {number}: {NOT_UTF8}; {'repaired' if self.keeps_rows else 'left out'}")
+                if not self.keeps_rows:
+                    continue
+            found, reason = self._read(row)
+            if reason:
                 found = self._undecided(row)
-                if isinstance(reason, DamagedRowError):
-                    complaints.append(f"row {number}: {reason}; {'it has no winner' if found else 'left out'}")
-                else:
-                    (undecided if found else dropped)[str(reason)] += 1
+            if not found and self.keeps_rows:
+                found, fault = self._repaired(row, number)
+                complaints.append(f"row {number}, {_shown_id(found)}: {fault or reason}; read as empty text")
+            elif isinstance(reason, DamagedRowError):
+                complaints.append(f"row {number}: {reason}; {'it has no winner' if found else 'left out'}")
+            elif reason:
+                (undecided if found else dropped)[str(reason)] += 1
             votes += found
             rows += [number] * len(found)
         ids = [id_of(vote.id) or self._new_id(vote) for vote in votes]
         battles, winner = battles_of(votes, ids, self.carries)
-        is_told = not self.verdict or any(name in table.cells for name in self.verdict)
-        return Parsed(battles, winner if is_told else None, rows, complaints, dropped, undecided)
+        has_winners = not self.verdict or any(name in table.cells for name in self.verdict)
+        return Parsed(battles, winner if has_winners else None, rows, complaints, dropped, undecided)
+
+    def _read(self, row: Mapping[str, Any]) -> tuple[list[Vote], ValueError | None]:
+        """Return the battles of a row, or the reason why there are none.
+
+        Whatever a schema of the user's own raises is a complaint about the row.
+        """
+        try:
+            found = list(self.votes(row))
+            if self.source and (fault := next(filter(None, map(fault_of, found)), "")):
+                raise DamagedRowError(f"{Path(self.source).name}: {fault}")
+        except (UnusableRowError, DamagedRowError) as reason:
+            return [], reason
+        except (Exception, SystemExit) as error:
+            if not self.source:
+                raise
+            return [], DamagedRowError(f"{Path(self.source).name} fails ({described(error)})")
+        return found, None
 
     def _undecided(self, row: Mapping[str, Any]) -> list[Vote]:
         """Return the battles of a row whose winner cannot be read; none if something else is wrong with it."""
-        try:
-            return [*self.votes({name: cell for name, cell in row.items() if name not in self.verdict})]
-        except (UnusableRowError, DamagedRowError):
-            return []
+        return self._read(self._without_verdict(row))[0]
+
+    def _repaired(self, row: Mapping[str, Any], number: int) -> tuple[list[Vote], str]:
+        """Return the battles of a row with missing and damaged texts read as empty, and what was wrong with them.
+
+        If the row cannot be read in this way either, all texts of its one battle are empty.
+        """
+        repaired = RepairedRow(self._without_verdict(row))
+        if found := self._read(repaired)[0]:
+            return found, ", ".join(dict.fromkeys(repaired.faults))
+        cell = row.get(self.own_id)
+        own = "" if isinstance(cell, list | tuple | Mapping) else id_of(cell)
+        return [Vote(("",), ("",), ("",), id=own or f"row-{number}")], ""
+
+    def _without_verdict(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: cell for name, cell in row.items() if name not in self.verdict}
 
     def _new_id(self, vote: Vote) -> str:
         """Return an id that no earlier vote of the file was given here.
@@ -193,6 +201,17 @@ class RowSchema(Schema):
         while self._made_up.add(made := f"{stem}-{count}") > 1:  # it is the name of another vote
             count += 1
         return made
+
+
+def _shown_id(votes: Sequence[Vote]) -> str:
+    """Return the ids of the battles of a row for a message."""
+    own = dict.fromkeys(filter(None, (id_of(vote.id) for vote in votes)))
+    return f"id {shorten(', '.join(own), 100)}" if own else "without an id"
+
+
+def described(error: BaseException) -> str:
+    """Return the type and the message of an error for one line of a message."""
+    return ": ".join(filter(None, (type(error).__name__, shorten(str(error), 200))))
 
 
 def battles_of(votes: Sequence[Vote], ids: Sequence[str], carries: Sequence[str]) -> tuple[Battles, Labels]:
@@ -249,14 +268,29 @@ def is_first(prompt: Turns, one: Turns, other: Turns) -> bool:
 # Cells
 
 
+class RepairedRow(dict[str, Any]):
+    """A row to predict, whose missing and damaged texts are read as empty."""
+
+    def __init__(self, cells: Mapping[str, Any]) -> None:
+        super().__init__(cells)
+        self.faults: list[str] = []
+        """What was wrong with these texts."""
+
+
 def text_cell(row: Mapping[str, Any], name: str) -> str:
-    """Return a cell that must be text; raises UnusableRowError for null and DamagedRowError otherwise."""
+    """Return a cell that must be text; raises UnusableRowError for null and DamagedRowError otherwise.
+
+    In a `RepairedRow`, such a cell is an empty text.
+    """
     value = row.get(name)
-    if value is None or value != value:
-        raise UnusableRowError(f"{name} is missing")
-    if not isinstance(value, str):
-        raise DamagedRowError(f"{name} is {excerpt(value, 40)}, expected text")
-    return value
+    if isinstance(value, str):
+        return value
+    is_missing = value is None or value != value
+    fault = f"{name} is missing" if is_missing else f"{name} is {excerpt(value, 40)}, expected text"
+    if isinstance(row, RepairedRow):
+        row.faults.append(fault)
+        return ""
+    raise UnusableRowError(fault) if is_missing else DamagedRowError(fault)
 
 
 # Columns
@@ -275,11 +309,16 @@ _REGISTRY: dict[str, type[Schema]] = {}
 
 
 def register(cls: S) -> S:
-    """Make a schema available under the name of its file."""
+    """Make a schema available under the name of its file; raises UserError for anything but a schema."""
+    if not (isinstance(cls, type) and issubclass(cls, Schema)):
+        raise UserError(f"@register: found {excerpt(cls, 60)}, expected a subclass of Schema or RowSchema.")
     cls.name = cls.__module__.rpartition(".")[2]
     _REGISTRY[cls.name] = cls
     return cls
 
+
+OWN_PACKAGE = "pairrank_schemas"
+"""Package in whose name files of the user's own are imported; it does not exist."""
 
 OWN = "PAIRRANK_SCHEMAS"
 """Environment variable with the paths of Python files, separated as in $PATH, each of which registers a schema."""
@@ -287,8 +326,13 @@ OWN = "PAIRRANK_SCHEMAS"
 
 def schemas() -> dict[str, type[Schema]]:
     """Return all schemas by name; raises UserError for a file in $PAIRRANK_SCHEMAS that registers none."""
-    own = map(schema_file, filter(None, os.environ.get(OWN, "").split(os.pathsep)))
-    return _shipped() | {each.name: each for each in own}
+    own: dict[str, type[Schema]] = {}
+    for path in dict.fromkeys(filter(None, os.environ.get(OWN, "").split(os.pathsep))):
+        found = schema_file(path)
+        other = own.setdefault(found.name, found)
+        if Path(other.source).resolve() != Path(path).resolve():
+            raise UserError(f"${OWN}: {other.source} and {path} have the same name. Rename one of them.")
+    return _shipped() | own
 
 
 @cache
@@ -308,20 +352,63 @@ def schema_file(path: str) -> type[Schema]:
     UserError if there is no such file, if it fails, or if it registers no schema of a name that is still free.
     """
     name = Path(path).stem
-    spec = importlib.util.spec_from_file_location(name, path)
+    module = f"{OWN_PACKAGE}.{name}"  # a name that hides no other module
+    spec = importlib.util.spec_from_file_location(module, path)
     if spec is None or spec.loader is None or not Path(path).is_file():
         raise UserError(f"{path}: no Python file with a schema. Expected the path of a .py file.")
+    if "." in name:
+        raise UserError(f"{path}: the schema is called {name!r}. Give the file a name without another dot.")
     if name in _shipped():
         raise UserError(f"{path}: a schema {name} is part of pairrank. Give the file another name.")
+    _REGISTRY.pop(name, None)  # of another file of this name
+    sys.modules[module] = importlib.util.module_from_spec(spec)  # dataclasses look for it there
     try:
-        spec.loader.exec_module(importlib.util.module_from_spec(spec))
-    except Exception as error:
-        raise UserError(
-            f"{path}: this schema fails ({type(error).__name__}: {shorten(str(error), 200)})."
-        ) from error
+        spec.loader.exec_module(sys.modules[module])
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    except (Exception, SystemExit) as error:
+        del sys.modules[module]
+        raise UserError(f"{path}: this schema fails ({described(error)}).") from error
     if name not in _REGISTRY:
         raise UserError(f"{path}: registers no schema. Put `@register` before a subclass of Schema or RowSchema.")
-    return _REGISTRY[name]
+    found = _REGISTRY[name]
+    if complaints := _class_complaints(found):
+        raise combined_error(path, complaints, "Correct the class; Dataset/README.md has an example.")
+    found.source = path
+    found.is_written = found.is_written and found.columns is not Schema.columns
+    return found
+
+
+def _class_complaints(schema: type[Schema]) -> list[str]:
+    """Return what is wrong with the class of a schema of the user's own."""
+    about = getattr(schema, "about", None)
+    complaints = [] if isinstance(about, str) and about else [f"about is {excerpt(about, 40)}, expected a text"]
+    for name in ("required", "optional", "verdict", "carries"):
+        found = getattr(schema, name, ())
+        if not isinstance(found, tuple | list) or not all(isinstance(each, str) and each for each in found):
+            complaints.append(f"{name} is {excerpt(found, 40)}, expected a tuple of names")
+    if complaints:
+        return complaints
+    if not getattr(schema, "required", ()):
+        complaints.append("required is missing or empty, expected the columns that tell the schema")
+    if unknown := set(schema.verdict) - {*schema.required, *schema.optional}:
+        complaints.append(f"verdict: {', '.join(sorted(unknown))} is neither required nor optional")
+    if unknown := set(getattr(schema, "carries", ())) - set(CARRIED):
+        complaints.append(f"carries: found {', '.join(sorted(unknown))}, expected some of {', '.join(CARRIED)}")
+    if missing := sorted(getattr(schema, "__abstractmethods__", ())):
+        complaints.append(f"the method {', '.join(missing)} is missing")
+    return complaints
+
+
+@contextmanager
+def own_errors(schema: type[Schema]) -> Iterator[None]:
+    """Raise UserError, which names the file, for whatever a schema of the user's own raises."""
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        if not schema.source:
+            raise
+        raise UserError(f"{schema.source}: this schema fails ({described(error)}).") from error
 
 
 def find_schema(name: str) -> type[Schema]:
@@ -346,8 +433,13 @@ def recognise(table: Table) -> type[Schema] | None:
     def rank(schema: type[Schema]) -> tuple[int, int]:
         return len(schema.required), len(found & set(schema.optional))
 
-    fitting = [each for each in schemas().values() if set(each.required) <= found and each.accepts(table)]
+    fitting = [each for each in schemas().values() if set(each.required) <= found and _accepts(each, table)]
     return max(fitting, key=rank, default=None)
+
+
+def _accepts(schema: type[Schema], table: Table) -> bool:
+    with own_errors(schema):
+        return schema.accepts(table)
 
 
 def nearest(table: Table) -> tuple[type[Schema], list[str]]:

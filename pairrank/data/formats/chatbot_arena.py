@@ -21,8 +21,8 @@ class ChatbotArena(ArenaVotes):
 
     about = "Chatbot Arena's conversations and its 100,000 votes of 2024"
     # MT-bench's rows have the other columns, too, but no time.
-    required = ("question_id", "model_a", "model_b", "winner", "conversation_a", "conversation_b", "tstamp")
-    optional = ("judge", "judge_hash", "language", "category_tag", "is_code")
+    required = ("question_id", "model_a", "model_b", "conversation_a", "conversation_b", "tstamp")
+    optional = ("winner", "judge", "judge_hash", "language", "category_tag", "is_code")
     carries = (*MODELS, "judge", "language", "category", "time", "both_bad")
 
     both_bad = "tie (bothbad)"

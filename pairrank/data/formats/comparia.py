@@ -34,12 +34,12 @@ class Comparia(RowSchema):
     required = (
         "model_a_name",
         "model_b_name",
-        "chosen_model_name",
-        "both_equal",
         "conversation_a",
         "conversation_b",
     )
     optional = (
+        "chosen_model_name",
+        "both_equal",
         "id",
         "conversation_pair_id",
         "session_hash",

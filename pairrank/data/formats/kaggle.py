@@ -56,7 +56,8 @@ class Kaggle(Schema):
             winner, found = _winners([cells[name] for name in WINNERS], ids)
             complaints += found
         battles = Battles(id=object_array(ids), **columns)
-        return Parsed(battles, winner, numbers, repeats + complaints, missing_names=_missing_names(cells))
+        names = _missing_names(cells)
+        return Parsed(battles, winner, numbers, repeats + complaints, missing_names=names, headers=len(repeats))
 
     def columns(self, battles: Battles) -> dict[str, Sequence[Any]]:
         """Return the competition's columns."""

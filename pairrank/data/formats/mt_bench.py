@@ -33,9 +33,9 @@ class MtBench(RowSchema):
     """One row per judgment. Rows of several judges on the same answers stay several battles of one group."""
 
     about = "MT-bench's judgments by experts and by GPT-4"
-    required = ("question_id", "model_a", "model_b", "winner", "judge", "conversation_a", "conversation_b")
+    required = ("question_id", "model_a", "model_b", "judge", "conversation_a", "conversation_b")
     # Original files have no `id`; pairrank writes it so that ids of any form are read back.
-    optional = ("turn", "id")
+    optional = ("winner", "turn", "id")
     verdict = ("winner",)
     carries = (*MODELS, "group", "judge")
 

@@ -9,7 +9,14 @@ import numpy.typing as npt
 from pairrank.data.battles import Battles, Winner
 from pairrank.data.cells import decoded, detail_of, flag_of, name_of
 from pairrank.data.conversations import ConversationError, Message, messages_of, paired_turns, to_messages
-from pairrank.data.formats.base import DamagedRowError, UnusableRowError, Vote, is_first, text_cell
+from pairrank.data.formats.base import (
+    DamagedRowError,
+    RepairedRow,
+    UnusableRowError,
+    Vote,
+    is_first,
+    text_cell,
+)
 from pairrank.data.probabilities import Labels
 from pairrank.data.tables import Table
 from pairrank.data.turns import Turns, repair_text
@@ -57,21 +64,36 @@ def word_of(row: Mapping[str, Any], known: Mapping[str, Winner]) -> str:
 
 
 def messages_in(row: Mapping[str, Any], name: str) -> list[Message]:
-    """Return the messages in a cell; raises UnusableRowError if there are none and DamagedRowError otherwise."""
-    if is_missing(row.get(name)):
-        raise UnusableRowError(f"{name} is missing")
-    try:
-        return messages_of(row[name])
-    except ConversationError as fault:
-        raise DamagedRowError(f"{name} {fault}") from None
+    """Return the messages in a cell; raises UnusableRowError if there are none and DamagedRowError otherwise.
+
+    A `RepairedRow` has no messages there.
+    """
+    reason: ValueError = UnusableRowError(f"{name} is missing")
+    if not is_missing(row.get(name)):
+        try:
+            return messages_of(row[name])
+        except ConversationError as fault:
+            reason = DamagedRowError(f"{name} {fault}")
+    if not isinstance(row, RepairedRow):
+        raise reason
+    row.faults.append(str(reason))
+    return []
 
 
 def paired(one: Sequence[Message], other: Sequence[Message]) -> tuple[Turns, Turns, Turns]:
-    """Return the prompt and both answers; raises UnusableRowError if the user did not write the same to both."""
+    """Return the prompt and both answers; raises UnusableRowError if the user did not write the same to both.
+
+    A conversation without messages, which only a `RepairedRow` has, gets the other's prompt and empty answers.
+    """
+    one, other = one or _unanswered(other), other or _unanswered(one)
     try:
         return paired_turns(one, other)
     except ConversationError:
         raise UnusableRowError("the user's turns of both conversations differ") from None
+
+
+def _unanswered(messages: Sequence[Message]) -> list[Message]:
+    return [message._replace(text="") if message.role == "assistant" else message for message in messages]
 
 
 def sides_of(row: Mapping[str, Any]) -> tuple[Turns, Turns, Turns]:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from pairrank.data.battles import Battles, concatenate
+from pairrank.data.cells import number_of, text_of
 from pairrank.data.formats.base import schemas
 from pairrank.data.reading import read_battles, read_training_battles, stream_battles
 from pairrank.data.tables import Table
@@ -61,9 +62,7 @@ def test_a_file_whose_winners_are_all_empty_has_battles_to_predict(tmp_path: Pat
     rows = [emptied(name, row, cell) for row in rows_of(name)]
     path = write_json_lines(tmp_path / "test.jsonl", rows)
     bare = [{k: v for k, v in row.items() if k not in schemas()[name].verdict} for row in rows]
-    without = (
-        read_battles(write_json_lines(tmp_path / "bare.jsonl", bare), schema=name) if name in OPTIONAL else None
-    )
+    without = read_battles(write_json_lines(tmp_path / "bare.jsonl", bare)) if name in OPTIONAL else None
     for damage in ("raise", "repair"):
         battles = read_battles(path, damage=damage)
         assert len(battles) == len(rows)
@@ -74,12 +73,15 @@ def test_a_file_whose_winners_are_all_empty_has_battles_to_predict(tmp_path: Pat
         parts = list(stream_battles(path, rows=size, damage="drop"))
         assert sum(map(len, parts)) == len(rows)
         assert all(part.winner is None for part in parts)
-    with pytest.raises(UserError, match="the file contains no winners"):
+    with pytest.raises(UserError, match="the file contains no winners") as caught:
         read_training_battles(path)
+    assert ", ".join(schemas()[name].verdict) in str(caught.value)
 
 
 ID = {"chatbot_arena": "question_id", "pandalm": "idx"}
 """The columns of ids that are not called `id`."""
+MODEL_COLUMNS = ("model_a", "model_b", "model_a_name", "model_b_name", "tstamp", "question_id")
+"""Required columns that are no texts."""
 OPTIONAL = [name for name in JUDGED if not set(schemas()[name].verdict) & set(schemas()[name].required)]
 
 
@@ -124,6 +126,44 @@ def test_a_damaged_winner_is_a_complaint_and_its_battle_is_still_predicted(tmp_p
     assert [line.endswith("; it has no winner") for line in kept.repairs] == [True]
     [train] = stream_battles(path, damage="drop")
     assert set(kept.id) > set(train.id)
+
+
+@pytest.mark.parametrize("cell", [None, 5, []])
+@pytest.mark.parametrize("name", JUDGED)
+def test_every_row_of_a_file_to_predict_gives_a_battle_with_its_id_whatever_its_texts(
+    tmp_path: Path, name: str, cell: Any
+):
+    schema, rows = schemas()[name], rows_of(name)
+    path = tmp_path / "test.jsonl"
+    numbered = [emptied(name, row) | {ID.get(name, "id"): f"n{i}"} for i, row in enumerate(rows)]
+    expected = read_battles(write_json_lines(path, numbered), damage="repair")
+    for column in {*schema.required} - {*schema.verdict, ID.get(name, "id"), "judge", *MODEL_COLUMNS}:
+        damaged = [row | {column: cell} if i == 1 else row for i, row in enumerate(numbered)]
+        found = read_battles(write_json_lines(path, damaged), damage="repair", schema=name)
+        assert found.id.tolist() == expected.id.tolist()
+        assert found.lost_rows == 0
+        assert texts(found)[:1] + texts(found)[2:] == texts(expected)[:1] + texts(expected)[2:]
+
+
+def test_a_row_to_predict_keeps_the_texts_that_can_be_read(tmp_path: Path):
+    row = {"id": "x", "prompt": "p", "response_a": None, "response_b": "b", "winner": ""}
+    path = write_json_lines(tmp_path / "test.jsonl", [row, row | {"id": "y", "response_a": "a", "prompt": 5}])
+    found = read_battles(path, damage="repair", schema="wsdm")
+    assert texts(found) == [(("p",), ("",), ("b",)), (("",), ("a",), ("b",))]
+    assert found.repairs == (
+        "row 1, id x: response_a is missing; read as empty text",
+        "row 2, id y: prompt is 5, expected text; read as empty text",
+    )
+
+
+def test_a_conversation_that_is_missing_in_a_row_to_predict_has_the_prompt_of_the_other(tmp_path: Path):
+    row = rows_of("arena_140k")[0] | {"winner": None}
+    path = tmp_path / "test.jsonl"
+    whole = read_battles(write_json_lines(path, [row]), damage="repair")
+    found = read_battles(write_json_lines(path, [row | {"conversation_a": None}]), damage="repair")
+    assert found.id.tolist() == whole.id.tolist()
+    assert (found.prompt[0], found.response_b[0]) == (whole.prompt[0], whole.response_b[0])
+    assert set(found.response_a[0]) == {""}
 
 
 def test_the_fixtures_have_the_winners_that_the_tests_above_take_away():
@@ -254,6 +294,11 @@ def test_a_detail_that_is_a_list_or_a_table_is_shown_as_text(name: str, cell: An
         [vote] = list(schemas()[name]().votes(row | {column: cell}))[:1]
         assert getattr(vote, detail) == text
     assert set(DETAIL_COLUMNS[name].values()) <= set(schemas()[name].carries)
+
+
+@pytest.mark.parametrize("cell", [Decimal("sNaN"), Decimal("NaN")])
+def test_a_decimal_that_is_not_a_number_is_a_missing_value(cell: Decimal):
+    assert (text_of(cell), number_of(cell)) == ("", None)
 
 
 def test_decimals_of_parquet_are_read(tmp_path: Path):
