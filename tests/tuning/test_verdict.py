@@ -15,6 +15,7 @@ from pairrank.data.predictions import read_predictions
 from pairrank.errors import UserError
 from pairrank.evaluation.intervals import Difference
 from pairrank.models.base import build
+from pairrank.models.corrected import WithEvidence
 from pairrank.runs.experiment_files import load_experiment
 from pairrank.runs.run import resolve_run
 from pairrank.tuning import worker as working
@@ -87,7 +88,7 @@ def test_both_settings_are_compared_on_the_untouched_fold(lucky_search, lucky_fo
     seen, scored = battles.take(member != 4), battles.take(member == 4)
     losses = []
     for setting in (settings_in(study.trials[3]), {}):
-        model = build("structure", learner="logistic", groups=["length"], **setting).fit(seen)
+        model = WithEvidence(build("structure", learner="logistic", groups=["length"], **setting)).fit(seen)
         losses.append(sklearn_log_loss(scored.labels, model.predict_proba(scored), labels=[0, 1, 2]))
     assert verdict.battles == len(scored)
     assert verdict.difference.mean == pytest.approx(losses[0] - losses[1], abs=1e-9)
@@ -267,7 +268,7 @@ def test_every_fold_has_the_setting_that_its_own_search_chose(arena_here, call, 
         assert {key: kept[key] for key in setting} == setting
         chosen.add(tuple(setting.values()))
         seen, scored = run.battles.take(run.fold_index != fold), run.fold_index == fold
-        model = build("structure", learner="logistic", groups=["length"], **setting).fit(seen)
+        model = WithEvidence(build("structure", learner="logistic", groups=["length"], **setting)).fit(seen)
         assert oof.proba[scored] == pytest.approx(model.predict_proba(run.battles.take(scored)), abs=1e-9)
     assert len(chosen) > 1  # or the test above says nothing
     metrics = json.loads((folder / "metrics.json").read_text())
