@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pairrank.data.battles import Battles
-from pairrank.data.formats.base import find_schema
+from pairrank.data.formats.registry import find_schema
 from pairrank.data.reading import BLOCK, Damage, Source, collect_battles, parse_tables
 from pairrank.data.tables import Table
 from pairrank.data.turns import repair_text

@@ -13,7 +13,9 @@ import numpy as np
 
 from pairrank.data.battles import MODELS, TEXTS, WINNERS, Battles, concatenate
 from pairrank.data.cells import name_of
-from pairrank.data.formats.base import UNCLEAR, Schema, all_columns, find_schema, nearest, own_errors, recognise
+from pairrank.data.formats.base import Schema
+from pairrank.data.formats.registry import all_columns, find_schema, nearest, own_errors, recognise
+from pairrank.data.formats.vote import UNCLEAR
 from pairrank.data.seen_ids import SeenIds
 from pairrank.data.tables import Table, read_tables
 from pairrank.data.turns import LONGEST

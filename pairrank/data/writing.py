@@ -11,7 +11,7 @@ import numpy as np
 
 from pairrank.atomic import atomic_path
 from pairrank.data.battles import Battles
-from pairrank.data.formats.base import find_schema
+from pairrank.data.formats.registry import find_schema
 from pairrank.data.tables import json_line
 from pairrank.errors import UserError
 

@@ -120,25 +120,32 @@ def load_experiment(
     if is_corrected and not evidence:
         changes["evidence"] = "false"
     experiment = Experiment(
-        name=path.resolve().parent.name if path.name == RUN_FILE else path.stem,
-        about=table.get("about", ""),
+        **_plain_values(path, table),
         model=model,
         parameters=parameters,
-        submittable=table.get("submittable", True),
-        soft_targets=table.get("soft_targets", ""),
-        inputs=tuple(table.get("inputs", [])),
         extra=sources,
-        teacher=table.get("teacher", ""),
         evidence=is_corrected and evidence,
-        seconds=float(table.get("seconds", 0)),
         search=search,
-        tuned_on=tuple(table.get("tuned_on", [])),
         overrides=tuple(f"{key}={text}" for key, text in changes.items()),
         **(asdict(split) | given),
     )
     _refuse_contradictions(experiment, place)
     _refuse_other_split(experiment, split, place)
     return experiment
+
+
+def _plain_values(path: Path, table: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of an experiment that its file alone decides."""
+    return {
+        "name": path.resolve().parent.name if path.name == RUN_FILE else path.stem,
+        "about": table.get("about", ""),
+        "submittable": table.get("submittable", True),
+        "soft_targets": table.get("soft_targets", ""),
+        "inputs": tuple(table.get("inputs", [])),
+        "teacher": table.get("teacher", ""),
+        "seconds": float(table.get("seconds", 0)),
+        "tuned_on": tuple(table.get("tuned_on", [])),
+    }
 
 
 def _find(name: str) -> Path:

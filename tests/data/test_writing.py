@@ -16,7 +16,7 @@ import pytest
 
 from pairrank.data.battles import TEXTS, Battles
 from pairrank.data.folds import assign_folds
-from pairrank.data.formats.base import schemas
+from pairrank.data.formats.registry import schemas
 from pairrank.data.reading import read_battles
 from pairrank.data.writing import WRITTEN, write_battles
 from pairrank.errors import UserError

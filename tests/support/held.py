@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from pairrank.data.battles import TEXTS, Battles, concatenate, object_array
 from pairrank.data.cells import decoded
-from pairrank.data.formats.base import is_first
+from pairrank.data.formats.vote import is_first
 from tests.support.strategies import NAME, valid_battles
 
 PLAIN_NAME = NAME.filter(lambda text: decoded(text) is text and "_" not in text)
@@ -78,7 +78,7 @@ def held_battles(draw: st.DrawFn, schema: str) -> Battles:
     if schema == "pandalm":
         judges = [draw(st.sampled_from(["annotator1", "annotator2", "annotator3"])) for _ in battles.id]
         battles = replace(battles, judge=object_array(judges))
-    if schema == "comparia":  # the winner is told by its name
+    if schema == "comparia":  # the winner is given by its name
         named = {name: [f"{name[-1]}{model}" for model in getattr(battles, name)] for name in MODELS}
         battles = replace(battles, **{name: object_array(models) for name, models in named.items()})
     if battles.winner is not None and holds.strength:

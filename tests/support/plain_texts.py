@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from pairrank.data.battles import TEXTS, Battles, object_array
-from pairrank.data.formats.base import all_columns, recognise
+from pairrank.data.formats.registry import all_columns, recognise
 from pairrank.data.reading import read_battles
 from pairrank.data.tables import read_tables
 from pairrank.data.writing import write_battles

@@ -18,12 +18,11 @@ from pairrank.data.formats.base import (
     RowSchema,
     UnusableRowError,
     Vote,
-    content_id,
-    is_first,
     left_out,
     register,
     text_cell,
 )
+from pairrank.data.formats.vote import content_id, is_first
 from pairrank.data.plain_texts import joined_prompt, single_texts
 from pairrank.data.probabilities import SWAP, FloatArray, Proba
 from pairrank.data.turns import Turns

@@ -1,6 +1,6 @@
-r"""Anthropic's hh-rlhf: two transcripts of a conversation with an assistant, of which a human chose one.
+r"""The data set hh-rlhf: two transcripts of a conversation with an assistant, of which a human chose one.
 
-Source: the card of the public data set Anthropic/hh-rlhf for chosen and rejected. That each transcript begins with
+Source: the card of the public data set hh-rlhf for chosen and rejected. That each transcript begins with
 "\n\nHuman:" and alternates with "\n\nAssistant:" is from the project's notes and from memory, not verified. `id` is
 a column of files that pairrank writes.
 """
@@ -31,7 +31,7 @@ ROLES = {"Human": "user", "Assistant": "assistant"}
 class HhRlhf(RowSchema):
     """One row per pair of transcripts, whose last answers differ."""
 
-    about = "Anthropic's hh-rlhf: chosen and rejected transcripts"
+    about = "hh-rlhf: chosen and rejected transcripts"
     required = ("chosen", "rejected")
     optional = ("id",)
 

@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from pairrank.data import cells as spelling
 from pairrank.data.battles import MODELS, TEXTS, WINNERS, Battles, object_array
-from pairrank.data.formats.base import UNCLEAR, Parsed, Schema, left_out, register
+from pairrank.data.formats.base import Parsed, Schema, left_out, register
+from pairrank.data.formats.vote import UNCLEAR
 from pairrank.data.probabilities import Labels
 from pairrank.data.tables import Table
 from pairrank.data.turns import DECODER, SURROGATE, join_turns, parse_turns, repair_text

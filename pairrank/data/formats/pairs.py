@@ -9,14 +9,8 @@ import numpy.typing as npt
 from pairrank.data.battles import Battles, Winner
 from pairrank.data.cells import decoded, detail_of, flag_of, name_of
 from pairrank.data.conversations import ConversationError, Message, messages_of, paired_turns, to_messages
-from pairrank.data.formats.base import (
-    DamagedRowError,
-    RepairedRow,
-    UnusableRowError,
-    Vote,
-    is_first,
-    text_cell,
-)
+from pairrank.data.formats.base import DamagedRowError, RepairedRow, UnusableRowError, Vote, text_cell
+from pairrank.data.formats.vote import is_first
 from pairrank.data.probabilities import Labels
 from pairrank.data.tables import Table
 from pairrank.data.turns import Turns, repair_text

@@ -14,11 +14,11 @@ from pairrank.data.formats.base import (
     RowSchema,
     UnusableRowError,
     Vote,
-    content_id,
     left_out,
     register,
     text_cell,
 )
+from pairrank.data.formats.vote import content_id
 from pairrank.data.plain_texts import joined_prompt, single_texts
 from pairrank.data.tables import Table
 

@@ -1,12 +1,18 @@
 """A row of a file becomes votes: battles as the file describes them."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from numbers import Integral, Real
 from typing import Any
 
-from pairrank.data.battles import DETAILS, MODELS, TEXTS, Winner
-from pairrank.data.turns import Turns
+import numpy as np
+
+from pairrank.data.battles import DETAILS, MODELS, TEXTS, Battles, Winner, object_array
+from pairrank.data.cells import name_of, text_of
+from pairrank.data.probabilities import Labels
+from pairrank.data.turns import Turns, repair_text
 from pairrank.errors import excerpt
 
 
@@ -49,6 +55,9 @@ class UnusableRowError(ValueError):
 class DamagedRowError(ValueError):
     """A row is damaged: a complaint about it, such as "prompt is 3, expected messages"."""
 
+
+UNCLEAR = -1
+"""The winner of a row that does not say who has won. It is used while a file is read only."""
 
 CARRIED = (*MODELS, *DETAILS, "both_bad", "strength", "weight", "soft")
 """Fields of `Vote` that may become columns of battles."""
@@ -103,3 +112,54 @@ def _are_probabilities(values: Any) -> bool:
         and all(_is(each, Real) and 0 <= each <= 1 for each in values)
         and abs(sum(values) - 1) < 1e-6
     )
+
+
+def battles_of(votes: Sequence[Vote], ids: Sequence[str], carries: Sequence[str]) -> tuple[Battles, Labels]:
+    """Return a table of votes with the columns that `carries` names, and the winners or `UNCLEAR`."""
+    columns: dict[str, Any] = {
+        name: object_array([tuple(map(repair_text, getattr(vote, name))) or ("",) for vote in votes])
+        for name in ("prompt", "response_a", "response_b")
+    }
+    columns["id"] = object_array(ids)
+    for name in ("model_a", "model_b"):
+        if name in carries:
+            columns[name] = object_array([name_of(getattr(vote, name)) for vote in votes])
+    for name in DETAILS:
+        if name in carries:
+            columns[name] = object_array([text_of(getattr(vote, name)) for vote in votes])
+    if "both_bad" in carries:
+        columns["both_bad"] = np.array([vote.both_bad for vote in votes], dtype=bool)
+    if "strength" in carries:
+        columns["strength"] = np.array([vote.strength for vote in votes], dtype=np.float64)
+    if "weight" in carries:
+        columns["weight"] = np.array([vote.weight for vote in votes], dtype=np.float64)
+    if "soft" in carries:
+        columns["soft"] = np.array([_soft_of(vote) for vote in votes], dtype=np.float64).reshape(len(votes), 3)
+    winner = np.array([UNCLEAR if vote.winner is None else vote.winner for vote in votes], dtype=np.int64)
+    return Battles(**columns), winner
+
+
+def _soft_of(vote: Vote) -> tuple[float, float, float]:
+    if vote.soft is not None:
+        return vote.soft
+    winner = Winner.TIE if vote.winner is None else vote.winner
+    return (float(winner == Winner.A), float(winner == Winner.B), float(winner == Winner.TIE))
+
+
+def content_id(vote: Vote) -> str:
+    """Return 16 hexadecimal digits that identify the texts of a battle, for files that have no ids."""
+    parts = (vote.prompt, vote.response_a, vote.response_b)
+    text = "\0\0".join("\0".join(map(repair_text, part)) for part in parts)
+    return sha256(text.encode()).hexdigest()[:16]
+
+
+def is_first(prompt: Turns, one: Turns, other: Turns) -> bool:
+    """Return whether `one` of two answers is answer A, drawn by a hash of all texts.
+
+    Files of chosen and rejected answers, and those with a fixed reference, would otherwise have the same winner or
+    model on one side throughout. The draw depends on which texts there are, and not on which of them was preferred.
+    """
+    smaller, larger = sorted((one, other))
+    text = "\0\0".join("\0".join(map(repair_text, part)) for part in (prompt, smaller, larger))
+    drawn = sha256(text.encode()).digest()[0] % 2 == 0
+    return (one == smaller) == drawn

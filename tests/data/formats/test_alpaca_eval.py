@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pairrank.data.battles import TEXTS, Battles, concatenate, object_array
-from pairrank.data.formats.base import is_first
+from pairrank.data.formats.vote import is_first
 from pairrank.data.reading import read_battles, stream_battles
 from pairrank.data.writing import write_battles
 from pairrank.errors import UserError

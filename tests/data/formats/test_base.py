@@ -14,23 +14,16 @@ from hypothesis import strategies as st
 
 import pairrank.data.formats
 from pairrank.data.battles import DETAILS, MODELS, Battles
-from pairrank.data.formats.base import (
-    RowSchema,
-    Schema,
-    all_columns,
-    is_first,
-    left_out,
-    nearest,
-    recognise,
-    schemas,
-)
+from pairrank.data.formats.base import RowSchema, Schema, left_out
+from pairrank.data.formats.registry import all_columns, nearest, recognise, schemas
+from pairrank.data.formats.vote import is_first
 from pairrank.data.reading import SAMPLE, read_battles
 from pairrank.data.tables import Table, read_tables
 from pairrank.errors import LONGEST_MESSAGE, UserError
 from tests.support.strategies import TEXT
 
 SOURCES = {path.stem: path for path in Path(pairrank.data.formats.__file__).parent.glob("*.py")}
-SHARED = {"__init__", "arena", "base", "pairs", "vote"}
+SHARED = {"__init__", "arena", "base", "pairs", "registry", "vote"}
 """Files of the folder that are no schema."""
 
 FIXTURES = {path.stem: path for path in (Path(__file__).parent / "fixtures").glob("*.jsonl")}

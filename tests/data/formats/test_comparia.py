@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from pairrank.data.battles import Battles, object_array
-from pairrank.data.formats.base import all_columns, recognise
 from pairrank.data.formats.comparia import Comparia
+from pairrank.data.formats.registry import all_columns, recognise
 from pairrank.data.reading import read_battles
 from pairrank.data.tables import Table, json_line, read_tables
 from pairrank.data.writing import write_battles

@@ -17,7 +17,7 @@ from pyarrow import parquet
 
 from pairrank.data.battles import Battles, concatenate
 from pairrank.data.cells import number_of, text_of
-from pairrank.data.formats.base import schemas
+from pairrank.data.formats.registry import schemas
 from pairrank.data.reading import read_battles, read_training_battles, stream_battles
 from pairrank.data.tables import Table
 from pairrank.data.writing import write_battles

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from pairrank.data.battles import Battles, Winner, object_array
-from pairrank.data.formats.base import UNCLEAR, all_columns, recognise
 from pairrank.data.formats.helpsteer2 import HelpSteer2
+from pairrank.data.formats.registry import all_columns, recognise
+from pairrank.data.formats.vote import UNCLEAR
 from pairrank.data.reading import SAMPLE, read_battles, stream_battles
 from pairrank.data.tables import read_tables
 from pairrank.data.writing import write_battles

@@ -11,7 +11,7 @@ import pytest
 from pyarrow import parquet
 
 from pairrank.data.battles import Battles, Winner, object_array
-from pairrank.data.formats.base import all_columns, recognise
+from pairrank.data.formats.registry import all_columns, recognise
 from pairrank.data.reading import SAMPLE, read_battles
 from pairrank.data.tables import read_tables
 from pairrank.data.writing import write_battles

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pairrank.data.battles import Battles, Winner, object_array
-from pairrank.data.formats.base import all_columns, recognise
+from pairrank.data.formats.registry import all_columns, recognise
 from pairrank.data.reading import SAMPLE, read_battles
 from pairrank.data.tables import read_tables
 from pairrank.data.writing import write_battles

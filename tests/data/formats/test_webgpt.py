@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from pairrank.data.battles import Winner, object_array
-from pairrank.data.formats.base import DamagedRowError, schemas
+from pairrank.data.formats.base import DamagedRowError
+from pairrank.data.formats.registry import schemas
 from pairrank.data.reading import read_battles, stream_battles
 from pairrank.data.writing import write_battles
 from pairrank.errors import UserError

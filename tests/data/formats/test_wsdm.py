@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from pairrank.data.battles import TEXTS, Battles, object_array
-from pairrank.data.formats.base import all_columns, recognise
 from pairrank.data.formats.kaggle import Kaggle
+from pairrank.data.formats.registry import all_columns, recognise
 from pairrank.data.formats.wsdm import Wsdm
 from pairrank.data.reading import read_battles
 from pairrank.data.tables import Table, json_line, read_tables
