@@ -34,7 +34,7 @@ def _describe_experiment(path: Path) -> None:
     about, parameters = model_parameters(model)
     _print(f"{path.stem}: {table.get('about', 'no description')}")
     say(f"File: {path}")
-    for key in ("inputs", "teacher", "soft_targets", "extra", "tuned_on"):
+    for key in ("inputs", "teacher", "teacher_weight", "soft_targets", "extra", "tuned_on"):
         if table.get(key):
             _print(f"{key}: {shown(table[key])}", hanging="    ")
     if table.get("submittable") is False:

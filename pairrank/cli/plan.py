@@ -10,7 +10,7 @@ from pairrank.evaluation.run_record import read_run_record
 from pairrank.progress import in_words
 from pairrank.runs.folder import finished_folds
 from pairrank.runs.identity import identity_of
-from pairrank.runs.run import Run, all_inputs, is_reusable
+from pairrank.runs.run import Run, all_inputs, is_reusable, run_arguments
 
 LONG = 10.0
 """Seconds; less is not worth a line about how long the rest will take."""
@@ -122,20 +122,24 @@ def _lines_of(run: Run, needed: Sequence[Run]) -> Iterator[str]:
     """Yield the lines about one run; `needed` are its inputs that no earlier line has described."""
     ready = [each for each in needed if is_reusable(each)]
     missing = [each for each in needed if each not in ready]
-    label, teacher = run.experiment.label, run.experiment.teacher
+    label, teachers = run.experiment.label, run.experiment.teachers
     if ready:
         yield f"{label} builds on {_names(ready)}: finished, used unchanged."
     if old := [each for each in ready if read_run_record(each.folder).identity != identity_of(each)]:
         yield (
             f"{_names(old)}: trained with code, encoders or extra battles that have changed. To train it again: "
-            f"run {' '.join(each.experiment.name for each in old)}"
+            + "; ".join(f"run {arguments}" for arguments in _arguments(old))
         )
     if missing:
         todo = ", ".join(f"{each.experiment.label} ({_duration(estimated_seconds(each))})" for each in missing)
         yield f"{label} needs inputs that are trained first: {todo}."
-    if teacher:
-        yield f"{label} has the teacher {teacher}, which is trained again inside the training battles of each fold."
-    if needed or teacher:
+    if len(teachers) == 1:
+        taught = f"the teacher {teachers[0]}, which is"
+    else:
+        taught = f"the teachers {', '.join(teachers)}, which are"
+    if teachers:
+        yield f"{label} has {taught} trained again inside the training battles of each fold."
+    if needed or teachers:
         whole = [estimated_seconds(each) for each in (*missing, run)]
         if any(whole):
             rest = "" if all(whole) else ", plus the experiments without an estimate"
@@ -150,6 +154,13 @@ def estimated_seconds(run: Run) -> float:
         repeated = [each.experiment.seconds for each in all_inputs(run)]
         seconds += sum(repeated) * len(run.battles) / 1000 * (run.experiment.folds - 1)
     return seconds
+
+
+def _arguments(runs: Sequence[Run]) -> list[str]:
+    """Return the arguments of the `run` commands that train these runs: one for all that have no changes."""
+    arguments = [run_arguments(each.experiment) for each in runs]
+    plain = [each for each in arguments if " --set " not in each]
+    return [" ".join(plain)] * bool(plain) + [each for each in arguments if each not in plain]
 
 
 def _names(runs: Sequence[Run]) -> str:

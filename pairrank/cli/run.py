@@ -137,14 +137,15 @@ def _extra(argument: str) -> Extra:
 def _refuse_unreadable_extra(runs: Sequence[Run]) -> None:
     """Raise UserError for all files of extra battles that cannot be read, before any work is done."""
     complaints = []
-    everything = {each.folder: each.experiment for run in runs for each in (*all_inputs(run), run)}
-    for experiment in everything.values():
+    everything = {each.folder: each for run in runs for each in (*all_inputs(run), run)}
+    for run in everything.values():
+        experiment = run.experiment
         names = [source.name for source in experiment.extra]
         if repeated := sorted({name for name in names if names.count(name) > 1}):
             complaints.append(f"{experiment.name}: more than one extra source is called {', '.join(repeated)}")
         for source in experiment.extra:
             try:
-                _ = source.battles
+                _ = source.battles_of(run.data.unlabelled)
             except UserError as error:
                 complaints.append(f"{experiment.name}: {error}")
     if complaints:

@@ -37,7 +37,7 @@ DETAILS = ("group", "judge", "language", "category", "time")
 """Text columns that describe a vote."""
 
 KINDS = {"winner": "iu", "soft": "f", "weight": "fiu", "inputs": "f", "strength": "f"}
-KINDS |= {"both_bad": "b", "is_extra": "b"}
+KINDS |= {"both_bad": "b", "is_extra": "b", "is_voted": "b"}
 """Kinds of the dtypes of columns (`numpy.dtype.kind`); all others hold objects."""
 
 EXPECTED_TYPES = {
@@ -100,6 +100,8 @@ class Battles:
     """(n,) how much better A is than B, from -1 to 1; 0 for a tie and where it is not known."""
     is_extra: npt.NDArray[np.bool_] | None = None
     """(n,) whether a battle is of another source, for training only; None if none is."""
+    is_voted: npt.NDArray[np.bool_] | None = None
+    """(n,) whether a person has decided a battle, and not a teacher's model; None if a person has decided all."""
     teaches: Objects | None = None
     """(n,) which head a battle trains: "both", "margin" (who has won) or "tie"; None if all train both."""
     input_names: tuple[str, ...] = ()
@@ -163,6 +165,11 @@ class Battles:
     def own(self) -> npt.NDArray[np.bool_]:
         """(n,) whether each battle belongs to the data itself, so that it may be used for early stopping."""
         return np.ones(len(self), dtype=bool) if self.is_extra is None else ~self.is_extra
+
+    @property
+    def voted(self) -> npt.NDArray[np.bool_]:
+        """(n,) whether a person has decided each battle, so that its winner is an observation."""
+        return np.ones(len(self), dtype=bool) if self.is_voted is None else self.is_voted
 
     @property
     def weights(self) -> FloatArray:

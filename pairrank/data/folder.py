@@ -64,6 +64,11 @@ class Data(Protocol):
         ...
 
     @property
+    def unlabelled(self) -> Battles | None:
+        """The battles of the test file whose texts may be learned from; None without a test file."""
+        ...
+
+    @property
     def excluded_prompts(self) -> frozenset[str]:
         """Prompt keys, in addition to those of the test battles, that no training battle may have."""
         ...
@@ -78,6 +83,8 @@ class TrainingSubset:
     train: Battles
     excluded_prompts: frozenset[str]
     """Prompt keys of the scored fold and of the test battles, which no extra battle may have."""
+    unlabelled: Battles | None = None
+    """The battles of the test file without those whose prompts are in the scored fold."""
     test: None = None
 
 
@@ -210,6 +217,11 @@ class DataFolder:
             return None
         named = self.settings.schema
         return read_battles(file, damage="repair", schema=named if named and fits(file, named) else "")
+
+    @property
+    def unlabelled(self) -> Battles | None:
+        """The test battles."""
+        return self.test
 
     @cached_property
     def truth(self) -> Predictions | None:

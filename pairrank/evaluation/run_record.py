@@ -2,7 +2,7 @@
 
 import os
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,10 @@ MOST_FOLDS = 10_000
 
 OPTIONAL = ("tuned_on", "chosen", "history", "extra", "kept", "lost_a_side", "alone", "test_predictions")
 """Keys that are written only if they have a value."""
+
+
+SHARED_CHANGES = ("salt", "limit", "nested", "extra", "evidence")
+"""Keys of changes that are no hyperparameters of the model."""
 
 
 class NewerVersionError(UserError):
@@ -129,6 +133,11 @@ class RunRecord:
         return str(self.experiment.get("name", self.label))
 
     @property
+    def column(self) -> str:
+        """Name of its predictions among the inputs of another run."""
+        return column_name(self.name, self.experiment.get("overrides") or ())
+
+    @property
     def model(self) -> Mapping[str, Any]:
         """Name and hyperparameters of the model."""
         table: Mapping[str, Any] = self.experiment["model"]
@@ -159,6 +168,15 @@ class RunRecord:
     def own_cost(self) -> OwnCost:
         """Seconds and parameters without those of the inputs."""
         return self.alone or OwnCost(self.training_seconds, self.parameters)
+
+
+def column_name(name: str, overrides: Iterable[str]) -> str:
+    """Return the name of an experiment with the changes (key=value) that distinguish it from other inputs.
+
+    The inputs of one run have the same split, so changes of the split, among others, are left out.
+    """
+    own = [change for change in overrides if change.partition("=")[0] not in SHARED_CHANGES]
+    return "".join([name, *(f"+{change}" for change in own)])
 
 
 def run_folders(home: Path) -> dict[str, Path]:

@@ -54,8 +54,9 @@ class Evidence:
 
 
 def count_evidence(train: Battles) -> Evidence:
-    """Return how the training battles of each kind were decided; those that teach one head alone are left out."""
-    kinds = np.where(train.taught("margin") & train.taught("tie"), kinds_of(train), NONE)
+    """Return how voters decided the training battles of each kind; those that teach one head alone are left out."""
+    counts = train.taught("margin") & train.taught("tie") & train.voted
+    kinds = np.where(counts, kinds_of(train), NONE)
     counted = np.zeros((4, 3))
     np.add.at(counted, (kinds, train.labels), train.weights)
     identical = (counted[IDENTICAL] + counted[IDENTICAL][list(SWAP)]) / 2

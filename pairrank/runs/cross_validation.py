@@ -10,7 +10,7 @@ from pathlib import Path
 from pairrank import distributed
 from pairrank.atomic import locked
 from pairrank.data.battles import Battles
-from pairrank.data.extra import ExtraUsage
+from pairrank.data.extra import ExtraUsage, PseudoLabels
 from pairrank.data.folds import split_keys, uneven
 from pairrank.data.predictions import Predictions, read_predictions
 from pairrank.errors import UserError
@@ -43,7 +43,8 @@ from pairrank.runs.identity import identity_of
 from pairrank.runs.provenance import restart_peak_memory
 from pairrank.runs.results import write_results
 from pairrank.runs.run import Run, all_inputs, inner_run, is_reusable
-from pairrank.runs.training_rows import attach_predictions, training_rows
+from pairrank.runs.teaching import Teacher, Teaching, fit_teaching
+from pairrank.runs.training_rows import attach_predictions, split_fold, training_rows
 from pairrank.training.tracking import tracked, untracked
 
 NOT_NESTED = (
@@ -51,6 +52,9 @@ NOT_NESTED = (
     "by 0.01 in either direction. With [split] nested = true, the inputs are trained again inside each fold."
 )
 """Warning for a model that learns from inputs which are not nested."""
+
+TEST_TEXTS = "it has learned from the texts of the test file, without winners."
+"""Warning for a model that was trained on battles of the test file, or that builds on such a model."""
 
 TRACKED = ("log_loss", "training_seconds", "predict_seconds", "swap_gap", "flip_rate", "peak_memory_mb")
 """Fields of a fold's record that are sent to the tracker, if one is in use."""
@@ -115,14 +119,31 @@ def assist_rank_zero(runs: Sequence[Run]) -> None:
 def training_battles(run: Run, fold: int) -> tuple[Battles, list[ExtraUsage]]:
     """Return the battles that one fold's model is trained on, and the usage of each source of extra battles."""
     inputs = run.inputs if run.experiment.nested else ()
-    predictions = {each.experiment.name: _inner_predictions(run, fold, each) for each in inputs}
-    teacher = None if run.teacher is None else _inner_predictions(run, fold, run.teacher)
+    predictions = {each.experiment.column: _inner_predictions(run, fold, each) for each in inputs}
+    learned, _ = split_fold(run.train, run.fold_index, fold)
+    teaching = _teach(run, fold, learned) if run.teachers else None
     rows, usage = training_rows(
-        run.train, run.fold_index, fold, predictions, teacher, run.experiment.extra, run.test_prompts
+        run.train,
+        run.fold_index,
+        fold,
+        predictions,
+        teaching.targets(learned) if teaching else None,
+        run.experiment.extra,
+        run.test_prompts,
+        PseudoLabels(teaching.predict, run.data.unlabelled) if teaching else None,
     )
     for source in usage:
         logger.info("%s, fold %d: %s", run.title, fold, source)
     return rows, usage
+
+
+def _teach(run: Run, fold: int, learned: Battles) -> Teaching:
+    """Train the teachers on the training battles of a fold, which are `learned`, and calibrate them there."""
+    teachers = [
+        Teacher(each.experiment.column, inner_run(run, fold, each).folder, _inner_predictions(run, fold, each))
+        for each in run.teachers
+    ]
+    return fit_teaching(teachers, run.experiment.teacher_weight, learned)
 
 
 def _write_experiment(run: Run) -> None:
@@ -223,10 +244,20 @@ def _prepare_fold(run: Run, fold: int, identity: str) -> FoldTask:
         identity=identity,
         test_hash=run.test_hash,
         symmetric_inputs=run.has_symmetric_inputs,
-        warnings=tuple(filter(None, (NOT_NESTED if leaks else "", run.battles.label_warning()))),
+        warnings=_warnings(run, leaks),
         extra=tuple(asdict(source) | {"used": source.used} for source in usage),
         preparing_seconds=seconds,
     )
+
+
+def _warnings(run: Run, leaks: bool) -> tuple[str, ...]:
+    """Return what readers of the results must know; `leaks` says that inputs are not nested."""
+    warnings = (
+        NOT_NESTED if leaks else "",
+        TEST_TEXTS if run.reads_test_texts else "",
+        run.battles.label_warning(),
+    )
+    return tuple(filter(None, warnings))
 
 
 def _swapped(run: Run, fold: int, battles: Battles) -> Battles:
@@ -234,7 +265,7 @@ def _swapped(run: Run, fold: int, battles: Battles) -> Battles:
     turned = battles.swap()
     if run.has_symmetric_inputs:
         return turned
-    models = {each.experiment.name: load_fold_models(each.folder) for each in run.inputs}
+    models = {each.experiment.column: load_fold_models(each.folder) for each in run.inputs}
     return attach_predictions(turned, {name: each.predict_fold(fold, turned) for name, each in models.items()})
 
 
@@ -242,7 +273,7 @@ def _inner_predictions(run: Run, fold: int, template: Run) -> Predictions:
     """Return out-of-fold predictions of an experiment that is trained on this fold's training battles alone."""
     inner = inner_run(run, fold, template)
     if not distributed.rank():  # the first process finishes it before it sends a task to the others
-        _finish_inner(inner, template.experiment.name, f"{run.title}, fold {fold}")
+        _finish_inner(inner, template.experiment.column, f"{run.title}, fold {fold}")
     return read_predictions(inner.folder / "oof.csv")
 
 

@@ -11,7 +11,7 @@ import tomli_w
 
 from pairrank.data.extra import Extra
 from pairrank.errors import UserError
-from pairrank.evaluation.run_record import MOST_FOLDS
+from pairrank.evaluation.run_record import MOST_FOLDS, column_name
 from pairrank.models.base import Model, build
 from pairrank.models.corrected import WithEvidence
 
@@ -25,6 +25,7 @@ TOML_KEYS = (
     "extra",
     "soft_targets",
     "teacher",
+    "teacher_weight",
     "evidence",
     "seconds",
     "model",
@@ -79,11 +80,16 @@ class Experiment:
     soft_targets: str = ""
     """A prediction file (ids and probabilities) that training battles learn from instead of their winners."""
     inputs: tuple[str, ...] = ()
-    """Experiments whose predictions are columns: out-of-fold ones in training, a fold model's for test battles."""
+    """Experiments whose predictions are columns: out-of-fold ones in training, a fold model's for test battles.
+
+    A name may have changes of the model, as in "structure+seed=1".
+    """
     extra: tuple[Extra, ...] = ()
     """Battles of other sources that training may use."""
-    teacher: str = ""
-    """An experiment that is trained inside each fold's training battles, to give them soft targets."""
+    teachers: tuple[str, ...] = ()
+    """Experiments that are trained inside each fold's training battles, to give them soft targets."""
+    teacher_weight: float = 1.0
+    """Share of the teachers in the soft targets; the rest is that of the winners."""
     evidence: bool = True
     """Whether the votes on identical and empty answers correct the predictions (`features.evidence`)."""
     seconds: float = 0.0
@@ -117,6 +123,11 @@ class Experiment:
         return _folder_name(self.name + "".join(changes), r'[<>:"/\\|?*\x00-\x1f\x7f]', LONGEST_LABEL)
 
     @property
+    def column(self) -> str:
+        """Name of its predictions among the inputs of another experiment, and among teachers."""
+        return column_name(self.name, self.overrides)
+
+    @property
     def encoder_parameter(self) -> str:
         """The hyperparameter that names pretrained encoders; "" for a model without one."""
         return next((name for name in ENCODER_PARAMETERS if name in self.parameters), "")
@@ -141,7 +152,9 @@ class Experiment:
             "inputs": list(self.inputs),
             "extra": [source.settings() for source in self.extra],
             "soft_targets": self.soft_targets,
-            "teacher": self.teacher,
+            # A string where there is one teacher at most, as in records of versions that had no lists.
+            "teacher": list(self.teachers) if len(self.teachers) > 1 else "".join(self.teachers),
+            "teacher_weight": self.teacher_weight,
             "evidence": self.evidence,
             "seconds": self.seconds,
             "model": {"name": self.model, **self.parameters},

@@ -26,7 +26,8 @@ KEYS: dict[str, tuple[type | tuple[type, ...], str]] = {
     "inputs": (list, "a list of experiments"),
     "extra": (list, 'a list of paths, or of tables such as {path = "…", weight = 0.2, teaches = "margin"}'),
     "soft_targets": (str, "the path of a prediction file"),
-    "teacher": (str, "the name of an experiment"),
+    "teacher": ((str, list), "the name of an experiment, or a list of names"),
+    "teacher_weight": ((int, float), "a number above 0 and at most 1"),
     "evidence": (bool, "true or false"),
     "seconds": ((int, float), "a number"),
     "model": (dict, 'a table [model] with name = "…"'),
@@ -142,10 +143,16 @@ def _plain_values(path: Path, table: Mapping[str, Any]) -> dict[str, Any]:
         "submittable": table.get("submittable", True),
         "soft_targets": table.get("soft_targets", ""),
         "inputs": tuple(table.get("inputs", [])),
-        "teacher": table.get("teacher", ""),
+        "teachers": _names(table.get("teacher", [])),
+        "teacher_weight": float(table.get("teacher_weight", 1)),
         "seconds": float(table.get("seconds", 0)),
         "tuned_on": tuple(table.get("tuned_on", [])),
     }
+
+
+def _names(value: str | list[Any]) -> tuple[Any, ...]:
+    """Return a name, or a list of them, as a tuple without "", which files of runs have for no name."""
+    return tuple(name for name in ([value] if isinstance(value, str) else value) if name != "")
 
 
 def _find(name: str) -> Path:
@@ -192,7 +199,8 @@ def _refuse_contradictions(experiment: Experiment, place: str) -> None:
     model, wrong = experiment.build(), []
     if experiment.name == FORMER:
         wrong.append("runs keep former results in a folder of this name. Rename the experiment.")
-    teachers = [key for key in ("soft_targets", "teacher") if getattr(experiment, key)]
+    given = {"soft_targets": experiment.soft_targets, "teacher": experiment.teachers}
+    teachers = [key for key, value in given.items() if value]
     if teachers and experiment.parameters.get("soft_targets") is not True:
         wrong.append(
             f"{teachers[0]} is given, but the model does not learn from it: [model] needs soft_targets = true, "
@@ -200,10 +208,12 @@ def _refuse_contradictions(experiment: Experiment, place: str) -> None:
         )
     if len(teachers) == 2:
         wrong.append("soft_targets and teacher: expected only one of them.")
-    if wrong_names := [name for name in experiment.inputs if not isinstance(name, str)]:
-        wrong.append(f"inputs: {excerpt(wrong_names[0])}: expected the name of an experiment.")
-    if twice := {name for name in experiment.inputs if experiment.inputs.count(name) > 1}:
-        wrong.append(f"inputs: {', '.join(sorted(map(str, twice)))} is named more than once.")
+    wrong += _teaching_complaints(experiment)
+    for key, names in (("inputs", experiment.inputs), ("teacher", experiment.teachers)):
+        if wrong_names := [name for name in names if not isinstance(name, str)]:
+            wrong.append(f"{key}: {excerpt(wrong_names[0])}: expected the name of an experiment.")
+        if twice := {name for name in names if names.count(name) > 1}:
+            wrong.append(f"{key}: {', '.join(sorted(map(str, twice)))} is named more than once.")
     if experiment.inputs and experiment.extra:
         wrong.append("inputs and extra: the inputs' out-of-fold predictions do not cover extra battles.")
     if experiment.submittable and model.needs_names:
@@ -216,6 +226,22 @@ def _refuse_contradictions(experiment: Experiment, place: str) -> None:
         wrong.append("nested = true: this experiment has no inputs to train again.")
     if wrong:
         raise UserError(f"{place}: {' '.join(wrong)}")
+
+
+def _teaching_complaints(experiment: Experiment) -> list[str]:
+    """Return what is wrong with the weight of the teachers, and with extra battles that they would decide."""
+    wrong = []
+    if not 0 < experiment.teacher_weight <= 1:
+        wrong.append(f"teacher_weight = {experiment.teacher_weight:g}: expected a number above 0 and at most 1.")
+    if experiment.teacher_weight != 1 and not experiment.teachers:
+        wrong.append("teacher_weight is given, but no teacher.")
+    if not experiment.teachers:
+        wrong += [
+            f'extra {source.path!r}: labels = "teacher" needs a `teacher`, which decides its battles.'
+            for source in experiment.extra
+            if source.labels == "teacher"
+        ]
+    return wrong
 
 
 def _refuse_other_split(experiment: Experiment, file: Split, place: str) -> None:

@@ -25,6 +25,7 @@ class FoldModels:
     """The saved models of a run, one per fold, and those of its inputs."""
 
     name: str
+    """`RunRecord.column`: how the predictions are called where they are inputs."""
     folds: Sequence[int]
     models: Sequence[Model]
     inputs: Sequence["FoldModels"]
@@ -68,7 +69,7 @@ def load_averaged_model(folder: Path) -> FoldModels:
     if record.inputs:
         raise UserError(f"{folder}: the run builds on others, so its models have no adapters to average.")
     average = load_average([folder / f"fold{fold}" for fold in sorted(current_folds(folder))])
-    return FoldModels(record.name, [0], [average], [])
+    return FoldModels(record.column, [0], [average], [])
 
 
 def load_fold_models(folder: Path, loaded: dict[Path, FoldModels] | None = None) -> FoldModels:
@@ -84,7 +85,7 @@ def load_fold_models(folder: Path, loaded: dict[Path, FoldModels] | None = None)
         folds = sorted(current_folds(folder))
         inputs = [load_fold_models(folder.parent / label, loaded) for label in record.inputs]
         models = load_models([folder / f"fold{fold}" for fold in folds])
-        loaded[folder] = FoldModels(record.name, folds, models, inputs)
+        loaded[folder] = FoldModels(record.column, folds, models, inputs)
     return loaded[folder]
 
 

@@ -12,7 +12,7 @@ from pairrank.runs.run import Run
 
 def identity_of(run: Run) -> str:
     """Return a hash of a run's model, split, battles, inputs, extra battles, encoder and code, but not names."""
-    rebuilt = [*(run.inputs if run.experiment.nested else ()), *([run.teacher] if run.teacher else [])]
+    rebuilt = [*(run.inputs if run.experiment.nested else ()), *run.teachers]
     parts = [_own_parts(run), run.train.content_hash(), [_recipe(each) for each in rebuilt]]
     if run.chosen:
         parts.append(sorted(run.chosen.items()))
@@ -38,7 +38,10 @@ def _own_parts(run: Run) -> list[Any]:
     parts = [resolved["model"], resolved["split"], list(map(code_hash, modules)), run.encoder_sha256]
     if experiment.extra:
         # Which extra battles are used also depends on the prompts of the test battles.
-        parts += [[source.battles.content_hash() for source in experiment.extra], sorted(run.test_prompts)]
+        found = [source.battles_of(run.data.unlabelled) for source in experiment.extra]
+        parts += [[battles.content_hash() for battles in found], sorted(run.test_prompts)]
+    if experiment.teachers:
+        parts += [experiment.teacher_weight, *map(code_hash, ("pairrank.runs.teaching", "pairrank.models.pool"))]
     if experiment.soft_targets:
         parts.append(predictions_hash(read_predictions(Path(experiment.soft_targets))))
     return parts

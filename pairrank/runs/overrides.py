@@ -1,5 +1,6 @@
 """Changes of single parameters from the command line, such as `--set training.epochs=1`."""
 
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -20,6 +21,12 @@ def parse_change(change: str) -> tuple[str, str]:
     if key.split(".")[0] == "name":
         raise UserError(f"--set {change}: the name of the model cannot be changed. Write another experiment file.")
     return key, text
+
+
+def split_label(label: str) -> tuple[str, list[str]]:
+    """Return the experiment and the changes that the name of a run gives: "structure+seed=1" → seed=1."""
+    name, *changes = re.split(r"\+(?=[A-Za-z_][A-Za-z0-9_.]*=)", label)
+    return name, changes
 
 
 def override(parameters: dict[str, Any], key: str, text: str) -> None:

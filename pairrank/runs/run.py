@@ -19,9 +19,12 @@ from pairrank.runs.experiment import Experiment
 from pairrank.runs.experiment_files import load_experiment
 from pairrank.runs.fold_record import read_fold_record
 from pairrank.runs.folder import finished_folds, has_test_predictions, read_matching, test_file
+from pairrank.runs.overrides import split_label
 from pairrank.runs.training_rows import attach_predictions, excluded_prompts, inner_data
 
-MAKES_THE_RESULT = ("model", "split", "inputs", "extra", "soft_targets", "teacher", "evidence")
+MAKES_THE_RESULT = (
+    *("model", "split", "inputs", "extra", "soft_targets", "teacher", "teacher_weight", "evidence"),
+)
 """Parts of a resolved experiment that its results depend on."""
 
 
@@ -34,8 +37,8 @@ class Run:
     folder: Path
     inputs: tuple["Run", ...] = ()
     """The runs whose predictions are columns of its battles."""
-    teacher: "Run | None" = None
-    """The run that is trained inside each fold's training battles, to give them soft targets."""
+    teachers: tuple["Run", ...] = ()
+    """The runs that are trained inside each fold's training battles, to give them soft targets."""
     encoder_sha256: str = ""
     """Hash of the encoder's weights; "" for a model without one."""
     chosen: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
@@ -56,8 +59,14 @@ class Run:
 
     @property
     def builds_on(self) -> tuple["Run", ...]:
-        """The inputs and the teacher."""
-        return self.inputs if self.teacher is None else (*self.inputs, self.teacher)
+        """The inputs and the teachers."""
+        return (*self.inputs, *self.teachers)
+
+    @property
+    def reads_test_texts(self) -> bool:
+        """Whether this run, or anything it builds on, learns from battles of the test file."""
+        own = any(source.is_test_file for source in self.experiment.extra)
+        return own or any(each.reads_test_texts for each in self.builds_on)
 
     @property
     def tuned_on(self) -> tuple[int, ...]:
@@ -110,11 +119,11 @@ class Run:
         for each in self.inputs:
             if not is_reusable(each):
                 raise UserError(
-                    f"{each.folder}: expected a complete run of {each.experiment.name} on these battles and folds. "
-                    f"Train it with: run {each.experiment.name} --data {self.data.path} "
+                    f"{each.folder}: expected a complete run of {each.experiment.column} on these battles and "
+                    f"folds. Train it with: run {run_arguments(each.experiment)} --data {self.data.path} "
                     f"--runs {each.folder.parent}{_split_options(self.experiment)}"
                 )
-        files = {each.experiment.name: each.folder / "oof.csv" for each in self.inputs}
+        files = {each.experiment.column: each.folder / "oof.csv" for each in self.inputs}
         battles = attach_predictions(self.battles, {name: read_predictions(file) for name, file in files.items()})
         if self.experiment.soft_targets:
             _refuse_leak(Path(self.experiment.soft_targets), self.data_record.hash)
@@ -131,7 +140,7 @@ class Run:
         """Return the battles to predict with the predictions of the inputs' models of this fold."""
         if self.test is None:
             return None
-        files = {each.experiment.name: test_file(each.folder, fold) for each in self.inputs}
+        files = {each.experiment.column: test_file(each.folder, fold) for each in self.inputs}
         return attach_predictions(self.test, {name: read_predictions(file) for name, file in files.items()})
 
     def training_data(self, fold: int) -> TrainingSubset:
@@ -146,7 +155,7 @@ def moved(run: Run, data: Data, home: Path, enclosing: str = "") -> Run:
         data=data,
         folder=home / run.experiment.label,
         inputs=tuple(moved(each, data, home, enclosing) for each in run.inputs),
-        teacher=None if run.teacher is None else moved(run.teacher, data, home, enclosing),
+        teachers=tuple(moved(each, data, home, enclosing) for each in run.teachers),
         enclosing=enclosing,
     )
 
@@ -168,7 +177,7 @@ def resolve_run(experiment: Experiment, data: Data, runs: Path, above: tuple[str
     encoder that is not available, and for inputs that do not exist, form a circle or do not fit the experiment.
     """
     inputs = tuple(_resolve_input(name, experiment, data, runs, above) for name in experiment.inputs)
-    teacher = (experiment.teacher and _resolve_input(experiment.teacher, experiment, data, runs, above)) or None
+    teachers = tuple(_resolve_input(name, experiment, data, runs, above) for name in experiment.teachers)
     sha256 = ""
     if wanted := experiment.encoders:
         from pairrank.encoders.architecture import choose_pooling
@@ -183,16 +192,19 @@ def resolve_run(experiment: Experiment, data: Data, runs: Path, above: tuple[str
             parameters["pooling"] = choose_pooling("auto", found.folder)
         used = "" if found.name == wanted[0] else found.name
         experiment = replace(experiment, parameters=parameters, encoder=used)
-    return Run(experiment, data, runs / experiment.label, inputs, teacher, sha256)
+    return Run(experiment, data, runs / experiment.label, inputs, teachers, sha256)
 
 
 def _resolve_input(name: str, experiment: Experiment, data: Data, runs: Path, above: tuple[str, ...]) -> Run:
     """Return the run of one input or teacher, on the experiment's own data and folds."""
     path = (*above, experiment.name)
-    if name in path:
+    plain, changes = split_label(name)
+    if plain in path:
         raise UserError(f"{path[0]}: the inputs form a circle: {' → '.join([*path, name])}.")
     try:
-        below = load_experiment(name, salt=experiment.salt, limit=experiment.limit, evidence=experiment.evidence)
+        below = load_experiment(
+            plain, changes, salt=experiment.salt, limit=experiment.limit, evidence=experiment.evidence
+        )
     except UserError as error:
         raise UserError(f"{experiment.name} builds on {name!r}: {error}") from None
     ours, theirs = ((each.folds, each.salt, each.limit) for each in (experiment, below))
@@ -208,6 +220,12 @@ def _resolve_input(name: str, experiment: Experiment, data: Data, runs: Path, ab
             "can be submitted. State it in the file: submittable = false"
         )
     return resolve_run(below, data, runs, path)
+
+
+def run_arguments(experiment: Experiment) -> str:
+    """Return the arguments of `run` for an experiment with changes of its model."""
+    _, changes = split_label(experiment.column)
+    return " ".join([experiment.name, *(f"--set {change}" for change in changes)])
 
 
 def _split_options(experiment: Experiment) -> str:

@@ -10,10 +10,11 @@ from dataclasses import replace
 import numpy as np
 
 from pairrank.data.battles import Battles
-from pairrank.data.extra import Extra, ExtraUsage, add_extra
+from pairrank.data.extra import Extra, ExtraUsage, PseudoLabels, add_extra
 from pairrank.data.folder import Data, TrainingSubset
-from pairrank.data.folds import Folds, exclusion_keys
+from pairrank.data.folds import Folds, exclusion_keys, is_excluded
 from pairrank.data.predictions import Predictions
+from pairrank.data.probabilities import Proba
 
 
 def split_fold(battles: Battles, fold_index: Folds, fold: int) -> tuple[Battles, Battles]:
@@ -28,10 +29,18 @@ def inner_data(
     """Return the training battles of a fold as data of their own, for what is trained inside the fold.
 
     The prompts of the scored battles and those in `test_prompts` are excluded: no extra battle may have them.
+    Battles of the test file that may be learned from without winners are kept, except for those of scored prompts.
     """
     train, scored = split_fold(battles, fold_index, fold)
-    excluded = frozenset(test_prompts) | exclusion_keys(scored)
-    return TrainingSubset(data.path, f"{data.name}, without fold {fold}", train, excluded)
+    keys = exclusion_keys(scored)
+    test = data.unlabelled
+    return TrainingSubset(
+        data.path,
+        f"{data.name}, without fold {fold}",
+        train,
+        excluded_prompts=frozenset(test_prompts) | keys,
+        unlabelled=None if test is None else test.take(~is_excluded(test, keys)),
+    )
 
 
 def excluded_prompts(data: Data, test: Battles | None) -> frozenset[str]:
@@ -55,18 +64,20 @@ def training_rows(
     fold_index: Folds,
     fold: int,
     inputs: Mapping[str, Predictions],
-    teacher: Predictions | None,
+    soft: Proba | None,
     extra: Sequence[Extra],
     test_prompts: AbstractSet[str],
+    pseudo: PseudoLabels | None = None,
 ) -> tuple[Battles, list[ExtraUsage]]:
     """Return what the model of `fold` is trained on, and the usage of each source of extra battles.
 
     `battles` are all battles with winners, (n,) `fold_index` their folds. `inputs`, if any, replace the predictions
-    that the battles carry, and `teacher` gives their soft targets. Extra battles are left out if their prompt is in
-    the scored fold or in `test_prompts` (`exclusion_keys`).
+    that the battles carry, and `soft`, (m, 3), their soft targets: those of the m battles outside the fold. Extra
+    battles are left out if their prompt is in the scored fold or in `test_prompts` (`exclusion_keys`); `pseudo`
+    decides those without votes, which may be battles of the test file.
     """
     train, scored = split_fold(battles, fold_index, fold)
     rows = attach_predictions(train, inputs)
-    if teacher is not None:
-        rows = replace(rows, soft=teacher.align(rows.id).proba)
-    return add_extra(rows, extra, test_prompts, exclusion_keys(scored))
+    if soft is not None:
+        rows = replace(rows, soft=soft)
+    return add_extra(rows, extra, test_prompts, exclusion_keys(scored), pseudo)

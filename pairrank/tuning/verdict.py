@@ -210,6 +210,8 @@ def _file_table(experiment: Experiment) -> dict[str, Any]:
     resolved = experiment.resolved()
     keys = ("about", "tuned_on", "inputs", "extra", "soft_targets", "teacher", "seconds")
     table = {key: resolved[key] for key in keys if resolved[key]}
+    if experiment.teacher_weight != 1:
+        table["teacher_weight"] = experiment.teacher_weight
     table |= {key: False for key in ("submittable", "evidence") if not resolved[key]}
     defaults = parameters_of(build(experiment.model))
     table["model"] = {"name": experiment.model, **_differing(experiment.parameters, defaults)}
