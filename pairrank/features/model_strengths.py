@@ -91,14 +91,14 @@ def load_model_strengths(folder: Path) -> ModelStrengths:
 
 
 def fit_model_strengths(
-    train: Battles, kind: NameSource, penalty: float = PENALTY, fewest: float = 10
+    train: Battles, kind: NameSource, penalty: float = PENALTY, fewest: float = 10, salt: str = SALT
 ) -> tuple[Features, ModelStrengths]:
     """Return the features of the training battles, and the strengths for the features of other battles.
 
     The features of a training battle come from a fit to the other inner folds, which contain none of its prompt's
     battles. They depend neither on its own winner nor, for guessed names, on its own text in training. The returned
     strengths are fitted to all of `train`. `penalty` is that of `fit_ratings`, `fewest` that of
-    `fit_author_classifier`. Raises UserError for a penalty of 0 or less.
+    `fit_author_classifier`, and `salt` that of the inner folds. Raises UserError for a penalty of 0 or less.
     """
     if penalty <= 0:
         raise UserError(
@@ -107,7 +107,7 @@ def fit_model_strengths(
     whole = _fit(train, kind, penalty, fewest)
     shape = whole.columns(train.take(slice(0)))
     odd, even = (np.full((len(train), part.shape[1]), np.nan) for part in (shape.odd, shape.even))
-    fold = assign_folds(train, INNER, SALT)
+    fold = assign_folds(train, INNER, salt)
     for k in np.unique(fold):
         inside = fold == k
         columns = _fit(train.take(~inside), kind, penalty, fewest).columns(train.take(inside))

@@ -22,7 +22,7 @@ from pairrank.data.probabilities import (
 )
 from pairrank.errors import UserError, bounds_complaints
 from pairrank.features.counting import GROUPS, Features, concat, group_complaints
-from pairrank.features.model_strengths import load_model_strengths
+from pairrank.features.model_strengths import SALT, load_model_strengths
 from pairrank.features.ratings import NO_NAMES
 from pairrank.files import write_json
 from pairrank.models.base import Model, UseOfInputs, register, require_battles
@@ -89,6 +89,11 @@ class Gbdt(Model):
 
     Test battles have no names, so "true" is for diagnostics.
     """
+    inner_salt: str = SALT
+    """Salt of the inner folds from which the strengths of training battles come; without strengths, no effect.
+
+    Stacks with several salts differ by chance alone, and may be averaged (bagging).
+    """
     trees: TreeParameters = field(default_factory=TreeParameters)
     """Hyperparameters of the boosted trees."""
     rounds: int = 800
@@ -113,6 +118,7 @@ class Gbdt(Model):
 
     def __post_init__(self) -> None:
         bounds = {
+            "inner_salt": (self.inner_salt != "", 'another text than "", the salt of the scored folds'),
             "rounds": (self.rounds >= 1, "1 or more"),
             "patience": (self.patience >= 1, "1 or more"),
             "hold_out": (0 <= self.hold_out < 1, "a share from 0 to below 1"),
@@ -142,7 +148,7 @@ class Gbdt(Model):
             # The columns of a training battle come from inner folds. Battles that are held out for early stopping
             # contribute to the columns of the others, which makes the number of rounds slightly optimistic; it
             # affects no score.
-            strengths, self.strengths_ = fit_strength_columns(train, self.identity)
+            strengths, self.strengths_ = fit_strength_columns(train, self.identity, self.inner_salt)
         columns = self._columns(train, strengths)
         if not columns.odd.shape[1]:
             raise UserError(

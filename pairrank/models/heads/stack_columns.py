@@ -26,9 +26,12 @@ def input_columns(battles: Battles) -> list[Features]:
 
 
 @memoise
-def fit_strength_columns(train: Battles, source: NameSource) -> tuple[Features, ModelStrengths]:
-    """Return the strengths of training battles, each from inner folds without it, and those fitted on all."""
-    return fit_model_strengths(train, source)
+def fit_strength_columns(train: Battles, source: NameSource, salt: str) -> tuple[Features, ModelStrengths]:
+    """Return the strengths of training battles, each from inner folds without it, and those fitted on all.
+
+    `salt` is that of the inner folds.
+    """
+    return fit_model_strengths(train, source, salt=salt)
 
 
 @memoise
