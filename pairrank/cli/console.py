@@ -11,7 +11,7 @@ from rich.text import Text
 from pairrank import distributed
 from pairrank.errors import escape_control, shorten
 from pairrank.evaluation.leaderboard import Leaderboard
-from pairrank.evaluation.leaderboard_table import columns, notes
+from pairrank.evaluation.leaderboard_table import columns, notes, seed_columns
 from pairrank.progress import above_progress
 
 WIDE = 400
@@ -98,6 +98,9 @@ def show_board(board: Leaderboard) -> None:
         say(f"Columns that do not fit here, but are in LEADERBOARD.md: {left_out}.")
     for line in filter(None, notes(board)):
         say(line)
+    if board.seeds:
+        seeds = seed_columns(board)
+        show_table("Seeds", list(seeds), list(zip(*seeds.values(), strict=True)), whole=list(seeds)[2:])
 
 
 def text_width() -> int:

@@ -23,6 +23,7 @@ from pairrank.evaluation.scoring import (
     decided_log_loss,
     expected_calibration_error,
 )
+from pairrank.evaluation.seeds import SeedSpread, seed_spreads
 
 CHOSEN_BY_SEARCH = (
     "the setting of each fold was chosen by a search within its training battles; the seconds are those of the "
@@ -83,6 +84,8 @@ class Leaderboard:
     rows: tuple[Row, ...]
     unscored: tuple[str, ...] = ()
     """Entries that have predicted only folds on which their setting was tuned."""
+    seeds: tuple[SeedSpread, ...] = ()
+    """Runs that average one experiment over several seeds, with the scores of the single ones."""
 
 
 def build_leaderboard(
@@ -117,6 +120,11 @@ def build_leaderboard(
         # The log loss of a row that covers fewer battles is not comparable: such rows come last.
         rows=tuple(sorted(rows, key=lambda row: (row.battles < len(battles), row.log_loss, row.label))),
         unscored=unscored,
+        seeds=seed_spreads(
+            {entry.label: entry.record for entry in entries if entry.record},
+            {row.label: row.log_loss for row in rows},
+            {row.label: row.battles for row in rows},
+        ),
     )
 
 

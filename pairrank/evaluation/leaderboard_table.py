@@ -8,10 +8,17 @@ from pathlib import Path
 from pairrank.data.battles import TEXTS
 from pairrank.data.folds import name_folds
 from pairrank.evaluation.leaderboard import Leaderboard, Row
+from pairrank.evaluation.seeds import SeedSpread
 from pairrank.files import write_json, write_text
 
 DASH = "–"
 """Stands for a value that is unknown, or that does not apply to a row."""
+
+SEEDS = (
+    "Single runs differ by their seed alone. s.d. is the standard deviation of their log losses, which intervals "
+    "over prompts do not contain."
+)
+"""Note below the table of seeds."""
 
 
 def to_json(leaderboard: Leaderboard, path: Path) -> None:
@@ -26,18 +33,18 @@ def to_markdown(leaderboard: Leaderboard, path: Path) -> None:
 
 def markdown(leaderboard: Leaderboard) -> str:
     """Return the whole table as Markdown, with the notes below it."""
-    table = columns(leaderboard)
     lines = [
         f"# Leaderboard: {_escape(leaderboard.data)}",
         "",
         f"{leaderboard.battles:,} battles with {leaderboard.prompts:,} distinct prompts. "
         "Out-of-fold log loss in nats, lower is better.",
         "",
-        "| " + " | ".join(map(_escape, table)) + " |",
-        "|" + "---|" * len(table),
+        *_table(columns(leaderboard)),
+        "",
+        *notes(leaderboard),
     ]
-    lines += ["| " + " | ".join(map(_escape, cells)) + " |" for cells in zip(*table.values(), strict=True)]
-    lines += ["", *notes(leaderboard)]
+    if leaderboard.seeds:
+        lines += ["", "## Seeds", "", *_table(seed_columns(leaderboard)), "", SEEDS]
     return "\n".join(lines) + "\n"
 
 
@@ -106,6 +113,24 @@ def columns(leaderboard: Leaderboard) -> dict[str, list[str]]:
         "submittable": lambda row: None if row.submittable is None else "yes" if row.submittable else "no",
     }
     return {name: [cell(row) or DASH for row in leaderboard.rows] for name, cell in cells.items()}
+
+
+def seed_columns(leaderboard: Leaderboard) -> dict[str, list[str]]:
+    """Return column name -> one cell per run that averages one experiment over several seeds."""
+    cells: dict[str, Callable[[SeedSpread], str]] = {
+        "average": lambda each: each.label,
+        "runs": lambda each: ", ".join(each.members),
+        "log loss of single runs, mean ± s.d.": lambda each: f"{each.mean:.4f} ± {each.deviation:.4f}",
+        "log loss of the average": lambda each: f"{each.log_loss:.4f}",
+    }
+    return {name: [cell(each) for each in leaderboard.seeds] for name, cell in cells.items()}
+
+
+def _table(cells: dict[str, list[str]]) -> list[str]:
+    """Return the lines of a Markdown table from column name -> cells."""
+    rows = [list(cells), *zip(*cells.values(), strict=True)]
+    lines = ["| " + " | ".join(map(_escape, row)) + " |" for row in rows]
+    return [lines[0], "|" + "---|" * len(cells), *lines[1:]]
 
 
 def _escape(cell: str) -> str:
