@@ -24,6 +24,7 @@ SIDELESS = {
     "time",
     "both_bad",
     "is_extra",
+    "is_voted",
     "teaches",
 }
 EXCHANGED = {"winner", "soft", "inputs", "strength"}
@@ -35,6 +36,7 @@ OTHER = {
     "inputs": [[0.6, 0.2, 0.2], [0.4, 0.3, 0.3]],
     "both_bad": True,
     "is_extra": True,
+    "is_voted": False,
     "teaches": "tie",
     "strength": 0.25,
 }
@@ -54,6 +56,7 @@ def full_battles() -> Battles:
     columns["weight"] = np.array([1.0, 0.5])
     columns["both_bad"] = np.array([False, True])
     columns["is_extra"] = np.array([False, True])
+    columns["is_voted"] = np.array([True, False])
     columns["teaches"] = object_array(["both", "margin"])
     columns["strength"] = np.array([0.5, -1.0])
     columns["inputs"] = np.array([[[0.7, 0.1, 0.2], [0.5, 0.2, 0.3]], [[0.3, 0.3, 0.4], [0.6, 0.1, 0.3]]])
@@ -203,7 +206,7 @@ def test_content_hash_changes_with_any_content():
         if name not in {"id", "prompt", "response_a", "response_b"}:
             hashes.add(dataclasses.replace(battles, **{name: None}).content_hash())
     hashes.add(dataclasses.replace(battles, input_names=("structure", "frozen")).content_hash())
-    assert len(hashes) == 3 + len(COLUMNS) + 15 + 1
+    assert len(hashes) == 3 + len(COLUMNS) + 16 + 1
 
 
 def test_content_hash_changes_when_a_text_moves_between_turns_or_columns(battles: Battles):

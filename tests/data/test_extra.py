@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pairrank.data.battles import Battles, object_array
-from pairrank.data.extra import Extra, ExtraUsage, add_extra
+from pairrank.data.extra import Extra, ExtraUsage, PseudoLabels, add_extra
 from pairrank.data.folds import exclusion_keys, is_excluded, prompt_keys
 from pairrank.data.writing import write_battles
 from pairrank.errors import UserError
@@ -273,3 +273,33 @@ def test_a_schema_in_data_toml_holds_for_extra_battles_with_its_columns_only(tmp
     write_battles(battles, tmp_path / "extra.csv")
     (tmp_path / "data.toml").write_text('schema = "pandalm"', encoding="utf-8")
     assert len(Extra(str(tmp_path / "extra.csv")).battles) == len(battles)
+
+
+def test_a_source_that_teachers_decide_loses_what_its_voters_have_said(tmp_path: Path):
+    """Its file may have winners or none. The pseudo-labels are soft; the most probable outcome is the winner."""
+    train = replace(tiny_battles(4, word="other"), soft=np.full((4, 3), 1 / 3))
+    soft = np.array([[0.2, 0.5, 0.3], [0.1, 0.1, 0.8]])
+    seen: list[Battles] = []
+
+    def predict(battles: Battles) -> Any:
+        seen.append(battles)
+        return soft
+
+    for labelled in (True, False):
+        write_battles(tiny_battles(2, labelled=labelled), tmp_path / "more.csv")
+        source = Extra(str(tmp_path / "more.csv"), 0.25, labels="teacher")
+        rows, [usage] = add_extra(train, [source], frozenset(), frozenset(), PseudoLabels(predict, None))
+        assert seen[-1].winner is None
+        assert rows.soft is not None
+        assert rows.soft[4:].tolist() == soft.tolist()
+        assert rows.labels[4:].tolist() == [1, 2]
+        assert rows.weights.tolist() == [1, 1, 1, 1, 0.25, 0.25]
+        assert rows.voted.tolist() == [True] * 4 + [False] * 2
+        assert usage.used == 2
+
+
+def test_settings_name_who_decides_only_where_teachers_do():
+    assert Extra("x").settings() == {"path": "x", "weight": 1.0}
+    assert Extra("test", labels="teacher").settings() == {"path": "test", "weight": 1.0, "labels": "teacher"}
+    assert not Extra("test").is_test_file
+    assert not Extra("./test", labels="teacher").is_test_file

@@ -99,3 +99,10 @@ def test_without_such_battles_every_prediction_stays_to_the_last_digit() -> None
     assert found.tobytes() == proba.tobytes()
     evidence = count_evidence(answered(("x", "x"), winner=[TIE]))
     assert evidence.correct(answered(*[("x", "y")] * 3), proba).tobytes() == proba.tobytes()
+
+
+def test_outcomes_that_no_person_has_decided_are_no_evidence():
+    battles = answered(("yes", "yes"), ("no", "no"), ("", "no"), winner=[TIE, A, B])
+    voted = replace(battles, is_voted=np.array([True, False, False]))
+    assert count_evidence(voted) == count_evidence(battles.take(slice(0, 1)))
+    assert count_evidence(voted) != count_evidence(battles)

@@ -1,6 +1,6 @@
 """A battle's strengths never depend on its own result, its side or other rows."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -220,3 +220,12 @@ def test_few_battles_and_missing_names_give_finite_columns(kind: Any, count: int
 def test_a_penalty_of_zero_is_refused(train: Battles):
     with pytest.raises(UserError, match="penalty = 0: expected a number above 0"):
         fit_model_strengths(train, "true", penalty=0)
+
+
+def test_another_salt_changes_the_features_of_training_battles_alone(train: Battles):
+    (usual, fitted), (same, _), (other, refitted) = (
+        fit_model_strengths(train, "true", **given) for given in ({}, {"salt": "identity"}, {"salt": "other"})
+    )
+    assert np.array_equal(usual.odd, same.odd)
+    assert not np.array_equal(usual.odd, other.odd)
+    assert asdict(fitted.ratings) == asdict(refitted.ratings)

@@ -68,6 +68,7 @@ def test_parameters_default_to_those_of_the_model():
         "extra": [],
         "soft_targets": "",
         "teacher": "",
+        "teacher_weight": 1.0,
         "evidence": False,
         "seconds": 1.0,
         "model": {"name": "prior", "smoothing": 1.0},
