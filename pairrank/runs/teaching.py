@@ -33,7 +33,7 @@ class Teaching:
     weight: float
     """Share of the teachers in the targets, from 0 to 1; the rest is that of the winners."""
     calibrations: tuple[Model, ...]
-    """A fitted pool of one input for each teacher: temperature scaling. Empty if predictions stay as they are."""
+    """A fitted pool of one input for each teacher: temperature scaling. Empty for a single one that stays as it is."""
 
     def targets(self, train: Battles) -> Proba:
         """Return (n, 3) soft targets of the fold's training battles: (1 - weight) winner + weight teachers.
@@ -57,16 +57,14 @@ class Teaching:
         return self._mean(battles, [load_fold_models(each.folder).predict(battles) for each in self.teachers])
 
     def _mean(self, battles: Battles, predictions: Sequence[Predictions]) -> Proba:
-        """Return the geometric mean of the teachers' predictions of these battles, each calibrated."""
-        named = dict(zip((each.name for each in self.teachers), predictions, strict=True))
+        """Return the geometric mean of the teachers' calibrated predictions of these battles."""
         if not self.calibrations:
-            return geometric_mean(list(named.values())).align(battles.id).proba
-        carried = [attach_predictions(battles, {name: given}) for name, given in named.items()]
+            return predictions[0].align(battles.id).proba
         calibrated = [
-            Predictions(battles.id, model.predict_proba(rows))
-            for model, rows in zip(self.calibrations, carried, strict=True)
+            model.predict_proba(attach_predictions(battles, {teacher.name: given}))
+            for teacher, model, given in zip(self.teachers, self.calibrations, predictions, strict=True)
         ]
-        return geometric_mean(calibrated).proba
+        return geometric_mean([Predictions(battles.id, proba) for proba in calibrated]).proba
 
 
 def fit_teaching(teachers: Sequence[Teacher], weight: float, train: Battles) -> Teaching:
