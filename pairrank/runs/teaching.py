@@ -33,7 +33,7 @@ class Teaching:
     weight: float
     """Share of the teachers in the targets, from 0 to 1; the rest is that of the winners."""
     calibrations: tuple[Model, ...]
-    """A fitted pool of one input for each teacher: temperature scaling. Empty for a single one that stays as it is."""
+    """A fitted pool of one input for each teacher: temperature scaling. Empty if a single one stays as it is."""
 
     def targets(self, train: Battles) -> Proba:
         """Return (n, 3) soft targets of the fold's training battles: (1 - weight) winner + weight teachers.
