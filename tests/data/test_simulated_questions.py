@@ -30,7 +30,7 @@ SENTENCES = {
     for wording in entry["wordings"]
     for value in entry["values"]
 }
-PLAIN, HARD = "4816d463cb361676", "1309a06181fae3ae"
+PLAIN, MIXED, HARD = "4816d463cb361676", "469fda5875d83e43", "1309a06181fae3ae"
 ASKS = {
     ask.replace("{it}", subject): (topic, attribute, subject)
     for topic, attribute, entry in ATTRIBUTES
@@ -94,6 +94,7 @@ def test_content_0_is_the_plain_arena_and_published_arenas_stay_the_same():
     """The hashes were computed once: curves on these battles are published, and no version may change them."""
     plain, _ = simulate(300, seed=5)
     assert plain.content_hash() == simulate(300, seed=5, content=0.0)[0].content_hash() == PLAIN
+    assert simulate(300, seed=5, content=0.5)[0].content_hash() == MIXED
     assert simulate(300, seed=5, content=1.0)[0].content_hash() == HARD
 
 
