@@ -114,8 +114,6 @@ def simulate(
     content: Annotated[
         float,
         typer.Option(
-            min=0.0,
-            max=1.0,
             help="Share of the battles that only the content of the answers decides, from 0 to 1. Their answers "
             "differ little in length and form, and have to be read together with the prompt.",
         ),

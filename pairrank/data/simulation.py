@@ -55,9 +55,9 @@ def simulate(n: int, seed: int = 0, start: int = 0, content: float = 0.0) -> tup
 
 
 def check_content(content: float) -> None:
-    """Raise UserError if `content` is no number from 0 to 1."""
+    """Raise UserError unless `content` is a number from 0 to 1."""
     if not 0 <= content <= 1:
-        raise UserError(f"content = {content}: expected a number from 0 (the plain arena) to 1 (only questions).")
+        raise UserError(f"content = {content}: expected a share from 0 (no questions) to 1 (only questions).")
 
 
 def write_arena(folder: str | Path, train: int = 600, test: int = 150, seed: int = 0, content: float = 0.0) -> None:
