@@ -105,12 +105,19 @@ def convert(
     write(file, out, to, schema, votes.value, both_bad)
 
 
-@commands.command(epilog=examples("simulate toy", "simulate toy --train 2000 --seed 1"))
+@commands.command(epilog=examples("simulate toy", "simulate toy --train 2000 --content 1"))
 def simulate(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write the battles to.")],
     train: Annotated[int, typer.Option(min=1, help="Battles with winners, in train.csv.")] = 600,
     test: Annotated[int, typer.Option(min=1, help="Battles without winners, in test.csv.")] = 150,
     seed: Annotated[int, typer.Option(min=0, help="Random seed; another one gives other battles.")] = 0,
+    content: Annotated[
+        float,
+        typer.Option(
+            help="Share of the battles that only the content of the answers decides, from 0 to 1. Their answers "
+            "differ little in length and form, and have to be read together with the prompt.",
+        ),
+    ] = 0.0,
 ) -> None:
     """Write simulated battles whose true probabilities are known.
 
@@ -118,7 +125,7 @@ def simulate(
     """
     from pairrank.cli.simulate import simulate as write
 
-    write(folder, train, test, seed)
+    write(folder, train, test, seed, content)
 
 
 @commands.command("fetch-encoder", epilog=examples("fetch-encoder smollm2", "run likelihood-smollm2"))

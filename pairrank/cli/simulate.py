@@ -11,13 +11,13 @@ from pairrank.data.tables import SUFFIXES
 from pairrank.errors import UserError
 
 
-def simulate(folder: Path, train: int, test: int, seed: int) -> None:
+def simulate(folder: Path, train: int, test: int, seed: int, content: float) -> None:
     """Write simulated battles; raises UserError if that would overwrite battles that are not simulated."""
     for part in ("train", "test"):
         for file in (folder / f"{part}{suffix}" for suffix in SUFFIXES):
             if os.path.lexists(file) and not _is_simulated(file, folder / f"{part}-truth.csv"):
                 raise UserError(f"{file}: this file is not simulated and would be overwritten. Use another folder.")
-    write_arena(folder, train, test, seed)
+    write_arena(folder, train, test, seed, content)
     say(f"Written: {folder}, {train:,} battles to train on and {test:,} to predict. Run them with --data {folder}")
 
 

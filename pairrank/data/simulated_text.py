@@ -109,20 +109,20 @@ def wordings(fact: str) -> tuple[str, str]:
 
 def request(u: Iterator[float]) -> Task:
     """Return a request from random numbers, sometimes with polite phrases and follow-up questions."""
-    stock, kind = words().stock, _choose(KINDS, next(u))
+    stock, kind = words().stock, choose(KINDS, next(u))
     which, how, name, before, after, more = (next(u) for _ in range(6))
     if kind in stock:
         subject = int(which * len(stock[kind]["asked"]))
         text = stock[kind]["asked"][subject]
     else:
         subject = int(which * len(words().subjects))
-        text = _pick(stock["asks"][kind], how).replace("{it}", _pick(words().subjects[subject], name))
+        text = pick(stock["asks"][kind], how).replace("{it}", pick(words().subjects[subject], name))
     if before < 0.3:
-        text = f"{_pick(stock['asks']['before'], before / 0.3)} {text}"
+        text = f"{pick(stock['asks']['before'], before / 0.3)} {text}"
     if after < 0.3:
-        text = f"{text} {_pick(stock['asks']['after'], after / 0.3)}"
+        text = f"{text} {pick(stock['asks']['after'], after / 0.3)}"
     follow_ups = 0 if kind in stock else (more < 0.17) + (more < 0.02)
-    return Task(kind, subject, (text, *(_pick(stock["asks"]["more"], next(u)) for _ in range(follow_ups))))
+    return Task(kind, subject, (text, *(pick(stock["asks"]["more"], next(u)) for _ in range(follow_ups))))
 
 
 def conversation(task: Task, speaker: Speaker, draws: list[Row]) -> tuple[Turns, float]:
@@ -150,15 +150,15 @@ def _answer(
         "shrug": 0.5 * lack,
         "stray": 0.3 * lack,
     }
-    behaviour = _choose(shares, manner)
+    behaviour = choose(shares, manner)
     if behaviour == "empty" or (turn and lost < 0.03):
         return "", stake * WORTH.empty
     if behaviour in ("refusal", "shrug"):
         worth = WORTH.right_refusal if behaviour == "refusal" and delicate else getattr(WORTH, behaviour)
-        ending = f" {_pick(stock['tails'], tail / 0.6)}" if tail < 0.6 else ""
-        return _pick(stock[behaviour], choice) + ending, stake * worth
+        ending = f" {pick(stock['tails'], tail / 0.6)}" if tail < 0.6 else ""
+        return pick(stock[behaviour], choice) + ending, stake * worth
     if behaviour != "stray" and task.kind in words().stock:
-        return _pick(words().stock[task.kind]["replies"], choice), 0.0
+        return pick(words().stock[task.kind]["replies"], choice), 0.0
     subject, worth = task.subject, 0.0
     if behaviour == "stray":
         others = len(words().facts) - 1
@@ -192,14 +192,14 @@ def _statements(
         worth += WORTH.list_given if listed else WORTH.list_missing
     text = "\n".join(f"- {sentence}" for sentence in sentences) if listed else " ".join(sentences)
     if opener < 0.5:
-        text = _pick(stock["opener"], opener / 0.5) + ("\n" if listed else " ") + text
+        text = pick(stock["opener"], opener / 0.5) + ("\n" if listed else " ") + text
     if ramble < (often := 0.6 * speaker.rambles):
-        text = f"{text} {_pick(stock['padding'], ramble / often)}"
+        text = f"{text} {pick(stock['padding'], ramble / often)}"
         worth += WORTH.padding
     return text, worth
 
 
-def _choose(shares: dict[str, float], u: float) -> str:
+def choose(shares: dict[str, float], u: float) -> str:
     """Return the name whose part of [0, 1) contains u, or "" if u is beyond the last part."""
     for name, share in shares.items():
         if u < share:
@@ -208,6 +208,6 @@ def _choose(shares: dict[str, float], u: float) -> str:
     return ""
 
 
-def _pick(options: Sequence[T], u: float) -> T:
+def pick(options: Sequence[T], u: float) -> T:
     """Return the option whose equal part of [0, 1) contains u."""
     return options[int(u * len(options))]

@@ -19,11 +19,16 @@ from pairrank.atomic import atomic_path
 from pairrank.data.battles import MODELS, TEXTS, WINNERS, Battles, Winner, object_array
 from pairrank.data.predictions import COLUMNS, Predictions, prediction_lines
 from pairrank.data.probabilities import FloatArray
-from pairrank.data.simulated_text import DRAWS, MAX_TURNS, Row, conversation, request, words
+from pairrank.data.simulated_questions import Question, answer, question
+from pairrank.data.simulated_text import DRAWS, MAX_TURNS, Row, Speaker, Task, conversation, request, words
 from pairrank.data.turns import Turns
+from pairrank.errors import UserError
 
 TIES = {"chat": 8.0, "delicate": 4.0, "list": 1.0, "short": 1.0, "explain": 1.0}
 """Davidson's nu per kind of request: equally good answers tie with probability nu / (2 + nu)."""
+
+QUESTION_TIES = 2.5
+"""Davidson's nu of the questions that `content` adds."""
 
 FIRST_ID = 10_000_019
 """The id of battle 0; battle i has this number plus i. It has eight digits, unlike a row number."""
@@ -32,12 +37,16 @@ BLOCK = 20_000
 """Number of battles in memory at a time while an arena is written."""
 
 
-def simulate(n: int, seed: int = 0, start: int = 0) -> tuple[Battles, Predictions]:
+def simulate(n: int, seed: int = 0, start: int = 0, content: float = 0.0) -> tuple[Battles, Predictions]:
     """Return battles `start` to `start + n - 1` of the arena with the given seed, and their true probabilities.
 
-    Battle i does not depend on `n` and `start`, so an arena of any size can be created in blocks.
+    `content` is the probability, from 0 to 1, that a battle is about a question of `simulated_questions.py`: its
+    answers differ in what they say rather than in length and form. The other battles are those of `content=0`.
+    Battle i does not depend on `n` and `start`, so an arena of any size can be created in blocks. Raises UserError
+    if `content` is outside this range.
     """
-    rows = [_battle(numbers) for numbers in uniforms(n, seed, start).tolist()]
+    check_content(content)
+    rows = [_battle(numbers, content) for numbers in uniforms(n, seed, start).tolist()]
     ids = object_array([str(FIRST_ID + i) for i in range(start, start + n)])
     columns: dict[str, Any] = {name: object_array([row[name] for row in rows]) for name in (*TEXTS, *MODELS)}
     winner = np.array([row["winner"] for row in rows], dtype=np.int64)
@@ -45,14 +54,21 @@ def simulate(n: int, seed: int = 0, start: int = 0) -> tuple[Battles, Prediction
     return Battles(id=ids, winner=winner, **columns), Predictions(ids, proba)
 
 
-def write_arena(folder: str | Path, train: int = 600, test: int = 150, seed: int = 0) -> None:
+def check_content(content: float) -> None:
+    """Raise UserError unless `content` is a number from 0 to 1."""
+    if not 0 <= content <= 1:
+        raise UserError(f"content = {content}: expected a share from 0 (no questions) to 1 (only questions).")
+
+
+def write_arena(folder: str | Path, train: int = 600, test: int = 150, seed: int = 0, content: float = 0.0) -> None:
     """Write train.csv and test.csv in the competition's format, and their true probabilities as prediction files.
 
     `train` and `test` are numbers of battles. The test battles follow the training battles in the same arena.
-    Memory does not grow with the number of battles.
+    `content` is that of `simulate`. Memory does not grow with the number of battles.
     """
-    _write(Path(folder), "train", range(train), seed, ("id", *MODELS, *TEXTS, *WINNERS))
-    _write(Path(folder), "test", range(train, train + test), seed, ("id", *TEXTS))
+    check_content(content)
+    _write(Path(folder), "train", range(train), seed, content, ("id", *MODELS, *TEXTS, *WINNERS))
+    _write(Path(folder), "test", range(train, train + test), seed, content, ("id", *TEXTS))
 
 
 def uniforms(n: int, seed: int, start: int) -> FloatArray:
@@ -76,17 +92,18 @@ def davidson(quality_a: float, quality_b: float, nu: float) -> tuple[float, floa
     return a / total, b / total, nu / total
 
 
-def _battle(row: Row) -> dict[str, Any]:
+def _battle(row: Row, content: float) -> dict[str, Any]:
     """Return the columns of one battle and its probabilities, from its own random numbers."""
     draws = [row[i : i + DRAWS] for i in range(0, len(row), DRAWS)]
     u = iter(draws[0])
     speakers, vote = words().speakers, next(u)
     a = int(next(u) * len(speakers))
     b = (a + 1 + int(next(u) * (len(speakers) - 1))) % len(speakers)
-    task = request(u)
-    response_a, quality_a = conversation(task, speakers[a], draws[1 : 1 + MAX_TURNS])
-    response_b, quality_b = conversation(task, speakers[b], draws[1 + MAX_TURNS :])
-    proba = davidson(quality_a, quality_b, TIES[task.kind])
+    # A request uses at most the first 12 numbers, so the last one is free to choose what kind of battle this is.
+    task = question(u) if draws[0][-1] < content else request(u)
+    response_a, quality_a = _response(task, speakers[a], draws[1 : 1 + MAX_TURNS])
+    response_b, quality_b = _response(task, speakers[b], draws[1 + MAX_TURNS :])
+    proba = davidson(quality_a, quality_b, QUESTION_TIES if isinstance(task, Question) else TIES[task.kind])
     return {
         "prompt": task.turns,
         "response_a": response_a,
@@ -98,7 +115,15 @@ def _battle(row: Row) -> dict[str, Any]:
     }
 
 
-def _write(folder: Path, part: str, rows: range, seed: int, columns: tuple[str, ...]) -> None:
+def _response(task: Task | Question, speaker: Speaker, draws: list[Row]) -> tuple[Turns, float]:
+    """Return one side's answers to all turns, and their quality."""
+    if isinstance(task, Task):
+        return conversation(task, speaker, draws)
+    text, quality = answer(task, speaker, iter(draws[0]))
+    return (text,), quality
+
+
+def _write(folder: Path, part: str, rows: range, seed: int, content: float, columns: tuple[str, ...]) -> None:
     """Write one battle file and its true probabilities, block by block."""
     options: dict[str, Any] = {"mode": "w", "encoding": "utf-8", "newline": ""}
     with (
@@ -111,7 +136,7 @@ def _write(folder: Path, part: str, rows: range, seed: int, columns: tuple[str, 
         writer.writerow(columns)
         truth_file.write(",".join(COLUMNS) + "\n")
         for start in range(rows.start, rows.stop, BLOCK):
-            battles, truth = simulate(min(BLOCK, rows.stop - start), seed, start)
+            battles, truth = simulate(min(BLOCK, rows.stop - start), seed, start, content)
             cells: dict[str, Any] = {name: getattr(battles, name) for name in ("id", *MODELS)}
             cells |= {name: [_cell(turns) for turns in getattr(battles, name)] for name in TEXTS}
             cells |= {name: (battles.labels == i).astype(int) for i, name in enumerate(WINNERS)}

@@ -21,6 +21,7 @@ from pairrank.cli import app, console, entries, listing, locations
 from pairrank.data.battles import object_array
 from pairrank.data.predictions import Predictions, read_predictions
 from pairrank.data.reading import read_battles, stream_battles
+from pairrank.data.simulation import simulate as simulated
 from pairrank.data.writing import write_battles
 from pairrank.errors import UserError
 from tests.support.battles import tiny_battles, write_folder
@@ -498,6 +499,20 @@ def test_simulate_writes_battles_that_an_experiment_runs_on(call):
     assert "The battles are simulated" in ended.out
     assert call("simulate", "arena", "--train", "30", "--test", "5").code == 0
     assert len(rows_of("arena/train.csv")) == 31
+
+
+def test_simulate_writes_battles_of_another_content(call, here):
+    """The number after --content is the share of battles that only content decides."""
+    for content in ("0", "1"):
+        assert call("simulate", content, "--train", "20", "--test", "5", "--content", content).code == 0
+        expected, _ = simulated(20, content=float(content))
+        assert read_battles(here / content / "train.csv").content_hash() == expected.content_hash()
+
+
+@pytest.mark.parametrize("content", ["-0.1", "1.5", "nan"])
+def test_simulate_refuses_other_values_of_content(call, here, content):
+    assert refused(call("simulate", "arena", "--content", content), f"content = {content}", "from 0", "to 1")
+    assert not (here / "arena").exists()
 
 
 @pytest.mark.parametrize("name", ["train.csv", "test.csv", "train.csv.gz", "test.parquet"])
