@@ -81,8 +81,8 @@ class Siamese(FineTuned):
     features: list[str] = field(default_factory=list)
     """Groups of counted features, as in `structure`; [] for none.
 
-    Their logistic models are fitted before the training and stay fixed. The head starts at 0 and adds to their margin
-    and tie logit, whose scales it learns. The predictions of inputs are added in the same way.
+    Their logistic models are fitted before the training and stay fixed. The head starts at 0 and adds to their
+    margin and tie logit, whose scales are learned. The predictions of inputs are added in the same way.
     """
     attention_dropout: float = 0.0
     """Dropout of attention weights. Above 0, PyTorch's fast attention is not used."""
@@ -269,7 +269,7 @@ class Siamese(FineTuned):
                 rows = slice(start, start + HEAD_BATCH)
                 more = [None if values is None else values[rows].to(where) for values in shared]
                 parts.append(module.compare(a[rows].to(where), b[rows].to(where), *more).double().cpu())
-        return softmax(torch.cat(parts).numpy())
+        return softmax(torch.cat(parts).numpy() / self.temperature_)
 
     def _collate(self, rows: Sequence[SideTexts]) -> Batch:
         """Return token ids and attention mask (B, 2, T), lengths (B, 2), and prompts (B, P) with layout "apart"."""

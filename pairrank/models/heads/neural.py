@@ -121,7 +121,9 @@ def begin_at_zero(head: DifferenceHead | ConcatHead) -> None:
                 nn.init.zeros_(parameter)
 
 
-def build_head(kind: str, width: int, shared: int, hidden: int, dropout: float, seed: int) -> DifferenceHead | ConcatHead:
+def build_head(
+    kind: str, width: int, shared: int, hidden: int, dropout: float, seed: int
+) -> DifferenceHead | ConcatHead:
     """Return a new head for sides of `width` numbers and `shared` common ones, with weights drawn from the seed."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
