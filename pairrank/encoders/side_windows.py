@@ -36,6 +36,8 @@ class SideTexts:
     """The prompt alone; empty in the layout "pair", where each side contains it."""
     lengths: tuple[float, float]
     """log(1 + tokens) of answers A and B before anything was cut."""
+    offsets: tuple[tuple[float, float], ...] = ()
+    """Margin and tie logit of each prediction that is known before the texts are read."""
 
     def __len__(self) -> int:
         return max(len(self.a), len(self.b))
@@ -43,7 +45,7 @@ class SideTexts:
     def tobytes(self) -> bytes:
         """Return the bytes that identify this battle's texts; rows with equal bytes are encoded once."""
         texts = b"".join(text.tobytes() + len(text).to_bytes(4) for text in (self.a, self.b, self.prompt))
-        return texts + np.array(self.lengths).tobytes()
+        return texts + np.array(self.lengths).tobytes() + np.array(self.offsets).tobytes()
 
 
 def side_texts(

@@ -38,13 +38,16 @@ class Features:
         return replace(self, odd=-self.odd)
 
 
-def group_complaints(groups: Sequence[str], *, needs_sides: bool = False) -> list[str]:
-    """Return a complaint for each unknown group, and one if `needs_sides` and no group measures the answers."""
+def group_complaints(groups: Sequence[str], *, needs_sides: bool = False, name: str = "groups") -> list[str]:
+    """Return a complaint for each unknown group, and one if `needs_sides` and no group measures the answers.
+
+    `name` is the parameter that lists the groups.
+    """
     complaints = [unknown_name("group of features", group, GROUPS) for group in groups if group not in GROUPS]
     if needs_sides and not set(groups) & set(SIDES):
         listed = ", ".join(SIDES)
         complaints.append(
-            f"groups = {list(groups)}: these groups do not distinguish A from B. Add one of {listed}."
+            f"{name} = {list(groups)}: these groups do not distinguish A from B. Add one of {listed}."
         )
     return complaints
 

@@ -195,7 +195,8 @@ class Baseline(FineTuned):
 
     def _predict(self, tokens: list[Tokens]) -> Proba:
         most = tokens_in_prediction(self.module_, self.training)
-        return softmax(compute_outputs(self.module_, tokens, self._collate, self.training.precision, most))
+        logits = compute_outputs(self.module_, tokens, self._collate, self.training.precision, most)
+        return softmax(logits / self.temperature_)
 
     def _collate(self, rows: Sequence[Tokens]) -> Batch:
         """Return token ids and attention mask (B, T), padded according to `padding`."""

@@ -1,5 +1,6 @@
 """All models that fine-tune an encoder are trained, saved, loaded and merged in one way."""
 
+import json
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -16,11 +17,15 @@ from pairrank.encoders.catalogue import Encoder, find_encoder
 from pairrank.encoders.encoder_record import find_recorded_encoder
 from pairrank.encoders.inference import Batch, Row
 from pairrank.encoders.windows import TokenCoverage
+from pairrank.files import write_json
 from pairrank.models.base import Model, Progress
 from pairrank.training.fine_tuning import fine_tune_battles
 from pairrank.training.history import TrainingHistory, training_report
 from pairrank.training.monitor import Monitor
 from pairrank.training.recipe import Recipe, require_available
+
+TEMPERATURE, TEMPERATURE_FILE = "temperature", "temperature.json"
+"""Name of the temperature among the weights of an adapter, and its file, which is missing if it is 1."""
 
 
 class FineTuned(Model):
@@ -50,6 +55,8 @@ class FineTuned(Model):
     """How many tokens of the battles that were predicted last reached the model."""
     history_: TrainingHistory | None
     """The measurements of the training; None in a loaded model."""
+    temperature_: float = 1.0
+    """Number by which the logits are divided in prediction; other than 1 only if `training.choose_by` fits it."""
 
     @abstractmethod
     def _start_from(self, encoder: Encoder) -> None:
@@ -107,6 +114,7 @@ class FineTuned(Model):
             self.swap_augmentation,
             monitor=monitor,
         )
+        self.temperature_ = self.history_.temperature
         return self
 
     def save(self, folder: Path) -> None:
@@ -118,15 +126,18 @@ class FineTuned(Model):
             write_trained(self.module_, self._frozen, folder)
         else:
             self._save_whole(folder)
+        if self.temperature_ != 1:
+            write_json(folder / TEMPERATURE_FILE, self.temperature_)
 
     def load(self, folder: Path) -> Self:
         """Read what `save` wrote; raises UserError if the encoder under an adapter has changed since."""
         require_libraries(self.adapter, training=False)
         self.encoder_, self.coverage_, self.history_ = None, None, None
+        self.temperature_ = _read_temperature(folder)
         if self.has_adapter:
             self.encoder_ = find_recorded_encoder(self.encoder, folder)
             self._start_from(self.encoder_)
-            self.set_trained_weights(read_trained(folder))
+            set_trained_weights(self.module_, read_trained(folder))
         else:
             self._load_whole(folder)
         return self
@@ -136,13 +147,17 @@ class FineTuned(Model):
         return training_report(self.module_, self.training.precision, self.encoder_, self.coverage_, self.history_)
 
     def read_trained_weights(self, folder: Path) -> dict[str, torch.Tensor]:
-        """Return the weights of adapter and head that `save` wrote; raises UserError for another encoder."""
+        """Return the weights of adapter and head that `save` wrote, and the temperature.
+
+        Raises UserError for another encoder.
+        """
         find_recorded_encoder(self.encoder, folder)
-        return read_trained(folder)
+        return {TEMPERATURE: torch.tensor(_read_temperature(folder), dtype=torch.float64)} | read_trained(folder)
 
     def set_trained_weights(self, weights: Mapping[str, torch.Tensor]) -> None:
-        """Replace adapter and head by those of another fold's model."""
-        set_trained_weights(self.module_, weights)
+        """Replace adapter, head and temperature by those of another fold's model."""
+        self.temperature_ = float(weights[TEMPERATURE])
+        set_trained_weights(self.module_, {name: value for name, value in weights.items() if name != TEMPERATURE})
 
     def load_merged(self, folder: Path) -> Self:
         """Read what `save` wrote into a model without an adapter; quantised weights are read in 16 bits."""
@@ -152,3 +167,8 @@ class FineTuned(Model):
         merge_adapter(opened.module_)
         opened.adapter = AdapterSettings(base_bits=bits)
         return opened
+
+
+def _read_temperature(folder: Path) -> float:
+    file = folder / TEMPERATURE_FILE
+    return float(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else 1.0

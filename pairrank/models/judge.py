@@ -232,7 +232,8 @@ class Judge(FineTuned):
 
     def _outputs(self, rows: list[Tokens]) -> Proba:
         most = tokens_in_prediction(self.module_, self.training)
-        return softmax(compute_outputs(self.module_, rows, self._collate, self.training.precision, most))
+        logits = compute_outputs(self.module_, rows, self._collate, self.training.precision, most)
+        return softmax(logits / self.temperature_)
 
     def _collate(self, rows: Sequence[Tokens]) -> Batch:
         """Return token ids and attention mask (B, T). The mask alone shows what is padding."""

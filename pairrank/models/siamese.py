@@ -1,9 +1,9 @@
 """One encoder reads each answer after its prompt, and a head compares the two vectors."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 import torch
@@ -27,10 +27,13 @@ from pairrank.encoders.side_windows import Layout, Share, SideTexts, side_texts
 from pairrank.encoders.transformer import TextEncoder
 from pairrank.encoders.windows import TokenCoverage
 from pairrank.errors import UserError
-from pairrank.models.base import register
+from pairrank.features.counting import group_complaints
+from pairrank.models.base import UseOfInputs, register
 from pairrank.models.fine_tuned import FineTuned
-from pairrank.models.heads.neural import HEADS, ScoreHead, build_head
+from pairrank.models.heads.neural import HEADS, ScoreHead, begin_at_zero, build_head
+from pairrank.models.heads.offsets import OffsetModel, fit_offsets, offsets_of
 from pairrank.models.heads.sides import SiameseNetwork
+from pairrank.training.monitor import Monitor
 from pairrank.training.recipe import Recipe, tokens_in_prediction
 
 HEAD_FILE = "head.safetensors"
@@ -75,6 +78,12 @@ class Siamese(FineTuned):
     """"battle": what one side leaves of its window goes to the other."""
     lengths: bool = True
     """Give the head the logarithm of each answer's length as well, which a mean over tokens does not contain."""
+    features: list[str] = field(default_factory=list)
+    """Groups of counted features, as in `structure`; [] for none.
+
+    Their logistic models are fitted before the training and stay fixed. The head starts at 0 and adds to their
+    margin and tie logit, whose scales are learned. The predictions of inputs are added in the same way.
+    """
     attention_dropout: float = 0.0
     """Dropout of attention weights. Above 0, PyTorch's fast attention is not used."""
     hidden_dropout: float = 0.0
@@ -96,9 +105,14 @@ class Siamese(FineTuned):
     seed: int = 0
     """Seed of the head, the adapter, the order of the battles and the dropout."""
 
+    offset_model_ = OffsetModel()
+    # Without an annotation it is no field: the sources of offsets before anything is fitted or loaded.
+
     def __post_init__(self) -> None:
         if self.head == "pretrained" and (complaints := self._complaints_of_scores()):
             raise UserError(f'head = "pretrained": {" ".join(complaints)}')
+        if complaints := self._complaints_of_features():
+            raise UserError(" ".join(complaints))
         if self.head != "pretrained" and self.template == "chat":
             raise UserError('template = "chat": only head = "pretrained" reads chats. Set template to "auto".')
 
@@ -108,20 +122,44 @@ class Siamese(FineTuned):
         head = ScoreHead if self.head == "pretrained" else HEADS[self.head]
         return head.symmetric or self.both_sides
 
+    @property
+    def inputs(self) -> UseOfInputs:
+        """Predictions of other experiments are offsets of the head, except of one that was pretrained."""
+        return "ignored" if self.head == "pretrained" else "read"
+
+    def fit(self, train: Battles, folder: Path | None = None, monitor: Monitor | None = None) -> Self:
+        """Fit the logistic models of `features`, if there are any, then fine-tune as `FineTuned.fit` does."""
+        if self.inputs == "ignored":
+            train = replace(train, inputs=None, input_names=())
+        self.offset_model_, with_offsets = fit_offsets(train, self.features)
+        return super().fit(with_offsets, folder, monitor)
+
+    def save(self, folder: Path) -> None:
+        """Write the model, and what its offsets need."""
+        super().save(folder)
+        self.offset_model_.save(folder)
+
+    def load(self, folder: Path) -> Self:
+        """Read what `save` wrote; raises UserError as `FineTuned.load` does."""
+        self.offset_model_ = OffsetModel.load(folder)
+        return super().load(folder)
+
     def predict_proba(self, battles: Battles) -> Proba:
         """Return (n, 3) probabilities of A, B and tie; each text is encoded once, in batches of similar length."""
         if not len(battles):
             return np.empty((0, 3))
-        rows, self.coverage_ = self._texts(battles)
+        rows, self.coverage_ = self._texts(self.offset_model_.attach(battles))
         encoder, recipe = self.module_.encoder, self.training
         texts = [text for row in rows for text in (row.a, row.b, row.prompt) if len(text)]
         most = tokens_in_prediction(self.module_, recipe)
         vectors = compute_outputs(encoder, texts, encoder.collate, recipe.precision, most)
         a, b, *prompt = torch.from_numpy(vectors).float().view(len(rows), -1, encoder.width).unbind(1)
-        lengths = torch.tensor([row.lengths for row in rows])
-        straight = self._compare(a, b, prompt, lengths)
-        return (
-            average_orders(straight, self._compare(b, a, prompt, lengths.flip(1))) if self.both_sides else straight
+        lengths, offsets = torch.tensor([row.lengths for row in rows]), _offsets_of_rows(rows)
+        straight = self._compare(a, b, prompt, lengths, offsets)
+        if not self.both_sides:
+            return straight
+        return average_orders(
+            straight, self._compare(b, a, prompt, lengths.flip(1), offsets * torch.tensor([-1.0, 1.0]))
         )
 
     def _save_whole(self, folder: Path) -> None:
@@ -156,6 +194,16 @@ class Siamese(FineTuned):
         }
         return [complaint for complaint, applies in refused.items() if applies]
 
+    def _complaints_of_features(self) -> list[str]:
+        if not self.features:
+            return []
+        complaints = group_complaints(self.features, needs_sides=True, name="features")
+        if self.head == "pretrained":
+            complaints.append('features: the head "pretrained" does not read them. Set head to "difference".')
+        if self.adapter.is_used:
+            complaints.append("features: folds that share an encoder cannot share them. Set adapter.rank to 0.")
+        return complaints
+
     def _start_from(self, encoder: Encoder) -> None:
         self._open(encoder.folder)
 
@@ -169,7 +217,8 @@ class Siamese(FineTuned):
             encoder = TextEncoder(folder, self.pooling, *dropout, base_options(self.adapter))
         check_positions(folder, encoder.positions, self.max_tokens)
         add_adapter(encoder.transformer.model, self.adapter, self.seed)
-        self.module_: SiameseNetwork = SiameseNetwork(encoder, self._new_head(encoder.width))
+        sources = len(self.offset_model_)
+        self.module_: SiameseNetwork = SiameseNetwork(encoder, self._new_head(encoder.width), sources)
 
     def _new_head(self, width: int) -> torch.nn.Module:
         """Return a new head for vectors of this width."""
@@ -177,16 +226,20 @@ class Siamese(FineTuned):
             return ScoreHead(1 + self.lengths)
         shared = width if self.layout == "apart" else 0
         sides = width + shared + self.lengths
-        return build_head(self.head, sides, shared, self.hidden, self.head_dropout, self.seed)
+        head = build_head(self.head, sides, shared, self.hidden, self.head_dropout, self.seed)
+        if len(self.offset_model_):
+            begin_at_zero(head)
+        return head
 
     def _rows(self, battles: Battles) -> list[SideTexts]:
         return self._texts(battles)[0]
 
     def _texts(self, battles: Battles) -> tuple[list[SideTexts], TokenCoverage]:
+        """Return the rows of battles whose `inputs` are the sources of offsets, and how many tokens were kept."""
         encoder = self.module_.encoder
         if isinstance(encoder, RewardModel):
             return reward_sides(battles, encoder, self.max_tokens, self.budget, self.template)
-        return side_texts(
+        rows, coverage = side_texts(
             battles,
             encoder.tokenizer,
             self.max_tokens,
@@ -196,12 +249,19 @@ class Siamese(FineTuned):
             encoder.positions,
             encoder.closed,
         )
+        known = [tuple((margin, tie) for margin, tie in row) for row in offsets_of(battles).tolist()]
+        return [replace(row, offsets=each) for row, each in zip(rows, known, strict=True)], coverage
 
     def _compare(
-        self, a: torch.Tensor, b: torch.Tensor, prompt: Sequence[torch.Tensor], lengths: torch.Tensor
+        self,
+        a: torch.Tensor,
+        b: torch.Tensor,
+        prompt: Sequence[torch.Tensor],
+        lengths: torch.Tensor,
+        offsets: torch.Tensor,
     ) -> Proba:
         """Return (n, 3) probabilities from vectors (n, d) of both sides, and of the prompts with layout "apart"."""
-        shared = prompt[0] if prompt else None, lengths if self.lengths else None
+        shared = prompt[0] if prompt else None, lengths if self.lengths else None, offsets
         module, where = self.module_.eval(), device()
         parts = []
         with torch.inference_mode():
@@ -209,7 +269,7 @@ class Siamese(FineTuned):
                 rows = slice(start, start + HEAD_BATCH)
                 more = [None if values is None else values[rows].to(where) for values in shared]
                 parts.append(module.compare(a[rows].to(where), b[rows].to(where), *more).double().cpu())
-        return softmax(torch.cat(parts).numpy())
+        return softmax(torch.cat(parts).numpy() / self.temperature_)
 
     def _collate(self, rows: Sequence[SideTexts]) -> Batch:
         """Return token ids and attention mask (B, 2, T), lengths (B, 2), and prompts (B, P) with layout "apart"."""
@@ -218,7 +278,14 @@ class Siamese(FineTuned):
         batch = {name: value.view(len(rows), 2, -1) for name, value in texts.items()}
         if self.lengths:
             batch["lengths"] = torch.tensor([row.lengths for row in rows])
+        if len(self.offset_model_):
+            batch["offsets"] = _offsets_of_rows(rows)
         if self.layout == "apart":
             prompts = encoder.collate([row.prompt for row in rows])
             batch |= {"prompt_ids": prompts["input_ids"], "prompt_mask": prompts["attention_mask"]}
         return batch
+
+
+def _offsets_of_rows(rows: Sequence[SideTexts]) -> torch.Tensor:
+    """Return (n, k, 2) known margins and tie logits."""
+    return torch.tensor([row.offsets for row in rows], dtype=torch.float32).view(len(rows), -1, 2)

@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -30,7 +30,8 @@ from pairrank.training.history import TrainingHistory, warn_if_stuck
 from pairrank.training.loss import heads_of
 from pairrank.training.monitor import Monitor, ReportLoss
 from pairrank.training.recipe import Recipe, make_targets, parameter_groups, tokens_in_prediction
-from pairrank.training.tracking import PROJECT, run_name, tracker
+from pairrank.training.temperature import fit_temperature, temperature_in
+from pairrank.training.tracking import PROJECT, run_name, tracker, untracked
 from pairrank.training.trainer import (
     BattleTrainer,
     EpochSampler,
@@ -78,7 +79,8 @@ def fine_tune_battles(
 
     `tokenise` returns one row per battle. Checkpoints go to `folder`. Without a folder they are temporary, and an
     interrupted training starts from the beginning. `soft_targets` and `swap_augmentation` apply only to the battles
-    that are learned from: validation uses the winners and the original order.
+    that are learned from: validation uses the winners and the original order. With `recipe.extra_epochs`, extra
+    battles are learned before the others, in a training of their own without validation.
     """
     # The salt decides which prompts are held out: another salt would change every result of a fine-tuning.
     held_out = hold_out(train, recipe.hold_out, salt="watch")
@@ -87,17 +89,32 @@ def fine_tune_battles(
     learned = train.take(~held_out)
     if swap_augmentation:
         learned = concatenate([learned, learned.swap()])
+
+    def rows(battles: Battles) -> Rows:
+        targets = make_targets(battles, soft_targets, recipe.label_smoothing)
+        return Rows(tokenise(battles), targets, heads_of(battles))
+
     with TemporaryDirectory() as scratch:
+        checkpoints = (folder or Path(scratch)) / "checkpoints"
+        if recipe.extra_epochs and not learned.own.all():
+            extra, learned = learned.take(~learned.own), learned.take(learned.own)
+            _learn_extra(module, rows(extra), collate, recipe, checkpoints / "extra", seed)
         return fine_tune(
             module,
-            Rows(tokenise(learned), make_targets(learned, soft_targets, recipe.label_smoothing), heads_of(learned)),
+            rows(learned),
             Rows(tokenise(validation), make_targets(validation)) if len(validation) else None,
             collate,
             recipe,
-            (folder or Path(scratch)) / "checkpoints",
+            checkpoints,
             seed,
             monitor.report if monitor is not None else None,
         )
+
+
+def _learn_extra(module: nn.Module, extra: Rows, collate: Collate, recipe: Recipe, folder: Path, seed: int) -> None:
+    """Train on extra battles alone for `recipe.extra_epochs`; the checkpoints stay, so that this is done once."""
+    with untracked():  # its steps would be those of the main training once more
+        fine_tune(module, extra, None, collate, replace(recipe, epochs=recipe.extra_epochs), folder, seed)
 
 
 def fine_tune(
@@ -113,8 +130,8 @@ def fine_tune(
     """Train `module` in place; its `forward(**batch)` returns logits (B, 3) for A, B, tie.
 
     `module.pretrained` is the encoder, whose layers may learn at a lower rate or not at all. `validation` must hold
-    training prompts: the scored fold must not affect the choice of an epoch. `report` receives the log loss on
-    `validation` after each epoch.
+    training prompts: the scored fold must not affect the choice of an epoch. `report` receives the loss on
+    `validation` by which epochs are compared, after each of them.
 
     A checkpoint is written to `folder` after each epoch; the caller deletes them. A call that finds a complete
     checkpoint resumes from it and ends with the same weights as an uninterrupted training.
@@ -131,12 +148,13 @@ def fine_tune(
     if checkpoint is not None and recipe.patience:
         # A run that was killed after it had stopped early must not train for another epoch.
         state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
-        if should_stop(state["log_history"], recipe.patience):
+        if should_stop(state["log_history"], recipe.patience, recipe.metric):
             arguments.num_train_epochs = round(state["epoch"])
     trainer = _make_trainer(module, train, validation, collate, recipe, arguments, report)
     with quiet_transformers():
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-    history = TrainingHistory(history_rows(trainer.state.log_history))
+    log = trainer.state.log_history
+    history = TrainingHistory(history_rows(log), temperature=temperature_in(log, recipe.keep_best))
     if validation is not None:
         complete = slice(None) if train.heads is None else train.heads.all(axis=1)
         history.warnings = warn_if_stuck(history, train.targets[complete], validation.targets)
@@ -185,7 +203,7 @@ def _training_arguments(recipe: Recipe, folder: Path, seed: int, validated: bool
         save_total_limit=2,
         logging_strategy="epoch",
         load_best_model_at_end=validated and recipe.keep_best,
-        metric_for_best_model="log_loss",
+        metric_for_best_model=recipe.metric,
         greater_is_better=False,
         report_to="none" if tracked_by is None else tracked_by.value,
         run_name=run_name(),
@@ -220,13 +238,13 @@ def _make_trainer(
         assert validation is not None  # noqa: S101  # the Trainer evaluates only if there are validation battles
         most = tokens_in_prediction(module, recipe)
         logits = compute_outputs(module, validation.tokens, collate, recipe.precision, most)
-        return _scores(logits, validation.targets)
+        return _scores(logits, validation.targets, calibrated=recipe.choose_by == "calibrated loss")
 
     callbacks: list[TrainerCallback] = [MarkComplete()]
     if validation is not None and recipe.patience:
-        callbacks.append(StopEarly(recipe.patience))
+        callbacks.append(StopEarly(recipe.patience, recipe.metric))
     if validation is not None and report is not None:
-        callbacks.append(ReportEvaluation(report))
+        callbacks.append(ReportEvaluation(report, recipe.metric))
     optimizer, settings = Trainer.get_optimizer_cls_and_kwargs(arguments)
     grouped = recipe.batch_size * recipe.accumulation if recipe.group_by_length else 0
     trainer = BattleTrainer(
@@ -251,8 +269,10 @@ def _batch(rows: Sequence[dict[str, Any]], collate: Collate) -> Batch:
     return collate([row["input_ids"] for row in rows]) | stacked
 
 
-def _scores(logits: FloatArray, targets: FloatArray) -> dict[str, float]:
+def _scores(logits: FloatArray, targets: FloatArray, calibrated: bool) -> dict[str, float]:
     """Return mean cross-entropy, accuracy and log loss; the winner is the largest entry of a row of targets.
+
+    If `calibrated`, also the best temperature and the log loss with it.
 
     Raises UserError if a logit is infinite or NaN.
     """
@@ -264,4 +284,9 @@ def _scores(logits: FloatArray, targets: FloatArray) -> dict[str, float]:
     winner, proba = targets.argmax(axis=1), softmax(logits)
     loss = nn.functional.cross_entropy(torch.from_numpy(logits), torch.from_numpy(targets))
     accuracy = float((proba.argmax(axis=1) == winner).mean())
-    return {"loss": float(loss), "accuracy": accuracy, "log_loss": log_loss(proba, winner)}
+    scores = {"loss": float(loss), "accuracy": accuracy, "log_loss": log_loss(proba, winner)}
+    if calibrated:
+        temperature = fit_temperature(logits, winner)
+        adjusted = log_loss(softmax(logits / temperature), winner)
+        scores |= {"temperature": temperature, "calibrated_log_loss": adjusted}
+    return scores

@@ -23,6 +23,8 @@ class TrainingHistory:
     """One row per epoch, with the columns of `evaluation.history.HISTORY`."""
     warnings: list[str] = field(default_factory=list)
     """Warnings for readers of the results, such as that the model never beat the prior."""
+    temperature: float = 1.0
+    """Number by which the logits of the kept epoch are divided in prediction."""
 
 
 def training_report(
@@ -45,6 +47,7 @@ def training_report(
     report |= reading_report(encoder, coverage)
     if history is not None:
         report |= {"history": history.rows, "warnings": history.warnings}
+        report |= {"temperature": history.temperature} if history.temperature != 1 else {}
     return report
 
 

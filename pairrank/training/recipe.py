@@ -26,6 +26,10 @@ class Recipe:
     """Highest learning rate of the encoder; `warmup` and a linear decay lower it."""
     epochs: int = 3
     """Passes over the training battles; `keep_best` and `patience` may use fewer."""
+    extra_epochs: int = 0
+    """Passes over the extra battles alone, before the epochs, which are then over the other battles alone. 0 mixes
+    all battles in every epoch. A weight that all extra battles share has no effect if they are alone, since AdamW
+    does not depend on the scale of the loss."""
     batch_size: int = 8
     """Battles per batch."""
     accumulation: int = 1
@@ -52,6 +56,9 @@ class Recipe:
     """Share of the training prompts held out for validation; 0 trains on all of them, without validation."""
     keep_best: bool = True
     """Keep the weights of the epoch that has the best log loss on the held-out training prompts."""
+    choose_by: Literal["loss", "calibrated loss"] = "loss"
+    """The log loss by which `keep_best` and `patience` compare epochs: as it is, or with the logits divided by the
+    temperature, from 0.5 to 2, that makes it lowest. Predictions then use the temperature of the kept epoch."""
     patience: int = 0
     """Stop after this many epochs without a better held-out log loss; 0 never stops early."""
     optimizer: Literal["adamw", "paged-adamw-8bit"] = "adamw"
@@ -65,6 +72,7 @@ class Recipe:
         bounds = {
             "learning_rate": (self.learning_rate >= 0, "0 or more"),
             "epochs": (self.epochs >= 1, "1 or more"),
+            "extra_epochs": (self.extra_epochs >= 0, "0 or more"),
             "batch_size": (self.batch_size >= 1, "1 or more"),
             "accumulation": (self.accumulation >= 1, "1 or more"),
             "tokens_at_once": (self.tokens_at_once >= 0, "0 or more"),
@@ -80,6 +88,11 @@ class Recipe:
         complaints = bounds_complaints(self, bounds)
         if complaints:
             raise UserError(" ".join(complaints))
+
+    @property
+    def metric(self) -> str:
+        """The name, in the Trainer's log after "eval_", of the loss by which epochs are compared."""
+        return "calibrated_log_loss" if self.choose_by == "calibrated loss" else "log_loss"
 
 
 def require_available(recipe: Recipe, adapter: AdapterSettings) -> None:

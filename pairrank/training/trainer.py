@@ -199,31 +199,38 @@ def _best_of(checkpoint: Path) -> str:
 
 @dataclass
 class StopEarly(TrainerCallback):
-    """Stop after `patience` epochs without a better log loss.
+    """Stop after `patience` epochs without a better held-out loss.
 
     The decision is made from the Trainer's log: a separate counter would be lost when a training is resumed.
     """
 
     patience: int
     """Epochs, 1 or more."""
+    metric: str
+    """`Recipe.metric`."""
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Ask the Trainer to stop if the best epoch is too long ago."""
-        control.should_training_stop |= should_stop(state.log_history, self.patience)
+        control.should_training_stop |= should_stop(state.log_history, self.patience, self.metric)
 
 
 @dataclass
 class ReportEvaluation(TrainerCallback):
-    """Report the held-out log loss of every epoch."""
+    """Report the held-out loss of every epoch."""
 
     report: ReportLoss
+    metric: str
+    """`Recipe.metric`."""
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Report the epoch, from 1, and its log loss."""
-        self.report(round(state.epoch), state.log_history[-1]["eval_log_loss"])
+        """Report the epoch, from 1, and its loss."""
+        self.report(round(state.epoch), state.log_history[-1][f"eval_{self.metric}"])
 
 
-def should_stop(log: list[dict[str, Any]], patience: int) -> bool:
-    """Return whether the best held-out log loss in the Trainer's log is at least `patience` epochs old."""
-    losses = [entry["eval_log_loss"] for entry in log if "eval_log_loss" in entry]
+def should_stop(log: list[dict[str, Any]], patience: int, metric: str) -> bool:
+    """Return whether the best held-out loss in the Trainer's log is at least `patience` epochs old.
+
+    `metric` is `Recipe.metric`.
+    """
+    losses = [entry[f"eval_{metric}"] for entry in log if f"eval_{metric}" in entry]
     return bool(losses) and len(losses) - 1 - losses.index(min(losses)) >= patience

@@ -97,7 +97,33 @@ HEADS: dict[str, type[DifferenceHead] | type[ConcatHead]] = {"difference": Diffe
 """The heads of `siamese` by name."""
 
 
-def build_head(kind: str, width: int, shared: int, hidden: int, dropout: float, seed: int) -> nn.Module:
+class Offsets(nn.Module):
+    """Logits (m, -m, t) from k known margins and tie logits: the mean of each, after learned positive scales.
+
+    All scales are 1 at first, which is the geometric mean of the k predictions.
+    """
+
+    def __init__(self, sources: int) -> None:
+        super().__init__()
+        self.log_scales = nn.Parameter(torch.zeros(sources, 2))
+
+    def forward(self, offsets: torch.Tensor) -> torch.Tensor:
+        """Return (B, 3) logits of A, B, tie from (B, k, 2) margins and tie logits."""
+        margin, tie = (offsets * self.log_scales.exp()).mean(dim=1).unbind(1)
+        return torch.stack([margin, -margin, tie], dim=1)
+
+
+def begin_at_zero(head: DifferenceHead | ConcatHead) -> None:
+    """Set the last layers of a new head to 0, so that its logits are 0 until it has learned something."""
+    for part in head.children():
+        if isinstance(part, nn.Sequential):
+            for parameter in part[-1].parameters():
+                nn.init.zeros_(parameter)
+
+
+def build_head(
+    kind: str, width: int, shared: int, hidden: int, dropout: float, seed: int
+) -> DifferenceHead | ConcatHead:
     """Return a new head for sides of `width` numbers and `shared` common ones, with weights drawn from the seed."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
