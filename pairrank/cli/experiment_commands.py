@@ -32,6 +32,8 @@ from pairrank.cli.options import (
     TaskGpus,
     Timeout,
     Track,
+    TrainSample,
+    TrainSize,
     Trials,
     TuningFolds,
     Untouched,
@@ -61,6 +63,8 @@ def run(
     fold: Folds = None,
     salt: Salt = "",
     limit: Limit = 0,
+    train_size: TrainSize = 0,
+    train_sample: TrainSample = 0,
     seed: Seeds = None,
     set_: Set = None,
     extra: ExtraBattles = None,
@@ -100,6 +104,8 @@ def run(
             cluster_of(engine, task_cpus, task_gpus),
             dry_run,
             not no_evidence,
+            train_size,
+            train_sample,
         )
     )
 

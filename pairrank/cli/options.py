@@ -160,6 +160,18 @@ Folds = Annotated[
 ]
 Salt = Annotated[str, typer.Option(help="Any text; it gives another split. Published figures use no salt.")]
 Limit = Annotated[int, typer.Option(min=0, help="Use only this many battles, the first ones. 0 uses all.")]
+TrainSize = Annotated[
+    int,
+    typer.Option(
+        "--train-size",
+        min=0,
+        help="Train each fold on about this many battles, whole prompts at random. 0 uses all. The folds are scored "
+        "whole. `curve` runs several sizes.",
+    ),
+]
+TrainSample = Annotated[
+    int, typer.Option("--train-sample", min=0, help="With --train-size: number of the random subset.")
+]
 Seeds = Annotated[
     list[int] | None,
     typer.Option(min=0, help="Random seed; each one makes a separate run. May be repeated."),

@@ -56,6 +56,8 @@ class RunRequest:
     """Show the plan, and do nothing else."""
     evidence: bool = True
     """Whether evidence corrects the predictions, unless an experiment's file says that it does not."""
+    train_size: int = 0
+    train_sample: int = 0
 
 
 def run(request: RunRequest) -> None:
@@ -107,6 +109,8 @@ def _experiments(request: RunRequest) -> list[Experiment]:
             salt=request.salt,
             limit=request.limit,
             nested=request.nested,
+            train_size=request.train_size,
+            train_sample=request.train_sample,
             extra=sources,
             evidence=request.evidence,
         )
@@ -173,7 +177,7 @@ def _train(plan: Plan, request: RunRequest, wanted: dict[str, Experiment]) -> No
         with messages_to(ignore) if request.cluster else nullcontext():
             cross_validate(step.run, plan.folds if step.run.folder in named else None)
         if step.run.folder in named:
-            if step.run.test is None:
+            if step.run.test is None and not step.run.experiment.train_size:
                 missing = "test.csv" if step.run.data.test is None else "battles in its test file"
                 say(f"{step.run.data.path} has no {missing}, so there are no test predictions to submit.")
             say(f"Written: {step.run.folder}")

@@ -117,8 +117,15 @@ def training_battles(run: Run, fold: int) -> tuple[Battles, list[ExtraUsage]]:
     inputs = run.inputs if run.experiment.nested else ()
     predictions = {each.experiment.name: _inner_predictions(run, fold, each) for each in inputs}
     teacher = None if run.teacher is None else _inner_predictions(run, fold, run.teacher)
+    used = run.used_in(fold)
     rows, usage = training_rows(
-        run.train, run.fold_index, fold, predictions, teacher, run.experiment.extra, run.test_prompts
+        run.train.take(used),
+        run.fold_index[used],
+        fold,
+        predictions,
+        teacher,
+        run.experiment.extra,
+        run.test_prompts,
     )
     for source in usage:
         logger.info("%s, fold %d: %s", run.title, fold, source)
