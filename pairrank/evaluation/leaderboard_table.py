@@ -28,15 +28,15 @@ def markdown(leaderboard: Leaderboard) -> str:
     """Return the whole table as Markdown, with the notes below it."""
     table = columns(leaderboard)
     lines = [
-        f"# Leaderboard: {_escape(leaderboard.data)}",
+        f"# Leaderboard: {escape(leaderboard.data)}",
         "",
         f"{leaderboard.battles:,} battles with {leaderboard.prompts:,} distinct prompts. "
         "Out-of-fold log loss in nats, lower is better.",
         "",
-        "| " + " | ".join(map(_escape, table)) + " |",
+        "| " + " | ".join(map(escape, table)) + " |",
         "|" + "---|" * len(table),
     ]
-    lines += ["| " + " | ".join(map(_escape, cells)) + " |" for cells in zip(*table.values(), strict=True)]
+    lines += ["| " + " | ".join(map(escape, cells)) + " |" for cells in zip(*table.values(), strict=True)]
     lines += ["", *notes(leaderboard)]
     return "\n".join(lines) + "\n"
 
@@ -108,7 +108,7 @@ def columns(leaderboard: Leaderboard) -> dict[str, list[str]]:
     return {name: [cell(row) or DASH for row in leaderboard.rows] for name, cell in cells.items()}
 
 
-def _escape(cell: str) -> str:
+def escape(cell: str) -> str:
     r"""Return a cell without a bare `|`, `\`, backtick, `<` or line break, so that no label can end the cell."""
     return " ".join(re.sub(r"([\\|`<])", r"\\\1", cell).split())
 
