@@ -79,7 +79,7 @@ def run(request: RunRequest) -> None:
     for line in plan.lines():
         say(line)
     if REFERENCE not in [each.experiment.label for each in plan.runs]:
-        _train_reference(source, home)
+        train_reference(source, home)
     if request.cluster:
         make_folds(plan.runs, plan.folds, request.cluster, show_count)
     _train(plan, request, {each.name: each for each in experiments})
@@ -87,7 +87,7 @@ def run(request: RunRequest) -> None:
     _show_results(source, home, plan.runs)
 
 
-def _train_reference(source: DataFolder, home: Path) -> None:
+def train_reference(source: DataFolder, home: Path) -> None:
     """Run the experiment that the leaderboard compares with; an error in its folder does not stop other runs."""
     reference = resolve_run(load_experiment(REFERENCE), source, home)
     _ = reference.battles  # battles that cannot be read stop every run

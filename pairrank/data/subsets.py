@@ -1,4 +1,4 @@
-"""Training battles are cut to a size by whole prompts, in an order that a hash decides, so smaller subsets are nested.
+"""Training battles are cut to a size by whole prompts, in the order of a hash, so that smaller subsets are nested.
 
 The code of this module is part of the identity of folds that are trained on a subset.
 """
@@ -16,9 +16,9 @@ def training_subset(
 ) -> npt.NDArray[np.bool_]:
     """Return an (n,) mask of the battles that a fold's model is trained on.
 
-    `keys` are the n split keys (`split_keys`) and `scored` is the (n,) mask of the scored fold. Battles with equal keys
-    are used together: the keys are ordered by a hash, and taken in this order until there are at least `size` battles.
-    So a subset contains every smaller one of the same `sample`, and it depends on neither file nor order. Size 0, or
+    `keys` are the n split keys (`split_keys`), and `scored` is the (n,) mask of the scored fold. Battles with equal
+    keys are used together: the keys are ordered by a hash, and taken until there are at least `size` battles. So a
+    subset contains every smaller one of the same `sample`, and depends on neither the file nor its order. Size 0, or
     one that is larger than the training part, gives the whole training part.
     """
     if not size:

@@ -90,7 +90,7 @@ def find_crossing(one: tuple[str, Sampled], two: tuple[str, Sampled], target: in
 
 
 def _last_change(logs: FloatArray, gaps: FloatArray) -> float | None:
-    """Return the size at which the gap last changes its sign, by linear interpolation in log size; None if never."""
+    """Return the size at which the gap last changes sign, by linear interpolation in log size; None if never."""
     changes = np.flatnonzero(np.sign(gaps[1:]) * np.sign(gaps[:-1]) < 0)
     if not len(changes):
         return None

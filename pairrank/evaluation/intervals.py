@@ -62,9 +62,9 @@ def bootstrap_means(
 def bootstrap_table(
     values: npt.ArrayLike, groups: Sequence[str], draws: int = 1_000, seed: int = 0
 ) -> NDArray[np.float64]:
-    """Return (draws, m) means of the columns of (n, m) `values`; all columns share the samples of `bootstrap_means`.
+    """Return (draws, m) means of the columns of (n, m) `values`; all columns share their samples.
 
-    So the difference of two columns of the result is a bootstrap of the paired difference.
+    These are the samples of `bootstrap_means`. The difference of two columns of the result is a bootstrap of the paired difference.
     """
     exact = np.asarray(values, dtype=np.float64)
     group_index = _index_of_groups(groups)

@@ -1,5 +1,6 @@
-"""Learning curves as text: a table with one row per size, notes for readers, Markdown, and JSON with every digit."""
+"""Learning curves as text: a table with one row per size, notes for readers, Markdown, and JSON."""
 
+import re
 from dataclasses import asdict
 from pathlib import Path
 
@@ -29,7 +30,7 @@ def markdown(curves: LearningCurves, chart: str = "") -> str:
         lines += [f"![Log loss by the number of training battles: {escape(names)}]({chart})", ""]
     lines += ["| " + " | ".join(map(escape, table)) + " |", "|" + "---|" * len(table)]
     lines += ["| " + " | ".join(map(escape, cells)) + " |" for cells in zip(*table.values(), strict=True)]
-    lines += ["", *(line for note in notes(curves) for line in (f"- {escape(note)}",)), ""]
+    lines += ["", *(f"- {escape(note)}" for note in notes(curves)), ""]
     return "\n".join(lines)
 
 
@@ -58,7 +59,7 @@ def columns(curves: LearningCurves) -> dict[str, list[str]]:
 def _rows(curve: Curve, target: int) -> list[list[str]]:
     rows = [[curve.label, *_cells(point)] for point in curve.points]
     expected = _mean(curve.law.expected) if curve.law and not curve.doubt else "not determined"
-    return [*rows, [curve.label, f"{target:,} (law)", expected, DASH, DASH]]
+    return [*rows, [curve.label, f"{target:,}*", expected, DASH, DASH]]
 
 
 def _cells(point: Point) -> list[str]:
@@ -73,7 +74,7 @@ def _cells(point: Point) -> list[str]:
 def notes(curves: LearningCurves) -> list[str]:
     """Return what follows from each curve and each pair of curves, and how to read the intervals."""
     return [
-        *(_law(curve, curves.target) for curve in curves.curves),
+        *(_law_text(curve, curves.target) for curve in curves.curves),
         *(crossing_text(each) for each in curves.crossings),
         *_reading(curves),
     ]
@@ -84,19 +85,19 @@ def _reading(curves: LearningCurves) -> list[str]:
     repeats = max(point.repeats for curve in curves.curves for point in curve.points)
     drawn = f" and over the {repeats} subsets of a size" if repeats > 1 else ""
     text = (
-        f"Intervals: bootstrap over prompts{drawn}; the laws are fitted again to each sample. The whole training part "
-        "has one subset only, so how much its log loss depends on which battles it has is not covered. A law assumes "
-        "that the loss goes on falling as it did; no interval covers that it does not."
+        f"Intervals: bootstrap over prompts{drawn}; the laws are fitted again to each sample. How much the log loss "
+        "of the whole training part depends on which battles it has is not covered. A law assumes that the loss goes "
+        "on falling as it did; no interval covers that it does not."
     )
     skill = "Skill: share of the way from the prior to the floor." if _has_skill(curves) else ""
-    return list(filter(None, [text, skill]))
+    return list(filter(None, [f"* {curves.target:,} training battles, by the fitted law.", text, skill]))
 
 
 def _has_skill(curves: LearningCurves) -> bool:
     return any(point.skill is not None for curve in curves.curves for point in curve.points)
 
 
-def _law(curve: Curve, target: int) -> str:
+def _law_text(curve: Curve, target: int) -> str:
     """Return a sentence about the law of a curve."""
     if curve.law is None:
         return f"{curve.label}: {curve.doubt}."
@@ -111,11 +112,13 @@ def _law(curve: Curve, target: int) -> str:
 
 def crossing_text(crossing: Crossing) -> str:
     """Return a sentence about which of two experiments is better, and from which size on."""
-    sure = f"ahead at {crossing.end:,.0f} in {crossing.confidence:.0%} of the bootstrap samples"
+    sure = f"ahead at {crossing.end:,.0f} in {100 * crossing.confidence:.0f} % of the bootstrap samples"
     if crossing.size is None:
         return f"{crossing.better} is ahead of {crossing.worse} at every measured size; {sure}."
     how = "by the fitted laws, beyond the measured sizes" if crossing.is_extrapolated else "measured"
-    return f"{crossing.better} overtakes {crossing.worse} at about {_rounded(crossing.size)} battles ({how}); {sure}."
+    return (
+        f"{crossing.better} overtakes {crossing.worse} at about {_rounded(crossing.size)} battles ({how}); {sure}."
+    )
 
 
 def _rounded(size: float) -> str:
@@ -132,4 +135,5 @@ def _signed(mean: Mean) -> str:
 
 
 def _difference(difference: Difference) -> str:
-    return f"{difference.mean:+.4f} [{difference.low:+.3f}, {difference.high:+.3f}]"
+    text = f"{difference.mean:+.4f} [{difference.low:+.3f}, {difference.high:+.3f}]"
+    return re.sub(r"(?<=[+-])0\.", ".", text)  # so that the table has 80 columns at most

@@ -1,7 +1,7 @@
 """Learning curves: the log loss of experiments by their number of training battles, with fitted power laws.
 
-All points are scored on the same battles, and all intervals come from the same bootstrap samples of prompts. Where a
-size was repeated with other subsets of the training battles, the repeats are drawn as well.
+All points are scored on the same battles, and all intervals come from the same bootstrap samples of prompts. Where
+a size was repeated with other subsets of the training battles, the repeats are drawn as well.
 """
 
 import re
@@ -53,7 +53,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Law:
-    """The power law loss = floor + scale * size ** -exponent that was fitted to a curve, and what follows from it."""
+    """The fitted power law loss = floor + scale * size ** -exponent, and what follows from it."""
 
     floor: float
     scale: float
@@ -263,8 +263,8 @@ def _summarise(
 def _drawn_repeats(means: FloatArray) -> FloatArray:
     """Return (draws,) means over r repeats that are drawn with replacement, from the (draws, r) means of each.
 
-    The same repeats are drawn for every experiment and size, because subsets of one number are nested. Of r repeats,
-    the mean of such a draw varies by sqrt((r - 1) / r) too little, which is corrected.
+    The same repeats are drawn for every experiment and size, because subsets of one number are nested. The mean of
+    such a draw varies too little by a factor of sqrt((r - 1) / r), which is corrected.
     """
     repeats = means.shape[1]
     mean = means.mean(axis=1)
@@ -284,8 +284,7 @@ def _curve(
     target: int,
 ) -> Curve:
     points = tuple(
-        _point(size, each, sampled, place, reference, ends)
-        for place, (size, each) in enumerate(sizes.items())
+        _point(size, each, sampled, place, reference, ends) for place, (size, each) in enumerate(sizes.items())
     )
     return Curve(label, points, _law(sampled, target, points[0].log_loss.battles), sampled.doubt)
 

@@ -139,7 +139,7 @@ class RunRecord:
 
     @property
     def split(self) -> Mapping[str, Any]:
-        """How the battles were split: folds, salt, limit, nested, and train_size and train_sample if they are set."""
+        """How the battles were split: folds, salt, limit, nested; train_size and train_sample if set."""
         table: Mapping[str, Any] = self.experiment["split"]
         return table
 

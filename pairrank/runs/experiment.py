@@ -53,7 +53,8 @@ class Split:
     nested: bool = False
     """Train the inputs again inside each fold's training battles, so that no scored winner enters them."""
     train_size: int = 0
-    """Number of training battles in each fold, rounded up to whole prompts; 0 uses all. Every fold is scored whole."""
+    """Number of training battles in each fold, rounded up to whole prompts; 0 uses all. The folds are scored
+    whole."""
     train_sample: int = 0
     """Which random subset of this size is drawn. A subset contains all smaller ones of the same number."""
 

@@ -90,10 +90,11 @@ def load_experiment(
 ) -> Experiment:
     """Return the experiment of this name, or of this .toml file, with changes from the command line.
 
-    `overrides` are `key=value` changes of the model's parameters, `seed`, `salt`, `limit`, `nested`,
-    `train_size` and `train_sample` replace the file's values where given, and `extra` replaces the file's list. With `evidence=False`, no evidence corrects the
-    predictions. Whatever differs from the file is part of the run's name. Raises UserError for an unknown name, a
-    file that is not TOML, unknown keys, values of a wrong type, and keys that contradict each other.
+    `overrides` are `key=value` changes of the model's parameters, `seed`, `salt`, `limit`, `nested`, `train_size`
+    and `train_sample` replace the file's values where given, and `extra` replaces the file's list. With
+    `evidence=False`, no evidence corrects the predictions. Whatever differs from the file is part of the run's
+    name. Raises UserError for an unknown name, a file that is not TOML, unknown keys, values of a wrong type, and
+    keys that contradict each other.
     """
     path = _find(name)
     table = read_table(path)
@@ -113,7 +114,13 @@ def load_experiment(
     if seed is not None and parameters.get("seed", seed) != seed:
         parameters["seed"] = seed
         changes["seed"] = str(seed)
-    options = {"salt": salt, "limit": limit, "nested": nested, "train_size": train_size, "train_sample": train_sample}
+    options = {
+        "salt": salt,
+        "limit": limit,
+        "nested": nested,
+        "train_size": train_size,
+        "train_sample": train_sample,
+    }
     given = {key: value for key, value in options.items() if value}
     changes |= {key: str(value).lower() for key, value in given.items() if value != getattr(split, key)}
     if extra and tuple(extra) != sources:

@@ -231,8 +231,8 @@ def _resolve_input(name: str, experiment: Experiment, data: Data, runs: Path, ab
     if ours != theirs:
         raise UserError(
             f"{experiment.name} builds on {name}, whose folds differ: (folds, salt, limit, train_size, "
-            f"train_sample) are {theirs} there and {ours} here. A model that was trained on a battle's fold would reveal its winner. Give both the same "
-            "[split]."
+            f"train_sample) are {theirs} there and {ours} here. A model that was trained on a battle's fold would "
+            "reveal its winner. Give both the same [split]."
         )
     if experiment.submittable and not below.submittable:
         raise UserError(
