@@ -17,7 +17,7 @@ from pairrank.data.folder import DataFolder
 from pairrank.errors import UserError
 from pairrank.evaluation.entries import entries_in
 from pairrank.evaluation.learning_curve_table import columns, notes, summary, to_json, to_markdown
-from pairrank.evaluation.learning_curves import LearningCurves, build_curves
+from pairrank.evaluation.learning_curves import KAGGLE, LearningCurves, build_curves
 from pairrank.progress import in_words
 from pairrank.report.size_charts import curves_page, loss_by_size
 from pairrank.runs.cross_validation import cross_validate
@@ -48,7 +48,7 @@ class CurveRequest:
     """Numbers of training battles, or `ALL`; () for the default ones."""
     repeats: int = 3
     """Subsets of each size, except of the whole training part."""
-    target: int = 57_477
+    target: int = KAGGLE
     """The number of training battles to extrapolate to."""
     data: Path | None = None
     runs: Path | None = None
@@ -181,7 +181,8 @@ def _show_plan(plan: Plan, request: CurveRequest, sizes: Sequence[int]) -> None:
     counted = f"{len(plan.runs)} runs" + (f" and {inputs} inputs of them" if inputs else "")
     numbers = ", ".join(f"{size:,}" if size else ALL for size in sizes)
     say(
-        f"{', '.join(request.names)}: {numbers} training battles, {request.repeats} subsets of each size: {counted}; {_work(missing)}."
+        f"{', '.join(request.names)}: {numbers} training battles, {request.repeats} subsets of each size: "
+        f"{counted}; {_work(missing)}."
     )
 
 

@@ -9,6 +9,7 @@ from typing import cast
 from pairrank import distributed
 from pairrank.cli.compare import try_to_write_board
 from pairrank.cli.console import say, show_board, show_count
+from pairrank.cli.entries import without_subsets
 from pairrank.cli.locations import find_source, home_of
 from pairrank.cli.messages import ignore, messages_to
 from pairrank.cli.plan import Plan
@@ -198,7 +199,7 @@ def _announce(run: Run, request: RunRequest, wanted: Experiment) -> None:
 
 def _show_results(source: DataFolder, home: Path, runs: Sequence[Run]) -> None:
     """Write and show the leaderboard, and write the model cards."""
-    entries = entries_in(home, source.train)
+    entries = without_subsets(entries_in(home, source.train), [run.experiment.label for run in runs])
     references = [REFERENCE] if REFERENCE in [entry.label for entry in entries] else []
     board = build_leaderboard(source.name, source.train, entries, references, source.truth)
     try_to_write_board(board, home)

@@ -18,8 +18,8 @@ def training_subset(
 
     `keys` are the n split keys (`split_keys`), and `scored` is the (n,) mask of the scored fold. Battles with equal
     keys are used together: the keys are ordered by a hash, and taken until there are at least `size` battles. So a
-    subset contains every smaller one of the same `sample`, and depends on neither the file nor its order. Size 0, or
-    one that is larger than the training part, gives the whole training part.
+    subset contains every smaller one of the same `sample`, and the order of the battles does not matter. Size 0, or
+    a size above that of the training part, gives the whole training part.
     """
     if not size:
         return ~scored

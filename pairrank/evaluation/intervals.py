@@ -64,7 +64,8 @@ def bootstrap_table(
 ) -> NDArray[np.float64]:
     """Return (draws, m) means of the columns of (n, m) `values`; all columns share their samples.
 
-    These are the samples of `bootstrap_means`. The difference of two columns of the result is a bootstrap of the paired difference.
+    These are the samples of `bootstrap_means`. The difference of two columns of the result is a bootstrap of the
+    paired difference.
     """
     exact = np.asarray(values, dtype=np.float64)
     group_index = _index_of_groups(groups)

@@ -85,9 +85,9 @@ def _reading(curves: LearningCurves) -> list[str]:
     repeats = max(point.repeats for curve in curves.curves for point in curve.points)
     drawn = f" and over the {repeats} subsets of a size" if repeats > 1 else ""
     text = (
-        f"Intervals: bootstrap over prompts{drawn}; the laws are fitted again to each sample. How much the log loss "
-        "of the whole training part depends on which battles it has is not covered. A law assumes that the loss goes "
-        "on falling as it did; no interval covers that it does not."
+        f"Intervals: bootstrap over prompts{drawn}; the laws are fitted again to each sample. How much the log "
+        "loss of the whole training part depends on which battles it has is not covered. A law assumes that the "
+        "loss goes on falling as it did; no interval covers that it does not."
     )
     skill = "Skill: share of the way from the prior to the floor." if _has_skill(curves) else ""
     return list(filter(None, [f"* {curves.target:,} training battles, by the fitted law.", text, skill]))

@@ -4,7 +4,6 @@ All points are scored on the same battles, and all intervals come from the same 
 a size was repeated with other subsets of the training battles, the repeats are drawn as well.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -13,20 +12,22 @@ import numpy as np
 import numpy.typing as npt
 
 from pairrank.data.battles import Battles
-from pairrank.data.folds import fold_of, split_keys
+from pairrank.data.folds import split_keys
 from pairrank.data.predictions import Predictions
 from pairrank.data.probabilities import FloatArray
-from pairrank.data.subsets import training_subset
 from pairrank.errors import UserError, unknown_name
 from pairrank.evaluation.crossings import Crossing, Sampled, find_crossing
+from pairrank.evaluation.curve_runs import runs_by_size, training_sizes
 from pairrank.evaluation.entries import Entry
 from pairrank.evaluation.intervals import Difference, Mean, bootstrap_table
 from pairrank.evaluation.leaderboard import aligned_losses, without_tuning_folds
-from pairrank.evaluation.run_record import RunRecord
 from pairrank.evaluation.scoring import battle_losses
 
 DRAWS = 1_000
 """Bootstrap samples, to each of which the laws are fitted again."""
+
+KAGGLE = 57_477
+"""Number of training battles of the Kaggle competition, to which curves are extrapolated by default."""
 
 PRIOR = "prior"
 """The experiment at which the skill is 0: the frequency of each outcome among all training battles."""
@@ -122,7 +123,7 @@ def build_curves(
     simulated battles. Raises UserError for an unknown reference, or if no battle was predicted by all runs.
     """
     entries = [without_tuning_folds(each, battles) for each in entries]
-    series = _by_size(entries)
+    series = runs_by_size(entries)
     if not series:
         return None
     reference = reference or next(iter(series))
@@ -131,11 +132,11 @@ def build_curves(
     index = {name: row for row, name in enumerate(battles.id.tolist())}
     used = [each for sizes in series.values() for some in sizes.values() for each in some]
     columns = {each.label: aligned_losses(each, battles, index) for each in used}
-    common = ~np.isnan(np.stack(list(columns.values()))).any(axis=0)
+    common: npt.NDArray[np.bool_] = np.asarray(np.isfinite(np.stack(list(columns.values()))).all(axis=0))
     if not common.any():
         raise UserError("learning curves: no battle was predicted by every run. Run the same folds of all sizes.")
     keys = split_keys(battles)
-    counted = _training_sizes(keys, [each.record for each in used if each.record])
+    counted = training_sizes(keys, [each.record for each in used if each.record])
     measured = {
         label: {
             size: _Losses(
@@ -149,46 +150,6 @@ def build_curves(
     ends = _ends(entries, battles, index, common, truth)
     groups = [key for key, is_common in zip(keys, common.tolist(), strict=True) if is_common]
     return _summarise(data, measured, ends, groups, target, reference)
-
-
-def curve_label(entry: Entry) -> str:
-    """Return the label of a run without the parts that say on how many battles it was trained."""
-    return re.sub(r"\+train_(size|sample)=\d+", "", entry.label)
-
-
-def is_part_of_curve(entry: Entry) -> bool:
-    """Return whether an entry is a run on a subset of the training battles."""
-    return entry.record is not None and entry.record.training_part[0] > 0
-
-
-def _by_size(entries: Sequence[Entry]) -> dict[str, dict[int, list[Entry]]]:
-    """Return the runs of each experiment with a curve by requested size, the whole training part (0) last."""
-    found: dict[str, dict[int, list[Entry]]] = {}
-    for entry in entries:
-        if entry.record is not None and len(entry.predictions):
-            found.setdefault(curve_label(entry), {}).setdefault(entry.record.training_part[0], []).append(entry)
-    return {
-        label: {size: sizes[size] for size in sorted(sizes, key=lambda size: size or np.inf)}
-        for label, sizes in found.items()
-        if len(sizes) > 1
-    }
-
-
-def _training_sizes(keys: Sequence[str], records: Sequence[RunRecord]) -> dict[str, float]:
-    """Return the mean number of training battles over the folds of each run, by its label."""
-    known: dict[tuple[object, ...], float] = {}
-    sizes: dict[str, float] = {}
-    for record in records:
-        split = record.split
-        count, salt, limit = split["folds"], str(split.get("salt", "")), split.get("limit") or None
-        place = (count, salt, limit, record.training_part, record.folds)
-        if place not in known:
-            some = keys[:limit]
-            fold_index = np.array([fold_of(key, count, salt) for key in some])
-            subsets = [training_subset(some, fold_index == fold, *record.training_part) for fold in record.folds]
-            known[place] = float(np.mean([subset.sum() for subset in subsets]))
-        sizes[record.label] = known[place]
-    return sizes
 
 
 def _ends(

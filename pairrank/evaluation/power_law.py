@@ -8,7 +8,7 @@ import numpy.typing as npt
 from pairrank.data.probabilities import FloatArray
 
 EXPONENTS = (0.05, 2.0)
-"""Bounds of the exponent. A law below them is a straight line in log size, one above them is flat after two sizes."""
+"""Bounds of the exponent. A law below them is a line in log size; one above them is flat after two sizes."""
 
 GRID, REFINEMENTS = 40, 3
 """Exponents that are tried at once, and how often the search is repeated between the neighbours of the best one."""

@@ -1,5 +1,7 @@
 """The chart of learning curves, and the blocks that show them in a page."""
 
+from typing import Any
+
 import numpy as np
 from matplotlib.axes import Axes
 
@@ -29,10 +31,10 @@ def loss_by_size(curves: LearningCurves) -> Chart:
     return Chart(
         "loss-by-size",
         figure,
-        f"Log loss on {curves.battles:,} battles, the same at every size, with 95 % intervals over prompts and over "
-        f"the subsets of a size. Dashed: the fitted power law up to {curves.target:,} battles, with its interval at "
-        "the end; a curve whose law is not determined has none. The intervals of two curves may overlap although one "
-        "is significantly better, because both were scored on the same battles: see the differences. With "
+        f"Log loss on {curves.battles:,} battles, the same at every size, with 95 % intervals over prompts and "
+        f"subsets. Dashed: the fitted power law up to {curves.target:,} battles, with its interval at the end; a "
+        "curve whose law is not determined has none. The intervals of two curves may overlap although one is "
+        "significantly better, because both were scored on the same battles: see the differences. With "
         f"{largest}, the best is {best.label} ({best.points[-1].log_loss.mean:.4f}).",
         f"Line chart of {len(curves.curves)} learning curves; with {largest}, the best is {best.label}.",
     )
@@ -66,7 +68,7 @@ def _draw_curve(axes: Axes, curve: Curve, colour: str, marker: str, target: int)
     losses = [point.log_loss for point in curve.points]
     half = [[each.mean - each.low for each in losses], [each.high - each.mean for each in losses]]
     means = [each.mean for each in losses]
-    style = {"color": colour, "marker": marker, "markersize": 4, "linewidth": 1.2}
+    style: dict[str, Any] = {"color": colour, "marker": marker, "markersize": 4, "linewidth": 1.2}
     axes.errorbar(sizes, means, yerr=np.abs(half), label=label(curve.label, 28), elinewidth=0.7, **style)
     if curve.law is None or curve.doubt or target <= sizes[-1]:
         return
