@@ -8,6 +8,7 @@ from pairrank.evaluation.crossings import Crossing
 from pairrank.evaluation.intervals import Difference, Mean
 from pairrank.evaluation.leaderboard_table import DASH, escape
 from pairrank.evaluation.learning_curves import Curve, LearningCurves, Point
+from pairrank.evaluation.power_law import EXPONENTS
 from pairrank.files import write_json, write_text
 
 
@@ -107,7 +108,13 @@ def _law_text(curve: Curve, target: int) -> str:
         f"{_signed(law.per_doubling)} per doubling at {curve.points[-1].battles:,.0f} battles; "
         f"at {target:,} battles {_mean(law.expected)}"
     )
-    return f"{found}, {curve.doubt}." if curve.doubt else f"{found}."
+    if curve.doubt:
+        return f"{found}, {curve.doubt}."
+    if law.exponent < 1.01 * EXPONENTS[0]:
+        return (
+            f"{found}. The losses show no bend yet, so the law is almost a line in log size: an optimistic guess."
+        )
+    return f"{found}."
 
 
 def crossing_text(crossing: Crossing) -> str:
