@@ -35,7 +35,7 @@ class Commands(TyperGroup):
         except KeyboardInterrupt:
             if distributed.rank():
                 sys.exit(130)
-            resumes = ctx.invoked_subcommand in ("run", "tune")
+            resumes = ctx.invoked_subcommand in ("run", "curve", "tune")
             message = " The same command resumes from the finished folds and epochs." if resumes else ""
             print(f"\nInterrupted. No file is incomplete.{message}", file=sys.stderr)
             sys.exit(130)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pairrank.cli.console import say, show_board
-from pairrank.cli.entries import choose_references, collect_entries
+from pairrank.cli.entries import choose_references, collect_entries, without_subsets
 from pairrank.cli.locations import find_source, home_of
 from pairrank.errors import UserError
 from pairrank.evaluation.entries import former_entries, publish
@@ -29,7 +29,7 @@ def compare(
     """
     source = find_source(data)
     home = home_of(runs, source)
-    entries = collect_entries(source, home, target, add)
+    entries = without_subsets(collect_entries(source, home, target, add), references)
     if history:
         entries += former_entries(former_runs(home), source.train)
     named = choose_references(references, [entry.label for entry in entries])

@@ -53,7 +53,7 @@ def _describe_experiment(path: Path) -> None:
     for parameter in parameters:
         _show(parameter, own, search)
     say("")
-    _print("Folds. Change them in the table [split] of the file, or with --salt, --limit, --nested.")
+    _print("Folds. Change them in the table [split] of the file, or with --salt, --limit, --nested, --train-size.")
     given = dict(dotted_items(table.get("split", {}), "split."))
     for parameter in class_parameters("pairrank.runs.experiment", "Split", "split."):
         _show(parameter, given, {})

@@ -1,6 +1,6 @@
 """The runs of a command: those of a folder, published ones and added files, and the run that a name means."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -8,6 +8,7 @@ from pairrank.cli.console import say
 from pairrank.data.folder import DataFolder
 from pairrank.data.predictions import read_predictions
 from pairrank.errors import UserError, unknown_name
+from pairrank.evaluation.curve_runs import is_on_subset
 from pairrank.evaluation.entries import Entry, entries_in, published_entries
 from pairrank.evaluation.run_record import run_folders
 from pairrank.evaluation.score_files import has_scores, read_scores
@@ -39,6 +40,17 @@ def collect_entries(source: DataFolder, home: Path, published: Path | None, add:
             f"nothing to compare: {home} contains no runs. Start with: run baseline, or add files with --add."
         )
     return list(entries.values())
+
+
+def without_subsets(entries: Sequence[Entry], named: Collection[str] = ()) -> list[Entry]:
+    """Return the entries without runs on subsets of their training battles, except those that are named.
+
+    A learning curve consists of dozens of such runs, and none of them is a result that a leaderboard should rank.
+    """
+    kept = [entry for entry in entries if entry.label in named or not is_on_subset(entry)]
+    if count := len(entries) - len(kept):
+        say(f"Left out of the leaderboard: {count} runs on subsets of the training battles. `curve` compares them.")
+    return kept
 
 
 def choose_references(names: Sequence[str], labels: Sequence[str]) -> list[str]:

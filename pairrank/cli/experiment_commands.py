@@ -1,10 +1,11 @@
-"""The commands about experiments: run, list, describe, tune."""
+"""The commands about experiments: run, curve, list, describe, tune."""
 
 from typing import Annotated
 
 import typer
 
 from pairrank.cli.options import (
+    CurveReference,
     Data,
     Described,
     DryRun,
@@ -12,6 +13,7 @@ from pairrank.cli.options import (
     EngineOption,
     Experiments,
     ExtraBattles,
+    Extrapolate,
     Folds,
     Jobs,
     Limit,
@@ -21,17 +23,22 @@ from pairrank.cli.options import (
     NoEvidence,
     Pruner,
     PrunerOption,
+    PublishCurves,
+    Repeats,
     Runs,
     Salt,
     Searched,
     SearchSeed,
     Seeds,
     Set,
+    Sizes,
     Storage,
     TaskCpus,
     TaskGpus,
     Timeout,
     Track,
+    TrainSample,
+    TrainSize,
     Trials,
     TuningFolds,
     Untouched,
@@ -61,6 +68,8 @@ def run(
     fold: Folds = None,
     salt: Salt = "",
     limit: Limit = 0,
+    train_size: TrainSize = 0,
+    train_sample: TrainSample = 0,
     seed: Seeds = None,
     set_: Set = None,
     extra: ExtraBattles = None,
@@ -100,6 +109,70 @@ def run(
             cluster_of(engine, task_cpus, task_gpus),
             dry_run,
             not no_evidence,
+            train_size,
+            train_sample,
+        )
+    )
+
+
+@commands.command(
+    epilog=examples(
+        "curve structure kernel siamese",
+        "curve structure --sizes 200,400,all --repeats 1",
+        "curve prior structure --data ../arena --publish docs/curves",
+        "curve siamese --fold 0 --dry-run",
+    )
+)
+def curve(
+    names: Experiments,
+    sizes: Sizes = None,
+    repeats: Repeats = 3,
+    extrapolate: Extrapolate = 57_477,
+    data: Data = None,
+    runs: Runs = None,
+    fold: Folds = None,
+    salt: Salt = "",
+    limit: Limit = 0,
+    set_: Set = None,
+    nested: Nested = False,
+    no_evidence: NoEvidence = False,
+    reference: CurveReference = "",
+    publish: PublishCurves = None,
+    no_cache: NoCache = False,
+    engine: EngineOption = Engine.local,
+    task_cpus: TaskCpus = None,
+    task_gpus: TaskGpus = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Measure what more training battles are worth.
+
+    Each experiment is trained on random subsets of its training battles, and always scored on the same folds. A
+    power law is fitted to its log loss and extrapolated, with an interval, and the sizes are shown at which one
+    experiment overtakes another. Every point is a run of its own, so the same command continues after a crash.
+    """
+    from pairrank.cli.curve import CurveRequest, split_sizes
+    from pairrank.cli.curve import curve as measure
+
+    skip_cache(no_cache)
+    experiments, numbers = split_sizes(names, sizes or [])
+    measure(
+        CurveRequest(
+            experiments,
+            numbers,
+            repeats,
+            extrapolate,
+            data,
+            runs,
+            tuple(sorted(set(fold or []))),
+            set_ or (),
+            salt,
+            limit,
+            nested,
+            not no_evidence,
+            reference,
+            publish,
+            cluster_of(engine, task_cpus, task_gpus),
+            dry_run,
         )
     )
 

@@ -23,15 +23,21 @@ class LineHandler(logging.Handler):
 
 
 @contextmanager
-def messages_to(show: Callable[[str], None]) -> Iterator[None]:
+def messages_to(
+    show: Callable[[str], None], only: Callable[[logging.LogRecord], bool] | None = None
+) -> Iterator[None]:
     """Pass all messages from level info upwards to `show` within this block, and to nothing else.
 
+    With `only`, messages for which it returns False are suppressed.
     Blocks may be nested: the innermost receives the messages. The root logger, which belongs to the program that
     imports pairrank, is never touched.
     """
     before = LOGGER.level, LOGGER.propagate, LOGGER.handlers
+    handler = LineHandler(show)
+    if only is not None:
+        handler.addFilter(only)
     LOGGER.setLevel(logging.INFO)
-    LOGGER.propagate, LOGGER.handlers = False, [LineHandler(show)]
+    LOGGER.propagate, LOGGER.handlers = False, [handler]
     try:
         yield
     finally:

@@ -152,7 +152,29 @@ Schema = Annotated[
 ]
 Out = Annotated[Path, typer.Option("--out", help="The file to write.")]
 
-# Options of `run` and `tune` only
+# Options of `curve` only
+
+Sizes = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="N,N,...",
+        help="Numbers of training battles, and `all` for the whole training part, such as 200,400,all. Default: "
+        "200, 400, 800 and so on, and all.",
+    ),
+]
+Repeats = Annotated[int, typer.Option(min=1, help="Random subsets of each size.")]
+Extrapolate = Annotated[
+    int, typer.Option(min=1, metavar="N", help="Number of training battles at which the log loss is predicted.")
+]
+CurveReference = Annotated[
+    str, typer.Option("--reference", help="Experiment that the others are compared with. Default: the first one.")
+]
+PublishCurves = Annotated[
+    Path | None,
+    typer.Option("--publish", help="Folder for a table (Markdown), a chart (SVG) and all numbers (JSON)."),
+]
+
+# Options of `run`, `curve` and `tune`
 
 Folds = Annotated[
     list[int] | None,
@@ -160,6 +182,18 @@ Folds = Annotated[
 ]
 Salt = Annotated[str, typer.Option(help="Any text; it gives another split. Published figures use no salt.")]
 Limit = Annotated[int, typer.Option(min=0, help="Use only this many battles, the first ones. 0 uses all.")]
+TrainSize = Annotated[
+    int,
+    typer.Option(
+        "--train-size",
+        min=0,
+        help="Train each fold on about this many battles, whole prompts at random. 0 uses all. The folds are "
+        "scored whole. `curve` runs several sizes.",
+    ),
+]
+TrainSample = Annotated[
+    int, typer.Option("--train-sample", min=0, help="With --train-size: number of the random subset.")
+]
 Seeds = Annotated[
     list[int] | None,
     typer.Option(min=0, help="Random seed; each one makes a separate run. May be repeated."),

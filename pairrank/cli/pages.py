@@ -10,13 +10,16 @@ import numpy as np
 import numpy.typing as npt
 
 from pairrank.cli.console import say, show_count
-from pairrank.cli.entries import choose_references, collect_entries, find_label
+from pairrank.cli.entries import choose_references, collect_entries, find_label, without_subsets
 from pairrank.cli.locations import find_source, home_of
 from pairrank.cli.predict import refuse_out
 from pairrank.data.battles import Battles
+from pairrank.data.folder import DataFolder
 from pairrank.encoders.quiet import quiet_transformers
 from pairrank.errors import UserError
+from pairrank.evaluation.entries import Entry
 from pairrank.evaluation.leaderboard import build_leaderboard
+from pairrank.evaluation.learning_curves import KAGGLE, LearningCurves, build_curves
 from pairrank.evaluation.survey import FileSurvey, survey_file, survey_of
 from pairrank.progress import with_progress
 from pairrank.report.explore import TokenCounts, explore_page
@@ -67,7 +70,8 @@ def report(
     source = find_source(data)
     home = home_of(runs, source)
     refuse_out(out, *filter(None, map(source.file_of, ("train", "test"))))
-    entries = collect_entries(source, home, published, add)
+    found = collect_entries(source, home, published, add)
+    entries = without_subsets(found, names)
     by_label = {entry.label: entry for entry in entries}
     named = [find_label(name, list(by_label), home) for name in names]
     chosen = choose_references(references, list(by_label))
@@ -78,7 +82,19 @@ def report(
     if unscored := [name for name in named if name in board.unscored]:
         raise UserError(f"{unscored[0]}: it has predicted only folds on which its setting was tuned.")
     results = Results(board, source.train, survey_of(source.train), scored, tuple(dict.fromkeys(named)))
-    _write(results_page(replace(results, windows=_windows(results.shown, source.train))), out)
+    results = replace(
+        results, windows=_windows(results.shown, source.train), curves=_learning_curves(source, found)
+    )
+    _write(results_page(results), out)
+
+
+def _learning_curves(source: DataFolder, entries: Sequence[Entry]) -> LearningCurves | None:
+    """Return the learning curves of the entries, or None if there are none; an incomplete one stops no page."""
+    try:
+        return build_curves(source.name, source.train, entries, KAGGLE, truth=source.truth)
+    except UserError as error:
+        say(f"The page has no learning curves: {error}")
+        return None
 
 
 def _surveyed(file: Path, schema: str) -> FileSurvey:

@@ -148,7 +148,11 @@ def _lines_of(run: Run, needed: Sequence[Run]) -> Iterator[str]:
 
 def estimated_seconds(run: Run) -> float:
     """Return the experiment's own estimate for these battles and all folds; 0 without one."""
-    seconds = run.experiment.seconds * len(run.battles) / 1000 * run.experiment.folds / 5
+    experiment = run.experiment
+    seconds = experiment.seconds * len(run.battles) / 1000 * experiment.folds / 5
+    if experiment.train_size:
+        whole = len(run.battles) * (experiment.folds - 1) / experiment.folds
+        seconds *= min(1.0, experiment.train_size / whole)
     if "nested=true" in run.experiment.overrides:
         # The file's estimate is for inputs that are trained once. Nested, every fold trains them again.
         repeated = [each.experiment.seconds for each in all_inputs(run)]

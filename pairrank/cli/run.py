@@ -9,6 +9,7 @@ from typing import cast
 from pairrank import distributed
 from pairrank.cli.compare import try_to_write_board
 from pairrank.cli.console import say, show_board, show_count
+from pairrank.cli.entries import without_subsets
 from pairrank.cli.locations import find_source, home_of
 from pairrank.cli.messages import ignore, messages_to
 from pairrank.cli.plan import Plan
@@ -56,6 +57,8 @@ class RunRequest:
     """Show the plan, and do nothing else."""
     evidence: bool = True
     """Whether evidence corrects the predictions, unless an experiment's file says that it does not."""
+    train_size: int = 0
+    train_sample: int = 0
 
 
 def run(request: RunRequest) -> None:
@@ -77,7 +80,7 @@ def run(request: RunRequest) -> None:
     for line in plan.lines():
         say(line)
     if REFERENCE not in [each.experiment.label for each in plan.runs]:
-        _train_reference(source, home)
+        train_reference(source, home)
     if request.cluster:
         make_folds(plan.runs, plan.folds, request.cluster, show_count)
     _train(plan, request, {each.name: each for each in experiments})
@@ -85,7 +88,7 @@ def run(request: RunRequest) -> None:
     _show_results(source, home, plan.runs)
 
 
-def _train_reference(source: DataFolder, home: Path) -> None:
+def train_reference(source: DataFolder, home: Path) -> None:
     """Run the experiment that the leaderboard compares with; an error in its folder does not stop other runs."""
     reference = resolve_run(load_experiment(REFERENCE), source, home)
     _ = reference.battles  # battles that cannot be read stop every run
@@ -107,6 +110,8 @@ def _experiments(request: RunRequest) -> list[Experiment]:
             salt=request.salt,
             limit=request.limit,
             nested=request.nested,
+            train_size=request.train_size,
+            train_sample=request.train_sample,
             extra=sources,
             evidence=request.evidence,
         )
@@ -174,7 +179,7 @@ def _train(plan: Plan, request: RunRequest, wanted: dict[str, Experiment]) -> No
         with messages_to(ignore) if request.cluster else nullcontext():
             cross_validate(step.run, plan.folds if step.run.folder in named else None)
         if step.run.folder in named:
-            if step.run.test is None:
+            if step.run.test is None and not step.run.experiment.train_size:
                 missing = "test.csv" if step.run.data.test is None else "battles in its test file"
                 say(f"{step.run.data.path} has no {missing}, so there are no test predictions to submit.")
             say(f"Written: {step.run.folder}")
@@ -195,7 +200,7 @@ def _announce(run: Run, request: RunRequest, wanted: Experiment) -> None:
 
 def _show_results(source: DataFolder, home: Path, runs: Sequence[Run]) -> None:
     """Write and show the leaderboard, and write the model cards."""
-    entries = entries_in(home, source.train)
+    entries = without_subsets(entries_in(home, source.train), [run.experiment.label for run in runs])
     references = [REFERENCE] if REFERENCE in [entry.label for entry in entries] else []
     board = build_leaderboard(source.name, source.train, entries, references, source.truth)
     try_to_write_board(board, home)

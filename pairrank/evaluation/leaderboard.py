@@ -105,7 +105,7 @@ def build_leaderboard(
     entries = [entry for entry in entries if entry.label not in unscored]
     _check_labels([entry.label for entry in entries], references)
     index = {name: row for row, name in enumerate(battles.id.tolist())}
-    losses = {entry.label: _losses(entry, battles, index) for entry in entries}
+    losses = {entry.label: aligned_losses(entry, battles, index) for entry in entries}
     groups = object_array(split_keys(battles))
     floor = None
     if truth is not None:
@@ -156,7 +156,7 @@ def _check_labels(labels: Sequence[str], references: Sequence[str]) -> None:
             raise UserError(f"--reference: {unknown_name('entry', name, counts)}")
 
 
-def _losses(entry: Entry, battles: Battles, index: Mapping[str, int]) -> FloatArray:
+def aligned_losses(entry: Entry, battles: Battles, index: Mapping[str, int]) -> FloatArray:
     """Return (n,) losses in the order of `battles`, NaN where the entry has no prediction."""
     if not len(entry.predictions):
         raise UserError(f"{entry.label}: its prediction file has no rows, so there is nothing to score.")

@@ -34,7 +34,7 @@ def to_markdown(leaderboard: Leaderboard, path: Path) -> None:
 def markdown(leaderboard: Leaderboard) -> str:
     """Return the whole table as Markdown, with the notes below it."""
     lines = [
-        f"# Leaderboard: {_escape(leaderboard.data)}",
+        f"# Leaderboard: {escape(leaderboard.data)}",
         "",
         f"{leaderboard.battles:,} battles with {leaderboard.prompts:,} distinct prompts. "
         "Out-of-fold log loss in nats, lower is better.",
@@ -129,11 +129,11 @@ def seed_columns(leaderboard: Leaderboard) -> dict[str, list[str]]:
 def _table(cells: dict[str, list[str]]) -> list[str]:
     """Return the lines of a Markdown table from column name -> cells."""
     rows = [list(cells), *zip(*cells.values(), strict=True)]
-    lines = ["| " + " | ".join(map(_escape, row)) + " |" for row in rows]
+    lines = ["| " + " | ".join(map(escape, row)) + " |" for row in rows]
     return [lines[0], "|" + "---|" * len(cells), *lines[1:]]
 
 
-def _escape(cell: str) -> str:
+def escape(cell: str) -> str:
     r"""Return a cell without a bare `|`, `\`, backtick, `<` or line break, so that no label can end the cell."""
     return " ".join(re.sub(r"([\\|`<])", r"\\\1", cell).split())
 

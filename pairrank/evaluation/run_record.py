@@ -23,6 +23,9 @@ VERSION = 1
 MOST_FOLDS = 10_000
 """Most folds of a run."""
 
+WHOLE_NUMBERS = ("limit", "train_size", "train_sample")
+"""Keys of the table split that may be missing and otherwise are whole numbers."""
+
 OPTIONAL = ("tuned_on", "chosen", "history", "extra", "kept", "lost_a_side", "alone", "test_predictions")
 """Keys that are written only if they have a value."""
 
@@ -145,9 +148,14 @@ class RunRecord:
 
     @property
     def split(self) -> Mapping[str, Any]:
-        """How the battles were split: folds, salt, limit, nested."""
+        """How the battles were split: folds, salt, limit, nested; train_size and train_sample if set."""
         table: Mapping[str, Any] = self.experiment["split"]
         return table
+
+    @property
+    def training_part(self) -> tuple[int, int]:
+        """Size and number of the subset of each fold's training battles; (0, 0) if all are used."""
+        return int(self.split.get("train_size") or 0), int(self.split.get("train_sample") or 0)
 
     @property
     def is_complete(self) -> bool:
@@ -277,8 +285,8 @@ def _missing_settings(experiment: Mapping[str, Any]) -> str:
         return "a table model with a name"
     if not isinstance(split, Mapping) or type(split.get("folds")) is not int:
         return "a table split with a number of folds"
-    if not isinstance(split.get("limit"), int | None):
-        return "a whole number as limit in its table split"
+    if wrong := [key for key in WHOLE_NUMBERS if not isinstance(split.get(key), int | None)]:
+        return f"a whole number as {wrong[0]} in its table split"
     if not isinstance(model.get("seed"), int | None):
         return "a whole number as seed in its table model"
     if not isinstance(experiment.get("about", ""), str):

@@ -10,7 +10,7 @@ from pairrank.evaluation.intervals import Mean
 from pairrank.evaluation.leaderboard import Leaderboard, Row
 from pairrank.evaluation.leaderboard_table import columns, notes
 from pairrank.evaluation.slices import Bias, SliceScore
-from pairrank.report import leaderboard_charts, model_charts
+from pairrank.report import leaderboard_charts, model_charts, size_charts
 from pairrank.report.cards import card, predictions_for, worst_and_disputed
 from pairrank.report.formatting import configuration, interval_ends, provenance
 from pairrank.report.page import Block, Cards, Heading, Page, Section, Table, Text
@@ -54,6 +54,8 @@ def results_page(results: Results) -> Page:
         Section("Leaderboard", _leaderboard(leaderboard)),
         Section("Cost", _costs(leaderboard)),
     ]
+    if results.curves is not None:
+        sections.append(Section(size_charts.TITLE, size_charts.curve_blocks(results.curves)))
     if len(results.runs) > 1:
         sections.append(Section("Agreement", [model_charts.agreement_map(_compared(results))]))
     which = ", ".join(run.label for run in shown)

@@ -12,6 +12,7 @@ from pairrank.data.probabilities import Labels, Proba, normalise
 from pairrank.evaluation.entries import Entry
 from pairrank.evaluation.intervals import Mean, clustered_mean
 from pairrank.evaluation.leaderboard import Leaderboard, Row, without_tuning_folds
+from pairrank.evaluation.learning_curves import LearningCurves
 from pairrank.evaluation.run_record import RunRecord
 from pairrank.evaluation.scoring import battle_losses, log_loss, reliability
 from pairrank.evaluation.slices import Bias, Rows, SliceScore, biases, score_slices, slices_of
@@ -72,6 +73,8 @@ class Results:
     """Labels of runs to show in detail; without any, the best `MAX_SHOWN` that are not constant are shown."""
     windows: Mapping[str, tuple[str, Rows]] = field(default_factory=dict)
     """Label -> the window of the run's encoder, and a (n,) mask of the battles that were cut to fit it."""
+    curves: LearningCurves | None = None
+    """Learning curves, if experiments were run on subsets of their training battles."""
 
     @property
     def shown(self) -> list[ScoredRun]:

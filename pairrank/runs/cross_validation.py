@@ -120,11 +120,13 @@ def training_battles(run: Run, fold: int) -> tuple[Battles, list[ExtraUsage]]:
     """Return the battles that one fold's model is trained on, and the usage of each source of extra battles."""
     inputs = run.inputs if run.experiment.nested else ()
     predictions = {each.experiment.column: _inner_predictions(run, fold, each) for each in inputs}
-    learned, _ = split_fold(run.train, run.fold_index, fold)
+    used = run.used_in(fold)
+    battles, fold_index = run.train.take(used), run.fold_index[used]
+    learned, _ = split_fold(battles, fold_index, fold)
     teaching = _teach(run, fold, learned) if run.teachers else None
     rows, usage = training_rows(
-        run.train,
-        run.fold_index,
+        battles,
+        fold_index,
         fold,
         predictions,
         teaching.targets(learned) if teaching else None,

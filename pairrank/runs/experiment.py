@@ -53,6 +53,11 @@ class Split:
     """Number of battles to use, from the first one on; 0 uses all."""
     nested: bool = False
     """Train the inputs again inside each fold's training battles, so that no scored winner enters them."""
+    train_size: int = 0
+    """Number of training battles in each fold, rounded up to whole prompts; 0 uses all. The folds are scored
+    whole."""
+    train_sample: int = 0
+    """Which random subset of this size is drawn. A subset contains all smaller ones of the same number."""
 
     def __post_init__(self) -> None:
         if not 2 <= self.folds <= MOST_FOLDS:
@@ -61,6 +66,9 @@ class Split:
             )
         if self.limit < 0:
             raise UserError(f"limit = {self.limit}: expected 0 (all battles) or more.")
+        for key, value in (("train_size", self.train_size), ("train_sample", self.train_sample)):
+            if value < 0:
+                raise UserError(f"{key} = {value}: expected 0 or more.")
 
 
 @dataclass(frozen=True)
@@ -102,6 +110,10 @@ class Experiment:
     """`Split.limit`."""
     nested: bool = False
     """`Split.nested`."""
+    train_size: int = 0
+    """`Split.train_size`."""
+    train_sample: int = 0
+    """`Split.train_sample`."""
     search: Mapping[str, Any] = field(default_factory=dict)
     """The table [search] of the file: what `tune` may change, and within which bounds."""
     tuned_on: tuple[int, ...] = ()
@@ -158,7 +170,9 @@ class Experiment:
             "evidence": self.evidence,
             "seconds": self.seconds,
             "model": {"name": self.model, **self.parameters},
-            "split": {"folds": self.folds, "salt": self.salt, "limit": self.limit, "nested": self.nested},
+            "split": {"folds": self.folds, "salt": self.salt, "limit": self.limit, "nested": self.nested}
+            # Only if they are set, so that they do not change the identity of runs that use every training battle.
+            | ({"train_size": self.train_size, "train_sample": self.train_sample} if self.train_size else {}),
             "tuned_on": list(self.tuned_on),
             "overrides": list(self.overrides),
         }

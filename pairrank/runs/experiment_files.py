@@ -84,15 +84,18 @@ def load_experiment(
     salt: str = "",
     limit: int = 0,
     nested: bool = False,
+    train_size: int = 0,
+    train_sample: int = 0,
     extra: Sequence[Extra] = (),
     evidence: bool = True,
 ) -> Experiment:
     """Return the experiment of this name, or of this .toml file, with changes from the command line.
 
-    `overrides` are `key=value` changes of the model's parameters, `seed`, `salt`, `limit` and `nested` replace the
-    file's values where given, and `extra` replaces the file's list. With `evidence=False`, no evidence corrects the
-    predictions. Whatever differs from the file is part of the run's name. Raises UserError for an unknown name, a
-    file that is not TOML, unknown keys, values of a wrong type, and keys that contradict each other.
+    `overrides` are `key=value` changes of the model's parameters, `seed`, `salt`, `limit`, `nested`, `train_size`
+    and `train_sample` replace the file's values where given, and `extra` replaces the file's list. With
+    `evidence=False`, no evidence corrects the predictions. Whatever differs from the file is part of the run's
+    name. Raises UserError for an unknown name, a file that is not TOML, unknown keys, values of a wrong type, and
+    keys that contradict each other.
     """
     path = _find(name)
     table = read_table(path)
@@ -112,7 +115,14 @@ def load_experiment(
     if seed is not None and parameters.get("seed", seed) != seed:
         parameters["seed"] = seed
         changes["seed"] = str(seed)
-    given = {key: value for key, value in {"salt": salt, "limit": limit, "nested": nested}.items() if value}
+    options = {
+        "salt": salt,
+        "limit": limit,
+        "nested": nested,
+        "train_size": train_size,
+        "train_sample": train_sample,
+    }
+    given = {key: value for key, value in options.items() if value}
     changes |= {key: str(value).lower() for key, value in given.items() if value != getattr(split, key)}
     if extra and tuple(extra) != sources:
         sources = tuple(extra)
@@ -224,6 +234,8 @@ def _refuse_contradictions(experiment: Experiment, place: str) -> None:
         wrong.append(f'inputs: the model {experiment.model!r} needs at least one, such as inputs = ["structure"].')
     if experiment.nested and not experiment.inputs:
         wrong.append("nested = true: this experiment has no inputs to train again.")
+    if experiment.train_sample and not experiment.train_size:
+        wrong.append("train_sample: it has no effect without train_size, the number of training battles.")
     if wrong:
         raise UserError(f"{place}: {' '.join(wrong)}")
 

@@ -35,6 +35,8 @@ def _own_parts(run: Run) -> list[Any]:
     modules = [f"pairrank.models.{experiment.model}", "pairrank.runs.training_rows"]
     if experiment.evidence:
         modules.append("pairrank.models.corrected")
+    if experiment.train_size:
+        modules.append("pairrank.data.subsets")
     parts = [resolved["model"], resolved["split"], list(map(code_hash, modules)), run.encoder_sha256]
     if experiment.extra:
         # Which extra battles are used also depends on the prompts of the test battles.

@@ -6,10 +6,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from pairrank.data.battles import Battles
 from pairrank.data.folder import Data, DataFolder, TrainingSubset
-from pairrank.data.folds import Folds, assign_folds
+from pairrank.data.folds import Folds, assign_folds, split_keys
 from pairrank.data.predictions import predictions_hash, read_predictions
+from pairrank.data.subsets import training_subset
 from pairrank.errors import UserError
 from pairrank.evaluation.run_record import DataRecord, find_run_record, read_run_record
 from pairrank.files import read_json
@@ -95,10 +99,28 @@ class Run:
         settings = str(self.data.settings) if isinstance(self.data, DataFolder) else ""
         return DataRecord(self.data.name, self.battles.content_hash(), len(self.battles), settings)
 
+    def used_in(self, fold: int) -> npt.NDArray[np.bool_]:
+        """Return (n,) whether a battle is used in the work of this fold: to train on, or to be scored.
+
+        These are all battles, unless the training battles are cut to a size. The battles of a step inside another
+        run are cut already.
+        """
+        scored = self.fold_index == fold
+        size = 0 if self.enclosing else self.experiment.train_size
+        return scored | training_subset(self._split_keys, scored, size, self.experiment.train_sample)
+
+    @cached_property
+    def _split_keys(self) -> list[str]:
+        return split_keys(self.battles)
+
     @property
     def test(self) -> Battles | None:
-        """The battles to predict; None if there are none."""
-        return self.data.test if self.data.test is not None and len(self.data.test) else None
+        """The battles to predict; None if there are none, or if the training battles are cut to a size.
+
+        The runs of a learning curve make no submission, and predicting test battles would take most of their time.
+        """
+        is_cut = self.experiment.train_size > 0
+        return None if is_cut or self.data.test is None or not len(self.data.test) else self.data.test
 
     @cached_property
     def test_hash(self) -> str:
@@ -108,7 +130,7 @@ class Run:
     @cached_property
     def test_prompts(self) -> frozenset[str]:
         """Keys of the prompts that no extra battle may have, whichever fold is scored."""
-        return excluded_prompts(self.data, self.test)
+        return excluded_prompts(self.data, self.data.test)
 
     @cached_property
     def train(self) -> Battles:
@@ -145,7 +167,8 @@ class Run:
 
     def training_data(self, fold: int) -> TrainingSubset:
         """Return the training battles of this fold as data of their own."""
-        return inner_data(self.data, self.battles, self.fold_index, fold, self.test_prompts)
+        used = self.used_in(fold)
+        return inner_data(self.data, self.battles.take(used), self.fold_index[used], fold, self.test_prompts)
 
 
 def moved(run: Run, data: Data, home: Path, enclosing: str = "") -> Run:
@@ -203,16 +226,24 @@ def _resolve_input(name: str, experiment: Experiment, data: Data, runs: Path, ab
         raise UserError(f"{path[0]}: the inputs form a circle: {' → '.join([*path, name])}.")
     try:
         below = load_experiment(
-            plain, changes, salt=experiment.salt, limit=experiment.limit, evidence=experiment.evidence
+            plain,
+            changes,
+            salt=experiment.salt,
+            limit=experiment.limit,
+            train_size=experiment.train_size,
+            train_sample=experiment.train_sample,
+            evidence=experiment.evidence,
         )
     except UserError as error:
         raise UserError(f"{experiment.name} builds on {name!r}: {error}") from None
-    ours, theirs = ((each.folds, each.salt, each.limit) for each in (experiment, below))
+    ours, theirs = (
+        (each.folds, each.salt, each.limit, each.train_size, each.train_sample) for each in (experiment, below)
+    )
     if ours != theirs:
         raise UserError(
-            f"{experiment.name} builds on {name}, whose folds differ: (folds, salt, limit) are {theirs} there and "
-            f"{ours} here. A model that was trained on a battle's fold would reveal its winner. Give both the same "
-            "[split]."
+            f"{experiment.name} builds on {name}, whose folds differ: (folds, salt, limit, train_size, "
+            f"train_sample) are {theirs} there and {ours} here. A model that was trained on a battle's fold would "
+            "reveal its winner. Give both the same [split]."
         )
     if experiment.submittable and not below.submittable:
         raise UserError(
@@ -230,7 +261,12 @@ def run_arguments(experiment: Experiment) -> str:
 
 def _split_options(experiment: Experiment) -> str:
     """Return the command-line options that split another experiment in the same way."""
-    options = {"salt": experiment.salt, "limit": experiment.limit}
+    options = {
+        "salt": experiment.salt,
+        "limit": experiment.limit,
+        "train-size": experiment.train_size,
+        "train-sample": experiment.train_sample,
+    }
     return "".join(f" --{key} {value}" for key, value in options.items() if value)
 
 
@@ -274,6 +310,8 @@ def is_reusable(run: Run) -> bool:
     recorded = {"evidence": False} | with_current_model_names(record.experiment)
     known = [key for key in MAKES_THE_RESULT if recorded.get(key) is not None]
     if any(_differs(recorded[key], run.settings[key]) for key in known):
+        return False
+    if record.training_part != (run.experiment.train_size, run.experiment.train_sample):
         return False
     if record.inputs != input_hashes(run.inputs) or not all(map(is_reusable, run.inputs)):
         return False
