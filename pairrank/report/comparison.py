@@ -21,7 +21,7 @@ Floats = npt.NDArray[np.float64]
 
 def pair_table(leaderboard: Leaderboard) -> Table:
     """Return the differences of all pairs of the best rows, corrected for the number of all pairs."""
-    best = {row.label for row in leaderboard.rows[:MAX_PAIRED]}
+    best = [row.label for row in leaderboard.rows if row.rank is not None][:MAX_PAIRED]
     rows = [
         [
             f"{pair.better} – {pair.worse}",
@@ -30,10 +30,10 @@ def pair_table(leaderboard: Leaderboard) -> Table:
             "" if pair.battles_needed is None else f"{pair.battles_needed:,}",
         ]
         for pair in leaderboard.pairs
-        if {pair.better, pair.worse} <= best
+        if {pair.better, pair.worse} <= set(best)
     ]
     caption = (
-        f"Pairs of the best {min(MAX_PAIRED, len(best))} rows. The intervals are corrected for the number of all "
+        f"Pairs of the best {len(best)} rows. The intervals are corrected for the number of all "
         f"{len(leaderboard.pairs):,} pairs (max-t over the bootstrap): with a probability of 95 %, all of them "
         "contain the true differences. The last column is the number of battles, at this ratio of battles to "
         "prompts, at which a pair would differ significantly with a probability of 80 %, if its true difference is "
@@ -58,10 +58,13 @@ def slice_map(runs: Sequence[ScoredRun], slices: Sequence[Slice], means: Floats)
     gaps = means - np.nanmin(means, axis=0)
     largest = float(np.nanmax(gaps)) or 1.0
     figure, [axes] = new_axes(1.6 + 0.17 * len(slices))
-    names = [f"{each.kind}: {label(each.name, 22)} ({each.rows.sum():,})" for each in slices]
+    # The unit of a length is in the table, which has room for it.
+    short = [label(each.name.removesuffix(" characters"), 18) for each in slices]
+    names = [f"{each.kind}: {name} ({each.rows.sum():,})" for each, name in zip(slices, short, strict=True)]
     cells = [f"{mean:.2f}" for mean in means.T.ravel()]
     heat_map(axes, 1 - gaps.T / largest, names, cells, size=5, columns=[label(run.label, 22) for run in runs])
     axes.set(xlabel="experiment", ylabel="slice (battles)")
+    axes.tick_params(labelsize=6)
     spread = np.nanmax(gaps, axis=0)
     widest = slices[int(spread.argmax())]
     summary = f"the runs differ most on {widest.kind}: {widest.name} (by {spread.max():.2f})"
