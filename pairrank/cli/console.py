@@ -78,17 +78,27 @@ def show_board(board: Leaderboard) -> None:
     """Print the columns of the leaderboard that fit, the most important first; the files have all of them."""
     table = columns(board)
     deltas = [name for name in table if name.startswith("Δ")]
-    first = ["experiment", "log loss ± s.e.", "above floor", *deltas, "folds", "battles", "accuracy"]
+    first = [
+        "experiment",
+        "rank",
+        "log loss ± s.e.",
+        "above floor",
+        *deltas,
+        "skill",
+        "folds",
+        "battles",
+        "accuracy",
+    ]
     ordered = [name for name in dict.fromkeys([*first, *table]) if name in table]
     widths = {name: max(map(cell_len, [name, *table[name]])) + 3 for name in ordered}
     room = _width() - 1
     # Long labels are wrapped before the score or the first difference is left out.
-    needed = sum(widths[name] for name in ("log loss ± s.e.", *deltas[:1]))
+    needed = sum(widths[name] for name in ("rank", "log loss ± s.e.", *deltas[:1]))
     widths["experiment"] = min(widths["experiment"], max(SHORTEST_LABEL, room - needed))
     shown: list[str] = []
     for name in ordered:
         room -= widths[name]
-        if room >= 0 or len(shown) < 2:
+        if room >= 0 or len(shown) < 3:
             shown.append(name)
     rows = list(zip(*(table[name] for name in shown), strict=True))
     names = [name.removesuffix(" ± s.e.") for name in shown]

@@ -53,7 +53,7 @@ def compare(
     """Show and write the leaderboard of all runs on the data.
 
     It is written as Markdown and as JSON. Each difference to the reference comes with its 95 % interval, from a
-    paired bootstrap over prompts.
+    paired bootstrap over prompts. So does the rank, which is corrected for the number of comparisons.
     """
     from pairrank.cli.compare import compare as show
 

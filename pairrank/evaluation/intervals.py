@@ -1,6 +1,6 @@
 """Standard errors and intervals of means and differences, for battles that share prompts."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,24 +39,50 @@ def paired_difference(
 def bootstrap_means(
     values: npt.ArrayLike, groups: Sequence[str], draws: int = 10_000, seed: int = 0
 ) -> NDArray[np.float64]:
-    """Return (draws,) means of the (n,) `values` of bootstrap samples that draw whole groups (prompts).
+    """Return (draws,) means of (n,) `values`, or (draws, k) of (n, k), in bootstrap samples of groups (prompts).
 
-    Battles of one prompt are not independent, so prompts are drawn, with replacement. The mean of a sample is the
-    sum of the values of the drawn groups, divided by the sum of their sizes.
+    Battles of one prompt are not independent, so whole prompts are drawn, with replacement. The mean of a sample is
+    the sum of the values of the drawn groups, divided by the sum of their sizes. All columns have the same samples,
+    so their means may be subtracted from each other.
+
+    A column leaves out the battles where it is NaN. Its mean is NaN for a sample that has none of its battles.
+    Raises ValueError unless each value has a group.
     Source: Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), section 8.3 and chapter 10.
     """
     exact = np.asarray(values, dtype=np.float64)
+    if len(exact) != len(groups):
+        raise ValueError(f"{len(exact)} values and {len(groups)} groups: expected the same length")
+    table = exact.reshape(len(exact), -1)
     group_index = _index_of_groups(groups)
-    sums, sizes = np.bincount(group_index, exact), np.bincount(group_index).astype(np.float64)
+    is_counted = ~np.isnan(table)
+    sums = _sum_groups(np.where(is_counted, table, 0.0), group_index)
+    # Few sets of battles occur: all of them, or those of some folds.
+    sets, set_of_column = np.unique(is_counted, axis=1, return_inverse=True)
+    sizes = _sum_groups(sets.astype(np.float64), group_index)
+    means = np.full((draws, table.shape[1]), np.nan)
+    for start, counts in _bootstrap_samples(len(sums), draws, seed):
+        size = (counts @ sizes)[:, set_of_column.ravel()]
+        np.divide(counts @ sums, size, out=means[start : start + len(counts)], where=size > 0)
+    return means.reshape(draws, *exact.shape[1:])
+
+
+def _bootstrap_samples(groups: int, draws: int, seed: int) -> Iterator[tuple[int, NDArray[np.float64]]]:
+    """Yield the number of the first sample of a block, and (size, groups) how often each sample has each group."""
     rng = np.random.default_rng(seed)
-    means = np.empty(draws)
     # In blocks of megabytes: a whole (draws, groups) table of 57,477 battles would need gigabytes.
-    block = max(1, 2_000_000 // len(sums))
+    block = max(1, 1_000_000 // groups)
     for start in range(0, draws, block):
         size = min(block, draws - start)
-        drawn = rng.integers(0, len(sums), (size, len(sums)))
-        means[start : start + size] = sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
-    return means
+        drawn = rng.integers(0, groups, (size, groups)) + groups * np.arange(size)[:, None]
+        yield start, np.bincount(drawn.ravel(), minlength=size * groups).reshape(size, groups).astype(np.float64)
+
+
+def _sum_groups(values: NDArray[np.float64], group_index: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return (groups, k) sums of the (n, k) values of each group."""
+    order = np.argsort(group_index, kind="stable")
+    starts = np.flatnonzero(np.diff(group_index[order], prepend=-1))
+    sums: NDArray[np.float64] = np.add.reduceat(values[order], starts, axis=0)
+    return sums
 
 
 def bootstrap_table(

@@ -6,15 +6,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from pairrank.data.battles import Battles, object_array
+from pairrank.data.battles import Battles
 from pairrank.data.folds import assign_folds, name_folds, prompt_keys, split_keys
 from pairrank.data.predictions import Predictions
 from pairrank.data.probabilities import FloatArray
 from pairrank.errors import UserError, unknown_name
 from pairrank.evaluation.entries import Entry
-from pairrank.evaluation.intervals import Difference, paired_difference, standard_error
+from pairrank.evaluation.intervals import Difference
+from pairrank.evaluation.ranks import Order, PairDifference
 from pairrank.evaluation.run_record import RunRecord
 from pairrank.evaluation.scoring import (
     accuracy,
@@ -24,12 +24,16 @@ from pairrank.evaluation.scoring import (
     expected_calibration_error,
 )
 from pairrank.evaluation.seeds import SeedSpread, seed_spreads
+from pairrank.evaluation.shared_samples import SharedSamples
 
 CHOSEN_BY_SEARCH = (
     "the setting of each fold was chosen by a search within its training battles; the seconds are those of the "
     "last training only."
 )
 """Warning for runs whose setting was chosen within each fold."""
+
+PRIOR = "prior"
+"""Label of the row at which the skill is 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +73,12 @@ class Row:
     tuned_on: tuple[int, ...] = ()
     """Folds on which the setting was tuned. The scores of this row leave them out."""
     warnings: tuple[str, ...] = ()
+    rank: int | None = None
+    """1 plus the number of rows that are significantly better; None for rows that cover other battles than most."""
+    rank_interval: tuple[int, int] | None = None
+    """95 % interval of the rank; see `ranks.order_rows`. Its lower end is `rank`."""
+    skill: float | None = None
+    """Share of the way from the log loss of the prior to the floor or, if that is unknown, to the best row."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +96,15 @@ class Leaderboard:
     """Entries that have predicted only folds on which their setting was tuned."""
     seeds: tuple[SeedSpread, ...] = ()
     """Runs that average one experiment over several seeds, with the scores of the single ones."""
+    pairs: tuple[PairDifference, ...] = ()
+    """The differences of all pairs of rows that have a rank, in the order of the rows."""
+    critical_value: float | None = None
+    """Standard errors by which two rows must differ, corrected for the number of all pairs."""
+
+    @property
+    def tied_with_best(self) -> tuple[str, ...]:
+        """The rows of rank 1. With a probability of 95 %, the best of the ranked rows is among them."""
+        return tuple(row.label for row in self.rows if row.rank == 1)
 
 
 def build_leaderboard(
@@ -106,25 +125,29 @@ def build_leaderboard(
     _check_labels([entry.label for entry in entries], references)
     index = {name: row for row, name in enumerate(battles.id.tolist())}
     losses = {entry.label: aligned_losses(entry, battles, index) for entry in entries}
-    groups = object_array(split_keys(battles))
     floor = None
     if truth is not None:
         floor = battle_losses(truth.align(battles.id, "true probabilities").proba, battles.labels)
-    rows = [_row(entry, battles, index, groups, losses, references, floor) for entry in entries]
+    samples = SharedSamples(losses, references, split_keys(battles))
+    rows = [_row(entry, battles, index, losses, samples, floor) for entry in entries]
+    # The log loss of a row that covers fewer battles is not comparable: such rows come last.
+    rows.sort(key=lambda row: (row.battles < len(battles), row.log_loss, row.label))
+    order = samples.order([row.label for row in rows])
     return Leaderboard(
         data=data,
         battles=len(battles),
         prompts=len(set(prompt_keys(battles))),
         references=tuple(dict.fromkeys(references)),
         floor=None if floor is None else float(floor.mean()),
-        # The log loss of a row that covers fewer battles is not comparable: such rows come last.
-        rows=tuple(sorted(rows, key=lambda row: (row.battles < len(battles), row.log_loss, row.label))),
+        rows=tuple(_place(row, order, losses, floor) for row in rows),
         unscored=unscored,
         seeds=seed_spreads(
             {entry.label: entry.record for entry in entries if entry.record},
             {row.label: row.log_loss for row in rows},
             {row.label: row.battles for row in rows},
         ),
+        pairs=order.pairs,
+        critical_value=order.critical_value,
     )
 
 
@@ -176,9 +199,8 @@ def _row(
     entry: Entry,
     battles: Battles,
     index: Mapping[str, int],
-    prompts: npt.NDArray[Any],
     losses: Mapping[str, FloatArray],
-    references: Sequence[str],
+    samples: SharedSamples,
     floor: FloatArray | None,
 ) -> Row:
     """Return the row of an entry; `losses` are those of all entries, `floor` those of the true probabilities."""
@@ -192,8 +214,8 @@ def _row(
         battles=int(covered.sum()),
         folds=_folds(record) if record else None,
         log_loss=float(own[covered].mean()),
-        standard_error=standard_error(own[covered], prompts[covered].tolist()),
-        differences={name: _difference(entry.label, name, losses, prompts) for name in references},
+        standard_error=samples.standard_error(entry.label),
+        differences=samples.differences(entry.label),
         accuracy=accuracy(proba, winner),
         calibration_error=expected_calibration_error(proba, winner),
         decided_log_loss=decided_log_loss(proba, winner),
@@ -203,14 +225,33 @@ def _row(
     )
 
 
-def _difference(
-    label: str, reference: str, losses: Mapping[str, FloatArray], prompts: npt.NDArray[Any]
-) -> Difference | None:
-    """Return the paired difference of two entries on their common battles; None if there is nothing to compare."""
-    both = ~np.isnan(losses[label]) & ~np.isnan(losses[reference])
-    if label == reference or not both.any():
+def _place(row: Row, order: Order, losses: Mapping[str, FloatArray], floor: FloatArray | None) -> Row:
+    """Return a row with its rank and its skill."""
+    best = next(iter(order.ranks), None)
+    target = losses[best] if floor is None and best is not None else floor
+    interval = order.ranks.get(row.label)
+    return replace(
+        row,
+        rank=interval[0] if interval else None,
+        rank_interval=interval,
+        skill=skill(losses[row.label], losses.get(PRIOR), target),
+    )
+
+
+def skill(losses: FloatArray, prior: FloatArray | None, target: FloatArray | None) -> float | None:
+    """Return the share of the way from the prior to a target that a model goes: 0 as the prior, 1 as the target.
+
+    All three are (n,) losses of the same battles, NaN where there is no prediction; the battles that the model
+    covers are used. None if the prior or the target is missing or does not cover them, or if the target is not the
+    better of both.
+    Source: Murphy, "Skill scores based on the mean square error", Monthly Weather Review 116 (1988), section 1.
+    """
+    if prior is None or target is None:
         return None
-    return paired_difference(losses[label][both], losses[reference][both], prompts[both].tolist())
+    covered = ~np.isnan(losses)
+    way = float((prior - target)[covered].mean())
+    # A way that is NaN is not above 0 either.
+    return float((prior - losses)[covered].mean()) / way if way > 0 else None
 
 
 def _recorded(record: RunRecord) -> dict[str, Any]:

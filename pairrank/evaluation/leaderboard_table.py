@@ -19,6 +19,8 @@ SEEDS = (
     "over prompts do not contain."
 )
 """Note below the table of seeds."""
+MOST_TIED = 12
+"""Largest number of rows that are named as tied with the best."""
 
 
 def to_json(leaderboard: Leaderboard, path: Path) -> None:
@@ -66,6 +68,7 @@ def notes(leaderboard: Leaderboard) -> list[str]:
             f"The battles are simulated. The floor, on average the lowest possible log loss, is that of their true "
             f"probabilities: {leaderboard.floor:.4f} on all battles. 'above floor' uses the battles of each row."
         )
+    lines += [*_order_notes(leaderboard), *_skill_notes(leaderboard)]
     lines += [
         f"{row.label}: its setting was tuned on {name_folds(row.tuned_on)}; this row covers only the other battles."
         for row in leaderboard.rows
@@ -80,6 +83,49 @@ def notes(leaderboard: Leaderboard) -> list[str]:
     return [line for text in lines for line in (text, "")][:-1]
 
 
+def _order_notes(leaderboard: Leaderboard) -> list[str]:
+    """Return what the ranks mean, which rows may be the best, and how many pairs differ."""
+    ranked = [row for row in leaderboard.rows if row.rank is not None]
+    if len(ranked) < 2:
+        return []
+    tied = leaderboard.tied_with_best
+    names = ", ".join(tied[:MOST_TIED]) + (f" and {len(tied) - MOST_TIED} more" if len(tied) > MOST_TIED else "")
+    different = sum(pair.is_significant for pair in leaderboard.pairs)
+    lines = [
+        f"The rank is the 95 % interval of the rank among the {len(ranked)} rows that cover the same battles. Its "
+        "first number is 1 plus the number of rows that are significantly better: rows that cannot be told apart "
+        "share it. It is corrected for the comparisons of one row (step-down max-t over the bootstrap).",
+        f"Tied with the best: {names}. With a probability of 95 %, the best row is among them.",
+        f"{different:,} of the {len(leaderboard.pairs):,} pairs differ significantly: by more than "
+        f"{leaderboard.critical_value:.2f} standard errors, which is corrected for the number of all pairs (max-t "
+        "over the bootstrap). " + _power(leaderboard),
+    ]
+    return [line.rstrip() for line in lines]
+
+
+def _power(leaderboard: Leaderboard) -> str:
+    """Return a sentence on the battles that would separate the first two rows; "" if they are equal or differ."""
+    pair = leaderboard.pairs[0]
+    if pair.battles_needed is None:
+        return ""
+    battles = float(f"{pair.battles_needed:.2g}")
+    return (
+        f"About {battles:,.0f} battles would separate {pair.better} from {pair.worse} in this way with a "
+        f"probability of 80 %, if they truly differ by the observed {pair.difference:.4f}."
+    )
+
+
+def _skill_notes(leaderboard: Leaderboard) -> list[str]:
+    """Return what the skill means, if a row has one."""
+    if all(row.skill is None for row in leaderboard.rows):
+        return []
+    best = next(row.label for row in leaderboard.rows if row.rank is not None)
+    target = f"the best row, {best}," if leaderboard.floor is None else "the floor"
+    return [
+        f"The skill is the share of the way from the log loss of the prior to that of {target} on the same battles."
+    ]
+
+
 def columns(leaderboard: Leaderboard) -> dict[str, list[str]]:
     """Return column name -> one cell per row, with a dash where a value is unknown."""
     differences = {
@@ -89,12 +135,14 @@ def columns(leaderboard: Leaderboard) -> dict[str, list[str]]:
     floor = {"above floor": lambda row: _format(row.above_floor, "+.4f")} if leaderboard.floor is not None else {}
     cells: dict[str, Callable[[Row], str | None]] = {
         "experiment": lambda row: row.label,
+        "rank": lambda row: _span(row.rank_interval),
         "encoder": lambda row: row.encoder,
         "folds": lambda row: f"{row.folds}, tuned on the others" if row.tuned_on else row.folds,
         "battles": lambda row: f"{row.battles:,}",
         "log loss ± s.e.": lambda row: f"{row.log_loss:.4f} ± {row.standard_error:.4f}",
         **differences,
         **floor,
+        "skill": lambda row: _percent(row.skill),
         "accuracy": lambda row: f"{100 * row.accuracy:.1f} %",
         "ECE": lambda row: f"{row.calibration_error:.3f}",
         "decided: log loss": lambda row: _format(row.decided_log_loss, ".4f"),
@@ -136,6 +184,11 @@ def _table(cells: dict[str, list[str]]) -> list[str]:
 def escape(cell: str) -> str:
     r"""Return a cell without a bare `|`, `\`, backtick, `<` or line break, so that no label can end the cell."""
     return " ".join(re.sub(r"([\\|`<])", r"\\\1", cell).split())
+
+
+def _span(interval: tuple[int, int] | None) -> str | None:
+    """Return both ends of an interval as text, once if they are equal."""
+    return None if interval is None else "–".join(map(str, dict.fromkeys(interval)))
 
 
 def _shares(kept: dict[str, float] | None) -> str | None:

@@ -1,7 +1,7 @@
 """Slices show where a model does well or badly: its log loss on battles with one property in common."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -28,6 +28,11 @@ MAX_PERIODS = 12
 """Months that become slices; battles of more months are divided by years, of which the first ones are one slice."""
 MAX_PAIRS = 10
 """Pairs of models that become slices: those with the most battles."""
+
+MAX_COMPARED = 6
+"""Slices of one property, such as languages, on which all runs are compared."""
+MIN_COMPARED = 30
+"""Battles that a slice must have for that."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,16 +83,11 @@ def slices_of(survey: Survey, proba: Proba, window: tuple[str, Rows] | None = No
     tie = normalise(proba)[:, Winner.TIE]
     low, high = np.quantile(tie, [1 / 3, 2 / 3])
     by_kind: dict[str, dict[str, Rows]] = {
-        "answer length": _by_answer_length(survey),
-        "prompt length": _by_prompt_length(survey),
-        "turns": {"1": survey.turns <= 1, "2": survey.turns == 2, "3+": survey.turns >= 3},
-        "language": _frequent(survey.language.tolist(), other="other") if survey.language.any() else {},
-        "category": _frequent(survey.category.tolist(), other="other") if survey.category.any() else {},
+        **_by_content(survey),
         "judge": _frequent(survey.judge.tolist(), other="other") if survey.judge.any() else {},
         "time": _by_time(survey) if survey.month.any() else {},
         "group": _by_group(survey) if survey.group_hash.any() else {},
         "both bad": _by_both_bad(survey) if survey.both_bad.any() else {},
-        "code": {"with code": survey.code, "without": ~survey.code},
         "window": {} if window is None else {f"cut to {window[0]}": window[1], "whole": ~window[1]},
         "predicted P(tie)": {
             f"below {low:.2f}": tie < low,
@@ -96,7 +96,26 @@ def slices_of(survey: Survey, proba: Proba, window: tuple[str, Rows] | None = No
         },
         "models": dict(list(_frequent(_pairs(survey), other="").items())[:MAX_PAIRS]),
     }
-    return [Slice(kind, name, rows) for kind, some in by_kind.items() for name, rows in some.items() if rows.any()]
+    return _slices(by_kind)
+
+
+def compared_slices(survey: Survey) -> list[Slice]:
+    """Return the slices on which all runs are compared; they depend on the battles alone.
+
+    Of each property, the `MAX_COMPARED` slices with the most battles are returned, if they have `MIN_COMPARED`.
+    """
+    decided = survey.winner != Winner.TIE
+    by_kind = _by_content(survey) | {"votes": {"decided": decided, "ties": ~decided}}
+    chosen = {kind: _largest(slices) for kind, slices in by_kind.items()}
+    return _slices(chosen)
+
+
+def loss_by_slice(losses: Proba, slices: Sequence[Slice]) -> Proba:
+    """Return (r, s) mean losses of r rows on s slices, from their (r, n) losses of n battles.
+
+    NaN where a row has no loss, NaN, for some battles of a slice, because its mean could not be compared.
+    """
+    return np.stack([losses[:, each.rows].mean(axis=1) for each in slices], axis=1)
 
 
 def score_slices(
@@ -136,6 +155,37 @@ def biases(survey: Survey, proba: Proba, winner: Labels) -> list[Bias]:
         excess = clustered_mean((predicted - observed)[rows], survey.prompt_hash[rows])
         found.append(Bias(name, float(observed[rows].mean()), float(predicted[rows].mean()), excess))
     return found
+
+
+def _slices(by_kind: Mapping[str, Mapping[str, Rows]]) -> list[Slice]:
+    """Return every slice that has a battle."""
+    return [Slice(kind, name, rows) for kind, some in by_kind.items() for name, rows in some.items() if rows.any()]
+
+
+def _largest(slices: Mapping[str, Rows]) -> dict[str, Rows]:
+    """Return the slices of one property that are large enough to be compared, in their order."""
+    sizes = sorted((int(rows.sum()) for rows in slices.values()), reverse=True)
+    least = max(MIN_COMPARED, sizes[:MAX_COMPARED][-1]) if sizes else 0
+    return {name: rows for name, rows in slices.items() if rows.sum() >= least}
+
+
+def _by_content(survey: Survey) -> dict[str, dict[str, Rows]]:
+    """Return the slices by what the prompt and the answers are, by property and name."""
+    return {
+        "answer length": _by_answer_length(survey),
+        "prompt length": _by_prompt_length(survey),
+        "turns": {"1": survey.turns <= 1, "2": survey.turns == 2, "3+": survey.turns >= 3},
+        "language": _frequent(survey.language.tolist(), other="other") if survey.language.any() else {},
+        "category": _frequent(survey.category.tolist(), other="other") if survey.category.any() else {},
+        "code": {"with code": survey.code, "without": ~survey.code},
+        "refusal": _by_refusal(survey),
+    }
+
+
+def _by_refusal(survey: Survey) -> dict[str, Rows]:
+    """Return the battles by how many answers refuse; none at all if no answer does."""
+    count = survey.refuses.sum(axis=1)
+    return {"one answer": count == 1, "both answers": count == 2, "neither": count == 0} if count.any() else {}
 
 
 def _by_answer_length(survey: Survey) -> dict[str, Rows]:

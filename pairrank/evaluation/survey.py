@@ -20,12 +20,16 @@ from pairrank.data.turns import Turns
 from pairrank.features.contexts import prompt_kind
 from pairrank.features.languages import languages_of
 from pairrank.features.parsed_text import ParsedText
+from pairrank.features.phrases import REFUSALS
 
 UNKNOWN = -1
 """The winner of a battle without a result, as in a test file."""
 
 SAMPLE_SIZE = 2_000
 """Number of battles whose text is kept. They have the smallest hashes of ids, so their order does not matter."""
+
+REFUSAL_CHARS = 200
+"""Characters at the beginning of an answer that are searched for a refusal. Later ones mention it only."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +58,8 @@ class Survey:
     """(n,) whether both answers are the same."""
     code: npt.NDArray[np.bool_]
     """(n,) whether the prompt asks for code, or an answer has a fenced code block."""
+    refuses: npt.NDArray[np.bool_]
+    """(n, 2) whether answer A, and answer B, begins its last turn with a refusal."""
     language: Objects
     """(n,) the file's language, or else an estimated code of `languages.LANGUAGES`; "" if neither is known."""
     category: Objects
@@ -124,6 +130,7 @@ def survey_of(battles: Battles, guess_language: bool = True) -> Survey:
         damaged=np.array([any("\ufffd" in t for turns in b for t in turns) for b in texts], dtype=np.bool_),
         equal_answers=np.array([a == b for a, b in answers], dtype=np.bool_),
         code=np.array([_has_code(*battle) for battle in texts], dtype=np.bool_),
+        refuses=np.array([[_refuses(a), _refuses(b)] for _, a, b in texts], dtype=np.bool_).reshape(-1, 2),
         language=_languages(battles, guess_language and not gives_languages(battles)),
         category=_interned(battles.category, len(battles)),
         judge=_interned(battles.judge, len(battles)),
@@ -226,6 +233,12 @@ def _hash64(*texts: str) -> int:
 
 def _length(turns: Turns) -> int:
     return sum(map(len, turns))
+
+
+def _refuses(answer: Turns) -> bool:
+    """Return whether the beginning of the last turn has a phrase of a refusal, as the feature `at_once` does."""
+    beginning = next(reversed(answer), "")[:REFUSAL_CHARS].lower().replace("’", "'")
+    return any(phrase in beginning for phrase in REFUSALS)
 
 
 def _has_code(prompt: Turns, response_a: Turns, response_b: Turns) -> bool:

@@ -135,30 +135,36 @@ def label(name: str, longest: int = 34) -> str:
 
 
 def heat_map(
-    axes: Axes, values: npt.NDArray[np.float64], names: Sequence[str], cells: Sequence[str], size: float = 6
+    axes: Axes,
+    values: npt.NDArray[np.float64],
+    names: Sequence[str],
+    cells: Sequence[str],
+    size: float = 6,
+    columns: Sequence[str] | None = None,
 ) -> None:
-    """Draw a square matrix of shares as coloured cells with texts; rows and columns have the same names.
+    """Draw a matrix of values from 0 to 1 as coloured cells with texts.
 
-    `cells` are the texts, row by row; a cell whose value is NaN is left empty.
+    `names` are those of the rows and, unless `columns` are given, of the columns. `cells` are the texts, row by
+    row; a cell whose value is NaN is left empty.
     """
+    columns = names if columns is None else columns
     mesh = axes.pcolormesh(np.ma.masked_invalid(values), cmap="cividis", vmin=0, vmax=1, edgecolors="face")
-    count = len(names)
     for i, (value, cell) in enumerate(zip(values.ravel(), cells, strict=True)):
         if not np.isnan(value):
             red, green, blue, _ = mesh.cmap(float(value))
             light = 0.299 * red + 0.587 * green + 0.114 * blue > 0.5
             axes.text(
-                i % count + 0.5,
-                i // count + 0.5,
+                i % len(columns) + 0.5,
+                i // len(columns) + 0.5,
                 cell,
                 ha="center",
                 va="center",
                 fontsize=size,
                 color=ON_LIGHT if light else ON_DARK,
             )
-    rotation: dict[str, Any] = {"rotation": 60, "ha": "right"} if max(map(len, names), default=0) > 3 else {}
-    axes.set_xticks(np.arange(count) + 0.5, names, fontsize=7, **rotation)
-    axes.set_yticks(np.arange(count) + 0.5, names, fontsize=7)
+    rotation: dict[str, Any] = {"rotation": 60, "ha": "right"} if max(map(len, columns), default=0) > 3 else {}
+    axes.set_xticks(np.arange(len(columns)) + 0.5, columns, fontsize=7, **rotation)
+    axes.set_yticks(np.arange(len(names)) + 0.5, names, fontsize=7)
     axes.invert_yaxis()
     axes.grid(visible=False)
 

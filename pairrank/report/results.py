@@ -10,7 +10,7 @@ from pairrank.evaluation.intervals import Mean
 from pairrank.evaluation.leaderboard import Leaderboard, Row
 from pairrank.evaluation.leaderboard_table import columns, notes
 from pairrank.evaluation.slices import Bias, SliceScore
-from pairrank.report import leaderboard_charts, model_charts, size_charts
+from pairrank.report import comparison, leaderboard_charts, model_charts, size_charts
 from pairrank.report.cards import card, predictions_for, worst_and_disputed
 from pairrank.report.formatting import configuration, interval_ends, provenance
 from pairrank.report.page import Block, Cards, Heading, Page, Section, Table, Text
@@ -19,6 +19,11 @@ from pairrank.report.scored_runs import Results, ScoredRun, calibration_gap
 COLUMNS = Table(
     ["column", "meaning"],
     [
+        [
+            "rank",
+            "95 % interval of the rank; its first number is 1 plus the number of significantly better rows",
+        ],
+        ["skill", "share of the way from the log loss of the prior to the floor or, without one, to the best row"],
         ["log loss", "mean of -ln(probability of the observed outcome); equal probabilities give 1.0986"],
         [
             "Δ",
@@ -56,6 +61,8 @@ def results_page(results: Results) -> Page:
     ]
     if results.curves is not None:
         sections.append(Section(size_charts.TITLE, size_charts.curve_blocks(results.curves)))
+    if slices := comparison.slice_blocks(results):
+        sections.append(Section("Slices", slices))
     if len(results.runs) > 1:
         sections.append(Section("Agreement", [model_charts.agreement_map(_compared(results))]))
     which = ", ".join(run.label for run in shown)
@@ -147,6 +154,8 @@ def _leaderboard(leaderboard: Leaderboard) -> list[Block]:
     if len(leaderboard.rows) > 1:
         blocks.append(leaderboard_charts.difference_plot(leaderboard))
     blocks += [leaderboard_table(leaderboard), *map(Text, general), COLUMNS]
+    if leaderboard.pairs:
+        blocks.append(comparison.pair_table(leaderboard))
     return [*blocks, Text("\n".join(single), f"Notes on single rows ({len(single)})")] if single else blocks
 
 

@@ -41,7 +41,7 @@ def test_every_score_equals_that_of_scikit_learn_and_pandas():
         bins = table.sort_values("sure").reset_index(drop=True).groupby(lambda i: i * 15 // 60)
         ece = sum(abs(b["hit"].mean() - b["sure"].mean()) * len(b) for _, b in bins) / 60
         assert row.calibration_error == pytest.approx(ece)
-        assert row.standard_error == pytest.approx(plain_bootstrap(plain_losses(e.predictions), 2_000).std(ddof=1))
+        assert row.standard_error == pytest.approx(plain_bootstrap(plain_losses(e.predictions), 10_000).std(ddof=1))
     assert [row.log_loss for row in board.rows] == sorted(row.log_loss for row in board.rows)
 
 
@@ -114,7 +114,7 @@ def test_a_row_that_covers_fewer_battles_is_listed_below(tmp_path):
     sure = Predictions(BATTLES.id[:1], np.eye(3)[BATTLES.labels[:1]])
     board = build_leaderboard("arena", BATTLES, [entry("prior"), Entry("sure", sure)])
     assert [row.label for row in board.rows] == ["prior", "sure"]
-    assert "| sure | – | – | 1 |" in markdown(board)
+    assert "| sure | – | – | – | 1 |" in markdown(board)
 
 
 def test_a_prediction_file_of_a_notebook_is_scored(tmp_path):
@@ -173,3 +173,49 @@ def test_the_row_of_a_nested_search_warns_that_its_seconds_are_those_of_one_trai
     text = markdown(board)
     assert "searched: the setting of each fold was chosen by a search within its training" in text
     assert "whole: the setting of each fold" not in text
+
+
+def sharpened(label, strength, rows=slice(None)):
+    """Return an entry that gives the observed outcome a larger probability the larger `strength` is."""
+    proba = np.full((60, 3), 1.0) + strength * np.eye(3)[BATTLES.labels]
+    noise = np.random.default_rng(8).random((60, 3)) / 10
+    proba = (proba + noise) / (proba + noise).sum(axis=1, keepdims=True)
+    return Entry(label, Predictions(BATTLES.id[rows], proba[rows]))
+
+
+def test_rows_that_cover_all_battles_have_ranks_and_the_best_of_them_the_rank_one():
+    part = sharpened("part", 9, slice(30))
+    board = build_leaderboard("d", BATTLES, [part, sharpened("prior", 0), sharpened("a", 2), sharpened("b", 1)])
+    assert [(row.label, row.rank, row.rank_interval) for row in board.rows] == [
+        ("a", 1, (1, 1)),
+        ("b", 2, (2, 2)),
+        ("prior", 3, (3, 3)),
+        ("part", None, None),
+    ]
+    assert board.tied_with_best == ("a",)
+    assert [(p.better, p.worse) for p in board.pairs] == [("a", "b"), ("a", "prior"), ("b", "prior")]
+
+
+def test_rows_of_one_fold_are_ranked_if_no_row_covers_all_battles():
+    entries = [sharpened("prior", 0, slice(30)), sharpened("a", 1, slice(30)), sharpened("b", 1, slice(30, 60))]
+    board = build_leaderboard("d", BATTLES, entries)
+    assert {row.label: row.rank for row in board.rows} == {"a": 1, "prior": 2, "b": None}
+
+
+def test_skill_is_the_share_of_the_way_from_the_prior_to_the_floor_or_to_the_best_row():
+    entries = [sharpened("prior", 0), sharpened("mid", 1), sharpened("best", 4), sharpened("part", 1, slice(20))]
+    losses = {e.label: plain_losses(e.predictions) for e in entries}
+    truth = some_predictions(9)
+    for floor, target in ((None, losses["best"]), (truth, plain_losses(truth))):
+        board = build_leaderboard("d", BATTLES, entries, truth=floor)
+        for label in losses:
+            own = losses[label].index
+            way = (losses["prior"] - target)[own].mean()
+            expected = (losses["prior"] - losses[label])[own].mean() / way if way > 0 else None
+            assert row_of(board, label).skill == (None if expected is None else pytest.approx(expected))
+
+
+def test_skill_is_unknown_without_a_prior_and_if_nothing_is_better_than_the_prior():
+    alone = build_leaderboard("d", BATTLES, [sharpened("a", 0), sharpened("b", 1)], ["a"])
+    worse = build_leaderboard("d", BATTLES, [sharpened("prior", 1), sharpened("b", 0)])
+    assert {row.skill for row in (*alone.rows, *worse.rows)} == {None}

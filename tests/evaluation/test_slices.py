@@ -8,7 +8,18 @@ from pairrank.data.battles import Battles, object_array
 from pairrank.data.folds import prompt_keys
 from pairrank.data.months import month_of
 from pairrank.data.simulation import simulate
-from pairrank.evaluation.slices import MIN_BATTLES, SliceScore, _frequent, biases, score_slices, slices_of
+from pairrank.evaluation.slices import (
+    MAX_COMPARED,
+    MIN_BATTLES,
+    MIN_COMPARED,
+    SliceScore,
+    _frequent,
+    biases,
+    compared_slices,
+    loss_by_slice,
+    score_slices,
+    slices_of,
+)
 from pairrank.evaluation.survey import Survey, survey_of
 
 
@@ -222,3 +233,39 @@ def test_a_name_that_the_file_calls_other_is_in_the_slice_of_other_names():
     found = _frequent(names, "other")
     assert found["other"].tolist() == [name != "code" for name in names]
     assert found["code"].tolist() == [name == "code" for name in names]
+
+
+def test_refusals_are_counted_at_the_beginning_of_the_last_turn():
+    said = ("Paris.", "I can’t help with that.", "x" * 200 + " I cannot say.", "It is harmless; " + "y" * 190)
+    sides = [(0, 0), (1, 0), (0, 1), (1, 1), (2, 3)]
+    texts = [object_array([(said[side[i]],) for side in sides]) for i in (0, 1)]
+    prompts = object_array([("Where?",)] * len(sides))
+    battles = Battles(object_array([*map(str, range(5))]), prompts, *texts)
+    survey = survey_of(battles)
+    assert survey.refuses.tolist() == [[False, False], [True, False], [False, True], [True, True], [False, False]]
+    uniform = np.full((5, 3), 1 / 3)
+    found = {each.name: each.rows.tolist() for each in slices_of(survey, uniform) if each.kind == "refusal"}
+    assert found == {
+        "one answer": [False, True, True, False, False],
+        "both answers": [False, False, False, True, False],
+        "neither": [True, False, False, False, True],
+    }
+
+
+def test_runs_are_compared_on_slices_that_are_large_and_depend_on_the_battles_alone(arena):
+    battles, proba = arena
+    slices = compared_slices(survey_of(battles))
+    kinds = [each.kind for each in slices]
+    assert {"answer length", "prompt length", "turns", "language", "code", "votes"} <= set(kinds)
+    assert not {"predicted P(tie)", "models", "window"} & set(kinds)
+    assert max(map(kinds.count, kinds)) <= MAX_COMPARED
+    assert min(each.rows.sum() for each in slices) >= MIN_COMPARED
+    decided = {each.name: each.rows for each in slices if each.kind == "votes"}
+    assert (decided["decided"] == (battles.labels != 2)).all()
+    frame = pandas_table(battles, proba)
+    losses = np.stack([frame.loss, np.where(frame.turns == 2, np.nan, frame.loss)])
+    means = loss_by_slice(losses, slices)
+    for column, each in enumerate(slices):
+        assert means[0, column] == pytest.approx(frame.loss[each.rows].mean())
+        # A slice of which a row lacks battles cannot be compared.
+        assert np.isnan(means[1, column]) == (frame.turns[each.rows] == 2).any()

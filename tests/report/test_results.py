@@ -93,3 +93,29 @@ def test_the_table_of_pooling_compares_the_pool_with_its_inputs(of_pool: tuple[R
         ("one", "before", losses["one"]),
         ("two", "before", losses["two"]),
     ]
+
+
+def test_the_map_of_slices_has_the_ranked_runs_and_their_losses():
+    results = made_up_results(named=["prior"])
+    [slices] = [section for section in results_page(results).sections if section.title == "Slices"]
+    chart, table = slices.blocks
+    ranked = [row.label for row in results.leaderboard.rows if row.rank is not None]
+    assert "x$y$ <i>" not in ranked
+    assert [row[0] for row in table.rows] == ranked
+    assert [text.get_text() for text in chart.figure.axes[0].get_xticklabels()] == ranked
+    overall = {run.label: f"{run.log_loss:.3f}" for run in results.runs}
+    assert {row[0]: row[1] for row in table.rows} == {label: overall[label] for label in ranked}
+    kind = next(title for title in table.columns if title.startswith("votes: decided"))
+    decided = results.battles.labels != 2
+    [run] = [run for run in results.runs if run.label == "one"]
+    cell = dict(zip(table.columns, next(row for row in table.rows if row[0] == "one"), strict=True))[kind]
+    assert cell == f"{run.losses[decided].mean():.3f}"
+
+
+def test_the_leaderboard_of_the_page_has_ranks_skill_and_corrected_pairs():
+    results = made_up_results(named=["prior"])
+    board = results_page(results).sections[0]
+    main, _, pairs = [block for block in board.blocks if isinstance(block, Table)]
+    assert {"rank", "skill"} <= set(main.columns)
+    assert len(pairs.rows) == len(results.leaderboard.pairs) == 6
+    assert "max-t" in pairs.caption
