@@ -29,7 +29,7 @@ from pairrank.encoders.windows import TokenCoverage
 from pairrank.errors import UserError
 from pairrank.models.base import register
 from pairrank.models.fine_tuned import FineTuned
-from pairrank.models.heads.neural import HEADS, ScoreHead, build_head
+from pairrank.models.heads.neural import ScoreHead, build_head, head_class
 from pairrank.models.heads.sides import SiameseNetwork
 from pairrank.training.recipe import Recipe, tokens_in_prediction
 
@@ -47,11 +47,12 @@ class Siamese(FineTuned):
 
     encoder: list[str] = field(default_factory=lambda: ["minilm"])
     """Encoders in order of preference: a local folder, a hub id with a pinned revision, or a catalogue name."""
-    head: Literal["difference", "concat", "pretrained"] = "difference"
+    head: Literal["difference", "concat", "pretrained"] | str = "difference"
     """"difference" is symmetric by construction, "concat" is the usual [a, b, a-b, a*b].
 
     "pretrained" begins with the head of a reward model, which `encoder` then names: half the difference of both
     scores is the margin, and a tie is the less likely the larger it is. `hidden` and `head_dropout` have no effect.
+    Another head is named by its file and class: "./mine.py:MyHead".
     """
     hidden: int = 128
     """Width of the head's hidden layer."""
@@ -97,6 +98,8 @@ class Siamese(FineTuned):
     """Seed of the head, the adapter, the order of the battles and the dropout."""
 
     def __post_init__(self) -> None:
+        if self.head != "pretrained":
+            head_class(self.head)
         if self.head == "pretrained" and (complaints := self._complaints_of_scores()):
             raise UserError(f'head = "pretrained": {" ".join(complaints)}')
         if self.head != "pretrained" and self.template == "chat":
@@ -105,7 +108,7 @@ class Siamese(FineTuned):
     @property
     def symmetric(self) -> bool:
         """Whether the head is, or both orders are averaged."""
-        head = ScoreHead if self.head == "pretrained" else HEADS[self.head]
+        head = ScoreHead if self.head == "pretrained" else head_class(self.head)
         return head.symmetric or self.both_sides
 
     def predict_proba(self, battles: Battles) -> Proba:

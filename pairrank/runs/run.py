@@ -192,7 +192,13 @@ def _resolve_input(name: str, experiment: Experiment, data: Data, runs: Path, ab
     if name in path:
         raise UserError(f"{path[0]}: the inputs form a circle: {' → '.join([*path, name])}.")
     try:
-        below = load_experiment(name, salt=experiment.salt, limit=experiment.limit, evidence=experiment.evidence)
+        below = load_experiment(
+            name,
+            salt=experiment.salt,
+            limit=experiment.limit,
+            evidence=experiment.evidence,
+            starts_code=experiment.starts_code,
+        )
     except UserError as error:
         raise UserError(f"{experiment.name} builds on {name!r}: {error}") from None
     ours, theirs = ((each.folds, each.salt, each.limit) for each in (experiment, below))
