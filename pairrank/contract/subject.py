@@ -1,7 +1,8 @@
 """A model under test: how it is made, what it learns from, and what it predicts."""
 
+import copy
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -22,6 +23,11 @@ class Subject:
     """Returns a new unfitted model, always with the same hyperparameters."""
     train: Battles
     unseen: Battles
+    originals: tuple[Battles, Battles] = field(init=False)
+    """Copies of both from before any model has seen them."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "originals", copy.deepcopy((self.train, self.unseen)))
 
     @cached_property
     def fitted(self) -> Model:

@@ -22,7 +22,7 @@ BREACHES: dict[str, tuple[list[tuple[str, str]], set[str], str]] = {
     ),
     "sums": ([(GIVE, "        return 0.9 * from_logs(")], {"gives_probabilities"}, "differs from 1 by 0.1"),
     "unfitted": (
-        [("        odd, even = columns(battles)\n", "        if 'tie_' not in vars(self):\n            return None\n"
+        [("        odd, even = columns(battles)\n", "        if 'tie_' not in vars(self):\n            return 0\n"
           "        odd, even = columns(battles)\n")],
         {"refuses_to_start_early"}, "an unfitted model raises nothing",
     ),
@@ -64,7 +64,7 @@ BREACHES: dict[str, tuple[list[tuple[str, str]], set[str], str]] = {
         {"reads_what_test_files_have"}, "names or winners change a probability by",
     ),
     "report": (
-        [('{"parameters": self', '{"parameter": self')], {"reports_itself"}, "parameters = None, expected a whole number",
+        [('{"parameters": self', '{"parameter": self')], {"reports_itself"}, "parameters = None",
     ),
     "state": (
         [(FIT, FIT + "        self.seen = len(train)\n")], {"names_its_state"}, "seen: a learned attribute",
