@@ -124,6 +124,8 @@ def _load_module(name: str) -> Source:
             f"{name}: no Python file and no module. Expected a .py file, or a module like package.module."
         )
     first = name.partition(".")[0]
+    if first == "pairrank":
+        raise UserError(f"{name}: a module of pairrank itself. Use the names that `describe` and `list` show.")
     with _own_errors(Path(name), lambda file: first in (*Path(file).parts, Path(file).stem)):
         module = importlib.import_module(name)
     places = [*getattr(sys.modules[first], "__path__", ()), sys.modules[first].__file__ or name]

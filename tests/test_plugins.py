@@ -74,6 +74,14 @@ def test_a_class_that_is_no_model_is_one_message(tmp_path: Path, changes, refere
     assert all(word in message for word in words), message
 
 
+def test_a_model_of_pairrank_is_not_named_as_ones_own(tmp_path: Path):
+    (tmp_path / "mine.py").write_text("from pairrank.models.prior import Prior")
+    assert "the model 'prior' of pairrank" in complaint(lambda: own_model("mine.py:Prior", tmp_path))
+    message = complaint(lambda: own_model("pairrank.models.prior:Prior", tmp_path))
+    assert "a module of pairrank itself" in message
+    assert model_class("prior").model_name == "prior"
+
+
 def test_of_two_models_in_a_file_one_must_be_named(tmp_path: Path):
     write_model(tmp_path / "mine.py")
     with (tmp_path / "mine.py").open("a") as file:

@@ -216,6 +216,10 @@ def _checked_class(cls: Any, name: str) -> type[Model]:
     """Return the class of a model of the user's own, which gets this name; raises UserError if it is no model."""
     if not (isinstance(cls, type) and issubclass(cls, Model)):
         raise UserError(f"{name}: found {excerpt(cls, 80)}, expected a subclass of pairrank.models.base.Model.")
+    if vars(cls).get("model_name") in shipped_models():
+        raise UserError(
+            f"{name}: this class is the model {cls.model_name!r} of pairrank. Name it so, or a subclass."
+        )
     if missing := sorted(getattr(cls, "__abstractmethods__", ())):
         raise UserError(f"{name}: the method {', '.join(missing)} is missing. docs/own-model.md shows all of them.")
     if "__dataclass_fields__" not in vars(cls):

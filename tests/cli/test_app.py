@@ -31,6 +31,8 @@ COMMANDS = [
     "run",
     "list",
     "describe",
+    "new-model",
+    "check-model",
     "compare",
     "explore",
     "report",
