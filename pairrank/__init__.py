@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pairrank.errors import UserError
     from pairrank.models.base import build
     from pairrank.models.saving import load_model
+    from pairrank.plugins import load_plugin
 
 __all__ = [
     "Battles",
@@ -27,6 +28,7 @@ __all__ = [
     "from_dataset",
     "from_records",
     "load_model",
+    "load_plugin",
     "read_battles",
     "read_predictions",
     "to_dataframe",
@@ -42,6 +44,7 @@ HOMES = {
     "from_dataset": "data.frames",
     "from_records": "data.frames",
     "load_model": "models.saving",
+    "load_plugin": "plugins",
     "read_battles": "data.reading",
     "read_predictions": "data.predictions",
     "to_dataframe": "data.frames",

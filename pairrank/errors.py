@@ -54,6 +54,11 @@ def shorten(text: str, limit: int = LONGEST_MESSAGE) -> str:
     return text[: limit - len(mark) - tail] + mark + text[len(text) - tail :]
 
 
+def described(error: BaseException) -> str:
+    """Return the type and the message of an error for one line of a message."""
+    return ": ".join(filter(None, (type(error).__name__, shorten(str(error), 200))))
+
+
 def escape_control(text: str) -> str:
     """Return the text with escape codes for all characters that could act on a terminal.
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pairrank import models
+from pairrank import models, plugins
 from pairrank.cli import app
 from pairrank.data.battles import Battles, object_array
 from pairrank.data.predictions import Predictions
@@ -131,6 +131,20 @@ def add_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calla
     yield add
     for name in added:
         forget_model(name)
+
+
+@pytest.fixture(autouse=True)
+def own_code() -> Iterator[None]:
+    """Forget code of the user's own that a test loads, so that another test may use its name."""
+    before = dict(plugins._loaded)
+    yield
+    os.environ.pop(plugins.VARIABLE, None)
+    plugins._loaded.clear()
+    plugins._loaded.update(before)
+    for name in [name for name in sys.modules if name.startswith(f"{plugins.PACKAGE}.")]:
+        if sys.modules[name] not in [source.module for source in before.values()]:
+            del sys.modules[name]
+    plugins._entry_points.cache_clear()
 
 
 @pytest.fixture(scope="session")

@@ -13,11 +13,11 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from pairrank import distributed
+from pairrank import distributed, plugins
 from pairrank.cli import data_commands, experiment_commands, result_commands
 from pairrank.cli.messages import messages_to, print_message
 from pairrank.cli.options import examples
-from pairrank.errors import UserError, escape_control, excerpt, hide_passwords, shorten
+from pairrank.errors import UserError, described, escape_control, excerpt, hide_passwords, shorten
 
 LONGEST_ARGUMENT = 3_000
 """Characters of an argument; click repeats a wrong one in its message."""
@@ -140,6 +140,12 @@ def _report(error: Exception) -> bool:
     if isinstance(error, MemoryError | RecursionError):
         what = "not enough memory" if isinstance(error, MemoryError) else "a path or a value is nested too deeply"
         print(f"Error: {what}. Use less data, or shorter settings.", file=sys.stderr)
+        return True
+    if place := plugins.place_of(error):
+        message = (
+            f"{place}: this code, which is not part of pairrank, fails ({described(error)}). --debug shows more."
+        )
+        print(f"Error: {escape_control(message)}", file=sys.stderr)
         return True
     lines = str(error).strip().splitlines()
     reason = type(error).__name__ + (f": {lines[0]}" if lines else "")

@@ -8,8 +8,10 @@ from typing import Any
 from pairrank.cli.console import say, text_width
 from pairrank.cli.parameters import Parameter, class_parameters, model_parameters, shown
 from pairrank.errors import UserError, unknown_name
-from pairrank.models.base import model_names, with_current_names
+from pairrank.models.base import model_class, model_names, own_model, with_current_names
 from pairrank.nested import dotted_items
+from pairrank.plugins import is_reference
+from pairrank.runs.experiment import RUN_FILE
 from pairrank.runs.experiment_files import experiment_files, read_table
 from pairrank.tuning.space import search_entries
 
@@ -20,8 +22,8 @@ def describe(name: str) -> None:
     path = Path(name) if name.endswith(".toml") else files.get(name)
     if path is not None:
         _describe_experiment(path)
-    elif name in model_names():
-        _describe_model(name, files)
+    elif name in model_names() or is_reference(name):
+        _describe_model(own_model(name, Path()) if is_reference(name) else name, files)
     else:
         raise UserError(unknown_name("experiment or model", name, {*files, *model_names()}))
 
@@ -29,7 +31,10 @@ def describe(name: str) -> None:
 def _describe_experiment(path: Path) -> None:
     table = read_table(path)
     model = table["model"]["name"]
-    if model not in model_names():
+    if is_reference(model):
+        # A file of a run starts no code.
+        model = model_class(model).model_name if path.name == RUN_FILE else own_model(model, path.parent)
+    elif model not in model_names():
         raise UserError(f"{path}: {unknown_name('model', model, model_names())}")
     about, parameters = model_parameters(model)
     _print(f"{path.stem}: {table.get('about', 'no description')}")
@@ -49,7 +54,8 @@ def _describe_experiment(path: Path) -> None:
         search = dict(search_entries(with_current_names(model, table.get("search", {}), f"{path}, [search]")))
     say("")
     _print(f"Model {model}: {_first_paragraph(about)}")
-    _print("Change a parameter for one run with --set KEY=VALUE, for example " + _example(parameters))
+    if parameters:
+        _print("Change a parameter for one run with --set KEY=VALUE, for example " + _example(parameters))
     for parameter in parameters:
         _show(parameter, own, search)
     say("")

@@ -1,5 +1,6 @@
-"""The commands about experiments: run, curve, list, describe, tune."""
+"""The commands about experiments and models: run, curve, list, describe, new-model, check-model, tune."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -21,6 +22,7 @@ from pairrank.cli.options import (
     NestedSearch,
     NoCache,
     NoEvidence,
+    Plugin,
     Pruner,
     PrunerOption,
     PublishCurves,
@@ -81,6 +83,7 @@ def run(
     task_cpus: TaskCpus = None,
     task_gpus: TaskGpus = None,
     dry_run: DryRun = False,
+    plugin: Plugin = None,
 ) -> None:
     """Train experiments, one model per fold, and compare them.
 
@@ -204,6 +207,39 @@ def describe(name: Described) -> None:
     show(name)
 
 
+@commands.command("new-model", epilog=examples("new-model my_model", "new-model my_model --folder experiments"))
+def new_model(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Lower-case letters, digits and underscores.")],
+    folder: Annotated[Path, typer.Option(help="Folder of the new files.")] = Path(),
+) -> None:
+    """Write a model of your own, to be changed.
+
+    Three files: NAME.py, a small model that works; test_NAME.py, its test; NAME.toml, its experiment. Nothing is
+    overwritten.
+    """
+    from pairrank.cli.own_models import new_model as write
+
+    write(name, folder)
+
+
+@commands.command("check-model", epilog=examples("check-model my_model.py", "check-model my_model.py:MyModel"))
+def check_model(
+    model: Annotated[
+        str, typer.Argument(metavar="FILE[:CLASS]", help="A Python file, package.module:Class, or a model's name.")
+    ],
+    set_: Set = None,
+) -> None:
+    """Check that a model keeps the contract of all models.
+
+    It learns from 60 simulated battles several times. Each law is shown with what was found: valid probabilities,
+    the same answer for the same seed, no influence of other battles, no change of the battles, the same answer
+    after saving and loading, three columns without ties, exchanged predictions for exchanged answers, no pickles.
+    """
+    from pairrank.cli.own_models import check_model as show
+
+    show(model, set_ or [])
+
+
 @commands.command(
     epilog=examples(
         "tune structure",
@@ -227,6 +263,7 @@ def tune(
     seed: SearchSeed = 0,
     set_: Set = None,
     no_cache: NoCache = False,
+    plugin: Plugin = None,
 ) -> None:
     """Search for better parameters, and test them on unused data.
 

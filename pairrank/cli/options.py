@@ -150,6 +150,16 @@ Schema = Annotated[
         "your own.",
     ),
 ]
+Plugin = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--plugin",
+        metavar="FILE",
+        callback=lambda sources: load_plugins(sources),
+        help="Run this Python file, or import this module, with a model, features, a head or a schema of your own, "
+        "which the files of a run can only name. May be repeated.",
+    ),
+]
 Out = Annotated[Path, typer.Option("--out", help="The file to write.")]
 
 # Options of `curve` only
@@ -285,6 +295,17 @@ def cluster_of(engine: Engine, cpus: int | None, gpus: float | None) -> "Cluster
     from pairrank.cli.ray import Cluster
 
     return Cluster(cpus, gpus) if engine is Engine.ray else None
+
+
+def load_plugins(sources: list[str] | None) -> list[str] | None:
+    """Load code of the user's own, here and in the processes that this one starts."""
+    if sources:
+        from pairrank import plugins
+
+        for source in sources:
+            plugins.load_plugin(source)
+        os.environ |= plugins.variable()
+    return sources
 
 
 def skip_cache(skip: bool) -> None:

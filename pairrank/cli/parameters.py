@@ -9,7 +9,7 @@ from inspect import cleandoc
 from pathlib import Path
 from typing import Any
 
-from pairrank.models.base import build, parameters_of
+from pairrank.models.base import build, model_class, parameters_of, shipped_models
 from pairrank.nested import dotted_items
 
 WORDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a string"}
@@ -38,8 +38,13 @@ class Parameter:
 
 def model_parameters(model: str) -> tuple[str, list[Parameter]]:
     """Return the docstring of a registered model and its hyperparameters, in the order of the source."""
-    module = f"pairrank.models.{model}"
-    [cls] = [node for node in _tree(module).body if isinstance(node, ast.ClassDef) and _is_registered(node)]
+    if model in shipped_models():
+        module = f"pairrank.models.{model}"
+        [cls] = [node for node in _tree(module).body if isinstance(node, ast.ClassDef) and _is_registered(node)]
+    else:
+        found_class = model_class(model)
+        module = found_class.__module__
+        cls = _class(module, found_class.__name__)
     found = list(_parameters(module, cls))
     if any(each.default is UNKNOWN for each in found):
         # Only models without an encoder compute a default, and these are quick to import.
@@ -109,6 +114,8 @@ def _resolve(module: str, kind: ast.AST) -> tuple[str, ast.AST]:
 
 
 def _in_words(kind: ast.AST) -> str:
+    if isinstance(kind, ast.BinOp):
+        return f"{_in_words(kind.left)} or {_in_words(kind.right)}"
     text = ast.unparse(kind)
     if isinstance(kind, ast.Subscript) and text.startswith("Literal["):
         choices = kind.slice.elts if isinstance(kind.slice, ast.Tuple) else [kind.slice]
@@ -116,7 +123,7 @@ def _in_words(kind: ast.AST) -> str:
     if isinstance(kind, ast.Subscript) and text.startswith(("list[", "tuple[")):
         inner = kind.slice.elts[0] if isinstance(kind.slice, ast.Tuple) else kind.slice
         return f"a list of {WORDS.get(ast.unparse(inner), ast.unparse(inner)).removeprefix('a ')}s"
-    return " or ".join(WORDS.get(part, part) for part in text.split(" | "))
+    return WORDS.get(text, text)
 
 
 def _default(module: str, value: ast.AST | None) -> Any:

@@ -15,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from pairrank import plugins
 from pairrank.cli.console import say
 from pairrank.cli.messages import ignore, messages_to
 from pairrank.data.battles import Battles
@@ -158,6 +159,7 @@ def _connect() -> Any:
             _check_address(os.environ.get("RAY_ADDRESS", ""))
             # Workers use the same cache, or none with --no-cache.
             shared = {name: os.environ[name] for name in SHARED_VARIABLES if name in os.environ}
+            shared |= plugins.variable()
             ray.init(
                 include_dashboard=False,
                 logging_level=logging.ERROR,

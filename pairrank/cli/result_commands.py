@@ -13,6 +13,7 @@ from pairrank.cli.options import (
     EngineOption,
     NoCache,
     Out,
+    Plugin,
     Reference,
     RunName,
     Runs,
@@ -100,6 +101,7 @@ def submit(
     runs: Runs = None,
     out: Out = Path("submission.csv"),
     average_adapters: AverageAdapters = False,
+    plugin: Plugin = None,
 ) -> None:
     """Write and check a submission for the test battles.
 
@@ -135,6 +137,7 @@ def predict(
     ] = None,
     schema: Schema = "",
     average_adapters: AverageAdapters = False,
+    plugin: Plugin = None,
 ) -> None:
     """Predict a file of new battles with a trained run.
 
@@ -157,6 +160,7 @@ def merge(
     fold: Annotated[
         list[int] | None, typer.Option(help="Merge only this fold; may be repeated. All folds by default.")
     ] = None,
+    plugin: Plugin = None,
 ) -> None:
     """Merge the adapters of a run into their encoder.
 

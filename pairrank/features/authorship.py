@@ -19,13 +19,14 @@ from pairrank.errors import UserError
 from pairrank.features.counting import count_features
 from pairrank.features.ratings import names_of
 from pairrank.features.scaling import Scaling, fit_scaling
-from pairrank.features.sides import SIDES
 from pairrank.features.tfidf import Tfidf, fit_tfidf, load_tfidf
 from pairrank.files import write_json
 
 Side = Literal["a", "b"]
 """One of the two sides of a battle."""
 
+GROUPS = ("length", "turns", "repetition", "refusal", "style", "words", "relevance")
+"""The groups of features that measure an answer, written out: another group does not change existing guesses."""
 CLIP = 3.0
 """Bound of standardised measurements, in standard deviations."""
 OPENING = 100
@@ -140,7 +141,7 @@ def _classes(names: npt.NDArray[Any], weight: FloatArray, fewest: float) -> tupl
 
 def _measurements(battles: Battles, side: Side) -> FloatArray:
     """Return the (n, p) measurements of one side, from the sums and differences of both sides."""
-    counted = count_features(battles, tuple(SIDES))
+    counted = count_features(battles, GROUPS)
     total = counted.even[:, : counted.odd.shape[1]]
     return np.asarray((total + counted.odd if side == "a" else total - counted.odd) / 2)
 

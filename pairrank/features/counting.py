@@ -10,14 +10,10 @@ from tqdm import tqdm
 
 from pairrank.data.battles import Battles
 from pairrank.data.probabilities import FloatArray
-from pairrank.errors import UserError, unknown_name
-from pairrank.features.contexts import PAIRS, PROMPTS
+from pairrank.errors import UserError
+from pairrank.features.groups import GROUPS, Group, find_group, group_complaints
 from pairrank.features.parsed_text import ParsedText
-from pairrank.features.sides import SIDES
 from pairrank.progress import shows_progress
-
-GROUPS = tuple(dict.fromkeys([*SIDES, *PROMPTS, *PAIRS]))
-"""Names of all groups of features."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,29 +34,16 @@ class Features:
         return replace(self, odd=-self.odd)
 
 
-def group_complaints(groups: Sequence[str], *, needs_sides: bool = False, name: str = "groups") -> list[str]:
-    """Return a complaint for each unknown group, and one if `needs_sides` and no group measures the answers.
-
-    `name` is the parameter that lists the groups.
-    """
-    complaints = [unknown_name("group of features", group, GROUPS) for group in groups if group not in GROUPS]
-    if needs_sides and not set(groups) & set(SIDES):
-        listed = ", ".join(SIDES)
-        complaints.append(
-            f"{name} = {list(groups)}: these groups do not distinguish A from B. Add one of {listed}."
-        )
-    return complaints
-
-
 def count_features(battles: Battles, groups: Sequence[str] | None = None) -> Features:
-    """Return the features of n battles in the given groups, or in all groups if `groups` is None.
+    """Return the features of n battles in the given groups, or in all of pairrank if `groups` is None.
 
     A battle's features depend on its texts only: not on other battles, model names or winners. Raises UserError for
     an unknown group.
     """
-    chosen = GROUPS if groups is None else tuple(groups)
-    if complaints := group_complaints(chosen):
+    names = GROUPS if groups is None else groups
+    if complaints := group_complaints(names):
         raise UserError(" ".join(complaints))
+    chosen = tuple(map(find_group, names))
     # An empty battle gives the names, so that a table without rows has columns as well.
     empty = _measure((("",),) * 3, chosen)
     side_names, shared_names = list(empty[0]), list(empty[2])
@@ -100,7 +83,7 @@ def concat(parts: Sequence[Features]) -> Features:
 
 
 @lru_cache(maxsize=2**16)
-def _cached_values(texts: tuple[tuple[str, ...], ...], groups: tuple[str, ...]) -> tuple[FloatArray, ...]:
+def _cached_values(texts: tuple[tuple[str, ...], ...], groups: tuple[Group, ...]) -> tuple[FloatArray, ...]:
     """Return the values of `_measure`, computed once per process for all folds and models of a run."""
     return tuple(np.array(list(part.values())) for part in _measure(texts, groups))
 
@@ -110,14 +93,14 @@ def clear_cache() -> None:
     _cached_values.cache_clear()
 
 
-def _measure(texts: Sequence[tuple[str, ...]], groups: Sequence[str]) -> tuple[dict[str, float], ...]:
+def _measure(texts: Sequence[tuple[str, ...]], groups: Sequence[Group]) -> tuple[dict[str, float], ...]:
     """Return the measurements of A, of B, and of what both share, by their names."""
     # A cell without any turn is one empty turn, as in a file.
     prompt, *answers = (ParsedText(tuple(turns) or ("",)) for turns in texts)
     sides = [
-        {f"{g}.{k}": v for g in groups if g in SIDES for k, v in SIDES[g](answer, prompt).items()}
+        {f"{g.name}.{k}": v for g in groups if g.side for k, v in g.side(answer, prompt).items()}
         for answer in answers
     ]
-    shared = {f"{g}.{k}": v for g in groups if g in PROMPTS for k, v in PROMPTS[g](prompt).items()}
-    shared |= {f"{g}.{k}": v for g in groups if g in PAIRS for k, v in PAIRS[g](*answers).items()}
+    shared = {f"{g.name}.{k}": v for g in groups if g.prompt for k, v in g.prompt(prompt).items()}
+    shared |= {f"{g.name}.{k}": v for g in groups if g.pair for k, v in g.pair(*answers).items()}
     return *sides, shared

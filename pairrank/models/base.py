@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import inspect
 import logging
 import pkgutil
 from abc import ABC, abstractmethod
@@ -9,9 +10,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, TypeVar, cast
 
+from pairrank import plugins
 from pairrank.data.battles import Battles
 from pairrank.data.probabilities import Proba
-from pairrank.errors import UserError, unknown_name
+from pairrank.errors import UserError, excerpt, unknown_name
 from pairrank.nested import dotted_items, from_mapping, set_dotted
 from pairrank.training.monitor import Monitor
 
@@ -39,7 +41,7 @@ class Model(ABC):
     """
 
     model_name: ClassVar[str] = ""
-    """The registered name."""
+    """The registered name, or that of file and class for a model of the user's own."""
 
     renamed: ClassVar[Mapping[str, str]] = {}
     """Former names of hyperparameters with their present dotted names; files that use the former ones are read."""
@@ -138,6 +140,8 @@ def require_battles(train: Battles) -> None:
         raise UserError("there are no battles to learn from. Expected one or more.")
 
 
+OWN_MODEL = "A model of your own is named by its file and class: ./mine.py:MyModel."
+
 M = TypeVar("M", bound=type)
 _REGISTRY: dict[str, type[Model]] = {}
 
@@ -145,12 +149,18 @@ _REGISTRY: dict[str, type[Model]] = {}
 def register(name: str) -> Callable[[M], M]:
     """Return a class decorator that makes a `Model` available under `name`, the name of its file.
 
-    The decorator raises TypeError for a class that does not inherit `Model`.
+    The decorator raises TypeError for a class that does not inherit `Model`, and UserError for one that is not of
+    this package.
     """
 
     def add(cls: M) -> M:
         if not issubclass(cls, Model):
             raise TypeError(f"model {name!r}: the class {cls.__name__} must inherit pairrank.models.base.Model")
+        if cls.__module__.startswith(f"{plugins.PACKAGE}."):
+            raise UserError(
+                f"@register({name!r}) names a model of pairrank itself. Leave it out: a model of your own is named "
+                f"by its file and class, such as mine.py:{cls.__name__}."
+            )
         cls.model_name = name
         _REGISTRY[name] = cls
         return cls
@@ -159,17 +169,73 @@ def register(name: str) -> Callable[[M], M]:
 
 
 def model_names() -> list[str]:
-    """Return the names of all models; the file of a model is imported only when the model is built."""
+    """Return the names of all models, of pairrank and of installed packages.
+
+    The file of a model is imported only when the model is built.
+    """
+    return sorted({*shipped_models(), *plugins.installed("models")})
+
+
+def shipped_models() -> list[str]:
+    """Return the names of the models of pairrank."""
     package = importlib.import_module("pairrank.models")
     return sorted(m.name for m in pkgutil.iter_modules(package.__path__) if m.name not in SHARED and not m.ispkg)
 
 
 def model_class(name: str) -> type[Model]:
-    """Import the file of the model `name` and return its class; raises UserError for an unknown name."""
-    if name not in model_names():
-        raise UserError(unknown_name("model", name, model_names()))
-    importlib.import_module(f"pairrank.models.{name}")
-    return _REGISTRY[name]
+    """Import the file of the model `name` and return its class.
+
+    The name may be that of a class in code that the user has loaded: "mine.py:MyModel". Raises UserError for an
+    unknown name, for code that is not loaded, and for a class that is no model.
+    """
+    if name in shipped_models():
+        plugins.refuse_twin("models", name)
+        importlib.import_module(f"pairrank.models.{name}")
+        return _REGISTRY[name]
+    if name not in plugins.installed("models") and not plugins.is_reference(name):
+        raise UserError(f"{unknown_name('model', name, model_names())} {OWN_MODEL}")
+    return _checked_class(plugins.find("models", name), name)
+
+
+def own_model(reference: str, folder: Path) -> str:
+    """Load the code that the user names as a model, and return the model's name, such as "mine.py:MyModel".
+
+    `folder` is the one that paths are relative to. Without a class, the reference means the only model in the
+    file. Raises UserError if there is none, or if it is not a model.
+    """
+    name = plugins.canonical(reference, folder, _is_model, "subclass of pairrank.models.base.Model")
+    _checked_class(plugins.find("models", name), name)
+    return name
+
+
+def _is_model(value: object) -> bool:
+    return isinstance(value, type) and issubclass(value, Model) and not inspect.isabstract(value)
+
+
+def _checked_class(cls: Any, name: str) -> type[Model]:
+    """Return the class of a model of the user's own, which gets this name; raises UserError if it is no model."""
+    if not (isinstance(cls, type) and issubclass(cls, Model)):
+        raise UserError(f"{name}: found {excerpt(cls, 80)}, expected a subclass of pairrank.models.base.Model.")
+    if vars(cls).get("model_name") in shipped_models():
+        raise UserError(
+            f"{name}: this class is the model {cls.model_name!r} of pairrank. Name it so, or a subclass."
+        )
+    if missing := sorted(getattr(cls, "__abstractmethods__", ())):
+        raise UserError(f"{name}: the method {', '.join(missing)} is missing. docs/own-model.md shows all of them.")
+    if "__dataclass_fields__" not in vars(cls):
+        raise UserError(
+            f"{name}: expected a dataclass, whose fields are the hyperparameters. Put @dataclass before it."
+        )
+    cls.model_name = name
+    return cls
+
+
+def name_of(model: Model) -> str:
+    """Return the name under which a model is saved; raises UserError for a class that was not found by a name."""
+    cls = type(model.bare)
+    if name := vars(cls).get("model_name"):
+        return str(name)
+    raise UserError(f'{cls.__name__} has no name to be saved under. Make it with build("FILE.py:{cls.__name__}").')
 
 
 def current_name(model: str, key: str) -> str:

@@ -21,7 +21,8 @@ from pairrank.data.probabilities import (
     log_softmax,
 )
 from pairrank.errors import UserError, bounds_complaints
-from pairrank.features.counting import GROUPS, Features, concat, group_complaints
+from pairrank.features.counting import Features, concat
+from pairrank.features.groups import DEFAULT_GROUPS, group_complaints
 from pairrank.features.model_strengths import SALT, load_model_strengths
 from pairrank.features.ratings import NO_NAMES
 from pairrank.files import write_json
@@ -80,7 +81,7 @@ class Gbdt(Model):
 
     learner: Literal["lightgbm", "multinomial"] = "lightgbm"
     """Boosted trees, or a penalised multinomial regression, which is often better with few battles."""
-    groups: tuple[str, ...] = tuple(group for group in GROUPS if group != "style")
+    groups: tuple[str, ...] = DEFAULT_GROUPS
     """Groups of counted features; [] for the inputs alone."""
     likelihood: list[str] = field(default_factory=list)
     """Language models in order of preference; log-probabilities of the answers become columns. [] for none."""

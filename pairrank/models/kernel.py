@@ -12,7 +12,8 @@ from pairrank.atomic import atomic_path
 from pairrank.data.battles import Battles, Winner
 from pairrank.data.probabilities import FloatArray, Labels, Proba, from_logs, log_outcomes
 from pairrank.errors import UserError, bounds_complaints
-from pairrank.features.counting import GROUPS, Features, group_complaints
+from pairrank.features.counting import Features
+from pairrank.features.groups import DEFAULT_GROUPS, group_complaints
 from pairrank.features.scaling import Scaling, fit_scaling
 from pairrank.models.base import Model, register, require_battles
 from pairrank.models.heads.kernels import (
@@ -62,7 +63,7 @@ class KernelLogistic(Model):
     kernel (Rasmussen & Williams 2006, chapter 3).
     """
 
-    groups: tuple[str, ...] = tuple(group for group in GROUPS if group != "style")
+    groups: tuple[str, ...] = DEFAULT_GROUPS
     """Groups of features."""
     likelihood: list[str] = field(default_factory=list)
     """Language models in order of preference; log-probabilities of the answers become columns. [] for none."""

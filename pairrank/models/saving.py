@@ -9,7 +9,7 @@ from typing import Any
 from pairrank.atomic import rename_synced, temporary_folder
 from pairrank.errors import UserError
 from pairrank.files import damaged_files, read_json, reading, sha256_of, write_json
-from pairrank.models.base import Model, build, parameters_of, with_current_names
+from pairrank.models.base import Model, build, name_of, parameters_of, with_current_names
 from pairrank.models.corrected import WithEvidence
 
 MODEL_FILE = "model.json"
@@ -23,24 +23,26 @@ logger = logging.getLogger(__name__)
 def save_model(model: Model, folder: Path) -> None:
     """Save a fitted model with its name and hyperparameters, so that `load_model` needs the folder alone.
 
-    The last file is model.json, which has the hash of every other one.
+    The last file is model.json, which has the hash of every other one. Raises UserError for a class without a name.
     """
+    name = name_of(model)
     folder.mkdir(parents=True, exist_ok=True)
     with temporary_folder(folder) as written:
         model.save(written)
-        names = sorted(file.relative_to(written) for file in written.rglob("*") if file.is_file())
-        hashes = {name.as_posix(): sha256_of(written / name) for name in names}
-        for name in names:
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            rename_synced(written / name, folder / name)
-    saved: dict[str, Any] = {"model": model.bare.model_name, "parameters": parameters_of(model), "files": hashes}
+        files = sorted(file.relative_to(written) for file in written.rglob("*") if file.is_file())
+        hashes = {file.as_posix(): sha256_of(written / file) for file in files}
+        for file in files:
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
+            rename_synced(written / file, folder / file)
+    saved: dict[str, Any] = {"model": name, "parameters": parameters_of(model), "files": hashes}
     write_json(folder / MODEL_FILE, saved | ({"evidence": True} if isinstance(model, WithEvidence) else {}))
 
 
 def load_model(folder: str | Path) -> Model:
     """Return the fitted model that `save_model` wrote to `folder`.
 
-    Every file is checked before it is used. Raises UserError if there is no model, or if a file of it is missing,
+    Every file is checked before it is used, and none makes code run: that of a model of the user's own must be
+    loaded (`load_plugin`). Raises UserError if it is not, if there is no model, or if a file of it is missing,
     changed or unreadable.
     """
     folder = Path(folder)

@@ -27,10 +27,10 @@ from pairrank.encoders.side_windows import Layout, Share, SideTexts, side_texts
 from pairrank.encoders.transformer import TextEncoder
 from pairrank.encoders.windows import TokenCoverage
 from pairrank.errors import UserError
-from pairrank.features.counting import group_complaints
+from pairrank.features.groups import group_complaints
 from pairrank.models.base import UseOfInputs, register
 from pairrank.models.fine_tuned import FineTuned
-from pairrank.models.heads.neural import HEADS, ScoreHead, begin_at_zero, build_head
+from pairrank.models.heads.neural import ScoreHead, begin_at_zero, build_head, head_class
 from pairrank.models.heads.offsets import OffsetModel, fit_offsets, offsets_of
 from pairrank.models.heads.sides import SiameseNetwork
 from pairrank.training.monitor import Monitor
@@ -50,11 +50,12 @@ class Siamese(FineTuned):
 
     encoder: list[str] = field(default_factory=lambda: ["minilm"])
     """Encoders in order of preference: a local folder, a hub id with a pinned revision, or a catalogue name."""
-    head: Literal["difference", "concat", "pretrained"] = "difference"
+    head: Literal["difference", "concat", "pretrained"] | str = "difference"
     """"difference" is symmetric by construction, "concat" is the usual [a, b, a-b, a*b].
 
     "pretrained" begins with the head of a reward model, which `encoder` then names: half the difference of both
     scores is the margin, and a tie is the less likely the larger it is. `hidden` and `head_dropout` have no effect.
+    Another head is named by its file and class: "./mine.py:MyHead".
     """
     hidden: int = 128
     """Width of the head's hidden layer."""
@@ -109,6 +110,8 @@ class Siamese(FineTuned):
     # Without an annotation it is no field: the sources of offsets before anything is fitted or loaded.
 
     def __post_init__(self) -> None:
+        if self.head != "pretrained":
+            head_class(self.head)
         if self.head == "pretrained" and (complaints := self._complaints_of_scores()):
             raise UserError(f'head = "pretrained": {" ".join(complaints)}')
         if complaints := self._complaints_of_features():
@@ -119,7 +122,7 @@ class Siamese(FineTuned):
     @property
     def symmetric(self) -> bool:
         """Whether the head is, or both orders are averaged."""
-        head = ScoreHead if self.head == "pretrained" else HEADS[self.head]
+        head = ScoreHead if self.head == "pretrained" else head_class(self.head)
         return head.symmetric or self.both_sides
 
     @property

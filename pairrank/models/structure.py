@@ -13,7 +13,8 @@ from pairrank.data.battles import Battles
 from pairrank.data.probabilities import SWAP, FloatArray, Proba, from_logs, log_outcomes, log_softmax
 from pairrank.errors import UserError, bounds_complaints
 from pairrank.evaluation.scoring import log_loss
-from pairrank.features.counting import GROUPS, Features, group_complaints
+from pairrank.features.counting import Features
+from pairrank.features.groups import DEFAULT_GROUPS, group_complaints
 from pairrank.files import write_json
 from pairrank.models.base import Model, Progress, register, require_battles
 from pairrank.models.heads.language_model import (
@@ -66,7 +67,7 @@ class Structure(Model):
 
     learner: Literal["both", "logistic", "lightgbm"] = "both"
     """One learner, or the geometric mean of both."""
-    groups: tuple[str, ...] = tuple(group for group in GROUPS if group != "style")
+    groups: tuple[str, ...] = DEFAULT_GROUPS
     """Groups of features. Markdown and punctuation ("style") made both learners worse."""
     likelihood: list[str] = field(default_factory=list)
     """Language models in order of preference; log-probabilities of the answers become columns. [] for none."""

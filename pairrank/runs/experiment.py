@@ -122,6 +122,8 @@ class Experiment:
     """Changes from the command line, as key=value."""
     encoder: str = ""
     """The encoder in use, if it is not the experiment's first choice."""
+    starts_code: bool = True
+    """Whether it can make code of the user's own run. A file of a run, and what it builds on, cannot."""
 
     @property
     def label(self) -> str:

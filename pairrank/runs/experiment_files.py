@@ -2,18 +2,20 @@
 
 import logging
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from pairrank import plugins
 from pairrank.data.extra import Extra
 from pairrank.data.folder import shipped
 from pairrank.data.folds import name_folds
 from pairrank.errors import UserError, combined_error, excerpt, unknown_name
 from pairrank.evaluation.run_record import FORMER
+from pairrank.features.groups import own_group
 from pairrank.files import reading
-from pairrank.models.base import current_name, model_class, parameters_of, with_current_names
+from pairrank.models.base import current_name, model_class, own_model, parameters_of, with_current_names
 from pairrank.nested import from_mapping
 from pairrank.runs.experiment import RUN_FILE, Experiment, Split
 from pairrank.runs.overrides import override, parse_change, refuse_infinite
@@ -88,22 +90,27 @@ def load_experiment(
     train_sample: int = 0,
     extra: Sequence[Extra] = (),
     evidence: bool = True,
+    starts_code: bool = True,
 ) -> Experiment:
     """Return the experiment of this name, or of this .toml file, with changes from the command line.
 
     `overrides` are `key=value` changes of the model's parameters, `seed`, `salt`, `limit`, `nested`, `train_size`
     and `train_sample` replace the file's values where given, and `extra` replaces the file's list. With
     `evidence=False`, no evidence corrects the predictions. Whatever differs from the file is part of the run's
-    name. Raises UserError for an unknown name, a file that is not TOML, unknown keys, values of a wrong type, and
+    name. Code of the user's own that the file names is loaded, unless the file is that of a run or `starts_code` is
+    false. Raises UserError for an unknown name, a file that is not TOML, unknown keys, values of a wrong type, and
     keys that contradict each other.
     """
     path = _find(name)
     table = read_table(path)
+    starts_code = starts_code and path.name != RUN_FILE
     # A mapping, so that the last of two values for one key counts, as it does in the label.
     changes = dict(map(parse_change, overrides))
     place = f"{path}{''.join(f' --set {key}={text}' for key, text in changes.items())}"
-    model = table["model"]["name"]
     try:
+        if starts_code:
+            table["model"] = load_own_code(table["model"], path.parent)
+        model = table["model"]["name"]
         changes = _with_current_keys(model, changes)
         parameters = _parameters(path, table["model"], changes)
         is_logged = any(current_name(model, key) != key for key in table["model"])
@@ -138,11 +145,33 @@ def load_experiment(
         evidence=is_corrected and evidence,
         search=search,
         overrides=tuple(f"{key}={text}" for key, text in changes.items()),
+        starts_code=starts_code,
         **(asdict(split) | given),
     )
     _refuse_contradictions(experiment, place)
     _refuse_other_split(experiment, split, place)
     return experiment
+
+
+def load_own_code(table: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Load the code of the user's own that the table of a model names, and return the table as a run records it.
+
+    `folder` is the one that paths are relative to. Only for what the user has named: the code is run.
+    """
+    loaders = {"name": own_model, "groups": own_group, "head": _own_head}
+    return {key: _loaded(value, folder, loaders[key]) if key in loaders else value for key, value in table.items()}
+
+
+def _loaded(value: Any, folder: Path, load: Callable[[str, Path], str]) -> Any:
+    if isinstance(value, list):
+        return [_loaded(each, folder, load) for each in value]
+    return load(value, folder) if isinstance(value, str) and plugins.is_reference(value) else value
+
+
+def _own_head(reference: str, folder: Path) -> str:
+    from pairrank.models.heads.neural import own_head  # it needs torch
+
+    return own_head(reference, folder)
 
 
 def _plain_values(path: Path, table: Mapping[str, Any]) -> dict[str, Any]:
@@ -181,6 +210,7 @@ def _parameters(path: Path, table: Mapping[str, Any], changes: Mapping[str, str]
     values = with_current_names(model, values, f"{path}, [model]")
     for key, text in changes.items():
         override(values, key, text)
+    values |= load_own_code({key: values[key] for key in changes if key in plugins.KINDS}, Path())
     refuse_infinite(values)
     return parameters_of(from_mapping(model_class(model), values, f"model {model!r}"))
 

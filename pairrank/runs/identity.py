@@ -5,8 +5,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from pairrank import plugins
 from pairrank.data.predictions import predictions_hash, read_predictions
-from pairrank.runs.provenance import code_hash
+from pairrank.models.base import shipped_models
+from pairrank.runs.provenance import code_hash, own_code_hash
 from pairrank.runs.run import Run
 
 
@@ -32,12 +34,17 @@ def _own_parts(run: Run) -> list[Any]:
     """Return what the predictions of a run depend on apart from its battles and inputs."""
     experiment = run.experiment
     resolved = experiment.resolved()
-    modules = [f"pairrank.models.{experiment.model}", "pairrank.runs.training_rows"]
+    own_code = plugins.sources_in(resolved["model"])
+    modules = ["pairrank.runs.training_rows"]
+    if experiment.model in shipped_models():
+        modules.insert(0, f"pairrank.models.{experiment.model}")
     if experiment.evidence:
         modules.append("pairrank.models.corrected")
     if experiment.train_size:
         modules.append("pairrank.data.subsets")
     parts = [resolved["model"], resolved["split"], list(map(code_hash, modules)), run.encoder_sha256]
+    if own_code:
+        parts.append([[source.name, own_code_hash(source)] for source in own_code])
     if experiment.extra:
         # Which extra battles are used also depends on the prompts of the test battles.
         found = [source.battles_of(run.data.unlabelled) for source in experiment.extra]

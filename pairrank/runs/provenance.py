@@ -7,12 +7,14 @@ import importlib.util
 import platform
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 
 import psutil
 
 from pairrank.encoders.cpu import release_memory
+from pairrank.plugins import Source
 
 PACKAGES = (
     *("numpy", "scikit-learn", "lightgbm", "torch", "transformers", "sentence-transformers", "accelerate"),
@@ -51,15 +53,31 @@ def code_hash(module: str) -> str:
 
     Comments, docstrings and layout are left out, so that a change of them does not make a finished fold stale.
     """
+    return _code_hash(module, _source)
+
+
+def own_code_hash(source: Source) -> str:
+    """Return the same hash for code of the user's own: its file, the modules of its package, those beside a file.
+
+    The modules of pairrank that it imports are part of it as well, other installed packages are not.
+    """
+    return _code_hash(source.module.__name__, lambda name: _source(name) or source.file_of(name))
+
+
+def _code_hash(module: str, find: Callable[[str], Path | None]) -> str:
     seen: dict[str, str] = {}
     waiting = [module]
     while waiting:
         name = waiting.pop()
-        path = _source(name)
-        if name in seen or path is None:
+        path = find(name) if name and name not in seen else None
+        if path is None:
             continue
         seen[name], imported = _read_code(path.read_text(encoding="utf-8"))
-        waiting += imported
+        parent = name.rpartition(".")[0]
+        package = name if path.name == "__init__.py" else parent
+        waiting += [_absolute(each, package) for each in imported]
+        if not name.startswith("pairrank."):  # whose packages are empty
+            waiting.append(parent)
     return hashlib.sha256(repr(sorted(seen.items())).encode()).hexdigest()[:16]
 
 
@@ -107,11 +125,21 @@ def _read_code(source: str) -> tuple[str, tuple[str, ...]]:
     tree = _without_docstrings(ast.parse(source))
     imported: list[str] = []
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            imported += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        if isinstance(node, ast.ImportFrom):
+            module = "." * node.level + (node.module or "")
+            joined = module if module.endswith(".") else f"{module}."
+            imported += [module, *(f"{joined}{alias.name}" for alias in node.names)]
         elif isinstance(node, ast.Import):
             imported += [alias.name for alias in node.names]
     return ast.dump(tree), tuple(imported)
+
+
+def _absolute(name: str, package: str) -> str:
+    """Return the absolute name of a module that is imported in this package; "" outside of it."""
+    try:
+        return importlib.util.resolve_name(name, package)
+    except ImportError:
+        return ""
 
 
 def _without_docstrings(tree: ast.Module) -> ast.Module:

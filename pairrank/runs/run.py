@@ -233,6 +233,7 @@ def _resolve_input(name: str, experiment: Experiment, data: Data, runs: Path, ab
             train_size=experiment.train_size,
             train_sample=experiment.train_sample,
             evidence=experiment.evidence,
+            starts_code=experiment.starts_code,
         )
     except UserError as error:
         raise UserError(f"{experiment.name} builds on {name!r}: {error}") from None

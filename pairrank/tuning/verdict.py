@@ -15,6 +15,7 @@ from optuna.importance import get_param_importances
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from pairrank import plugins
 from pairrank.data.folds import name_folds, split_keys
 from pairrank.data.predictions import read_predictions
 from pairrank.data.probabilities import Proba
@@ -162,7 +163,9 @@ def write_tuned(search: Search, study: Study, verdict: Verdict) -> Path:
         f"{verdict.difference} (95 %, paired).",
         _mark(search),
     ]
-    table = re.sub(r"\[\n((?: +[^\[\]\n]*,\n)+) *\]", _on_one_line, tomli_w.dumps(_file_table(verdict.experiment)))
+    table = re.sub(
+        r"\[\n((?: +[^\[\]\n]*,\n)+) *\]", _on_one_line, tomli_w.dumps(_file_table(verdict.experiment, file.parent))
+    )
     write_text(file, "".join(f"# {line}\n" for line in comment) + table)
     return file
 
@@ -205,8 +208,8 @@ def importances_of(study: Study) -> dict[str, float]:
         return {name: float(share) for name, share in get_param_importances(study).items()}
 
 
-def _file_table(experiment: Experiment) -> dict[str, Any]:
-    """Return an experiment as the table of its file, with only the values that differ from the defaults."""
+def _file_table(experiment: Experiment, folder: Path) -> dict[str, Any]:
+    """Return an experiment as the table of its file in `folder`, with only values that differ from the defaults."""
     resolved = experiment.resolved()
     keys = ("about", "tuned_on", "inputs", "extra", "soft_targets", "teacher", "seconds")
     table = {key: resolved[key] for key in keys if resolved[key]}
@@ -214,7 +217,8 @@ def _file_table(experiment: Experiment) -> dict[str, Any]:
         table["teacher_weight"] = experiment.teacher_weight
     table |= {key: False for key in ("submittable", "evidence") if not resolved[key]}
     defaults = parameters_of(build(experiment.model))
-    table["model"] = {"name": experiment.model, **_differing(experiment.parameters, defaults)}
+    model = {"name": experiment.model, **_differing(experiment.parameters, defaults)}
+    table["model"] = plugins.relative_to(model, folder)
     # A limit on the battles belongs to the search, not to the setting that it found.
     if split := _differing(resolved["split"] | {"limit": 0}, asdict(Split())):
         table["split"] = split

@@ -32,6 +32,8 @@ COMMANDS = [
     "run",
     "list",
     "describe",
+    "new-model",
+    "check-model",
     "compare",
     "explore",
     "report",

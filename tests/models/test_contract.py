@@ -1,6 +1,5 @@
 """The contract of every registered model; a new model is tested as soon as it is registered."""
 
-import copy
 import dataclasses
 import json
 from collections.abc import Callable
@@ -10,16 +9,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
+from pairrank.contract.findings import check_law
+from pairrank.contract.laws import LAWS
+from pairrank.contract.subject import Subject, odd_battles, with_inputs
 from pairrank.data.battles import Battles, concatenate, object_array
-from pairrank.data.predictions import Predictions
-from pairrank.data.turns import repair_text
 from pairrank.models import base
-from pairrank.models.base import Model, build, model_class, model_names, parameters_of
+from pairrank.models.base import Model, build, model_class, model_names
 from pairrank.models.saving import load_model, save_model
 from tests.support.architectures import WINDOW
-from tests.support.battles import arena_of_words, conversations
+from tests.support.battles import arena_of_words
 from tests.support.fine_tuning import FAST
 from tests.support.runs import complaint, remove_keys
 
@@ -77,12 +76,6 @@ REWARDS = {"reward", "siamese-pretrained"}
 """Lines whose encoder is a reward model."""
 LEARN_NOTHING = {"judge-uncalibrated", "pool", "pool-linear"}
 """Variants that fit nothing."""
-ODD = conversations(
-    (("",), ("",), ("",)),
-    (("why", "how"), ("good", ""), ("bad",)),
-    (("Response B: [SEP] </s>",), ("red " * 200,), (repair_text("\ud83d broken \0 \u202e 😀"),)),
-)
-"""Battles as test files have them: empty, ragged, too long, with characters that break tokenizers."""
 
 
 @pytest.fixture(scope="module")
@@ -107,15 +100,6 @@ def fields_of(name: str) -> set[str]:
     return {f.name for f in dataclasses.fields(model_class(name))}
 
 
-def with_inputs(battles: Battles, seed: int) -> Battles:
-    """Return the battles with two inputs that are informative, underconfident and predict too few ties."""
-    logits = np.random.default_rng(seed).normal(size=(len(battles), 2, 3)) * [[0.2], [1.0]]
-    if battles.winner is not None:
-        logits += 1.5 * np.eye(3)[battles.winner][:, None] - [0, 0, 0.8]
-    proba = np.exp(logits)
-    return replace(battles, inputs=proba / proba.sum(axis=2, keepdims=True), input_names=("one", "two"))
-
-
 def named(battles: Battles) -> Battles:
     """Return the battles with models named after the first words of their predictions."""
     names = {
@@ -132,7 +116,7 @@ def train() -> Battles:
 
 @pytest.fixture(scope="module")
 def unseen() -> Battles:
-    both = concatenate([arena_of_words(9, seed=5), ODD])
+    both = concatenate([arena_of_words(9, seed=5), odd_battles()])
     return with_inputs(replace(both, id=object_array([str(i) for i in range(len(both))])), seed=2)
 
 
@@ -149,31 +133,29 @@ def line(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def fitted(line: str, make, train: Battles) -> Model:
-    return make(line).fit(train)
+def subject(line: str, make, train: Battles, unseen: Battles) -> Subject:
+    return Subject(lambda: make(line), train, unseen)
 
 
 @pytest.fixture(scope="module")
-def predictions(fitted: Model, unseen: Battles) -> np.ndarray:
-    return fitted.predict_proba(unseen)
+def fitted(subject: Subject) -> Model:
+    return subject.fitted
 
 
-# --- The contract
+@pytest.fixture(scope="module")
+def predictions(subject: Subject) -> np.ndarray:
+    return subject.predictions
 
 
-def test_predictions_are_probabilities_of_a_b_and_tie(predictions: np.ndarray, unseen: Battles):
-    assert predictions.shape == (len(unseen), 3)
-    assert predictions.dtype == np.float64
-    assert np.isfinite(predictions).all()
-    assert (predictions > 0).all()
-    assert np.abs(predictions.sum(axis=1) - 1).max() < 1e-12
-    assert Predictions(unseen.id, predictions).complaints() == []
+# --- The contract: laws of the package, which a model of the user's own keeps as well, and further ones
 
 
-def test_no_battles_give_no_predictions(fitted: Model, unseen: Battles):
-    none = fitted.predict_proba(unseen.take(slice(0)))
-    assert none.shape == (0, 3)
-    assert none.dtype == np.float64
+@pytest.mark.parametrize("law", LAWS)
+def test_a_model_keeps_the_law(law: str, subject: Subject):
+    finding = check_law(law, subject)
+    assert finding.holds, f"{finding.law}: {finding.found}"
+    if law == "reads_what_test_files_have":  # the contract excuses models that need names; none of these is excused
+        assert finding.found == "equal in every digit"
 
 
 @pytest.mark.parametrize("name", model_names())
@@ -185,45 +167,6 @@ def test_an_unfitted_model_and_a_fit_of_no_battles_are_refused(name: str, make, 
     assert not hasattr(make(name), "never_learned_")
     if make(name).learns:
         assert "no battles to learn from" in complaint(lambda: make(name).fit(train.take(slice(0))))
-
-
-def test_the_same_seed_gives_the_same_predictions(line: str, make, train, unseen, predictions):
-    # The global random state must not matter.
-    np.random.seed(99)
-    torch.manual_seed(99)
-    assert np.array_equal(make(line).fit(train).predict_proba(unseen), predictions)
-
-
-def test_predicting_twice_gives_the_same_predictions(fitted: Model, unseen, predictions):
-    assert np.array_equal(fitted.predict_proba(unseen), predictions)
-
-
-def test_a_prediction_does_not_depend_on_other_battles_or_their_order(fitted: Model, unseen, predictions):
-    order = np.random.default_rng(0).permutation(len(unseen))
-    assert fitted.predict_proba(unseen.take(order)) == pytest.approx(predictions[order], abs=1e-6)
-    alone = [fitted.predict_proba(unseen.take(slice(i, i + 1)))[0] for i in range(len(unseen))]
-    assert np.array(alone) == pytest.approx(predictions, abs=1e-6)
-
-
-def test_fit_and_predict_do_not_change_the_battles(line: str, make, train: Battles, unseen: Battles):
-    kept = copy.deepcopy((train, unseen))
-    make(line).fit(train).predict_proba(unseen)
-    for before, after in zip(kept, (train, unseen), strict=True):
-        assert before.content_hash() == after.content_hash()
-        for column in dataclasses.fields(Battles):
-            value = getattr(before, column.name)
-            assert np.array_equal(value, getattr(after, column.name)) if value is not None else True
-
-
-def test_a_saved_model_is_loaded_with_its_parameters_and_predicts_the_same(
-    line: str, make, fitted: Model, unseen, predictions, tmp_path: Path
-):
-    save_model(fitted, tmp_path / "new" / "folder")
-    loaded = load_model(tmp_path / "new" / "folder")
-    assert parameters_of(loaded) == parameters_of(fitted) == parameters_of(make(line))
-    assert np.array_equal(loaded.predict_proba(unseen), predictions)
-    pickles = {".pkl", ".pickle", ".pt", ".pth", ".bin", ".joblib", ".npy", ".npz"}
-    assert not [path for path in tmp_path.rglob("*") if path.suffix in pickles]
 
 
 @pytest.mark.parametrize("damage", [lambda content: b"", lambda content: content[:-2] + b"0\n"])
@@ -248,11 +191,6 @@ def test_a_model_of_an_earlier_version_is_loaded_with_a_warning(
     remove_keys(tmp_path / "fold0" / "model.json", "files")
     assert np.array_equal(load_model(tmp_path / "fold0").predict_proba(unseen), predictions)
     assert any("cannot be checked" in line for line in log_lines)
-
-
-def test_a_weight_of_1_equals_no_weight(line: str, make, train: Battles, unseen: Battles, predictions):
-    weighed = make(line).fit(replace(train, weight=np.ones(len(train))))
-    assert np.array_equal(weighed.predict_proba(unseen), predictions)
 
 
 def test_the_effect_of_training_battles_shrinks_with_their_weight(line: str, make, train: Battles):
@@ -294,45 +232,13 @@ def test_inputs_change_the_predictions_only_of_models_that_read_them(
         assert np.array_equal(make(line).fit(alone).predict_proba(asked), predictions)
 
 
-@pytest.mark.parametrize("outcomes", [[0, 1], [2], [1]])
-def test_an_outcome_missing_from_training_keeps_its_column(line: str, make, train, unseen, outcomes):
-    poor = replace(train, winner=np.resize(outcomes, len(train)))
-    proba = make(line).fit(poor).predict_proba(unseen)
-    assert proba.shape == (len(unseen), 3)
-    assert np.isfinite(proba).all()
-    assert (proba > 0).all()
-
-
-def test_a_model_that_declares_itself_symmetric_is(fitted: Model, unseen, predictions):
-    swapped = fitted.predict_proba(unseen.swap())[:, [1, 0, 2]]
-    if fitted.symmetric:
-        assert swapped == pytest.approx(predictions, abs=1e-6)
-
-
 def test_some_models_are_symmetric_and_some_are_not(make):
     assert {make(line).symmetric for line in CONTRACT} == {True, False}
-
-
-def test_columns_that_test_files_lack_do_not_change_predictions(fitted: Model, unseen, predictions):
-    named = replace(
-        unseen,
-        model_a=unseen.id,
-        model_b=unseen.id[::-1],
-        winner=np.zeros(len(unseen), dtype=np.int64),
-        soft=np.tile([0.8, 0.1, 0.1], (len(unseen), 1)),
-    )
-    assert np.array_equal(fitted.predict_proba(named), predictions)
 
 
 def test_a_report_is_plain_json_and_counts_parameters(line: str, fitted: Model, predictions):
     report = json.loads(json.dumps(fitted.report(), allow_nan=False))
     assert report["parameters"] == 0 if line in LEARN_NOTHING else report["parameters"] > 0
-
-
-def test_hyperparameters_are_fields_and_what_is_learned_ends_in_an_underscore(fitted: Model):
-    names = {f.name for f in dataclasses.fields(type(fitted))}
-    assert {name for name in vars(fitted) if not name.endswith("_")} == names
-    assert not [name for name in names if name.endswith("_")]
 
 
 def test_a_model_is_found_under_the_name_of_its_file(fitted: Model):

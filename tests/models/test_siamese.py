@@ -327,7 +327,9 @@ def test_a_tiny_training_of_real_weights_gives_sane_predictions(minilm: Encoder)
 
 
 def test_every_head_can_be_chosen_and_only_a_symmetric_one_makes_the_model_symmetric():
-    assert set(get_args(get_type_hints(Siamese)["head"])) == {*HEADS, "pretrained"}
+    choices, own = get_args(get_type_hints(Siamese)["head"])
+    assert set(get_args(choices)) == {*HEADS, "pretrained"}
+    assert own is str  # the name of a head of the user's own
     assert build("siamese", head="pretrained").symmetric
     for head, kind in HEADS.items():
         a, b, shared = torch.randn(5, 4), torch.randn(5, 4), torch.randn(5, 2)

@@ -4,14 +4,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import tomli_w
 
 from pairrank.data.folder import DataFolder
 from pairrank.runs import provenance
 from pairrank.runs.cross_validation import cross_validate
+from pairrank.runs.experiment_files import load_experiment
 from pairrank.runs.identity import identity_of
 from pairrank.runs.run import Run
 from tests.support.battles import extra_source, tiny_battles, write_folder
-from tests.support.runs import PRIOR, fits, run_on, run_with_extra
+from tests.support.own_code import write_model
+from tests.support.runs import PRIOR, fits, run_on, run_with_extra, write_toml
 
 
 def identity(data, experiment=PRIOR, **parts):
@@ -94,3 +97,61 @@ def test_a_finished_fold_is_trained_again_if_the_code_that_makes_its_rows_change
     change_code("pairrank.data.folds", *ROWS_CODE["pairrank.data.folds"])
     cross_validate(run_on(data, tmp_path))
     assert len(fits(run.folder)) == 10
+
+
+# Code of the user's own
+
+
+def own_identity(data: DataFolder, folder: Path, **model) -> str:
+    file = write_toml(folder, tomli_w.dumps({"model": model}))
+    return identity_of(Run(load_experiment(file), DataFolder(data.path), data.path / "no-run"))
+
+
+def test_a_file_of_ones_own_is_part_of_the_identity_without_its_comments_and_place(data, tmp_path):
+    write_model(tmp_path / "mine.py")
+    before = own_identity(data, tmp_path, name="./mine.py")
+    write_model(tmp_path / "mine.py", ("class OwnModel", "# A comment.\nclass OwnModel"))
+    assert own_identity(data, tmp_path, name="./mine.py:OwnModel") == before
+    write_model(tmp_path / "mine.py", ("clip=3.0, odd=True", "clip=2.0, odd=True"))
+    assert own_identity(data, tmp_path, name="./mine.py:OwnModel") != before
+    write_model(tmp_path / "mine.py")
+    assert own_identity(data, tmp_path, name="./mine.py:OwnModel") == before
+
+
+def test_a_module_beside_the_file_is_part_of_the_identity(data, tmp_path, monkeypatch):
+    name = f"beside_{tmp_path.name}"
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / f"{name}.py").write_text("CLIP = 3.0")
+    write_model(tmp_path / "mine.py", ("import json", f"import json\n\nimport {name}"))
+    before = own_identity(data, tmp_path, name="./mine.py")
+    (tmp_path / f"{name}.py").write_text("CLIP = 2.0")
+    assert own_identity(data, tmp_path, name="./mine.py") != before
+
+
+@pytest.mark.parametrize(
+    "changed", ["__init__.py", "inner/__init__.py", "inner/module.py", "inner/helper.py", "other.py"]
+)
+def test_the_modules_of_a_package_of_ones_own_are_part_of_the_identity(data, tmp_path, monkeypatch, changed):
+    """All that the model imports, relatively or by full name, and the packages around it; not what it does not."""
+    package = tmp_path / "site" / (name := f"identity_{tmp_path.name}")
+    imports = f"import json\nfrom . import helper\nfrom ..other import X\nimport {name}.inner.helper"
+    write_model(package / "inner" / "module.py", ("import json", imports))
+    for file in ("__init__.py", "inner/__init__.py", "inner/helper.py", "unused.py"):
+        (package / file).write_text("")
+    (package / "other.py").write_text("X = 1")
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    before = own_identity(data, tmp_path, name=f"{name}.inner.module:OwnModel")
+    (package / "unused.py").write_text("y = 1")
+    assert own_identity(data, tmp_path, name=f"{name}.inner.module:OwnModel") == before
+    with (package / changed).open("a") as file:
+        file.write("\ny = 1\n")
+    assert own_identity(data, tmp_path, name=f"{name}.inner.module:OwnModel") != before
+
+
+def test_a_group_of_ones_own_is_part_of_the_identity(data, tmp_path):
+    text = "def tempo(answer, prompt):\n    return {'x': 1.0}\n"
+    (tmp_path / "mine.py").write_text(text)
+    model = {"name": "structure", "groups": ["length", "./mine.py:tempo"]}
+    before = own_identity(data, tmp_path, **model)
+    (tmp_path / "mine.py").write_text(text.replace("1.0", "2.0"))
+    assert own_identity(data, tmp_path, **model) != before

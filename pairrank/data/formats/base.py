@@ -16,7 +16,7 @@ from pairrank.data.formats.vote import battles_of, content_id, fault_of
 from pairrank.data.occurrences import Occurrences
 from pairrank.data.probabilities import Labels
 from pairrank.data.tables import NOT_UTF8, RAW_BYTE, Table
-from pairrank.errors import UserError, excerpt, shorten
+from pairrank.errors import UserError, described, excerpt, shorten
 
 
 @dataclass
@@ -192,11 +192,6 @@ def _shown_id(votes: Sequence[Vote]) -> str:
     return f"id {shorten(', '.join(own), 100)}" if own else "without an id"
 
 
-def described(error: BaseException) -> str:
-    """Return the type and the message of an error for one line of a message."""
-    return ": ".join(filter(None, (type(error).__name__, shorten(str(error), 200))))
-
-
 # Cells
 
 
@@ -238,13 +233,14 @@ def left_out(battles: Battles, kept: Collection[str]) -> list[str]:
 
 S = TypeVar("S", bound=type[Schema])
 REGISTERED: dict[str, type[Schema]] = {}
-"""The schemas whose files have been imported, by name; `registry.schemas` imports all."""
+"""The schemas of this package whose files have been imported, by name; `registry.schemas` imports all."""
 
 
 def register(cls: S) -> S:
     """Make a schema available under the name of its file; raises UserError for anything but a schema."""
     if not (isinstance(cls, type) and issubclass(cls, Schema)):
         raise UserError(f"@register: found {excerpt(cls, 60)}, expected a subclass of Schema or RowSchema.")
-    cls.name = cls.__module__.rpartition(".")[2]
-    REGISTERED[cls.name] = cls
+    package, _, cls.name = cls.__module__.rpartition(".")
+    if package == __name__.rpartition(".")[0]:
+        REGISTERED[cls.name] = cls
     return cls

@@ -1,7 +1,6 @@
-"""Schemas are found by their files: those of this folder, and those of the user that $PAIRRANK_SCHEMAS names."""
+"""Schemas are found by their files: those of this folder, of installed packages, and those that the user names."""
 
 import importlib
-import importlib.util
 import os
 import pkgutil
 import sys
@@ -10,27 +9,30 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-from pairrank.data.formats.base import REGISTERED, Schema, described
+from pairrank import plugins
+from pairrank.data.formats.base import REGISTERED, Schema
 from pairrank.data.formats.vote import CARRIED
 from pairrank.data.tables import Table
-from pairrank.errors import UserError, combined_error, excerpt, unknown_name
-
-OWN_PACKAGE = "pairrank_schemas"
-"""Package in whose name files of the user's own are imported; it does not exist."""
+from pairrank.errors import UserError, combined_error, described, excerpt, unknown_name
 
 OWN = "PAIRRANK_SCHEMAS"
 """Environment variable with the paths of Python files, separated as in $PATH, each of which registers a schema."""
 
 
 def schemas() -> dict[str, type[Schema]]:
-    """Return all schemas by name; raises UserError for a file in $PAIRRANK_SCHEMAS that registers none."""
-    own: dict[str, type[Schema]] = {}
-    for path in dict.fromkeys(filter(None, os.environ.get(OWN, "").split(os.pathsep))):
-        found = schema_file(path)
-        other = own.setdefault(found.name, found)
-        if Path(other.source).resolve() != Path(path).resolve():
-            raise UserError(f"${OWN}: {other.source} and {path} have the same name. Rename one of them.")
-    return _shipped() | own
+    """Return all schemas by name: those of pairrank, of installed packages, and of files that the user names.
+
+    The latter are files in $PAIRRANK_SCHEMAS and plug-ins. Raises UserError for one that registers no valid schema,
+    and for a name that is part of pairrank.
+    """
+    for path in filter(None, os.environ.get(OWN, "").split(os.pathsep)):
+        if own_schema(plugins.load_plugin(path)) is None:
+            raise UserError(
+                f"{path}: registers no schema. Put `@register` before a subclass of Schema or RowSchema."
+            )
+    installed = {name: _installed(name) for name in plugins.installed("formats")}
+    own = [found for source in plugins.loaded() if (found := own_schema(source))]
+    return _shipped() | installed | {each.name: each for each in own if each not in installed.values()}
 
 
 @cache
@@ -43,38 +45,49 @@ def _shipped() -> dict[str, type[Schema]]:
 
 
 @cache
-def schema_file(path: str) -> type[Schema]:
-    """Run a Python file of the user's own and return the schema it registers; its name is that of the file.
+def own_schema(source: plugins.Source) -> type[Schema] | None:
+    """Return the schema that code of the user's own registers, under the name of its file; None if there is none.
 
-    The file is code: only its user may name it, and never a file of battles or a data.toml beside one. Raises
-    UserError if there is no such file, if it fails, or if it registers no schema of a name that is still free.
+    The code has been run: only its user may name it, and never a file of battles or a data.toml beside one. Raises
+    UserError if the name is part of pairrank, or if the class is incomplete.
     """
-    name = Path(path).stem
-    module = f"{OWN_PACKAGE}.{name}"  # a name that hides no other module
-    spec = importlib.util.spec_from_file_location(module, path)
-    if spec is None or spec.loader is None or not Path(path).is_file():
-        raise UserError(f"{path}: no Python file with a schema. Expected the path of a .py file.")
-    if "." in name:
-        raise UserError(f"{path}: the schema is called {name!r}. Give the file a name without another dot.")
+    registered = [each for each in vars(source.module).values() if _is_registered(each, source.module.__name__)]
+    if not registered:
+        return None
+    found = registered[-1]
+    if found.name in _shipped():
+        raise UserError(f"{source.path}: a schema {found.name} is part of pairrank. Give the file another name.")
+    return _checked(found, str(source.path))
+
+
+def _is_registered(value: object, module: str) -> bool:
+    return (
+        isinstance(value, type)
+        and issubclass(value, Schema)
+        and value.__module__ == module
+        and "name" in vars(value)
+    )
+
+
+@cache
+def _installed(name: str) -> type[Schema]:
+    """Return the schema of an installed package."""
     if name in _shipped():
-        raise UserError(f"{path}: a schema {name} is part of pairrank. Give the file another name.")
-    REGISTERED.pop(name, None)  # of another file of this name
-    sys.modules[module] = importlib.util.module_from_spec(spec)  # dataclasses look for it there
-    try:
-        spec.loader.exec_module(sys.modules[module])
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from None
-    except (Exception, SystemExit) as error:
-        del sys.modules[module]
-        raise UserError(f"{path}: this schema fails ({described(error)}).") from error
-    if name not in REGISTERED:
-        raise UserError(f"{path}: registers no schema. Put `@register` before a subclass of Schema or RowSchema.")
-    found = REGISTERED[name]
-    if complaints := _class_complaints(found):
+        plugins.refuse_twin("formats", name)
+    found = plugins.find("formats", name)
+    if not (isinstance(found, type) and issubclass(found, Schema)):
+        expected = "expected a subclass of Schema or RowSchema"
+        raise UserError(f"the entry point pairrank.formats:{name}: found {excerpt(found, 60)}, {expected}.")
+    found.name = name
+    return _checked(found, sys.modules[found.__module__].__file__ or name)
+
+
+def _checked(schema: type[Schema], path: str) -> type[Schema]:
+    if complaints := _class_complaints(schema):
         raise combined_error(path, complaints, "Correct the class; Dataset/README.md has an example.")
-    found.source = path
-    found.is_written = found.is_written and found.columns is not Schema.columns
-    return found
+    schema.source = path
+    schema.is_written = schema.is_written and schema.columns is not Schema.columns
+    return schema
 
 
 def _class_complaints(schema: type[Schema]) -> list[str]:

@@ -1,9 +1,14 @@
 """Neural heads turn the vectors of two sides into logits of A, B and tie."""
 
-from typing import ClassVar
+import inspect
+from pathlib import Path
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import nn
+
+from pairrank import plugins
+from pairrank.errors import UserError, excerpt, unknown_name
 
 
 class DifferenceHead(nn.Module):
@@ -93,8 +98,43 @@ class ScoreHead(nn.Module):
         return torch.stack([margin, -margin, tie], dim=1)
 
 
-HEADS: dict[str, type[DifferenceHead] | type[ConcatHead]] = {"difference": DifferenceHead, "concat": ConcatHead}
+Head = type[DifferenceHead] | type[ConcatHead]
+HEADS: dict[str, Head] = {"difference": DifferenceHead, "concat": ConcatHead}
 """The heads of `siamese` by name."""
+PARAMETERS = ("width", "shared", "hidden", "dropout")
+"""Parameters of the constructor of every head."""
+
+
+def head_class(name: str) -> Head:
+    """Return the class of a head, which may be in code that the user has loaded: "mine.py:MyHead".
+
+    Raises UserError for an unknown name, code that is not loaded, and a class that is no head.
+    """
+    if name in HEADS:
+        plugins.refuse_twin("heads", name)
+        return HEADS[name]
+    if name not in plugins.installed("heads") and not plugins.is_reference(name):
+        raise UserError(unknown_name("head", name, [*HEADS, "pretrained", *plugins.installed("heads")]))
+    found = plugins.find("heads", name)
+    if not _is_head(found):
+        expected = (
+            f"a torch.nn.Module with the class attribute `symmetric` and the parameters {', '.join(PARAMETERS)}"
+        )
+        raise UserError(f"{name}: found {excerpt(found, 80)}, expected {expected}.")
+    return cast(Head, found)
+
+
+def own_head(reference: str, folder: Path) -> str:
+    """Load the code that the user names as a head, and return the head's name."""
+    return plugins.canonical(reference, folder, _is_head, "head")
+
+
+def _is_head(value: Any) -> bool:
+    if not (
+        inspect.isclass(value) and issubclass(value, nn.Module) and isinstance(getattr(value, "symmetric", 0), bool)
+    ):
+        return False
+    return tuple(inspect.signature(value).parameters) == PARAMETERS
 
 
 class Offsets(nn.Module):
@@ -127,7 +167,7 @@ def build_head(
     """Return a new head for sides of `width` numbers and `shared` common ones, with weights drawn from the seed."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return HEADS[kind](width, shared, hidden, dropout)
+        return head_class(kind)(width, shared, hidden, dropout)
 
 
 def as_sides(

@@ -1,11 +1,14 @@
 import copy
+from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pairrank.models.heads.neural import HEADS, ScoreHead, as_sides, build_head, scores_as_sides
+from pairrank.models.base import build
+from pairrank.models.heads.neural import HEADS, ScoreHead, as_sides, build_head, own_head, scores_as_sides
+from tests.support.runs import complaint
 
 BATCHES = st.tuples(st.integers(1, 9), st.integers(1, 6), st.integers(0, 4), st.integers(0, 2**31 - 1))
 """Battles, width of a side, width of what both share, seed."""
@@ -162,3 +165,32 @@ def test_the_head_of_scores_learns_temperature_and_ties():
         optimizer.step()
     assert head.log_scale.exp().item() == pytest.approx(0.5, rel=0.1)
     assert (torch.softmax(head(*sides), dim=1) - truth).abs().mean() < 0.02
+
+
+OWN = """
+from pairrank.models.heads.neural import ConcatHead, DifferenceHead
+
+
+class Halved(DifferenceHead):
+    def forward(self, a, b, shared):
+        return super().forward(a, b, shared) / 2
+
+
+class Plain:
+    symmetric = True
+"""
+
+
+def test_a_head_of_ones_own_is_built_with_the_same_weights(tmp_path: Path):
+    (tmp_path / "mine.py").write_text(OWN)
+    assert own_head("./mine.py", tmp_path) == "mine.py:Halved"
+    own, plain = (build_head(kind, 4, 2, 7, 0.0, seed=0).eval() for kind in ("mine.py:Halved", "difference"))
+    a, b, shared = torch.randn(5, 4), torch.randn(5, 4), torch.randn(5, 2)
+    assert torch.equal(own(a, b, shared), plain(a, b, shared) / 2)
+    assert build("siamese", head="mine.py:Halved").symmetric
+    for name, words in (
+        ("mine.py:Plain", "expected a torch.nn.Module"),
+        ("diference", "Did you mean 'difference'?"),
+    ):
+        assert words in complaint(lambda name=name: build("siamese", head=name))
+    assert "--plugin" in complaint(lambda: build("siamese", head="other.py:Halved"))
