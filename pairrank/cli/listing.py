@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from pairrank.cli.console import say, show_table
-from pairrank.cli.locations import find_source, home_of
+from pairrank.api.sources import find_source, home_of
 from pairrank.errors import UserError
 from pairrank.evaluation.leaderboard_table import DASH
 from pairrank.evaluation.run_record import FORMER, read_run_record, run_folders
