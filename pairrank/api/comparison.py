@@ -57,7 +57,9 @@ class Leaderboard(leaderboard.Leaderboard):
             return leaderboard_charts.difference_plot(self)
         if kind in leaderboard_charts.COSTS:
             return leaderboard_charts.cost_plot(self, kind)
-        raise UserError(f"plot: found {excerpt(kind)}, expected log loss, differences, training_seconds or parameters.")
+        raise UserError(
+            f"plot: found {excerpt(kind)}, expected log loss, differences, training_seconds or parameters."
+        )
 
     def markdown(self) -> str:
         """Return the table and its notes as Markdown, as in LEADERBOARD.md."""

@@ -132,7 +132,7 @@ def cross_validate(
     experiment: ExperimentLike,
     data: DataLike = None,
     *,
-    test: BattlesLike | None = None,
+    test: "BattlesLike | None" = None,
     folds: Sequence[int] = (),
     salt: str = "",
     limit: int = 0,
@@ -160,7 +160,7 @@ def cross_validate(
     - `nested`: train the inputs again inside each fold.
     - `extra`: files or folders of battles to train on as well, which are never scored.
     - `evidence`: whether votes on identical and empty answers correct the predictions.
-    - `runs`: the folder of the runs. None means runs/NAME-OF-THE-DATA, or a temporary folder if `data` are in memory.
+    - `runs`: the folder of the runs. None means runs/NAME-OF-THE-DATA, or a temporary folder for `data` in memory.
 
     >>> import pairrank
     >>> result = pairrank.cross_validate("prior")  # on the sample, where there is no ./Dataset

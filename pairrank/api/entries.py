@@ -54,7 +54,9 @@ def collect_entries(source: Source, home: Path, published: Path | None, add: Seq
 def choose_references(names: Sequence[str], labels: Sequence[str]) -> list[str]:
     """Return the rows that the others are compared with: the named ones, else the prior, else the first by name."""
     if not names and "prior" not in labels:
-        logger.info(f"There is no run of prior here, so the reference is {min(labels)}. To choose: --reference NAME")
+        logger.info(
+            f"There is no run of prior here, so the reference is {min(labels)}. To choose: --reference NAME"
+        )
         return [min(labels)]
     return [expand_label(name, labels) for name in names or ["prior"]]
 

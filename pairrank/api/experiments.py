@@ -51,7 +51,7 @@ def find_experiment(
     options["extra"] = [each if isinstance(each, Extra) else Extra(each) for each in extra]
     if not isinstance(experiment, Model):
         return load_experiment(str(experiment), changes, **options)
-    if not isinstance(experiment.bare, model_class(experiment.model_name)):
+    if type(experiment.bare) is not model_class(experiment.model_name):
         raise UserError(
             f"model {experiment.model_name!r}: the class {type(experiment.bare).__name__} is not that of the file "
             "which pairrank loads for this name. Save it as a file of its own."
@@ -100,7 +100,9 @@ def _as_text(value: Any) -> str:
     try:
         return json.dumps(value, ensure_ascii=False)
     except TypeError:
-        raise UserError(f"settings: found {excerpt(value)}, expected a number, text, true, false or a list.") from None
+        raise UserError(
+            f"settings: found {excerpt(value)}, expected a number, text, true, false or a list."
+        ) from None
 
 
 def _quoted_if_needed(text: str) -> str:

@@ -86,7 +86,9 @@ def submit(
     _refuse_unsubmittable(folder, record, options)
     logger.info(f"Submitting {folder}, trained on {record.data.battles:,} battles of {record.data.name}.")
     if source.is_sample:
-        logger.warning("THIS SUBMISSION IS FOR THE SIMULATED SAMPLE, NOT FOR A COMPETITION. Name your data with --data.")
+        logger.warning(
+            "THIS SUBMISSION IS FOR THE SIMULATED SAMPLE, NOT FOR A COMPETITION. Name your data with --data."
+        )
     _log_repairs(test.repairs)
     predicted = load_averaged_model(folder).predict(test) if average_adapters else _test_predictions(folder, test)
     predicted.write(out)
@@ -165,8 +167,10 @@ def predict(
     """
     _, folder = _find_run(run, data, runs)
     models = _load(folder, average_adapters)
-    is_file = isinstance(battles, str | Path)
-    found = read_battles(battles, damage="repair", schema=schema) if is_file else as_battles(battles, "repair")
+    if isinstance(battles, str | Path):
+        found = read_battles(battles, damage="repair", schema=schema)
+    else:
+        found = as_battles(battles, "repair")
     _log_repairs(found.repairs)
     return models.predict(found)
 
@@ -240,7 +244,9 @@ def _log_run(folder: Path, record: RunRecord, file: Path) -> None:
     logger.info(f"Predicting with {folder}, trained on {record.data.battles:,} battles of {record.data.name}.")
     sample = sample_data()
     if file.resolve().parent != sample.path.resolve() and is_run_on(record, sample.train):
-        logger.warning("THIS RUN HAS LEARNED FROM THE SIMULATED SAMPLE OF PAIRRANK, NOT FROM REAL BATTLES. See --data.")
+        logger.warning(
+            "THIS RUN HAS LEARNED FROM THE SIMULATED SAMPLE OF PAIRRANK, NOT FROM REAL BATTLES. See --data."
+        )
     if not record.is_complete:
         every = record.split["folds"]
         logger.info(f"{folder.name}: only {len(record.folds)} of {every} folds are trained; predicting with these.")

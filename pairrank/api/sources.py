@@ -52,25 +52,30 @@ DataLike: TypeAlias = "Source | Battles | pd.DataFrame | str | Path | None"
 """A folder, a file, a name on the Hugging Face hub, or battles in memory; None for ./Dataset, else the sample."""
 
 
-def find_source(data: DataLike = None, test: "BattlesLike | None" = None, name: str = "") -> Source:
+def find_source(data: DataLike = None, test: "BattlesLike | None" = None) -> Source:
     """Return the data that an argument describes; a message says so if that is the sample.
 
-    `test` are the battles to predict beside `data` in memory, and `name` is a name for both. Raises UserError for
-    data that cannot be found or read.
+    `test` are the battles to predict beside `data` in memory. Raises UserError for data that cannot be found or
+    read.
     """
-    if data is None or isinstance(data, str | Path):
-        if test is not None:
-            raise UserError("test: expected only with battles in memory. A folder has a test file of its own.")
-        source = find_data(None if data is None else Path(data))
-        if source.is_sample:
-            logger.info(
-                "No Dataset/train.csv: using the simulated sample. "
-                "Put Kaggle's files there, or name a folder with --data."
-            )
-        return source
+    is_place = data is None or isinstance(data, str | Path | DataFolder | BattlesInMemory)
+    if is_place and test is not None:
+        raise UserError("test: expected only with battles in memory. Other data have test battles of their own.")
     if isinstance(data, DataFolder | BattlesInMemory):
         return data
-    return BattlesInMemory(as_battles(data), None if test is None else as_battles(test, "repair"), name or "battles")
+    if data is None or isinstance(data, str | Path):
+        return _find_folder(data)
+    return BattlesInMemory(as_battles(data), None if test is None else as_battles(test, "repair"))
+
+
+def _find_folder(data: str | Path | None) -> DataFolder:
+    source = find_data(None if data is None else Path(data))
+    if source.is_sample:
+        logger.info(
+            "No Dataset/train.csv: using the simulated sample. "
+            "Put Kaggle's files there, or name a folder with --data."
+        )
+    return source
 
 
 def files_of(source: Source) -> list[Path]:

@@ -1,29 +1,35 @@
-"""`tune` runs the trials of a study and compares the best setting with the old one on an unused fold."""
+"""A search for better parameters, whose best setting is compared with the old one on a fold that it never used."""
 
+import logging
 import multiprocessing
 import os
-import shlex
 import signal
 import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from optuna.study import Study
 
-from pairrank.cli.console import say
-from pairrank.cli.locations import find_source, home_of
-from pairrank.cli.messages import messages_to
-from pairrank.cli.tune_results import show_nested, show_verdict
+from pairrank.api.experiments import Settings, settings_as_texts
+from pairrank.api.sources import DataLike, find_source, home_of
+from pairrank.api.tuning_results import NestedTuning, Tuning, judge_nested, judge_search
 from pairrank.errors import UserError
 from pairrank.models.base import current_name
 from pairrank.runs.experiment_files import load_experiment
 from pairrank.runs.overrides import parse_change
 from pairrank.runs.run import Run, resolve_run
-from pairrank.tuning.database import without_password
 from pairrank.tuning.sampling import Pruner
 from pairrank.tuning.search import Search
 from pairrank.tuning.verdict import tuned_file
 from pairrank.tuning.worker import work
+
+logger = logging.getLogger(__name__)
+
+WorkerContext: TypeAlias = Callable[[], AbstractContextManager[None]]
+"""A function that workers can import; what it returns is entered while they work."""
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
@@ -33,8 +39,8 @@ class TuneRequest:
     """The arguments and options of `tune`, as plain values that can be passed to another process."""
 
     name: str
-    data: Path | None = None
-    runs: Path | None = None
+    data: DataLike = None
+    runs: str | Path | None = None
     trials: int = 60
     timeout: float | None = None
     """Seconds after which no trial is begun."""
@@ -49,27 +55,68 @@ class TuneRequest:
     seed: int = 0
     overrides: tuple[str, ...] = ()
 
-    @property
-    def command(self) -> str:
-        """The command that resumes this study, or joins it as another worker."""
-        given = {
-            "--data": self.data,
-            "--runs": self.runs,
-            "--storage": without_password(self.storage),
-            "--untouched": self.untouched,
-            "--seed": self.seed or None,
-        }
-        words = [word for key, value in given.items() if value not in (None, "") for word in (key, str(value))]
-        words += [word for fold in self.folds for word in ("--fold", str(fold))]
-        words += [word for change in self.overrides for word in ("--set", change)]
-        words += ["--nested"] if self.nested else []
-        words += ["--pruner", self.pruner] if self.pruner != "median" else []
-        words += ["--jobs", str(self.jobs)] if self.jobs > 1 else []
-        return shlex.join(["tune", self.name, "--trials", str(self.trials), *words])
+
+def tune(
+    experiment: str | Path,
+    data: DataLike = None,
+    *,
+    trials: int = 60,
+    timeout: float | None = None,
+    folds: Sequence[int] = (),
+    untouched: int | None = None,
+    nested: bool = False,
+    pruner: Pruner = "median",
+    seed: int = 0,
+    settings: Settings = (),
+    jobs: int = 1,
+    storage: str = "",
+    runs: str | Path | None = None,
+) -> Tuning | NestedTuning:
+    """Search for better parameters, and test the best setting on a fold that the search never used.
+
+    It is the command `tune`: the table [search] of the experiment's file lists the parameters that may change. If
+    the best setting improves and the untouched fold does not contradict it, it is written to
+    experiments/NAME-tuned.toml. A call after an interruption, with the same arguments, resumes the study.
+
+    - `experiment`: the name of an experiment, or the path of its file. `data` and `runs`: as in `cross_validate`.
+    - `trials`: number of finished trials. `timeout`: seconds after which no trial is begun.
+    - `folds`: score trials on these only; () for all but the untouched one. `untouched`: None for the last fold.
+    - `nested`: search separately for each fold, for one unbiased figure over all folds. Returns a `NestedTuning`.
+    - `pruner`: "median", "hyperband" or "none". `seed`: random seed of the settings that are tried.
+    - `settings`: fixed changes of other parameters.
+    - `jobs`: worker processes. A script that uses them needs `if __name__ == "__main__":` around the call.
+    - `storage`: URL of a database that workers on several machines share; "" for a file in the folder of the runs.
+
+    Raises UserError for every mistake that the command reports.
+    """
+    request = TuneRequest(
+        str(experiment),
+        data,
+        runs,
+        trials,
+        timeout,
+        storage,
+        jobs,
+        tuple(sorted(set(folds))),
+        untouched,
+        nested,
+        pruner,
+        seed,
+        tuple(settings_as_texts(settings)),
+    )
+    run, searches, studies = search_all(request)
+    if nested:
+        return judge_nested(run, searches, studies)
+    return judge_search(searches[0], studies[0])
 
 
-def tune(request: TuneRequest) -> None:
-    """Check everything, search, and show and write the verdict; after Ctrl-C the study can be resumed."""
+def search_all(
+    request: TuneRequest, in_workers: WorkerContext = nullcontext
+) -> tuple[Run, list[Search], list[Study]]:
+    """Check everything, take the trials of every search, and return the run with its searches and their studies.
+
+    `in_workers` is the context of worker processes, such as one that shows their messages.
+    """
     run, searches = plan(request)
     if not request.nested:
         tuned_file(searches[0])
@@ -77,19 +124,13 @@ def tune(request: TuneRequest) -> None:
         # A database that is missing or belongs to another study is refused before any work.
         search.open()
     deadline = None if request.timeout is None else time.time() + request.timeout
-    try:
-        studies = []
-        for done, search in enumerate(searches):
-            # The remaining time is shared equally among the remaining searches.
-            now, remaining = time.time(), len(searches) - done
-            studies.append(_search(request, search, deadline and now + (deadline - now) / remaining))
-        if request.nested:
-            show_nested(run, searches, studies)
-        else:
-            show_verdict(searches[0], studies[0])
-    except KeyboardInterrupt:
-        say(f"\nInterrupted. The study keeps its trials. To resume it, or to join it elsewhere: {request.command}")
-        raise SystemExit(130) from None
+    studies = []
+    for done, search in enumerate(searches):
+        # The remaining time is shared equally among the remaining searches.
+        now, remaining = time.time(), len(searches) - done
+        share = deadline and now + (deadline - now) / remaining
+        studies.append(_search(request, search, share, in_workers))
+    return run, searches, studies
 
 
 def plan(request: TuneRequest) -> tuple[Run, list[Search]]:
@@ -138,23 +179,24 @@ def _parameter(run: Run, change: str) -> str:
     return current_name(run.experiment.model, parse_change(change)[0])
 
 
-def _search(request: TuneRequest, search: Search, deadline: float | None) -> Study:
+def _search(request: TuneRequest, search: Search, deadline: float | None, in_workers: WorkerContext) -> Study:
     """Return the study after this process, or several, have taken its trials."""
-    say(f"{search.run.experiment.label}: fold {search.untouched} is kept out of the search.")
-    say(f"Study {search.name!r} in {search.place if not search.storage else 'the given storage'}")
+    logger.info(f"{search.run.experiment.label}: fold {search.untouched} is kept out of the search.")
+    logger.info(f"Study {search.name!r} in {search.place if not search.storage else 'the given storage'}")
     if request.jobs > 1:
-        _run_workers(request, search.untouched, deadline)
+        _run_workers(request, search.untouched, deadline, in_workers)
     # After several workers, only trials remain that a worker left unfinished when it died.
     return work(search, deadline)
 
 
-def _run_workers(request: TuneRequest, untouched: int, deadline: float | None) -> None:
+def _run_workers(request: TuneRequest, untouched: int, deadline: float | None, in_workers: WorkerContext) -> None:
     """Run several worker processes that share the cores of this machine, and wait for them."""
     share = str(max(1, (os.cpu_count() or 1) // request.jobs))
     before = {name: os.environ.get(name) for name in THREADS}
     os.environ |= dict.fromkeys(THREADS, share)
     context = multiprocessing.get_context("spawn")
-    workers = [context.Process(target=_worker, args=(request, untouched, deadline)) for _ in range(request.jobs)]
+    arguments = (request, untouched, deadline, in_workers)
+    workers = [context.Process(target=_worker, args=arguments) for _ in range(request.jobs)]
     try:
         for worker in workers:
             worker.start()
@@ -173,17 +215,17 @@ def _run_workers(request: TuneRequest, untouched: int, deadline: float | None) -
         for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
     if died := [worker.exitcode for worker in workers if worker.exitcode]:
-        say(f"{len(died)} of {len(workers)} workers ended early (exit code {', '.join(map(str, died))}).")
+        logger.info(f"{len(died)} of {len(workers)} workers ended early (exit code {', '.join(map(str, died))}).")
 
 
-def _worker(request: TuneRequest, untouched: int, deadline: float | None) -> None:
+def _worker(request: TuneRequest, untouched: int, deadline: float | None, in_workers: WorkerContext) -> None:
     """Take trials in one of several processes."""
-    with messages_to(say):
+    with in_workers():
         try:
             _, searches = plan(request)
             work(next(each for each in searches if each.untouched == untouched), deadline)
         except KeyboardInterrupt:
             raise SystemExit(130) from None
         except UserError as error:
-            say(f"Error: {error}")
+            logger.error(f"Error: {error}")
             raise SystemExit(2) from None
