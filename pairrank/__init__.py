@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pairrank.api.prediction import predict, predict_file, submit
     from pairrank.api.sources import BattlesInMemory
     from pairrank.api.tuning import tune
+    from pairrank.api.tuning_results import NestedTuning, Tuning
     from pairrank.data.battles import Battles, Winner
     from pairrank.data.frames import from_dataframe, from_dataset, from_records, to_dataframe
     from pairrank.data.predictions import Predictions, read_predictions
@@ -31,7 +32,9 @@ __all__ = [
     "BattlesInMemory",
     "CrossValidation",
     "Leaderboard",
+    "NestedTuning",
     "Predictions",
+    "Tuning",
     "UserError",
     "Winner",
     "build",
@@ -57,7 +60,9 @@ HOMES = {
     "BattlesInMemory": "api.sources",
     "CrossValidation": "api.cross_validation",
     "Leaderboard": "api.comparison",
+    "NestedTuning": "api.tuning_results",
     "Predictions": "data.predictions",
+    "Tuning": "api.tuning_results",
     "UserError": "errors",
     "Winner": "data.battles",
     "build": "models.base",

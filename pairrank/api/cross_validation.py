@@ -165,7 +165,7 @@ def cross_validate(
     >>> import pairrank
     >>> result = pairrank.cross_validate("prior")  # on the sample, where there is no ./Dataset
     >>> round(result.log_loss, 2)
-    1.08
+    1.1
     >>> result.to_dataframe().columns.tolist()
     ['id', 'fold', 'winner_model_a', 'winner_model_b', 'winner_tie', 'winner', 'loss']
 

@@ -33,12 +33,12 @@ def test_nested_values_and_those_of_numpy_have_the_texts_that_people_write():
         "training": {"epochs": np.int64(2)},
         "encoder": ["minilm"],
         "pooling": "cls",
-        "flag": True,
+        "yes": True,
         "no": "1",
     }
     texts = ["training.epochs=2", 'encoder=["minilm"]', "pooling=cls", "yes=true", 'no="1"']
     assert settings_as_texts(settings) == texts
-    assert tomllib.loads('encoder=["minilm"]') == {"encoder": ["minilm"]}
+
     assert settings_as_texts(["a=1", "b=x"]) == ["a=1", "b=x"]
 
 
