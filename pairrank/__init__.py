@@ -1,14 +1,24 @@
 """pairrank predicts which of two chatbot answers people prefer, and compares architectures for this task honestly.
 
->>> from pairrank import build, read_battles
->>> battles = read_battles("Dataset/sample/train.csv")
->>> build("structure").fit(battles).predict_proba(battles)  # (n, 3): A, B, tie
+>>> import pairrank
+>>> results = [pairrank.cross_validate(name, "Dataset/sample") for name in ("prior", "structure")]
+>>> pairrank.compare(results).to_dataframe()
+>>> pairrank.submit(results[1], out="submission.csv")
 """
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pairrank.api.comparison import Leaderboard, compare
+    from pairrank.api.cross_validation import CrossValidation, cross_validate
+    from pairrank.api.pages import explore, report
+    from pairrank.api.prediction import predict, predict_file, submit
+    from pairrank.api.sources import BattlesInMemory
+    from pairrank.api.tuning import tune
+    from pairrank.api.tuning_results import NestedTuning, Tuning
     from pairrank.data.battles import Battles, Winner
     from pairrank.data.frames import from_dataframe, from_dataset, from_records, to_dataframe
     from pairrank.data.predictions import Predictions, read_predictions
@@ -20,34 +30,60 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Battles",
+    "BattlesInMemory",
+    "CrossValidation",
+    "Leaderboard",
+    "NestedTuning",
     "Predictions",
+    "Tuning",
     "UserError",
     "Winner",
     "build",
+    "compare",
+    "cross_validate",
+    "explore",
     "from_dataframe",
     "from_dataset",
     "from_records",
     "load_model",
     "load_plugin",
+    "predict",
+    "predict_file",
     "read_battles",
     "read_predictions",
+    "report",
+    "submit",
     "to_dataframe",
+    "tune",
 ]
 
 HOMES = {
     "Battles": "data.battles",
+    "BattlesInMemory": "api.sources",
+    "CrossValidation": "api.cross_validation",
+    "Leaderboard": "api.comparison",
+    "NestedTuning": "api.tuning_results",
     "Predictions": "data.predictions",
+    "Tuning": "api.tuning_results",
     "UserError": "errors",
     "Winner": "data.battles",
     "build": "models.base",
+    "compare": "api.comparison",
+    "cross_validate": "api.cross_validation",
+    "explore": "api.pages",
     "from_dataframe": "data.frames",
     "from_dataset": "data.frames",
     "from_records": "data.frames",
     "load_model": "models.saving",
     "load_plugin": "plugins",
+    "predict": "api.prediction",
+    "predict_file": "api.prediction",
     "read_battles": "data.reading",
     "read_predictions": "data.predictions",
+    "report": "api.pages",
+    "submit": "api.prediction",
     "to_dataframe": "data.frames",
+    "tune": "api.tuning",
 }
 
 
@@ -60,3 +96,19 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return __all__
+
+
+class _Package(ModuleType):
+    """This package, in which `report` is always the function."""
+
+    @property
+    def report(self) -> Any:
+        return __getattr__("report")
+
+    @report.setter
+    def report(self, package: ModuleType) -> None:
+        # The import system would bind the name to the package `pairrank.report`, which imports still find.
+        pass
+
+
+sys.modules[__name__].__class__ = _Package

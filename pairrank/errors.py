@@ -23,6 +23,10 @@ class UserError(ValueError):
     def __init__(self, message: str) -> None:
         super().__init__(shorten(message))
 
+    def _render_traceback_(self) -> list[str]:
+        """Return what IPython shows in place of a traceback."""
+        return [f"{type(self).__name__}: {escape_control(str(self))}"]
+
 
 class _Excerpts(reprlib.Repr):
     """`repr` of a part of a value; the size of the rest does not matter."""

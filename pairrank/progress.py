@@ -1,4 +1,4 @@
-"""The progress of long work is shown by bars on a terminal, and by one message per minute elsewhere."""
+"""The progress of long work is shown by bars on a terminal or in a notebook, and by messages elsewhere."""
 
 import logging
 import multiprocessing
@@ -18,19 +18,26 @@ logger = logging.getLogger(__name__)
 
 
 def shows_progress() -> bool:
-    """Return whether standard error is a terminal and this is the first process of the run.
+    """Return whether standard error is a terminal or part of a notebook, in the first process of the run.
 
     Workers that the command line starts show no bars: several would overwrite each other.
     """
     is_first = os.environ.get("RANK", "").strip() in ("", "0") and multiprocessing.parent_process() is None
     # A program without a console, such as pythonw, has no standard error.
-    return is_first and sys.stderr is not None and sys.stderr.isatty()
+    return is_first and sys.stderr is not None and (sys.stderr.isatty() or in_notebook())
+
+
+def in_notebook() -> bool:
+    """Return whether this process is the kernel of a notebook."""
+    # A notebook has loaded IPython before it runs any cell.
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return hasattr(shell, "kernel")
 
 
 def with_progress(items: Iterable[T], step: str, total: int | None = None) -> Iterator[T]:
     """Yield the items, and show how many are done and an estimate of the time that remains.
 
-    `total` is needed if `items` has no length. On a terminal the progress is a bar, which disappears at the end.
+    `total` is needed if `items` has no length. On a terminal or in a notebook, a bar disappears at the end.
     Bars may be nested: the bar of an inner step is below that of the outer step.
     """
     if not shows_progress():

@@ -74,3 +74,8 @@ def test_bounds_complaints_names_each_invalid_setting_with_its_value():
     assert bounds_complaints(settings, {"low": (True, "1 or more"), "high": (False, "5 or less")}) == [
         "high = 9: expected 5 or less."
     ]
+
+
+def test_a_notebook_shows_the_message_alone():
+    """IPython shows what this method returns, in place of a traceback."""
+    assert UserError("a.csv: \x1b[2J wrong")._render_traceback_() == ["UserError: a.csv: \\x1b[2J wrong"]

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -18,6 +19,19 @@ def test_without_a_terminal_items_come_unchanged_and_nothing_is_written(capfd):
     assert list(with_progress(iter("abc"), "letters")) == ["a", "b", "c"]
     assert capfd.readouterr() == ("", "")
     assert not shows_progress()
+
+
+def test_a_notebook_shows_bars(monkeypatch, capsys):
+    class Shell:
+        kernel = None
+
+    assert not shows_progress()
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: object()))
+    assert not shows_progress()  # IPython itself on a file
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=Shell))
+    assert shows_progress()
+    assert list(with_progress("abc", "letters")) == ["a", "b", "c"]
+    assert "letters" in capsys.readouterr().err
 
 
 def test_without_a_terminal_a_message_per_minute_says_what_remains(monkeypatch, caplog):

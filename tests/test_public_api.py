@@ -1,6 +1,7 @@
 """`import pairrank` offers exactly the names it documents, and loads nothing before one of them is used."""
 
 import importlib
+import sys
 
 import pytest
 
@@ -28,11 +29,27 @@ def test_the_public_names_are_those_that_programs_rely_on():
         "UserError",
         "Winner",
         "build",
+        "compare",
+        "cross_validate",
+        "explore",
+        "predict",
+        "report",
+        "submit",
+        "tune",
         "load_model",
         "read_battles",
         "read_predictions",
     }
     assert set(pairrank.HOMES) == set(pairrank.__all__)
+
+
+def test_report_stays_the_function_when_the_package_of_that_name_is_imported():
+    page = importlib.import_module("pairrank.report.page")
+    assert pairrank.report is importlib.import_module("pairrank.api.pages").report
+    assert sys.modules["pairrank.report"].__name__ == "pairrank.report"
+    code = "import pairrank.report.page, pairrank\nassert pairrank.report.__name__ == 'report', pairrank.report"
+    ended = run_python("-c", code)
+    assert (ended.stderr, page.Page.__name__) == ("", "Page")
 
 
 def test_an_unknown_name_is_an_attribute_error():

@@ -3,15 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from pairrank.api import comparison
+from pairrank.api.sources import find_source, home_of
 from pairrank.cli.console import say, show_board
-from pairrank.cli.entries import choose_references, collect_entries, without_subsets
-from pairrank.cli.locations import find_source, home_of
-from pairrank.errors import UserError
-from pairrank.evaluation.entries import former_entries, publish
-from pairrank.evaluation.leaderboard import Leaderboard, build_leaderboard
+from pairrank.evaluation.leaderboard import Leaderboard
 from pairrank.evaluation.leaderboard_table import to_json, to_markdown
-from pairrank.files import read_json
-from pairrank.runs.former import former_runs
 
 
 def compare(
@@ -29,21 +25,12 @@ def compare(
     """
     source = find_source(data)
     home = home_of(runs, source)
-    entries = without_subsets(collect_entries(source, home, target, add), references)
-    if history:
-        entries += former_entries(former_runs(home), source.train)
-    named = choose_references(references, [entry.label for entry in entries])
-    board = build_leaderboard(source.name, source.train, entries, named, source.truth)
-    if target:
-        before = read_json(target / "leaderboard.json") or {"data": source.name}
-        if before.get("data", source.name) != source.name:
-            raise UserError(
-                f"--publish {target}: this folder has the leaderboard of {before['data']}. Use another folder."
-            )
-        publish(target, source.name, entries)
+    board = comparison.compare(
+        None, source, runs=home, reference=references, add=add, publish_to=target, history=history
+    )
     show_board(board)
     if target:
-        write_board(board, target)
+        say(f"Written: {target / 'LEADERBOARD.md'}")
     elif not history:
         try_to_write_board(board, home)
 

@@ -7,13 +7,13 @@ from itertools import pairwise
 from pathlib import Path
 
 from pairrank import distributed
+from pairrank.api.experiments import refuse_missing_folds
+from pairrank.api.sources import Source, find_source, home_of
 from pairrank.cli.console import say, show_count, show_table
-from pairrank.cli.locations import find_source, home_of
 from pairrank.cli.messages import ignore, messages_to
 from pairrank.cli.plan import Plan, Step
 from pairrank.cli.ray import Cluster, make_folds
 from pairrank.cli.run import REFERENCE, train_reference
-from pairrank.data.folder import DataFolder
 from pairrank.errors import UserError
 from pairrank.evaluation.entries import entries_in
 from pairrank.evaluation.learning_curve_table import columns, notes, summary, to_json, to_markdown
@@ -75,7 +75,8 @@ def curve(request: CurveRequest) -> None:
     source = find_source(request.data)
     home = home_of(request.runs, source)
     whole = [resolve_run(_experiment(request, name), source, home) for name in request.names]
-    _refuse_missing_folds(whole, request.folds)
+    for run in whole:
+        refuse_missing_folds(run.experiment, request.folds)
     sizes = _sizes(request.sizes, min(_smallest_training_part(run, request.folds) for run in whole))
     plan = Plan.of(list(_runs(request, sizes, source, home)), request.folds)
     reference = _reference_label(request.reference, whole)
@@ -121,7 +122,7 @@ def _experiment(request: CurveRequest, name: str, size: int = 0, sample: int = 0
     )
 
 
-def _runs(request: CurveRequest, sizes: Sequence[int], source: DataFolder, home: Path) -> Iterator[Run]:
+def _runs(request: CurveRequest, sizes: Sequence[int], source: Source, home: Path) -> Iterator[Run]:
     """Yield one run for each experiment, size and subset; the whole training part has one subset only."""
     for name in request.names:
         for size in sizes:
@@ -155,14 +156,6 @@ def _sizes(wanted: Sequence[str], available: int) -> list[int]:
             f"Expected smaller sizes, or {ALL} for the whole training part."
         )
     return [*numbers, *([0] if ALL in wanted else [])]
-
-
-def _refuse_missing_folds(runs: Sequence[Run], folds: Sequence[int]) -> None:
-    for run in runs:
-        if missing := [fold for fold in folds if not 0 <= fold < run.experiment.folds]:
-            raise UserError(
-                f"--fold {missing[0]}: {run.experiment.name} has the folds 0 to {run.experiment.folds - 1}."
-            )
 
 
 def _reference_label(name: str, runs: Sequence[Run]) -> str:
@@ -202,7 +195,7 @@ def _train(plan: Plan, is_done: bool) -> None:
     clock, essential = plan.start_clock(), Essential()
     for number, step in enumerate(plan.steps, 1):
         is_new = bool(step.missing) and not is_done
-        with messages_to(say if is_new else ignore, essential):
+        with messages_to(say if is_new else ignore, only=essential):
             record = cross_validate(step.run, plan.folds if step.run.folder in named else None)
         remaining = clock.remaining_after(step)
         if is_new:
@@ -227,7 +220,7 @@ class Essential:
         return is_new
 
 
-def _show_results(source: DataFolder, home: Path, plan: Plan, request: CurveRequest, reference: str) -> None:
+def _show_results(source: Source, home: Path, plan: Plan, request: CurveRequest, reference: str) -> None:
     """Measure the curves, show the table, and write table, chart and page."""
     found = {entry.label: entry for entry in entries_in(home, source.train)}
     labels = dict.fromkeys([*(each.experiment.label for each in plan.runs), REFERENCE])

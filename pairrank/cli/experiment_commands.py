@@ -272,7 +272,7 @@ def tune(
     improves and the untouched fold does not contradict it, it is written to experiments/NAME-tuned.toml. The
     same command resumes an interrupted study; run at the same time elsewhere, it adds another worker.
     """
-    from pairrank.cli.tune import TuneRequest
+    from pairrank.api.tuning import TuneRequest
     from pairrank.cli.tune import tune as search
 
     skip_cache(no_cache)

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from pairrank.api.sources import find_source, home_of
 from pairrank.cli.console import say, show_table
-from pairrank.cli.locations import find_source, home_of
 from pairrank.errors import UserError
 from pairrank.evaluation.leaderboard_table import DASH
 from pairrank.evaluation.run_record import FORMER, read_run_record, run_folders

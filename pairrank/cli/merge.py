@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from pairrank.api.entries import run_folder
+from pairrank.api.sources import find_source, home_of
 from pairrank.cli.console import say
-from pairrank.cli.entries import run_folder
-from pairrank.cli.locations import find_source, home_of
 from pairrank.errors import UserError
 from pairrank.evaluation.entries import is_run_on
 from pairrank.evaluation.run_record import read_run_record

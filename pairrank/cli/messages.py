@@ -13,27 +13,31 @@ LOGGER = logging.getLogger("pairrank")
 class LineHandler(logging.Handler):
     """Passes the text of each message to a function, without level, time or name of the module."""
 
-    def __init__(self, show: Callable[[str], None]) -> None:
+    def __init__(self, show: Callable[[str], None], warn: Callable[[str], None]) -> None:
         super().__init__()
-        self.show = show
+        self.show, self.warn = show, warn
 
     def emit(self, record: logging.LogRecord) -> None:
         """Show one message. An error of `show`, such as a closed pipe, ends the command, as one of `print` does."""
-        self.show(shorten(record.getMessage()))
+        show = self.warn if record.levelno >= logging.WARNING else self.show
+        show(shorten(record.getMessage()))
 
 
 @contextmanager
 def messages_to(
-    show: Callable[[str], None], only: Callable[[logging.LogRecord], bool] | None = None
+    show: Callable[[str], None],
+    warn: Callable[[str], None] | None = None,
+    only: Callable[[logging.LogRecord], bool] | None = None,
 ) -> Iterator[None]:
     """Pass all messages from level info upwards to `show` within this block, and to nothing else.
 
-    With `only`, messages for which it returns False are suppressed.
+    Warnings go to `warn` instead if it is given. With `only`, messages for which it returns False are suppressed.
+
     Blocks may be nested: the innermost receives the messages. The root logger, which belongs to the program that
     imports pairrank, is never touched.
     """
     before = LOGGER.level, LOGGER.propagate, LOGGER.handlers
-    handler = LineHandler(show)
+    handler = LineHandler(show, warn or show)
     if only is not None:
         handler.addFilter(only)
     LOGGER.setLevel(logging.INFO)

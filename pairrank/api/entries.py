@@ -1,24 +1,34 @@
-"""The runs of a command: those of a folder, published ones and added files, and the run that a name means."""
+"""The runs that a function works on: those of a folder, published ones and added files, and the run of a name."""
 
+import logging
 from collections.abc import Collection, Sequence
 from difflib import get_close_matches
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pairrank.cli.console import say
-from pairrank.data.folder import DataFolder
-from pairrank.data.predictions import read_predictions
-from pairrank.errors import UserError, unknown_name
+import numpy as np
+
+from pairrank.api.sources import Source
+from pairrank.data.battles import WINNERS, object_array
+from pairrank.data.cells import INEXACT, id_of, is_inexact
+from pairrank.data.predictions import COLUMNS, ROUNDED, WRITTEN, Predictions, read_predictions
+from pairrank.errors import UserError, combined_error, excerpt, unknown_name
 from pairrank.evaluation.curve_runs import is_on_subset
 from pairrank.evaluation.entries import Entry, entries_in, published_entries
 from pairrank.evaluation.run_record import run_folders
 from pairrank.evaluation.score_files import has_scores, read_scores
 from pairrank.runs.experiment_files import experiment_files
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+logger = logging.getLogger(__name__)
+
 NO_NAME = set('/\\:*?"<>|')
 """Characters that the name of a file cannot have on every system."""
 
 
-def collect_entries(source: DataFolder, home: Path, published: Path | None, add: Sequence[str]) -> list[Entry]:
+def collect_entries(source: Source, home: Path, published: Path | None, add: Sequence[str]) -> list[Entry]:
     """Return the runs in `home`, the published results of other runs, and the files of --add.
 
     Raises UserError if there are none, or if a file has the name of a run.
@@ -30,7 +40,7 @@ def collect_entries(source: DataFolder, home: Path, published: Path | None, add:
     )
     entries |= {entry.label: entry for entry in entries_in(home, source.train)}
     for argument in add:
-        entry = _added(argument, source)
+        entry = read_file(argument, source)
         # A file may replace one that was added and published before, but never a run.
         if entry.label in entries and entries[entry.label].record:
             raise UserError(f"--add {argument}: {entry.label} is the name of a run. Use another name for the file.")
@@ -49,14 +59,18 @@ def without_subsets(entries: Sequence[Entry], named: Collection[str] = ()) -> li
     """
     kept = [entry for entry in entries if entry.label in named or not is_on_subset(entry)]
     if count := len(entries) - len(kept):
-        say(f"Left out of the leaderboard: {count} runs on subsets of the training battles. `curve` compares them.")
+        logger.info(
+            f"Left out of the leaderboard: {count} runs on subsets of the training battles. `curve` compares them."
+        )
     return kept
 
 
 def choose_references(names: Sequence[str], labels: Sequence[str]) -> list[str]:
     """Return the rows that the others are compared with: the named ones, else the prior, else the first by name."""
     if not names and "prior" not in labels:
-        say(f"There is no run of prior here, so the reference is {min(labels)}. To choose: --reference NAME")
+        logger.info(
+            f"There is no run of prior here, so the reference is {min(labels)}. To choose: --reference NAME"
+        )
         return [min(labels)]
     return [expand_label(name, labels) for name in names or ["prior"]]
 
@@ -82,7 +96,7 @@ def expand_label(name: str, labels: Sequence[str]) -> str:
     return runs[0] if name not in labels and len(runs) == 1 else name
 
 
-def _added(argument: str, source: DataFolder) -> Entry:
+def read_file(argument: str, source: Source) -> Entry:
     """Return the entry that an argument NAME=FILE of --add describes: predictions, or scores of both answers."""
     name, equals, path = argument.partition("=")
     if not equals or not name or not path:
@@ -92,8 +106,30 @@ def _added(argument: str, source: DataFolder) -> Entry:
     if not Path(path).is_file() or not has_scores(Path(path)):
         return Entry(name, read_predictions(path))
     fitted = read_scores(Path(path), source.train)
-    say(
+    logger.info(
         f"{name}: scores of single answers. A temperature ({fitted.temperature:.3g}) and a tie logit "
         f"({fitted.tie_logit:.2f}) were fitted to them out of fold."
     )
     return Entry(name, fitted.predictions)
+
+
+def as_predictions(predictions: "Predictions | pd.DataFrame", place: str) -> Predictions:
+    """Return valid predictions, given as such or as a DataFrame with the columns of a prediction file.
+
+    Raises UserError with every complaint, beginning with `place`.
+    """
+    if isinstance(predictions, Predictions):
+        return predictions.validate(place)
+    names = getattr(predictions, "columns", None)
+    if names is None:
+        found = f"found {excerpt(predictions, 60)}, expected predictions or a DataFrame"
+        raise UserError(f"{place}: {found} with the columns {', '.join(COLUMNS)}.")
+    if missing := [f"missing column {name!r}" for name in COLUMNS if name not in names]:
+        raise combined_error(place, missing, "Rename or add columns.")
+    cells = [str(cell) for cell in predictions["id"].tolist()]
+    if inexact := [f"id {cell}: {INEXACT}" for cell in cells if is_inexact(cell)]:
+        raise combined_error(place, inexact, "Use texts or integers as ids.")
+    proba = predictions[list(WINNERS)].to_numpy(dtype="float64")
+    read = Predictions(object_array([id_of(cell) for cell in cells]), proba).validate(place, ROUNDED)
+    sums = read.proba.sum(axis=1, keepdims=True)
+    return Predictions(read.id, np.where(np.abs(sums - 1) > WRITTEN, read.proba / sums, read.proba))
