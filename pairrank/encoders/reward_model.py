@@ -32,6 +32,7 @@ class RewardModel(nn.Module):
     """A sequence classifier with one output, with the interface of `TextEncoder`: its vectors are scores (B, 1)."""
 
     width = 1
+    has_head = True
 
     def __init__(self, folder: Path, attention_dropout: float = 0.0, hidden_dropout: float = 0.0) -> None:
         """Open the reward model in `folder`; raises UserError if it cannot be opened or is none."""

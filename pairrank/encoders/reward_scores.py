@@ -13,8 +13,8 @@ from pairrank.encoders.chat import CHAT_FILES, Template
 from pairrank.encoders.devices import Precision, choose_precision, device
 from pairrank.encoders.inference import compute_outputs
 from pairrank.encoders.opening import check_positions
+from pairrank.encoders.pair_texts import choose_layout, iterate_rows
 from pairrank.encoders.reward_model import RewardModel
-from pairrank.encoders.reward_texts import iterate_rows
 from pairrank.encoders.vector_cache import VectorCache, cache_key
 from pairrank.encoders.windows import Budget, Tokens
 from pairrank.errors import UserError
@@ -75,7 +75,9 @@ class Scorer:
 
     def _rows(self, texts: Sequence[Text]) -> list[Tokens]:
         """Return the token ids of each prompt with its answer, cut to the window."""
-        rows = iterate_rows(texts, self._module, self.max_tokens, self.budget, self.template)
+        model = self._module
+        layout = choose_layout(self.template, model)
+        rows = iterate_rows(texts, model.tokenizer, layout, self.max_tokens, self.budget)
         return [tokens for tokens, _, _ in rows]
 
     def _compute(self, rows: list[Tokens]) -> FloatArray:

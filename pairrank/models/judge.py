@@ -27,7 +27,6 @@ from pairrank.encoders.outcome_logits import OutcomeReader, Readings
 from pairrank.encoders.quiet import quiet_transformers
 from pairrank.encoders.vector_cache import open_cache
 from pairrank.encoders.windows import Budget, Tokens
-from pairrank.errors import UserError, bounds_complaints
 from pairrank.files import write_json
 from pairrank.memo import memoise
 from pairrank.models.base import Progress, register, require_battles
@@ -102,8 +101,8 @@ class Judge(FineTuned):
     seed: int = 0
     """Seed of the new head, the adapter, the order of the battles and the dropout."""
 
-    def __post_init__(self) -> None:
-        complaints = bounds_complaints(self, {"max_tokens": (self.max_tokens >= 1, "1 or more")})
+    def _complaints(self) -> list[str]:
+        complaints = super()._complaints()
         if self.head == "zero-shot":
             if not self.both_sides:
                 complaints.append('both_sides = false: head = "zero-shot" always averages both orders.')
@@ -115,8 +114,7 @@ class Judge(FineTuned):
                 )
             if self.soft_targets and not self.calibrated:
                 complaints.append("soft_targets = true: nothing is learned without calibration.")
-        if complaints:
-            raise UserError(" ".join(complaints))
+        return complaints
 
     @property
     def symmetric(self) -> bool:

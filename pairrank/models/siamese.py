@@ -20,13 +20,13 @@ from pairrank.encoders.chat import Template
 from pairrank.encoders.devices import device
 from pairrank.encoders.inference import Batch, compute_outputs
 from pairrank.encoders.opening import check_positions
+from pairrank.encoders.pair_texts import paired_sides
 from pairrank.encoders.quiet import quiet_transformers
 from pairrank.encoders.reward_model import RewardModel
-from pairrank.encoders.reward_texts import reward_sides
 from pairrank.encoders.side_windows import Layout, Share, SideTexts, side_texts
 from pairrank.encoders.transformer import TextEncoder
 from pairrank.encoders.windows import TokenCoverage
-from pairrank.errors import UserError
+from pairrank.errors import UserError, bounds_complaints
 from pairrank.models.base import register
 from pairrank.models.fine_tuned import FineTuned
 from pairrank.models.heads.neural import HEADS, ScoreHead, build_head
@@ -67,9 +67,10 @@ class Siamese(FineTuned):
     budget: Literal["fair", "head+tail", "latest"] = "fair"
     """What is kept of a side that does not fit: its beginning, both ends, or the latest turns."""
     template: Template = "auto"
-    """How the head "pretrained" lays out the text: by the model's chat template, or as a plain pair of texts.
+    """Lay out a prompt with an answer by the tokenizer's chat template, or as a plain pair of texts.
 
-    "auto" is "chat" if there is a template. Other heads read a plain pair.
+    "auto" is "chat" for the head "pretrained" if there is a template, which then belongs to the reward model, and
+    else "plain".
     """
     share: Share = "side"
     """"battle": what one side leaves of its window goes to the other."""
@@ -96,11 +97,15 @@ class Siamese(FineTuned):
     seed: int = 0
     """Seed of the head, the adapter, the order of the battles and the dropout."""
 
-    def __post_init__(self) -> None:
-        if self.head == "pretrained" and (complaints := self._complaints_of_scores()):
-            raise UserError(f'head = "pretrained": {" ".join(complaints)}')
-        if self.head != "pretrained" and self.template == "chat":
-            raise UserError('template = "chat": only head = "pretrained" reads chats. Set template to "auto".')
+    def _complaints(self) -> list[str]:
+        complaints = super()._complaints() + bounds_complaints(self, {"hidden": (self.hidden >= 1, "1 or more")})
+        if self.head == "pretrained" and (refused := self._refused_by_scores()):
+            complaints.append(f'head = "pretrained": {" ".join(refused)}')
+        if self.template == "chat" and self.layout == "apart":
+            complaints.append('template = "chat": a chat has a prompt and an answer. Set layout to "pair".')
+        if self.template == "chat" and self.share == "battle":
+            complaints.append('template = "chat": each side has a window of its own. Set share to "side".')
+        return complaints
 
     @property
     def symmetric(self) -> bool:
@@ -142,7 +147,7 @@ class Siamese(FineTuned):
         if missing.unexpected_keys or [name for name in missing.missing_keys if not name.startswith(PRETRAINED)]:
             raise UserError(f"{folder / HEAD_FILE}: this file is not a head of this model. Train the model again.")
 
-    def _complaints_of_scores(self) -> list[str]:
+    def _refused_by_scores(self) -> list[str]:
         """Return what a reward model, which reads prompt and answer together and has its own pooling, cannot do."""
         refused = {
             'layout = "apart": a reward model reads prompt and answer together. Set layout to "pair".': (
@@ -184,8 +189,8 @@ class Siamese(FineTuned):
 
     def _texts(self, battles: Battles) -> tuple[list[SideTexts], TokenCoverage]:
         encoder = self.module_.encoder
-        if isinstance(encoder, RewardModel):
-            return reward_sides(battles, encoder, self.max_tokens, self.budget, self.template)
+        if isinstance(encoder, RewardModel) or self.template == "chat":
+            return paired_sides(battles, encoder, self.max_tokens, self.budget, self.template)
         return side_texts(
             battles,
             encoder.tokenizer,

@@ -11,9 +11,9 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from pairrank.encoders import reward_scores
 from pairrank.encoders.cached_batches import BATCH, Text
 from pairrank.encoders.catalogue import Encoder, find_encoder
+from pairrank.encoders.pair_texts import paired_sides
 from pairrank.encoders.reward_model import RewardModel
 from pairrank.encoders.reward_scores import Scorer
-from pairrank.encoders.reward_texts import reward_sides
 from pairrank.encoders.vector_cache import VectorCache
 from pairrank.errors import UserError
 from tests.support.architectures import set_config, write_checkpoint
@@ -108,7 +108,7 @@ def test_a_pad_token_inside_a_text_is_read_as_text(folders):
 def test_every_text_fits_the_window(folders, kind: str, chat: bool):
     model = RewardModel(folders[kind, chat])
     battles = conversations(*((prompt, answer, answer[::-1]) for prompt, answer in TEXTS))
-    rows, coverage = reward_sides(battles, model, 40, "fair")
+    rows, coverage = paired_sides(battles, model, 40, "fair")
     assert max(map(len, rows)) == 40
     assert coverage.lost_a_side == 0
     assert 0 < coverage.kept["prompt"] < coverage.total["prompt"]

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
 from pairrank.encoders.chat import USE_PLAIN, Conversations
-from pairrank.encoders.reward_texts import ChatLayout
+from pairrank.encoders.pair_texts import ChatLayout
 from pairrank.encoders.windows import tokenise_turns
 from pairrank.errors import UserError
 from tests.support.battles import WORDS
