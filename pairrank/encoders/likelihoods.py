@@ -17,7 +17,7 @@ from pairrank.encoders.cached_batches import Text, compute_cached, source_hashes
 from pairrank.encoders.catalogue import Encoder
 from pairrank.encoders.chat import CHAT_FILES
 from pairrank.encoders.cpu import release_memory
-from pairrank.encoders.decoder import PROBE_TOKENS, open_causal
+from pairrank.encoders.decoder import logit_scale, open_causal, probe_of
 from pairrank.encoders.devices import Precision, choose_precision, device
 from pairrank.encoders.inference import Batch, compute_outputs, pad
 from pairrank.encoders.likelihood_texts import ANSWER, PROMPT, ScoredLayout, ScoredTokens
@@ -124,7 +124,8 @@ class LanguageModel(nn.Module):
         super().__init__()
         self.model, self.tokenizer = open_causal(folder, max_tokens, True, FULL_WEIGHTS)
         self.model.eval()
-        if not _has_plain_head(self.model):
+        self.scale = logit_scale(self.model.config)
+        if not _has_known_logits(self.model):
             raise UserError(
                 f"{folder}: the logits of {self.model.config.model_type} are computed in a way that is not known "
                 "here. Use another language model, such as smollm2."
@@ -144,7 +145,9 @@ class LanguageModel(nn.Module):
         head = self.model.get_output_embeddings()
         positions = max(1, PIECE // head.weight.shape[0])
         pieces = [slice(start, start + positions) for start in range(0, len(targets), positions)]
-        losses = [cross_entropy(head(hidden[at]).float(), targets[at], reduction="none") for at in pieces]
+        losses = [
+            cross_entropy(self.scale(head(hidden[at]).float()), targets[at], reduction="none") for at in pieces
+        ]
         return -torch.cat(losses) if losses else hidden.new_zeros(0, dtype=torch.float32)
 
     def collate(self, rows: Sequence[ScoredTokens]) -> Batch:
@@ -169,13 +172,10 @@ def _statistics(values: torch.Tensor, kinds: torch.Tensor) -> torch.Tensor:
 
 
 @torch.inference_mode()
-def _has_plain_head(model: Any) -> bool:
-    """Return whether the head of a language model maps its last hidden states to its logits.
-
-    A model that scales or bounds its logits after the head would give other log-probabilities than it was trained
-    for.
-    """
-    ids = torch.arange(1, PROBE_TOKENS + 1)[None] % model.config.vocab_size
+def _has_known_logits(model: Any) -> bool:
+    """Return whether the head and `logit_scale` map the last hidden states of a language model to its logits."""
+    ids = probe_of(model)
     hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
     logits = model(input_ids=ids, use_cache=False).logits
-    return torch.allclose(model.get_output_embeddings()(hidden), logits, atol=1e-3)
+    found = logit_scale(model.config)(model.get_output_embeddings()(hidden))
+    return torch.allclose(found, logits, atol=1e-3)

@@ -12,6 +12,7 @@ from pairrank.encoders.embedding import Embedder
 from pairrank.encoders.vector_cache import VectorCache
 from pairrank.errors import UserError
 from tests.support.architectures import write_checkpoint
+from tests.support.reward_models import CHAT, KINDS
 
 TEXTS: list[Text] = [
     (("why how",),),
@@ -64,6 +65,29 @@ def test_a_vector_is_the_mean_over_the_tokens_as_transformers_gives_them(tiny_be
         assert vectors[i] == pytest.approx(hidden.mean(dim=1)[0].numpy(), abs=1e-5), texts
     assert vectors.dtype == np.float32
     assert np.array_equal(vectors[1], vectors[5])
+
+
+def test_a_pair_in_a_chat_has_the_vector_of_the_rendered_template_and_a_single_text_stays_plain(
+    tmp_path: Path, cache: VectorCache
+):
+    folder = write_checkpoint(tmp_path / "chatty", KINDS["llama"], chat=CHAT)
+    options = {"pooling": "last", "max_tokens": 64}
+    plain = embedder(folder, cache, **options).vectors(TEXTS[:3])
+    entries = cache.size()[0]
+    vectors = embedder(folder, cache, template="chat", **options).vectors(TEXTS[:3])
+    assert cache.size()[0] == entries + 1
+    assert np.array_equal(vectors[:2], plain[:2])
+    assert not np.allclose(vectors[2], plain[2], atol=1e-3)
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    model = AutoModel.from_pretrained(folder, local_files_only=True).eval()
+    asked, answered = (
+        {"role": role, "content": text} for role, text in (("user", "why how"), ("assistant", "red"))
+    )
+    [vector] = embedder(folder, template="chat", **options).vectors([(("why how",), ("red",))])
+    ids = tokenizer.apply_chat_template([asked, answered], return_dict=False, return_tensors="pt")
+    with torch.no_grad():
+        expected = model(input_ids=ids).last_hidden_state[0, -1]
+    assert vector == pytest.approx(expected.numpy(), abs=1e-5)
 
 
 def test_cached_texts_are_not_encoded_and_no_encoder_is_loaded(tiny_bert: Path, cache: VectorCache, monkeypatch):

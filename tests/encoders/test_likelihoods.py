@@ -61,6 +61,20 @@ def test_the_statistics_are_those_of_the_logits_of_transformers(byte_language_mo
         assert found[i] == pytest.approx(expected(byte_language_model, prompt, answer), abs=1e-4), TEXTS[i]
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"model_type": "gemma2", "final_logit_softcapping": 3.0, "query_pre_attn_scalar": 16},
+        {"model_type": "granite", "logits_scaling": 8.0},
+    ],
+)
+def test_logits_that_are_bounded_or_scaled_are_known(tmp_path: Path, change):
+    folder = write_byte_model(tmp_path, **change)
+    found = reader(folder).statistics(TEXTS[:3])
+    for row, ((prompt,), (answer,)) in zip(found, TEXTS[:3], strict=True):
+        assert row == pytest.approx(expected(folder, prompt, answer), abs=1e-4)
+
+
 def test_logits_in_small_pieces_give_the_same_statistics(byte_language_model: Path, monkeypatch):
     whole = reader(byte_language_model).statistics(TEXTS)
     sizes = []
