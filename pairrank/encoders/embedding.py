@@ -7,6 +7,8 @@ from functools import cached_property
 import numpy as np
 
 from pairrank.data.probabilities import FloatArray
+from pairrank.encoders.adapter_settings import Bits
+from pairrank.encoders.adapters import frozen_options
 from pairrank.encoders.architecture import PoolingMode, choose_pooling, has_causal_encoder
 from pairrank.encoders.cached_batches import Text, compute_cached, source_hashes
 from pairrank.encoders.catalogue import Encoder
@@ -19,6 +21,7 @@ from pairrank.encoders.static import StaticEncoder, is_static
 from pairrank.encoders.transformer import TextEncoder
 from pairrank.encoders.vector_cache import VectorCache, cache_key
 from pairrank.encoders.windows import Budget, Tokens
+from pairrank.errors import UserError
 
 VERSION = 2
 """Version of the encoding; raise it whenever a change gives the same text another vector."""
@@ -40,6 +43,8 @@ class Embedder:
 
     A text that is encoded alone is always plain.
     """
+    bits: Bits = 32
+    """Bits per weight."""
     cache: VectorCache | None = None
 
     def vectors(self, texts: Sequence[Text]) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
@@ -63,6 +68,7 @@ class Embedder:
             device().type,
             # Version 2 once put nothing between prompt and answer for a causal decoder.
             *(["separated"] if has_causal_encoder(self.encoder.folder) else []),
+            *([] if self.bits == 32 else [f"{self.bits} bits"]),
         )
         chat = () if self.template == "plain" else (self.template, source_hashes(self.encoder, CHAT_FILES))
         keys = {text: cache_key(*settings, *(chat if len(text) > 1 else ()), text) for text in dict.fromkeys(texts)}
@@ -75,8 +81,10 @@ class Embedder:
     @cached_property
     def _module(self) -> TextEncoder | StaticEncoder:
         if is_static(self.encoder.folder):
+            if self.bits != 32:
+                raise UserError(f"base_bits = {self.bits}: a static encoder has weights of 32 bits. Set it to 32.")
             return StaticEncoder(self.encoder.folder)
-        module = TextEncoder(self.encoder.folder, self.pooling)
+        module = TextEncoder(self.encoder.folder, self.pooling, weights=frozen_options(self.bits))
         check_positions(self.encoder.name, module.positions, self.max_tokens)
         return module
 

@@ -7,6 +7,8 @@ from functools import cached_property
 import numpy as np
 
 from pairrank.data.probabilities import FloatArray
+from pairrank.encoders.adapter_settings import Bits
+from pairrank.encoders.adapters import frozen_options
 from pairrank.encoders.cached_batches import Text, compute_cached, source_hashes
 from pairrank.encoders.catalogue import Encoder
 from pairrank.encoders.chat import CHAT_FILES, Template
@@ -35,6 +37,8 @@ class Scorer:
     """What is kept of texts that do not fit the window."""
     template: Template = "auto"
     precision: Precision = "auto"
+    bits: Bits = 32
+    """Bits per weight."""
     cache: VectorCache | None = None
 
     def scores(self, texts: Sequence[Text]) -> FloatArray:
@@ -64,12 +68,15 @@ class Scorer:
             self.template,
             choose_precision(self.precision),
             device().type,
+            *([] if self.bits == 32 else [f"{self.bits} bits"]),
         )
         return {text: cache_key(*settings, text) for text in dict.fromkeys(texts)}
 
     @cached_property
     def _module(self) -> RewardModel:
-        module = RewardModel(self.encoder.folder)
+        # The head is small, and its output is what counts.
+        options = frozen_options(self.bits, ("score", "classifier"))
+        module = RewardModel(self.encoder.folder, weights=options)
         check_positions(self.encoder.name, module.positions, self.max_tokens)
         return module
 

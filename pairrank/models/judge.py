@@ -14,7 +14,7 @@ from torch import nn
 from pairrank.atomic import atomic_path
 from pairrank.data.battles import Battles
 from pairrank.data.probabilities import Proba, average_orders, softmax
-from pairrank.encoders.adapter_settings import AdapterSettings, require_libraries
+from pairrank.encoders.adapter_settings import AdapterSettings, Bits, require_libraries
 from pairrank.encoders.adapters import add_adapter, base_options
 from pairrank.encoders.catalogue import Encoder, find_encoder
 from pairrank.encoders.chat import Template
@@ -256,7 +256,6 @@ def _readings_of(
     budget: Budget,
     template: Template,
     precision: Precision,
-    bits: Literal[32, 16, 8, 4],
+    bits: Bits,
 ) -> Readings:
-    weights = AdapterSettings(base_bits=bits)
-    return OutcomeReader(encoder, max_tokens, budget, template, precision, weights, open_cache()).read(battles)
+    return OutcomeReader(encoder, max_tokens, budget, template, precision, bits, open_cache()).read(battles)

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from pairrank.data.battles import Battles
+from pairrank.encoders.adapter_settings import Bits
 from pairrank.encoders.devices import Precision
 from pairrank.encoders.likelihoods import likelihood_features
 from pairrank.errors import bounds_complaints
@@ -27,6 +28,8 @@ class Likelihood(LinearReader):
     """Give the heads the logarithm of each answer's length as well, which a mean over tokens does not contain."""
     precision: Precision = "auto"
     """Precision of the language model; "auto" chooses by device."""
+    base_bits: Bits = 32
+    """Bits per weight of the language model: 16 halves the memory, 8 and 4 quantise layers on an NVIDIA GPU."""
     penalty: float = 30.0
     """L2 penalty of both heads on standardised columns."""
     clip: float = 3.0
@@ -40,7 +43,8 @@ class Likelihood(LinearReader):
         return super()._complaints() + bounds_complaints(self, {"clip": (self.clip > 0, "a number above 0")})
 
     def _columns(self, battles: Battles) -> Columns:
-        found = likelihood_features(battles, self.encoder_, self.max_tokens, self.budget, self.precision)
+        settings = (self.max_tokens, self.budget, self.precision, self.base_bits)
+        found = likelihood_features(battles, self.encoder_, *settings)
         if self.lengths:
             found = concat([found, count_features(battles, ("length",))])
         return Columns(found.odd, found.even)

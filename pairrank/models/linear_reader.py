@@ -10,6 +10,7 @@ import numpy as np
 
 from pairrank.data.battles import Battles
 from pairrank.data.probabilities import FloatArray, Proba, from_logs, log_outcomes
+from pairrank.encoders.adapter_settings import Bits, require_bits
 from pairrank.encoders.catalogue import Encoder, find_encoder
 from pairrank.encoders.devices import Precision, device_name
 from pairrank.encoders.encoder_record import find_recorded_encoder, write_encoder_record
@@ -45,6 +46,8 @@ class LinearReader(Model):
     """Tokens of one text at most."""
     precision: Precision
     """Precision of the encoder."""
+    base_bits: Bits
+    """Bits per weight of the encoder."""
     penalty: float
     """L2 penalty of both heads on standardised columns."""
 
@@ -82,6 +85,7 @@ class LinearReader(Model):
     def fit(self, train: Battles, folder: Path | None = None, monitor: Monitor | None = None) -> Self:
         """Read the texts that are not cached yet, then fit both heads."""
         require_battles(train)
+        require_bits(self.base_bits)
         self.encoder_ = find_encoder(self.encoder)
         self._fit_heads(train)
         return self
@@ -112,6 +116,7 @@ class LinearReader(Model):
 
     def load(self, folder: Path) -> Self:
         """Read what `save` wrote; raises UserError if the encoder has changed since."""
+        require_bits(self.base_bits)
         self.encoder_ = find_recorded_encoder(self.encoder, folder)
         self._load_heads(folder)
         return self

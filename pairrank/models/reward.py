@@ -7,6 +7,7 @@ import numpy as np
 
 from pairrank.data.battles import Battles
 from pairrank.data.probabilities import FloatArray
+from pairrank.encoders.adapter_settings import Bits
 from pairrank.encoders.catalogue import Encoder
 from pairrank.encoders.chat import Template
 from pairrank.encoders.devices import Precision
@@ -44,6 +45,8 @@ class Reward(LinearReader):
     template."""
     precision: Precision = "auto"
     """Precision of the reward model; "auto" chooses by device."""
+    base_bits: Bits = 32
+    """Bits per weight of the reward model: 16 halves the memory, 8 and 4 quantise layers on an NVIDIA GPU."""
     penalty: float = 3.0
     """L2 penalty of both heads on standardised columns."""
 
@@ -55,16 +58,23 @@ class Reward(LinearReader):
 
     def _columns(self, battles: Battles) -> Columns:
         """Return the odd column s_a - s_b (n, 1), and the even ones |s_a - s_b| and s_a + s_b (n, 2)."""
-        a, b = _scores_of(battles, self.encoder_, self.max_tokens, self.budget, self.template, self.precision)
+        settings = (self.max_tokens, self.budget, self.template, self.precision, self.base_bits)
+        a, b = _scores_of(battles, self.encoder_, *settings)
         return Columns((a - b)[:, None], np.stack([np.abs(a - b), a + b], axis=1))
 
 
 @memoise
 def _scores_of(
-    battles: Battles, encoder: Encoder, max_tokens: int, budget: Budget, template: Template, precision: Precision
+    battles: Battles,
+    encoder: Encoder,
+    max_tokens: int,
+    budget: Budget,
+    template: Template,
+    precision: Precision,
+    bits: Bits,
 ) -> tuple[FloatArray, FloatArray]:
     """Return the (n,) scores of answers A and of answers B."""
-    scorer = Scorer(encoder, max_tokens, budget, template, precision, open_cache())
+    scorer = Scorer(encoder, max_tokens, budget, template, precision, bits, open_cache())
     sides = (battles.response_a, battles.response_b)
     # One call for both sides, so that batches do not depend on the side of an answer.
     texts = [text for side in sides for text in zip(battles.prompt, side, strict=True)]

@@ -11,7 +11,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from pairrank.data.battles import Battles, concatenate, object_array
 from pairrank.encoders import outcome_logits
-from pairrank.encoders.adapters import AdapterSettings
 from pairrank.encoders.catalogue import Encoder
 from pairrank.encoders.judge_windows import judge_template, judge_texts, outcome_tokens
 from pairrank.encoders.outcome_logits import OutcomeModel, OutcomeReader
@@ -159,7 +158,7 @@ def test_every_setting_that_changes_a_result_makes_another_cache_entry(folder: P
         {"budget": "head+tail"},
         {"template": "plain"},
         {"precision": "bf16"},
-        {"weights": AdapterSettings(base_bits=16)},
+        {"bits": 16},
         {"encoder": Encoder("tiny", folder, "1" * 64)},
         {"encoder": Encoder("tiny", write_language_model(tmp_path / "other", "qwen2", CHAT + " "), "0" * 64)},
     )
