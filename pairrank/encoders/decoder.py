@@ -96,8 +96,8 @@ def can_share_beginnings(folder: Path, model: Any) -> bool:
     """
     beginnings = [probe_of(model)[0, :length] for length in (SHORT, LONG)]
     rest = beginnings[1].flip(0)[:SHORT].expand(2, 1, SHORT)
-    begun = pad_left([ids.cpu().numpy() for ids in beginnings])
-    batch = *(begun[name].to(rest.device) for name in ("input_ids", "attention_mask")), rest, torch.ones_like(rest)
+    begun = [value.to(rest.device) for value in pad_left([ids.cpu().numpy() for ids in beginnings]).values()]
+    batch = (begun[0], begun[1], rest, torch.ones_like(rest))
     with torch.inference_mode():
         alone = [torch.cat([ids, rest[0, 0]])[None] for ids in beginnings]
         expected = torch.cat([last_hidden(model, text, torch.ones_like(text)) for text in alone])[:, None]
@@ -131,7 +131,7 @@ def pad_left(rows: Sequence[Tokens]) -> Batch:
 
 def probe_of(model: Any) -> torch.Tensor:
     """Return token ids (1, `PROBE_TOKENS`) of a text that tests a model, on the model's device."""
-    ids = torch.arange(1, PROBE_TOKENS + 1)[None] % model.config.get_text_config().vocab_size
+    ids: torch.Tensor = torch.arange(1, PROBE_TOKENS + 1)[None] % model.config.get_text_config().vocab_size
     return ids.to(next(model.parameters()).device)
 
 
@@ -173,7 +173,8 @@ class WordHead(nn.Module):
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         """Return (..., k) logits of the words from hidden states (..., d), computed in float32."""
         with torch.autocast(hidden.device.type, enabled=False):
-            return self.scale(nn.functional.linear(hidden.float(), self.weight, self.bias))
+            logits: torch.Tensor = self.scale(nn.functional.linear(hidden.float(), self.weight, self.bias))
+            return logits
 
     @torch.inference_mode()
     def _check(self, model: Any, rows: torch.Tensor) -> None:
