@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 
 ONE_TEXT = "baseline"
 """The model that reads prompt, A and B in one window; the others have one window per answer."""
+PLAIN_READERS = (ONE_TEXT, "siamese", "frozen")
+"""Models whose windows can be built from the tokenizer alone; the others have layouts of their own."""
 READING = ("max_tokens", "budget", "cells", "layout", "share")
 """Parameters that decide what a model cuts off, by the names of the functions that build its windows."""
 DEFAULT_ENCODER = "minilm"
@@ -162,7 +164,7 @@ def _windows(shown: Sequence[ScoredRun], battles: Battles) -> dict[str, tuple[st
     for run in shown:
         model = run.record.model if run.record else {}
         encoder = run.record.encoder.name if run.record and run.record.encoder else ""
-        if not encoder or "max_tokens" not in model or len(battles) > MOST_COUNTED:
+        if not encoder or not _has_plain_windows(model) or len(battles) > MOST_COUNTED:
             continue
         reading = {key: model[key] for key in READING if key in model}
         key = json.dumps([encoder, model["name"] == ONE_TEXT, reading])
@@ -175,6 +177,12 @@ def _windows(shown: Sequence[ScoredRun], battles: Battles) -> dict[str, tuple[st
             continue
         windows[run.label] = (f"{model['max_tokens']} tokens", cuts[key])
     return windows
+
+
+def _has_plain_windows(model: Mapping[str, Any]) -> bool:
+    """Return whether `_cut` builds the windows of a model with these parameters, which reads no chat."""
+    reads_chat = model.get("template") == "chat" or model.get("head") == "pretrained"
+    return model["name"] in PLAIN_READERS and "max_tokens" in model and not reads_chat
 
 
 def _cut(one_text: bool, reading: dict[str, Any], battles: Battles, tokenizer: Any) -> npt.NDArray[np.bool_]:

@@ -8,6 +8,9 @@ from pairrank.errors import UserError, bounds_complaints, excerpt
 
 ALL_LINEAR = "all-linear"
 
+Bits = Literal[32, 16, 8, 4]
+"""Bits per frozen weight; 8 and 4 quantise linear layers on an NVIDIA GPU."""
+
 
 @dataclass(frozen=True)
 class AdapterSettings:
@@ -27,7 +30,7 @@ class AdapterSettings:
     """Train the length of each column of W as well (DoRA, Liu et al. 2024), which is slower and can be better."""
     whole: list[str] = field(default_factory=list)
     """Names of modules of the encoder that are trained and saved whole, such as its last norm."""
-    base_bits: Literal[32, 16, 8, 4] = 32
+    base_bits: Bits = 32
     """Bits per frozen weight. 16 halves the memory; 8 and 4 (QLoRA) quantise linear layers on an NVIDIA GPU."""
 
     def __post_init__(self) -> None:
@@ -68,8 +71,13 @@ def require_libraries(settings: AdapterSettings, training: bool = True) -> None:
         raise UserError(
             f"adapter.rank = {settings.rank}: the package peft is not installed. Run: pip install 'pairrank[llm]'"
         )
-    if settings.base_bits < 16:
-        require_bitsandbytes(f"adapter.base_bits = {settings.base_bits}")
+    require_bits(settings.base_bits, "adapter.base_bits")
+
+
+def require_bits(bits: Bits, name: str = "base_bits") -> None:
+    """Raise UserError, which names the setting, if so few bits need a package or a device that is missing."""
+    if bits < 16:
+        require_bitsandbytes(f"{name} = {bits}")
 
 
 def require_bitsandbytes(setting: str) -> None:

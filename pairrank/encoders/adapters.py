@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pairrank.encoders.adapter_settings import ALL_LINEAR, AdapterSettings
+from pairrank.encoders.adapter_settings import ALL_LINEAR, AdapterSettings, Bits, require_bits
 from pairrank.errors import UserError, excerpt
 
 if TYPE_CHECKING:
@@ -44,6 +44,12 @@ def base_options(settings: AdapterSettings, unquantised: tuple[str, ...] = ()) -
         # Each process that torchrun starts has a GPU of its own, which is not the current one yet.
         options["device_map"] = {"": int(os.environ.get("LOCAL_RANK") or torch.cuda.current_device())}
     return options
+
+
+def frozen_options(bits: Bits, unquantised: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Return `base_options` for an encoder that is only read; raises UserError if it cannot be quantised here."""
+    require_bits(bits)
+    return base_options(AdapterSettings(base_bits=bits), unquantised)
 
 
 def half_type() -> "torch.dtype":

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,15 @@ from pairrank.encoders.opening import (
     open_pretrained,
     set_dropout,
 )
+from pairrank.encoders.padding import is_close
 from pairrank.encoders.transformer import last_token
 from pairrank.encoders.windows import Tokens
 from pairrank.errors import UserError
 
 PROBE_TOKENS = 6
 """Length of the text that tests whether the logits that are computed here are those of the model itself."""
+SHORT, LONG = 2, 4
+"""Lengths of the two beginnings that test whether a beginning can be computed once for several texts."""
 
 
 def open_causal(folder: Path, max_tokens: int, head: bool, options: Mapping[str, Any]) -> tuple[Any, Any]:
@@ -83,6 +87,31 @@ def last_hidden_after(
     return last_token(found.last_hidden_state, mask).view(battles, orders, -1)
 
 
+def can_share_beginnings(folder: Path, model: Any) -> bool:
+    """Return whether `last_hidden_after` can compute a beginning once for the texts that follow it.
+
+    Recurrent layers keep a state in place of keys and values, which is not repeated. No list of architectures would
+    stay complete, so both ways are tried. Raises UserError if even whole texts, whose padding is on the left, are
+    not read as they are without padding.
+    """
+    beginnings = [probe_of(model)[0, :length] for length in (SHORT, LONG)]
+    rest = beginnings[1].flip(0)[:SHORT].expand(2, 1, SHORT)
+    begun = [value.to(rest.device) for value in pad_left([ids.cpu().numpy() for ids in beginnings]).values()]
+    batch = (begun[0], begun[1], rest, torch.ones_like(rest))
+    with torch.inference_mode():
+        alone = [torch.cat([ids, rest[0, 0]])[None] for ids in beginnings]
+        expected = torch.cat([last_hidden(model, text, torch.ones_like(text)) for text in alone])[:, None]
+        if not is_close(model, last_hidden_after(model, *batch, share=False), expected):
+            raise UserError(
+                f"{folder}: {model.config.model_type} reads a text differently after padding. Use another language "
+                'model, or set head to "trained".'
+            )
+        try:
+            return is_close(model, last_hidden_after(model, *batch, share=True), expected)
+        except (AttributeError, IndexError, NotImplementedError, RuntimeError, TypeError, ValueError):
+            return False
+
+
 def _positions(model: Any, mask: torch.Tensor) -> dict[str, torch.Tensor]:
     """Return the position of each token as an argument of the model, if it takes one: padding has no position."""
     if "position_ids" not in inspect.signature(model.forward).parameters:
@@ -100,31 +129,56 @@ def pad_left(rows: Sequence[Tokens]) -> Batch:
     return {"input_ids": ids, "attention_mask": mask}
 
 
+def probe_of(model: Any) -> torch.Tensor:
+    """Return token ids (1, `PROBE_TOKENS`) of a text that tests a model, on the model's device."""
+    ids: torch.Tensor = torch.arange(1, PROBE_TOKENS + 1)[None] % model.config.get_text_config().vocab_size
+    return ids.to(next(model.parameters()).device)
+
+
+@dataclass(frozen=True)
+class LogitScale:
+    """What a language model does with the output of its head: logits = b tanh(s x / b), or s x without b."""
+
+    scale: float
+    """s, which is 1 in most models."""
+    bound: float | None
+    """b, the largest absolute value of a logit in Gemma 2."""
+
+    def __call__(self, outputs: torch.Tensor) -> torch.Tensor:
+        """Return the logits of outputs of the head, in any shape."""
+        logits = outputs * self.scale
+        return logits if self.bound is None else self.bound * torch.tanh(logits / self.bound)
+
+
+def logit_scale(config: Any) -> LogitScale:
+    """Return the scale that a configuration names under the names of Cohere, Granite and Gemma."""
+    text = config.get_text_config()
+    scale = getattr(text, "logit_scale", None) or 1.0 / (getattr(text, "logits_scaling", None) or 1.0)
+    return LogitScale(scale, getattr(text, "final_logit_softcapping", None))
+
+
 class WordHead(nn.Module):
     """The rows of a language-model head that belong to a few words, in float32."""
 
     def __init__(self, model: Any, words: Sequence[int]) -> None:
         """Take the rows from the head of `model`; raises UserError if its own logits are not those of the rows."""
         super().__init__()
-        head, config = model.get_output_embeddings(), model.config.get_text_config()
-        rows = torch.tensor(words)
+        head, rows = model.get_output_embeddings(), torch.tensor(words)
         self.weight = nn.Parameter(head.weight.detach()[rows].float(), requires_grad=False)
         bias = getattr(head, "bias", None)
         self.bias = None if bias is None else nn.Parameter(bias.detach()[rows].float(), requires_grad=False)
-        self.bound: float | None = getattr(config, "final_logit_softcapping", None)
-        """Largest absolute value of a logit in Gemma 2."""
-        self.scale = getattr(config, "logit_scale", None) or 1.0 / (getattr(config, "logits_scaling", None) or 1.0)
+        self.scale = logit_scale(model.config)
         self._check(model, rows)
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         """Return (..., k) logits of the words from hidden states (..., d), computed in float32."""
         with torch.autocast(hidden.device.type, enabled=False):
-            logits = nn.functional.linear(hidden.float(), self.weight, self.bias) * self.scale
-            return logits if self.bound is None else self.bound * torch.tanh(logits / self.bound)
+            logits: torch.Tensor = self.scale(nn.functional.linear(hidden.float(), self.weight, self.bias))
+            return logits
 
     @torch.inference_mode()
     def _check(self, model: Any, rows: torch.Tensor) -> None:
-        ids = torch.arange(1, PROBE_TOKENS + 1)[None] % model.config.get_text_config().vocab_size
+        ids = probe_of(model)
         expected = model(input_ids=ids, use_cache=False).logits[0, -1, rows].float()
         found = self(last_hidden(model.base_model, ids, torch.ones_like(ids)))[0]
         if not torch.allclose(found, expected, rtol=0.05, atol=0.1):

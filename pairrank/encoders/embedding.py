@@ -7,16 +7,20 @@ from functools import cached_property
 import numpy as np
 
 from pairrank.data.probabilities import FloatArray
+from pairrank.encoders.adapter_settings import Bits
+from pairrank.encoders.adapters import frozen_options
 from pairrank.encoders.architecture import PoolingMode, choose_pooling, has_causal_encoder
 from pairrank.encoders.cached_batches import Text, compute_cached, source_hashes
 from pairrank.encoders.catalogue import Encoder
+from pairrank.encoders.chat import CHAT_FILES, Template
 from pairrank.encoders.devices import Precision, choose_precision, device
 from pairrank.encoders.inference import compute_outputs
 from pairrank.encoders.opening import check_positions
+from pairrank.encoders.pair_texts import choose_layout, iterate_rows, plain_layout
 from pairrank.encoders.static import StaticEncoder, is_static
 from pairrank.encoders.transformer import TextEncoder
 from pairrank.encoders.vector_cache import VectorCache, cache_key
-from pairrank.encoders.windows import Budget, Tokens, cut_rounds, special_token_wrapper, tokenise_turns
+from pairrank.encoders.windows import Budget, Tokens
 from pairrank.errors import UserError
 
 VERSION = 2
@@ -34,6 +38,13 @@ class Embedder:
     budget: Budget = "fair"
     """What is kept of a text that does not fit the window."""
     precision: Precision = "auto"
+    template: Template = "plain"
+    """How a prompt with an answer is laid out: by the tokenizer's chat template, or as a sentence pair.
+
+    A text that is encoded alone is always plain.
+    """
+    bits: Bits = 32
+    """Bits per weight."""
     cache: VectorCache | None = None
 
     def vectors(self, texts: Sequence[Text]) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
@@ -57,8 +68,10 @@ class Embedder:
             device().type,
             # Version 2 once put nothing between prompt and answer for a causal decoder.
             *(["separated"] if has_causal_encoder(self.encoder.folder) else []),
+            *([] if self.bits == 32 else [f"{self.bits} bits"]),
         )
-        keys = {text: cache_key(*settings, text) for text in dict.fromkeys(texts)}
+        chat = () if self.template == "plain" else (self.template, source_hashes(self.encoder, CHAT_FILES))
+        keys = {text: cache_key(*settings, *(chat if len(text) > 1 else ()), text) for text in dict.fromkeys(texts)}
         known = compute_cached(keys, self.cache, self._tokens, self._compute)
         return np.stack([known[keys[text]] for text in texts])
 
@@ -68,22 +81,19 @@ class Embedder:
     @cached_property
     def _module(self) -> TextEncoder | StaticEncoder:
         if is_static(self.encoder.folder):
+            if self.bits != 32:
+                raise UserError(f"base_bits = {self.bits}: a static encoder has weights of 32 bits. Set it to 32.")
             return StaticEncoder(self.encoder.folder)
-        module = TextEncoder(self.encoder.folder, self.pooling)
+        module = TextEncoder(self.encoder.folder, self.pooling, weights=frozen_options(self.bits))
         check_positions(self.encoder.name, module.positions, self.max_tokens)
         return module
 
     def _tokens(self, texts: Sequence[Text]) -> list[Tokens]:
         """Return the token ids of each text, cut to the window, special tokens included."""
-        tokenizer = self._module.tokenizer
-        wrappers = {parts: special_token_wrapper(tokenizer, parts, self._module.closed) for parts in (1, 2)}
-        rows = []
-        for text, rounds in zip(texts, tokenise_turns(texts, tokenizer), strict=True):
-            wrap, special = wrappers[len(text)]
-            if self.max_tokens < special + 2:
-                raise UserError(
-                    f"max_tokens = {self.max_tokens}: the window has no room for a text. "
-                    f"Set it to {special + 2} or more."
-                )
-            rows.append(wrap(*cut_rounds(rounds, self.max_tokens - special, self.budget)))
-        return rows
+        module = self._module
+        single, pairs = ([text for text in texts if len(text) == parts] for parts in (1, 2))
+        rows: dict[Text, Tokens] = {}
+        for group, layout in ((single, plain_layout(module, 1)), (pairs, choose_layout(self.template, module))):
+            made = iterate_rows(group, module.tokenizer, layout, self.max_tokens, self.budget)
+            rows |= {text: row for text, (row, _, _) in zip(group, made, strict=True)}
+        return [rows[text] for text in texts]

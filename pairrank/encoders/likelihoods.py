@@ -1,6 +1,6 @@
 """A frozen causal language model measures how expected the tokens of each answer are, given its prompt."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,15 +13,17 @@ from torch.nn.functional import cross_entropy
 
 from pairrank.data.battles import Battles
 from pairrank.data.probabilities import FloatArray
+from pairrank.encoders.adapter_settings import Bits
+from pairrank.encoders.adapters import frozen_options
 from pairrank.encoders.cached_batches import Text, compute_cached, source_hashes
 from pairrank.encoders.catalogue import Encoder
 from pairrank.encoders.chat import CHAT_FILES
 from pairrank.encoders.cpu import release_memory
-from pairrank.encoders.decoder import PROBE_TOKENS, open_causal
+from pairrank.encoders.decoder import logit_scale, open_causal, probe_of
 from pairrank.encoders.devices import Precision, choose_precision, device
 from pairrank.encoders.inference import Batch, compute_outputs, pad
 from pairrank.encoders.likelihood_texts import ANSWER, PROMPT, ScoredLayout, ScoredTokens
-from pairrank.encoders.transformer import FULL_WEIGHTS
+from pairrank.encoders.padding import is_close
 from pairrank.encoders.vector_cache import VectorCache, cache_key, open_cache
 from pairrank.encoders.windows import Budget, tokenise_turns
 from pairrank.errors import UserError
@@ -51,13 +53,14 @@ def likelihood_features(
     max_tokens: int = MAX_TOKENS,
     budget: Budget = "fair",
     precision: Precision = "auto",
+    bits: Bits = 32,
 ) -> Features:
     """Return the features of n battles from the log-probabilities of their tokens: `STATISTICS` of both sides.
 
     The mean over the first turn of the prompt is shared; texts without tokens count as 0. Raises UserError if the
     encoder is no causal language model, or has no room for the window.
     """
-    reader = LikelihoodReader(encoder, max_tokens, budget, precision, open_cache())
+    reader = LikelihoodReader(encoder, max_tokens, budget, precision, bits, open_cache())
     # One call for both sides, so that batches do not depend on the side of an answer.
     sides = ((battles.prompt, answers) for answers in (battles.response_a, battles.response_b))
     texts = [text for side in sides for text in zip(*side, strict=True)]
@@ -78,6 +81,8 @@ class LikelihoodReader:
     budget: Budget = "fair"
     """What is kept of texts that do not fit the window."""
     precision: Precision = "auto"
+    bits: Bits = 32
+    """Bits per weight."""
     cache: VectorCache | None = None
 
     def statistics(self, texts: Sequence[Text]) -> FloatArray:
@@ -96,6 +101,7 @@ class LikelihoodReader:
             self.budget,
             choose_precision(self.precision),
             device().type,
+            *([] if self.bits == 32 else [f"{self.bits} bits"]),
         )
         keys = {text: cache_key(*settings, text) for text in dict.fromkeys(texts)}
         known = compute_cached(keys, self.cache, self._rows, self._compute, "likelihoods")
@@ -113,18 +119,24 @@ class LikelihoodReader:
 
     @cached_property
     def _model(self) -> "LanguageModel":
-        return LanguageModel(self.encoder.folder, self.max_tokens)
+        # The head turns small differences between vectors into logits, so it is not quantised.
+        options = frozen_options(self.bits, ("lm_head",))
+        return LanguageModel(self.encoder.folder, self.max_tokens, options)
 
 
 class LanguageModel(nn.Module):
     """A causal language model with its tokenizer, which returns statistics of the log-probabilities of a text."""
 
-    def __init__(self, folder: Path, max_tokens: int) -> None:
-        """Open the model in `folder`; raises UserError as `open_causal` does, and for logits of an unknown kind."""
+    def __init__(self, folder: Path, max_tokens: int, options: Mapping[str, Any]) -> None:
+        """Open the model in `folder` with `options` from `base_options`.
+
+        Raises UserError as `open_causal` does, and for logits of an unknown kind.
+        """
         super().__init__()
-        self.model, self.tokenizer = open_causal(folder, max_tokens, True, FULL_WEIGHTS)
+        self.model, self.tokenizer = open_causal(folder, max_tokens, True, options)
         self.model.eval()
-        if not _has_plain_head(self.model):
+        self.scale = logit_scale(self.model.config)
+        if not _has_known_logits(self.model):
             raise UserError(
                 f"{folder}: the logits of {self.model.config.model_type} are computed in a way that is not known "
                 "here. Use another language model, such as smollm2."
@@ -144,7 +156,9 @@ class LanguageModel(nn.Module):
         head = self.model.get_output_embeddings()
         positions = max(1, PIECE // head.weight.shape[0])
         pieces = [slice(start, start + positions) for start in range(0, len(targets), positions)]
-        losses = [cross_entropy(head(hidden[at]).float(), targets[at], reduction="none") for at in pieces]
+        losses = [
+            cross_entropy(self.scale(head(hidden[at]).float()), targets[at], reduction="none") for at in pieces
+        ]
         return -torch.cat(losses) if losses else hidden.new_zeros(0, dtype=torch.float32)
 
     def collate(self, rows: Sequence[ScoredTokens]) -> Batch:
@@ -169,13 +183,10 @@ def _statistics(values: torch.Tensor, kinds: torch.Tensor) -> torch.Tensor:
 
 
 @torch.inference_mode()
-def _has_plain_head(model: Any) -> bool:
-    """Return whether the head of a language model maps its last hidden states to its logits.
-
-    A model that scales or bounds its logits after the head would give other log-probabilities than it was trained
-    for.
-    """
-    ids = torch.arange(1, PROBE_TOKENS + 1)[None] % model.config.vocab_size
+def _has_known_logits(model: Any) -> bool:
+    """Return whether the head and `logit_scale` map the last hidden states of a language model to its logits."""
+    ids = probe_of(model)
     hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
     logits = model(input_ids=ids, use_cache=False).logits
-    return torch.allclose(model.get_output_embeddings()(hidden), logits, atol=1e-3)
+    found = logit_scale(model.config)(model.get_output_embeddings()(hidden))
+    return is_close(model, found.float(), logits.float())

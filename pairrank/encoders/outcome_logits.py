@@ -1,7 +1,7 @@
 """A frozen language model reads both orders of a battle; the logits of the outcomes are cached on disk."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -11,12 +11,12 @@ from torch import nn
 
 from pairrank.data.battles import Battles, object_array
 from pairrank.data.probabilities import SWAP, FloatArray, Proba, average_orders, softmax
-from pairrank.encoders.adapter_settings import AdapterSettings
-from pairrank.encoders.adapters import base_options
+from pairrank.encoders.adapter_settings import Bits
+from pairrank.encoders.adapters import frozen_options
 from pairrank.encoders.cached_batches import Text, compute_in_blocks, source_hashes
 from pairrank.encoders.catalogue import Encoder
 from pairrank.encoders.chat import CHAT_FILES, Template
-from pairrank.encoders.decoder import WordHead, last_hidden_after, open_causal, pad_left
+from pairrank.encoders.decoder import WordHead, can_share_beginnings, last_hidden_after, open_causal, pad_left
 from pairrank.encoders.devices import Precision, choose_precision, device
 from pairrank.encoders.inference import Batch, compute_outputs, pad
 from pairrank.encoders.judge_windows import (
@@ -77,8 +77,8 @@ class OutcomeReader:
     """What is kept of texts that do not fit."""
     template: Template = "auto"
     precision: Precision = "auto"
-    weights: AdapterSettings = field(default_factory=AdapterSettings)
-    """Only `base_bits` matters: the bits per weight."""
+    bits: Bits = 32
+    """Bits per weight."""
     cache: VectorCache | None = None
 
     def read(self, battles: Battles) -> Readings:
@@ -106,7 +106,7 @@ class OutcomeReader:
         """Return everything besides the texts on which the logits depend."""
         chosen = (self.max_tokens, self.budget, self.template, choose_precision(self.precision))
         hashes = source_hashes(self.encoder, CHAT_FILES)
-        return ("outcomes", VERSION, hashes, *chosen, self.weights.base_bits, device().type)
+        return ("outcomes", VERSION, hashes, *chosen, self.bits, device().type)
 
     def _known(self, texts: dict[bytes, Text]) -> dict[bytes, Vector]:
         """Return 12 numbers of each battle by key: logits in both orders, tokens kept, tokens before cutting."""
@@ -133,7 +133,7 @@ class OutcomeReader:
     @cached_property
     def _model(self) -> "OutcomeModel":
         # bitsandbytes would otherwise quantise the head as well, three rows of which are read.
-        options = base_options(self.weights, unquantised=("lm_head",))
+        options = frozen_options(self.bits, ("lm_head",))
         return OutcomeModel(self.encoder, self.max_tokens, self.template, options)
 
 
@@ -148,6 +148,7 @@ class OutcomeModel(nn.Module):
         self.template: JudgeTemplate = judge_template(self.tokenizer, template)
         self.words = WordHead(model, outcome_tokens(self.tokenizer, self.template))
         self.decoder = model.base_model
+        self.can_share = can_share_beginnings(encoder.folder, self.decoder)
 
     def forward(
         self,
@@ -158,7 +159,7 @@ class OutcomeModel(nn.Module):
     ) -> torch.Tensor:
         """Return (B, 6) logits: of the words for A, B and tie with A first, and again with B first."""
         # On a CPU, a pass for the beginnings saves 12 % of the time in fp32; in half precision it takes longer.
-        share = not torch.is_autocast_enabled(input_ids.device.type)
+        share = self.can_share and not torch.is_autocast_enabled(input_ids.device.type)
         hidden = last_hidden_after(self.decoder, shared_ids, shared_mask, input_ids, attention_mask, share)
         logits: torch.Tensor = self.words(hidden)
         return logits.flatten(1)

@@ -78,6 +78,14 @@ def _add_vectors(model: Any, count: int) -> None:
         model.get_input_embeddings().weight[before:] = 0.0
 
 
+def is_close(module: torch.nn.Module, found: torch.Tensor, expected: torch.Tensor) -> bool:
+    """Return whether outputs of a module differ by no more than rounding beside another text explains."""
+    # Weights of 16 bits, or quantised ones, round differently beside another text.
+    is_rough = any(parameter.dtype != torch.float32 for parameter in module.parameters())
+    tolerance = ROUGH_TOLERANCE if is_rough else TOLERANCE
+    return torch.allclose(found, expected, rtol=0, atol=1e-5 + tolerance * float(expected.abs().max()))
+
+
 def check_padding(
     folder: Path, module: torch.nn.Module, tokenizer: Any, collate: Callable[[list[Tokens]], Batch]
 ) -> None:
@@ -89,15 +97,12 @@ def check_padding(
     wrap, _ = special_token_wrapper(tokenizer)
     short, long = (wrap(np.array(ids, dtype=np.int32)) for ids in encode(tokenizer, ["a b", "a b c d " * 3]))
     training, reason, where = module.training, "", next(module.parameters()).device
-    # Weights of 16 bits, or quantised ones, round differently beside another text.
-    is_rough = any(parameter.dtype != torch.float32 for parameter in module.parameters())
-    tolerance = ROUGH_TOLERANCE if is_rough else TOLERANCE
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             module.eval()
             batches = (collate(rows) for rows in ([short], [short, long]))
             alone, beside = (module(**{name: v.to(where) for name, v in batch.items()})[0] for batch in batches)
-        if not torch.allclose(alone, beside, rtol=0, atol=1e-5 + tolerance * float(alone.abs().max())):
+        if not is_close(module, beside, alone):
             reason = "its output for a text depends on the padding after it"
     except (RuntimeError, TypeError, ValueError, IndexError, AttributeError) as error:
         reason = f"it cannot compute two texts ({type(error).__name__}: {shorten(str(error).strip(), 200)})"

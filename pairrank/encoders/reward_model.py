@@ -1,6 +1,6 @@
 """A reward model is a pretrained transformer with a head of one output: the score of an answer to a prompt."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +32,22 @@ class RewardModel(nn.Module):
     """A sequence classifier with one output, with the interface of `TextEncoder`: its vectors are scores (B, 1)."""
 
     width = 1
+    has_head = True
 
-    def __init__(self, folder: Path, attention_dropout: float = 0.0, hidden_dropout: float = 0.0) -> None:
-        """Open the reward model in `folder`; raises UserError if it cannot be opened or is none."""
+    def __init__(
+        self,
+        folder: Path,
+        attention_dropout: float = 0.0,
+        hidden_dropout: float = 0.0,
+        weights: Mapping[str, Any] = FULL_WEIGHTS,
+    ) -> None:
+        """Open the reward model in `folder`; `weights` are options of `from_pretrained` from `base_options`.
+
+        Raises UserError if it cannot be opened or is none.
+        """
         super().__init__()
         self.folder = folder
-        self.transformer = Classifier(*_open(folder, attention_dropout, hidden_dropout))
+        self.transformer = Classifier(*_open(folder, attention_dropout, hidden_dropout, weights))
         model = self.transformer.model
         self.closed = is_causal(model.config)
         """Whether the last token is read. Then texts without a chat template end with the same token."""
@@ -70,7 +80,9 @@ class RewardModel(nn.Module):
         return pad(rows, self.tokenizer.pad_token_id)
 
 
-def _open(folder: Path, attention_dropout: float, hidden_dropout: float) -> tuple[Any, Any]:
+def _open(
+    folder: Path, attention_dropout: float, hidden_dropout: float, weights: Mapping[str, Any]
+) -> tuple[Any, Any]:
     """Return the classifier in a folder and its tokenizer."""
     from transformers import AutoModelForSequenceClassification
 
@@ -80,7 +92,7 @@ def _open(folder: Path, attention_dropout: float, hidden_dropout: float) -> tupl
     set_dropout(config, attention_dropout, hidden_dropout)
     if is_causal(config):
         config.use_cache = False  # keys and values of earlier tokens, which only help to generate text
-    model, tokenizer, loaded = open_pretrained(AutoModelForSequenceClassification, folder, config, FULL_WEIGHTS)
+    model, tokenizer, loaded = open_pretrained(AutoModelForSequenceClassification, folder, config, weights)
     _check_head(folder, model, loaded)
     ensure_pad_token(tokenizer, model)
     return model, tokenizer

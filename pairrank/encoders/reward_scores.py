@@ -7,14 +7,16 @@ from functools import cached_property
 import numpy as np
 
 from pairrank.data.probabilities import FloatArray
+from pairrank.encoders.adapter_settings import Bits
+from pairrank.encoders.adapters import frozen_options
 from pairrank.encoders.cached_batches import Text, compute_cached, source_hashes
 from pairrank.encoders.catalogue import Encoder
 from pairrank.encoders.chat import CHAT_FILES, Template
 from pairrank.encoders.devices import Precision, choose_precision, device
 from pairrank.encoders.inference import compute_outputs
 from pairrank.encoders.opening import check_positions
+from pairrank.encoders.pair_texts import choose_layout, iterate_rows
 from pairrank.encoders.reward_model import RewardModel
-from pairrank.encoders.reward_texts import iterate_rows
 from pairrank.encoders.vector_cache import VectorCache, cache_key
 from pairrank.encoders.windows import Budget, Tokens
 from pairrank.errors import UserError
@@ -35,6 +37,8 @@ class Scorer:
     """What is kept of texts that do not fit the window."""
     template: Template = "auto"
     precision: Precision = "auto"
+    bits: Bits = 32
+    """Bits per weight."""
     cache: VectorCache | None = None
 
     def scores(self, texts: Sequence[Text]) -> FloatArray:
@@ -64,18 +68,23 @@ class Scorer:
             self.template,
             choose_precision(self.precision),
             device().type,
+            *([] if self.bits == 32 else [f"{self.bits} bits"]),
         )
         return {text: cache_key(*settings, text) for text in dict.fromkeys(texts)}
 
     @cached_property
     def _module(self) -> RewardModel:
-        module = RewardModel(self.encoder.folder)
+        # The head is small, and its output is what counts.
+        options = frozen_options(self.bits, ("score", "classifier"))
+        module = RewardModel(self.encoder.folder, weights=options)
         check_positions(self.encoder.name, module.positions, self.max_tokens)
         return module
 
     def _rows(self, texts: Sequence[Text]) -> list[Tokens]:
         """Return the token ids of each prompt with its answer, cut to the window."""
-        rows = iterate_rows(texts, self._module, self.max_tokens, self.budget, self.template)
+        model = self._module
+        layout = choose_layout(self.template, model)
+        rows = iterate_rows(texts, model.tokenizer, layout, self.max_tokens, self.budget)
         return [tokens for tokens, _, _ in rows]
 
     def _compute(self, rows: list[Tokens]) -> FloatArray:

@@ -124,6 +124,7 @@ class StaticEncoder(torch.nn.Module):
 
     positions = None
     closed = False
+    has_head = False
 
     def __init__(self, folder: Path) -> None:
         from sentence_transformers.sentence_transformer.modules import StaticEmbedding

@@ -95,6 +95,9 @@ def _open_transformer(folder: Path, settings: dict[str, float], weights: Mapping
 class TextEncoder(nn.Module):
     """A pretrained transformer with its tokenizer and a pooling layer, as sentence-transformers combines them."""
 
+    has_head = False
+    """Whether the encoder was pretrained for the number that it returns, as a reward model is."""
+
     def __init__(
         self,
         folder: Path,

@@ -17,7 +17,7 @@ from pairrank.errors import UserError, excerpt, unknown_name
 from pairrank.nested import dotted_items, from_mapping, set_dotted
 from pairrank.training.monitor import Monitor
 
-SHARED = ("base", "corrected", "fine_tuned", "saving")
+SHARED = ("base", "corrected", "fine_tuned", "linear_reader", "saving")
 """Modules of this package that are no architectures."""
 
 logger = logging.getLogger(__name__)

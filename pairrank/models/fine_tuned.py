@@ -17,6 +17,7 @@ from pairrank.encoders.catalogue import Encoder, find_encoder
 from pairrank.encoders.encoder_record import find_recorded_encoder
 from pairrank.encoders.inference import Batch, Row
 from pairrank.encoders.windows import TokenCoverage
+from pairrank.errors import UserError, bounds_complaints
 from pairrank.files import write_json
 from pairrank.models.base import Model, Progress
 from pairrank.training.fine_tuning import fine_tune_battles
@@ -24,6 +25,8 @@ from pairrank.training.history import TrainingHistory, training_report
 from pairrank.training.monitor import Monitor
 from pairrank.training.recipe import Recipe, require_available
 
+DROPOUT = ("attention_dropout", "hidden_dropout", "head_dropout")
+"""Hyperparameters that are shares, in the models that have them."""
 TEMPERATURE, TEMPERATURE_FILE = "temperature", "temperature.json"
 """Name of the temperature among the weights of an adapter, and its file, which is missing if it is 1."""
 
@@ -36,6 +39,8 @@ class FineTuned(Model):
 
     encoder: list[str]
     """Encoders in order of preference."""
+    max_tokens: int
+    """Tokens of one text at most."""
     training: Recipe
     """Epochs, learning rates, batches, precision and the other settings of fine-tuning."""
     adapter: AdapterSettings
@@ -77,6 +82,18 @@ class FineTuned(Model):
     @abstractmethod
     def _load_whole(self, folder: Path) -> None:
         """Read what `_save_whole` wrote as `module_`."""
+
+    def __post_init__(self) -> None:
+        if complaints := self._complaints():
+            raise UserError(" ".join(complaints))
+
+    def _complaints(self) -> list[str]:
+        """Return a sentence for each hyperparameter that is out of bounds or does not fit another one."""
+        bounds = {"max_tokens": (self.max_tokens >= 1, "1 or more")}
+        for name in DROPOUT:
+            share = getattr(self, name, 0.0)
+            bounds[name] = (0 <= share < 1, "a share from 0 to below 1")
+        return bounds_complaints(self, bounds)
 
     @property
     def progress(self) -> Progress:

@@ -1,10 +1,10 @@
 """The encoder is not trained: its vectors are cached on disk, and a small head learns from them in seconds."""
 
-import json
+from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -13,26 +13,25 @@ from safetensors.torch import load_file, save_file
 from pairrank.atomic import atomic_path
 from pairrank.data.battles import Battles
 from pairrank.data.folds import hold_out
-from pairrank.data.probabilities import FloatArray, Proba, from_logs, log_outcomes, softmax
+from pairrank.data.probabilities import FloatArray, Proba, softmax
+from pairrank.encoders.adapter_settings import Bits
 from pairrank.encoders.architecture import PoolingMode
 from pairrank.encoders.cached_batches import Text
-from pairrank.encoders.catalogue import Encoder, find_encoder
-from pairrank.encoders.devices import Precision, device_name
+from pairrank.encoders.catalogue import Encoder
+from pairrank.encoders.chat import Template
+from pairrank.encoders.devices import Precision
 from pairrank.encoders.embedding import Embedder
-from pairrank.encoders.encoder_record import find_recorded_encoder, write_encoder_record
 from pairrank.encoders.vector_cache import open_cache
 from pairrank.encoders.windows import Budget
 from pairrank.errors import UserError, bounds_complaints
-from pairrank.files import write_json
 from pairrank.memo import memoise
-from pairrank.models.base import Model, register, require_battles
-from pairrank.models.heads.linear import LinearHead, fit_linear_head, margin_task, tie_task
+from pairrank.models.base import register
 from pairrank.models.heads.neural import as_sides, build_head
+from pairrank.models.linear_reader import Columns, LinearReader
 from pairrank.training.loss import battle_loss, heads_of
-from pairrank.training.monitor import Monitor
 from pairrank.training.recipe import make_targets
 
-HEAD_FILE, LOGISTIC_FILE = "head.safetensors", "logistic.json"
+HEAD_FILE = "head.safetensors"
 CLIP = 4.0
 """Bound of each standardised column of the logistic head, in standard deviations."""
 CHARACTERS = 4
@@ -56,7 +55,7 @@ class Vectors:
 
 @register("frozen")
 @dataclass
-class Frozen(Model):
+class Frozen(LinearReader):
     """Vectors of prompt, answers and pairs from a frozen encoder, and a head that compares them."""
 
     encoder: list[str] = field(default_factory=lambda: ["minilm"])
@@ -74,13 +73,21 @@ class Frozen(Model):
     """What is kept of a text that does not fit: its beginning, both ends, or the latest turns."""
     lengths: bool = True
     """Give the head the logarithm of each answer's length as well, which a mean over tokens does not contain."""
+    template: Literal["plain", "chat"] = "plain"
+    """Lay out a prompt with an answer as a plain pair of texts, or by the tokenizer's chat template.
+
+    A template is not used by itself: an embedding model that was made from a chat model often has the template of
+    that model, with which it was not trained. Prompt and answers alone are always plain.
+    """
     precision: Precision = "auto"
     """Precision of the encoder; "auto" chooses by device."""
+    base_bits: Bits = 32
+    """Bits per weight of the encoder: 16 halves the memory, 8 and 4 quantise layers on an NVIDIA GPU."""
     penalty: float = 30.0
     """L2 penalty of the logistic head on standardised columns."""
     hidden: int = 128
     """Width of the difference head's hidden layer."""
-    dropout: float = 0.1
+    head_dropout: float = 0.1
     """Dropout on the vectors of the difference head, with one mask for both sides."""
     learning_rate: float = 5e-4
     """Learning rate of the difference head, which is trained on all battles at once."""
@@ -95,85 +102,61 @@ class Frozen(Model):
     seed: int = 0
     """Seed of the difference head."""
 
-    symmetric: ClassVar[bool] = True
-    """Margins are odd and tie logits even by construction."""
+    renamed: ClassVar[Mapping[str, str]] = {"dropout": "head_dropout"}
 
-    def __post_init__(self) -> None:
+    @property
+    def _clip(self) -> float:
+        return CLIP
+
+    def _complaints(self) -> list[str]:
         bounds = {
-            "max_tokens": (self.max_tokens >= 1, "1 or more"),
-            "penalty": (self.penalty > 0, "a number above 0"),
             "hidden": (self.hidden >= 1, "1 or more"),
-            "dropout": (0 <= self.dropout < 1, "a share from 0 to below 1"),
+            "head_dropout": (0 <= self.head_dropout < 1, "a share from 0 to below 1"),
             "learning_rate": (self.learning_rate > 0, "a number above 0"),
             "weight_decay": (self.weight_decay >= 0, "0 or more"),
             "steps": (self.steps >= 1, "1 or more"),
             "hold_out": (0 <= self.hold_out < 1, "a share from 0 to below 1"),
         }
-        complaints = bounds_complaints(self, bounds)
+        complaints = super()._complaints() + bounds_complaints(self, bounds)
         if self.soft_targets and self.head == "logistic":
             complaints.append(
                 'soft_targets = true: a logistic head learns from winners only. Set head = "difference".'
             )
-        if complaints:
-            raise UserError(" ".join(complaints))
-
-    def fit(self, train: Battles, folder: Path | None = None, monitor: Monitor | None = None) -> Self:
-        """Encode the texts that are not cached yet, then fit the head."""
-        require_battles(train)
-        self.encoder_ = find_encoder(self.encoder)
-        if self.head == "difference":
-            self._fit_difference(train)
-        else:
-            self._fit_logistic(train)
-        return self
+        return complaints
 
     def predict_proba(self, battles: Battles) -> Proba:
         """Return (n, 3) probabilities of A, B and tie."""
-        if not len(battles):
-            return np.empty((0, 3))
-        vectors = self._vectors(battles)
-        if self.head == "difference":
-            with torch.inference_mode():
-                return softmax(self.module_.eval()(*self._sides(vectors)).double().numpy())
-        odd, even, _, _ = self._columns(vectors)
-        tie, margin = self.linear_["tie"].logits(even), self.linear_["margin"].logits(odd)
-        return from_logs(log_outcomes(tie[:, 0], margin[:, 0]))
+        if self.head == "logistic" or not len(battles):
+            return super().predict_proba(battles)
+        with torch.inference_mode():
+            return softmax(self.module_.eval()(*self._sides(self._vectors(battles))).double().numpy())
 
-    def save(self, folder: Path) -> None:
-        """Write the head, and the name and hash of its encoder; the encoder itself is not copied."""
-        write_encoder_record(self.encoder_, folder)
-        if self.head == "difference":
-            with atomic_path(folder / HEAD_FILE) as path:
-                save_file(self.module_.state_dict(), path)
+    def _save_heads(self, folder: Path) -> None:
+        if self.head == "logistic":
+            super()._save_heads(folder)
+            return
+        with atomic_path(folder / HEAD_FILE) as path:
+            save_file(self.module_.state_dict(), path)
+
+    def _load_heads(self, folder: Path) -> None:
+        if self.head == "logistic":
+            super()._load_heads(folder)
+            return
+        learned = load_file(folder / HEAD_FILE)
+        # The first layer of the tie reads the product and the absolute difference of both sides.
+        self._build(learned["tie.0.weight"].shape[1] // 2 - self.lengths)
+        self.module_.load_state_dict(learned)
+
+    def _head_size(self) -> int:
+        if self.head == "logistic":
+            return super()._head_size()
+        return sum(parameter.numel() for parameter in self.module_.parameters())
+
+    def _fit_heads(self, train: Battles) -> None:
+        if self.head == "logistic":
+            super()._fit_heads(train)
         else:
-            write_json(folder / LOGISTIC_FILE, {head: asdict(fitted) for head, fitted in self.linear_.items()})
-
-    def load(self, folder: Path) -> Self:
-        """Read what `save` wrote; raises UserError if the encoder has changed since."""
-        self.encoder_ = find_recorded_encoder(self.encoder, folder)
-        if self.head == "difference":
-            learned = load_file(folder / HEAD_FILE)
-            # The first layer of the tie reads the product and the absolute difference of both sides.
-            self._build(learned["tie.0.weight"].shape[1] // 2 - self.lengths)
-            self.module_.load_state_dict(learned)
-        else:
-            saved = json.loads((folder / LOGISTIC_FILE).read_text(encoding="utf-8"))
-            self.linear_ = {head: LinearHead(**values) for head, values in saved.items()}
-        return self
-
-    def report(self) -> dict[str, Any]:
-        """Return the number of parameters of the head, the encoder and the device."""
-        if self.head == "difference":
-            size = sum(p.numel() for p in self.module_.parameters())
-        else:
-            size = sum(fitted.size for fitted in self.linear_.values())
-        return {"parameters": size, "encoder": self.encoder_.identity(), "device": device_name(self.precision)}
-
-    def _fit_logistic(self, train: Battles) -> None:
-        odd, even, odd_widths, even_widths = self._columns(self._vectors(train))
-        margin = fit_linear_head(margin_task(odd, -odd, train), self.penalty, CLIP, odd=True, widths=odd_widths)
-        tie = fit_linear_head(tie_task(even, train), self.penalty, CLIP, odd=False, widths=even_widths)
-        self.linear_ = {"tie": tie, "margin": margin}
+            self._fit_difference(train)
 
     def _fit_difference(self, train: Battles) -> None:
         """Train by AdamW on all battles at once, and keep the step with the lowest loss on held-out prompts."""
@@ -212,15 +195,15 @@ class Frozen(Model):
 
     def _build(self, width: int) -> None:
         """Build a new difference head for vectors of this width."""
-        self.module_ = build_head("difference", width + self.lengths, 0, self.hidden, self.dropout, self.seed)
+        self.module_ = build_head("difference", width + self.lengths, 0, self.hidden, self.head_dropout, self.seed)
 
     def _sides(self, vectors: Vectors) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return the inputs of the difference head, as in `siamese`: the vectors of both pairs, and the lengths."""
         a, b, lengths = (torch.from_numpy(v).float() for v in (vectors.with_a, vectors.with_b, vectors.lengths))
         return as_sides(a, b, None, lengths if self.lengths else None)
 
-    def _columns(self, vectors: Vectors) -> tuple[FloatArray, ...]:
-        """Return odd columns (n, p), even ones (n, q), and the width of each column's block, (p,) and (q,)."""
+    def _columns(self, battles: Battles) -> Columns:
+        vectors = self._vectors(battles)
         prompt, a, b = _unit(vectors.prompt), _unit(vectors.a), _unit(vectors.b)
         with_a, with_b = _unit(vectors.with_a), _unit(vectors.with_b)
         like_a, like_b, alike, pairs_alike = (
@@ -234,17 +217,25 @@ class Frozen(Model):
         widths = (
             np.concatenate([np.full(block.shape[1], block.shape[1]) for block in part]) for part in (odd, even)
         )
-        return np.hstack(odd), np.hstack(even), *widths
+        return Columns(np.hstack(odd), np.hstack(even), *widths)
 
     def _vectors(self, battles: Battles) -> Vectors:
-        return _vectors_of(battles, self.encoder_, self.pooling, self.max_tokens, self.budget, self.precision)
+        settings = (self.pooling, self.max_tokens, self.budget, self.precision, self.template, self.base_bits)
+        return _vectors_of(battles, self.encoder_, *settings)
 
 
 @memoise
 def _vectors_of(
-    battles: Battles, encoder: Encoder, pooling: PoolingMode, max_tokens: int, budget: Budget, precision: Precision
+    battles: Battles,
+    encoder: Encoder,
+    pooling: PoolingMode,
+    max_tokens: int,
+    budget: Budget,
+    precision: Precision,
+    template: Template,
+    bits: Bits,
 ) -> Vectors:
-    embedder = Embedder(encoder, pooling, max_tokens, budget, precision, open_cache())
+    embedder = Embedder(encoder, pooling, max_tokens, budget, precision, template, bits, open_cache())
     texts: list[list[Text]] = [[], [], [], [], []]
     for prompt, a, b in zip(battles.prompt, battles.response_a, battles.response_b, strict=True):
         for column, text in zip(texts, ((prompt,), (a,), (b,), (prompt, a), (prompt, b)), strict=True):

@@ -14,7 +14,7 @@ from torch import nn
 from pairrank.atomic import atomic_path
 from pairrank.data.battles import Battles
 from pairrank.data.probabilities import Proba, average_orders, softmax
-from pairrank.encoders.adapter_settings import AdapterSettings, require_libraries
+from pairrank.encoders.adapter_settings import AdapterSettings, Bits, require_libraries
 from pairrank.encoders.adapters import add_adapter, base_options
 from pairrank.encoders.catalogue import Encoder, find_encoder
 from pairrank.encoders.chat import Template
@@ -27,7 +27,6 @@ from pairrank.encoders.outcome_logits import OutcomeReader, Readings
 from pairrank.encoders.quiet import quiet_transformers
 from pairrank.encoders.vector_cache import open_cache
 from pairrank.encoders.windows import Budget, Tokens
-from pairrank.errors import UserError, bounds_complaints
 from pairrank.files import write_json
 from pairrank.memo import memoise
 from pairrank.models.base import Progress, register, require_battles
@@ -102,8 +101,8 @@ class Judge(FineTuned):
     seed: int = 0
     """Seed of the new head, the adapter, the order of the battles and the dropout."""
 
-    def __post_init__(self) -> None:
-        complaints = bounds_complaints(self, {"max_tokens": (self.max_tokens >= 1, "1 or more")})
+    def _complaints(self) -> list[str]:
+        complaints = super()._complaints()
         if self.head == "zero-shot":
             if not self.both_sides:
                 complaints.append('both_sides = false: head = "zero-shot" always averages both orders.')
@@ -115,8 +114,7 @@ class Judge(FineTuned):
                 )
             if self.soft_targets and not self.calibrated:
                 complaints.append("soft_targets = true: nothing is learned without calibration.")
-        if complaints:
-            raise UserError(" ".join(complaints))
+        return complaints
 
     @property
     def symmetric(self) -> bool:
@@ -259,7 +257,6 @@ def _readings_of(
     budget: Budget,
     template: Template,
     precision: Precision,
-    bits: Literal[32, 16, 8, 4],
+    bits: Bits,
 ) -> Readings:
-    weights = AdapterSettings(base_bits=bits)
-    return OutcomeReader(encoder, max_tokens, budget, template, precision, weights, open_cache()).read(battles)
+    return OutcomeReader(encoder, max_tokens, budget, template, precision, bits, open_cache()).read(battles)

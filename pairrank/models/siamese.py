@@ -20,13 +20,13 @@ from pairrank.encoders.chat import Template
 from pairrank.encoders.devices import device
 from pairrank.encoders.inference import Batch, compute_outputs
 from pairrank.encoders.opening import check_positions
+from pairrank.encoders.pair_texts import paired_sides
 from pairrank.encoders.quiet import quiet_transformers
 from pairrank.encoders.reward_model import RewardModel
-from pairrank.encoders.reward_texts import reward_sides
 from pairrank.encoders.side_windows import Layout, Share, SideTexts, side_texts
 from pairrank.encoders.transformer import TextEncoder
 from pairrank.encoders.windows import TokenCoverage
-from pairrank.errors import UserError
+from pairrank.errors import UserError, bounds_complaints
 from pairrank.features.groups import group_complaints
 from pairrank.models.base import UseOfInputs, register
 from pairrank.models.fine_tuned import FineTuned
@@ -71,9 +71,10 @@ class Siamese(FineTuned):
     budget: Literal["fair", "head+tail", "latest"] = "fair"
     """What is kept of a side that does not fit: its beginning, both ends, or the latest turns."""
     template: Template = "auto"
-    """How the head "pretrained" lays out the text: by the model's chat template, or as a plain pair of texts.
+    """Lay out a prompt with an answer by the tokenizer's chat template, or as a plain pair of texts.
 
-    "auto" is "chat" if there is a template. Other heads read a plain pair.
+    "auto" is "chat" for the head "pretrained" if there is a template, which then belongs to the reward model, and
+    else "plain".
     """
     share: Share = "side"
     """"battle": what one side leaves of its window goes to the other."""
@@ -109,15 +110,17 @@ class Siamese(FineTuned):
     offset_model_ = OffsetModel()
     # Without an annotation it is no field: the sources of offsets before anything is fitted or loaded.
 
-    def __post_init__(self) -> None:
+    def _complaints(self) -> list[str]:
+        complaints = super()._complaints() + bounds_complaints(self, {"hidden": (self.hidden >= 1, "1 or more")})
         if self.head != "pretrained":
-            head_class(self.head)
-        if self.head == "pretrained" and (complaints := self._complaints_of_scores()):
-            raise UserError(f'head = "pretrained": {" ".join(complaints)}')
-        if complaints := self._complaints_of_features():
-            raise UserError(" ".join(complaints))
-        if self.head != "pretrained" and self.template == "chat":
-            raise UserError('template = "chat": only head = "pretrained" reads chats. Set template to "auto".')
+            head_class(self.head)  # raises UserError for an unknown name
+        if self.head == "pretrained" and (refused := self._refused_by_scores()):
+            complaints.append(f'head = "pretrained": {" ".join(refused)}')
+        if self.template == "chat" and self.layout == "apart":
+            complaints.append('template = "chat": a chat has a prompt and an answer. Set layout to "pair".')
+        if self.template == "chat" and self.share == "battle":
+            complaints.append('template = "chat": each side has a window of its own. Set share to "side".')
+        return complaints + self._complaints_of_features()
 
     @property
     def symmetric(self) -> bool:
@@ -183,7 +186,7 @@ class Siamese(FineTuned):
         if missing.unexpected_keys or [name for name in missing.missing_keys if not name.startswith(PRETRAINED)]:
             raise UserError(f"{folder / HEAD_FILE}: this file is not a head of this model. Train the model again.")
 
-    def _complaints_of_scores(self) -> list[str]:
+    def _refused_by_scores(self) -> list[str]:
         """Return what a reward model, which reads prompt and answer together and has its own pooling, cannot do."""
         refused = {
             'layout = "apart": a reward model reads prompt and answer together. Set layout to "pair".': (
@@ -241,8 +244,16 @@ class Siamese(FineTuned):
         """Return the rows of battles whose `inputs` are the sources of offsets, and how many tokens were kept."""
         encoder = self.module_.encoder
         if isinstance(encoder, RewardModel):
-            return reward_sides(battles, encoder, self.max_tokens, self.budget, self.template)
-        rows, coverage = side_texts(
+            return paired_sides(battles, encoder, self.max_tokens, self.budget, self.template)
+        rows, coverage = self._sides(battles, encoder)
+        known = [tuple((margin, tie) for margin, tie in row) for row in offsets_of(battles).tolist()]
+        return [replace(row, offsets=each) for row, each in zip(rows, known, strict=True)], coverage
+
+    def _sides(self, battles: Battles, encoder: TextEncoder) -> tuple[list[SideTexts], TokenCoverage]:
+        """Return the rows of battles by template and layout."""
+        if self.template == "chat":
+            return paired_sides(battles, encoder, self.max_tokens, self.budget, self.template)
+        return side_texts(
             battles,
             encoder.tokenizer,
             self.max_tokens,
@@ -252,8 +263,6 @@ class Siamese(FineTuned):
             encoder.positions,
             encoder.closed,
         )
-        known = [tuple((margin, tie) for margin, tie in row) for row in offsets_of(battles).tolist()]
-        return [replace(row, offsets=each) for row, each in zip(rows, known, strict=True)], coverage
 
     def _compare(
         self,

@@ -163,6 +163,24 @@ def test_a_battle_is_marked_as_cut_only_if_its_model_drops_tokens(tiny_bert, mod
         assert cut[i] == (sum(coverage.kept.values()) < sum(coverage.total.values())), i
 
 
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"name": "judge"},
+        {"name": "likelihood"},
+        {"name": "frozen", "template": "chat"},
+        {"name": "siamese", "head": "pretrained"},
+    ],
+)
+def test_a_model_with_a_layout_of_its_own_has_no_window(tiny_bert, model):
+    battles = hostile_battles(10)
+    one = next(run for run in made_up_results(battles).runs if run.label == "one")
+    record = replace(
+        one.record, experiment={"model": model | {"max_tokens": 60}}, encoder=EncoderRecord(str(tiny_bert), "0")
+    )
+    assert pages._windows([replace(one, record=record)], battles) == {}
+
+
 def test_a_run_without_an_available_encoder_has_no_window(tiny_bert, monkeypatch):
     battles = hostile_battles(30)
     one = next(run for run in made_up_results(battles).runs if run.label == "one")

@@ -9,10 +9,17 @@ import torch
 import transformers
 from transformers import AutoConfig
 
-from pairrank.encoders.decoder import WordHead, last_hidden, last_hidden_after, open_causal, pad_left
+from pairrank.encoders.decoder import (
+    WordHead,
+    can_share_beginnings,
+    last_hidden,
+    last_hidden_after,
+    open_causal,
+    pad_left,
+)
 from pairrank.encoders.inference import pad
 from tests.support.architectures import CAUSAL, some_fast, write_checkpoint
-from tests.support.language_models import ROOM, write_language_model
+from tests.support.language_models import ROOM, write_language_model, write_recurrent_model
 from tests.support.runs import complaint
 
 WORDS = (5, 9, 2)
@@ -57,6 +64,24 @@ def test_texts_after_one_beginning_give_the_same_as_whole_texts(name: str, share
         found = last_hidden_after(model, begun["input_ids"], begun["attention_mask"], **rest, share=share)
     whole = [np.concatenate([beginnings[i // 2], end]) for i, end in enumerate(ends)]
     assert torch.allclose(found.flatten(0, 1), last_of_each(model, whole), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", some_fast(CAUSAL))
+def test_attention_can_share_a_beginning(name: str, tmp_path: Path):
+    assert can_share_beginnings(tmp_path, opened(tmp_path, name).base_model)
+
+
+def test_recurrent_layers_cannot_share_a_beginning(tmp_path: Path):
+    model, _ = open_causal(write_recurrent_model(tmp_path, "mamba"), ROOM, True, {"dtype": torch.float32})
+    assert not can_share_beginnings(tmp_path, model.eval().base_model)
+
+
+def test_a_decoder_that_reads_padding_is_refused(tmp_path: Path):
+    """RWKV ignores the attention mask, so that padding on the left changes its state."""
+    model, _ = open_causal(write_recurrent_model(tmp_path, "rwkv"), ROOM, True, {"dtype": torch.float32})
+    message = complaint(lambda: can_share_beginnings(tmp_path, model.eval().base_model))
+    assert "rwkv reads a text differently after padding" in message
+    assert 'set head to "trained"' in message
 
 
 @pytest.mark.parametrize("name", some_fast(CAUSAL))

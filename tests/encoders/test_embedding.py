@@ -12,6 +12,7 @@ from pairrank.encoders.embedding import Embedder
 from pairrank.encoders.vector_cache import VectorCache
 from pairrank.errors import UserError
 from tests.support.architectures import write_checkpoint
+from tests.support.reward_models import CHAT, KINDS
 
 TEXTS: list[Text] = [
     (("why how",),),
@@ -66,18 +67,35 @@ def test_a_vector_is_the_mean_over_the_tokens_as_transformers_gives_them(tiny_be
     assert np.array_equal(vectors[1], vectors[5])
 
 
+def test_a_pair_in_a_chat_has_the_vector_of_the_rendered_template_and_a_single_text_stays_plain(
+    tmp_path: Path, cache: VectorCache
+):
+    folder = write_checkpoint(tmp_path / "chatty", KINDS["llama"], chat=CHAT)
+    options = {"pooling": "last", "max_tokens": 64}
+    plain = embedder(folder, cache, **options).vectors(TEXTS[:3])
+    entries = cache.size()[0]
+    vectors = embedder(folder, cache, template="chat", **options).vectors(TEXTS[:3])
+    assert cache.size()[0] == entries + 1
+    assert np.array_equal(vectors[:2], plain[:2])
+    assert not np.allclose(vectors[2], plain[2], atol=1e-3)
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    model = AutoModel.from_pretrained(folder, local_files_only=True).eval()
+    asked, answered = (
+        {"role": role, "content": text} for role, text in (("user", "why how"), ("assistant", "red"))
+    )
+    [vector] = embedder(folder, template="chat", **options).vectors([(("why how",), ("red",))])
+    ids = tokenizer.apply_chat_template([asked, answered], return_dict=False, return_tensors="pt")
+    with torch.no_grad():
+        expected = model(input_ids=ids).last_hidden_state[0, -1]
+    assert vector == pytest.approx(expected.numpy(), abs=1e-5)
+
+
 def test_cached_texts_are_not_encoded_and_no_encoder_is_loaded(tiny_bert: Path, cache: VectorCache, monkeypatch):
     first = embedder(tiny_bert, cache).vectors(TEXTS)
     monkeypatch.setattr(Embedder, "_module", property(lambda _: pytest.fail("an encoder was loaded")))
     again = embedder(tiny_bert, cache).vectors(TEXTS[::-1])
     assert np.array_equal(again[::-1], first)
     assert np.array_equal(first, first)
-
-
-def test_each_distinct_text_is_encoded_once(tiny_bert: Path, monkeypatch):
-    seen = encoded(monkeypatch)
-    embedder(tiny_bert).vectors([*many(70), *many(70)])
-    assert seen == [BATCH, BATCH, 70 - 2 * BATCH]
 
 
 def test_every_setting_that_changes_a_vector_makes_another_cache_entry(tiny_bert: Path, cache: VectorCache):
@@ -88,6 +106,7 @@ def test_every_setting_that_changes_a_vector_makes_another_cache_entry(tiny_bert
         {"max_tokens": 16},
         {"budget": "head+tail"},
         {"precision": "bf16"},
+        {"bits": 16},
         {"encoder": Encoder("tiny", tiny_bert, "1" * 64)},
     ]
     for i, change in enumerate(others, 2):
@@ -140,14 +159,6 @@ def test_a_damaged_entry_is_encoded_again(tiny_bert: Path, cache: VectorCache):
     assert zeros == (0,)
 
 
-def test_vectors_are_identical_in_any_order_of_texts_in_bf16(tiny_bert: Path):
-    texts = many(90)
-    order = np.random.default_rng(0).permutation(90)
-    straight = embedder(tiny_bert, precision="bf16").vectors(texts)
-    mixed = embedder(tiny_bert, precision="bf16").vectors([texts[i] for i in order])
-    assert np.array_equal(mixed, straight[order])
-
-
 def test_a_window_longer_than_the_encoders_positions_is_refused(tiny_bert: Path):
     with pytest.raises(UserError, match="max_tokens = 65: tiny has positions for 64 tokens"):
         embedder(tiny_bert, max_tokens=65).vectors(TEXTS)
@@ -156,12 +167,6 @@ def test_a_window_longer_than_the_encoders_positions_is_refused(tiny_bert: Path)
 def test_a_window_without_room_is_refused(tiny_bert: Path):
     with pytest.raises(UserError, match=r"max_tokens = 4: .*no room for a text\. Set it to 5 or more"):
         embedder(tiny_bert, max_tokens=4).vectors(TEXTS)
-
-
-def test_a_cached_vector_is_not_replaced_when_its_batch_has_other_texts(tiny_bert: Path, cache: VectorCache):
-    first = embedder(tiny_bert, cache).vectors(many(3))
-    embedder(tiny_bert, cache).vectors(many(40)[2:])
-    assert np.array_equal(embedder(tiny_bert, cache).vectors(many(3)), first)
 
 
 def test_another_tokenizer_makes_another_entry(tmp_path: Path, cache: VectorCache):

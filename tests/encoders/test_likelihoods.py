@@ -6,8 +6,8 @@ import torch
 from transformers import AutoModelForCausalLM, BertConfig, BertForMaskedLM
 
 from pairrank.data.battles import Battles
-from pairrank.encoders import cached_batches, likelihoods
-from pairrank.encoders.cached_batches import BATCH, Text
+from pairrank.encoders import likelihoods
+from pairrank.encoders.cached_batches import Text
 from pairrank.encoders.catalogue import Encoder
 from pairrank.encoders.likelihoods import STATISTICS, LikelihoodReader, likelihood_features
 from pairrank.encoders.quiet import quiet_transformers
@@ -61,6 +61,20 @@ def test_the_statistics_are_those_of_the_logits_of_transformers(byte_language_mo
         assert found[i] == pytest.approx(expected(byte_language_model, prompt, answer), abs=1e-4), TEXTS[i]
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"model_type": "gemma2", "final_logit_softcapping": 3.0, "query_pre_attn_scalar": 16},
+        {"model_type": "granite", "logits_scaling": 8.0},
+    ],
+)
+def test_logits_that_are_bounded_or_scaled_are_known(tmp_path: Path, change):
+    folder = write_byte_model(tmp_path, **change)
+    found = reader(folder).statistics(TEXTS[:3])
+    for row, ((prompt,), (answer,)) in zip(found, TEXTS[:3], strict=True):
+        assert row == pytest.approx(expected(folder, prompt, answer), abs=1e-4)
+
+
 def test_logits_in_small_pieces_give_the_same_statistics(byte_language_model: Path, monkeypatch):
     whole = reader(byte_language_model).statistics(TEXTS)
     sizes = []
@@ -99,7 +113,7 @@ def test_cached_texts_are_not_read_again_and_no_model_is_loaded(
 def test_every_setting_that_changes_a_number_makes_another_entry(byte_language_model: Path, tmp_path: Path):
     cache = VectorCache(tmp_path / "vectors.sqlite")
     plain = reader(byte_language_model, cache).statistics(TEXTS)
-    others = [{"max_tokens": 60}, {"max_tokens": 60, "budget": "head+tail"}, {"precision": "bf16"}]
+    others = [{"max_tokens": 60}, {"max_tokens": 60, "budget": "head+tail"}, {"precision": "bf16"}, {"bits": 16}]
     for i, change in enumerate(others, 2):
         changed = reader(byte_language_model, cache, **change).statistics(TEXTS)
         assert cache.size()[0] == i * len(TEXTS), change
@@ -113,28 +127,6 @@ def test_another_chat_template_makes_another_entry(tmp_path: Path):
     file.write_text(file.read_text().replace("|start|>{{", "|start|>THE {{"))
     assert not np.array_equal(reader(folder, cache).statistics(TEXTS), first)
     assert cache.size()[0] == 2 * len(TEXTS)
-
-
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_an_interrupted_call_that_is_repeated_has_the_very_same_numbers(
-    byte_language_model: Path, tmp_path: Path, monkeypatch, precision: str
-):
-    undisturbed = reader(byte_language_model, VectorCache(tmp_path / "a.sqlite"), precision=precision).statistics(
-        many()
-    )
-    cache = VectorCache(tmp_path / "b.sqlite")
-
-    def dying(self, vectors, put=VectorCache.put):
-        if self.size()[0]:
-            raise KeyboardInterrupt
-        put(self, vectors)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(VectorCache, "put", dying)
-        with pytest.raises(KeyboardInterrupt):
-            reader(byte_language_model, cache, precision=precision).statistics(many())
-    assert cache.size()[0] == BATCH == cached_batches.BATCH
-    assert np.array_equal(reader(byte_language_model, cache, precision=precision).statistics(many()), undisturbed)
 
 
 def test_features_of_swapped_battles_are_the_swapped_features(byte_language_model: Path, monkeypatch):

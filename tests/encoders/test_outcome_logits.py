@@ -11,13 +11,12 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from pairrank.data.battles import Battles, concatenate, object_array
 from pairrank.encoders import outcome_logits
-from pairrank.encoders.adapters import AdapterSettings
 from pairrank.encoders.catalogue import Encoder
 from pairrank.encoders.judge_windows import judge_template, judge_texts, outcome_tokens
 from pairrank.encoders.outcome_logits import OutcomeModel, OutcomeReader
 from pairrank.encoders.vector_cache import VectorCache
 from tests.support.battles import arena_of_words, plain_battles
-from tests.support.language_models import CHAT, ROOM, write_language_model
+from tests.support.language_models import CHAT, ROOM, write_language_model, write_recurrent_model
 from tests.support.runs import complaint
 
 
@@ -55,8 +54,17 @@ def read_blocks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return seen
 
 
+@pytest.fixture(scope="module")
+def recurrent(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_recurrent_model(tmp_path_factory.mktemp("mamba"), "mamba")
+
+
+@pytest.mark.parametrize("kind", ["folder", "recurrent"])
 @torch.no_grad()
-def test_probabilities_are_the_geometric_mean_of_both_orders_as_transformers_compute_them(folder: Path):
+def test_probabilities_are_the_geometric_mean_of_both_orders_as_transformers_compute_them(
+    request: pytest.FixtureRequest, kind: str
+):
+    folder = request.getfixturevalue(kind)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForCausalLM.from_pretrained(folder).eval()
     template = judge_template(tokenizer)
@@ -150,7 +158,7 @@ def test_every_setting_that_changes_a_result_makes_another_cache_entry(folder: P
         {"budget": "head+tail"},
         {"template": "plain"},
         {"precision": "bf16"},
-        {"weights": AdapterSettings(base_bits=16)},
+        {"bits": 16},
         {"encoder": Encoder("tiny", folder, "1" * 64)},
         {"encoder": Encoder("tiny", write_language_model(tmp_path / "other", "qwen2", CHAT + " "), "0" * 64)},
     )

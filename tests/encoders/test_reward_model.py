@@ -1,6 +1,5 @@
 """A reward model is opened with its own head, and a score is what transformers computes for the same text."""
 
-import sqlite3
 from pathlib import Path
 
 import numpy as np
@@ -8,12 +7,11 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from pairrank.encoders import reward_scores
-from pairrank.encoders.cached_batches import BATCH, Text
+from pairrank.encoders.cached_batches import Text
 from pairrank.encoders.catalogue import Encoder, find_encoder
+from pairrank.encoders.pair_texts import paired_sides
 from pairrank.encoders.reward_model import RewardModel
 from pairrank.encoders.reward_scores import Scorer
-from pairrank.encoders.reward_texts import reward_sides
 from pairrank.encoders.vector_cache import VectorCache
 from pairrank.errors import UserError
 from tests.support.architectures import set_config, write_checkpoint
@@ -108,7 +106,7 @@ def test_a_pad_token_inside_a_text_is_read_as_text(folders):
 def test_every_text_fits_the_window(folders, kind: str, chat: bool):
     model = RewardModel(folders[kind, chat])
     battles = conversations(*((prompt, answer, answer[::-1]) for prompt, answer in TEXTS))
-    rows, coverage = reward_sides(battles, model, 40, "fair")
+    rows, coverage = paired_sides(battles, model, 40, "fair")
     assert max(map(len, rows)) == 40
     assert coverage.lost_a_side == 0
     assert 0 < coverage.kept["prompt"] < coverage.total["prompt"]
@@ -124,58 +122,17 @@ def test_cached_scores_need_no_model(folders, cache: VectorCache, monkeypatch):
     assert np.array_equal(scorer(folders["llama", True], cache).scores(TEXTS[::-1])[::-1], first)
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("survivors", [0, 1, 3])
-def test_interrupted_scoring_that_is_repeated_gives_the_very_same_scores(
-    folders, tmp_path: Path, monkeypatch, precision: str, survivors: int
-):
-    folder = folders["bert", False]
-    undisturbed = scorer(folder, VectorCache(tmp_path / "a.sqlite"), precision=precision).scores(many())
-    cache, batches = VectorCache(tmp_path / "b.sqlite"), 0
-
-    def dying(self, vectors, put=VectorCache.put):
-        nonlocal batches
-        if batches == survivors:
-            raise KeyboardInterrupt
-        batches += 1
-        put(self, vectors)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(VectorCache, "put", dying)
-        with pytest.raises(KeyboardInterrupt):
-            scorer(folder, cache, precision=precision).scores(many())
-    assert cache.size()[0] == survivors * BATCH
-    assert np.array_equal(scorer(folder, cache, precision=precision).scores(many()), undisturbed)
-
-
-def test_scores_depend_neither_on_the_order_of_texts_nor_on_what_is_cached(folders, cache, monkeypatch):
-    """The last digits may depend on the batch, so the batches must be those of the whole call, by length."""
-    batches: list[list[int]] = []
-
-    def recording(module, rows, *rest, inner=reward_scores.compute_outputs):
-        batches.append([*map(len, rows)])
-        return inner(module, rows, *rest)
-
-    monkeypatch.setattr(reward_scores, "compute_outputs", recording)
-    folder, texts = folders["llama", False], many(90)
-    order = np.random.default_rng(0).permutation(90)
-    expected = scorer(folder, cache, precision="bf16").scores(texts)
-    mixed = scorer(folder, precision="bf16").scores([texts[i] for i in order])
-    assert np.array_equal(mixed, expected[order])
-    with sqlite3.connect(cache.file) as database:
-        database.execute("DELETE FROM vectors WHERE rowid % 7 > 0")
-    assert cache.size()[0] == 90 // 7
-    assert np.array_equal(scorer(folder, cache, precision="bf16").scores(texts), expected)
-    assert batches[:3] == batches[3:6] == batches[6:]
-    lengths = [length for batch in batches[:3] for length in batch]
-    assert lengths == sorted(lengths)
-
-
 def test_every_setting_and_file_that_changes_a_score_makes_another_entry(tmp_path: Path, cache: VectorCache):
     folder = write_reward_model(tmp_path / "model", "llama", chat=True)
     plain = scorer(folder, cache).scores(TEXTS)
     count = cache.size()[0]
-    changes = [{"max_tokens": 60}, {"budget": "head+tail"}, {"template": "plain"}, {"precision": "bf16"}]
+    changes = [
+        {"max_tokens": 60},
+        {"budget": "head+tail"},
+        {"template": "plain"},
+        {"precision": "bf16"},
+        {"bits": 16},
+    ]
     for i, change in enumerate(changes, 2):
         assert not np.array_equal(scorer(folder, cache, **change).scores(TEXTS), plain), change
         assert cache.size()[0] == i * count, change

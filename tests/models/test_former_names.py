@@ -100,3 +100,10 @@ def test_a_model_saved_under_former_names_is_loaded(tmp_path: Path, caplog: pyte
     assert parameters_of(loaded) == parameters_of(model)
     assert np.array_equal(loaded.predict_proba(battles), model.predict_proba(battles))
     assert caplog.messages == []  # its user cannot change the file
+
+
+def test_the_dropout_of_frozen_is_that_of_its_head(tmp_path: Path):
+    file = write(tmp_path, '[model]\nname = "frozen"\ndropout = 0.3\n[search]\ndropout = {low = 0.0, high = 0.5}\n')
+    experiment = load_experiment(file)
+    assert experiment.parameters["head_dropout"] == 0.3
+    assert [each.key for each in read_space(experiment).dimensions] == ["head_dropout"]

@@ -15,11 +15,13 @@ from pairrank.encoders.catalogue import find_encoder
 from pairrank.encoders.embedding import Embedder
 from pairrank.errors import UserError
 from pairrank.evaluation.scoring import log_loss
+from pairrank.files import sha256_of
 from pairrank.models.base import build
 from pairrank.models.frozen import Frozen
 from pairrank.models.saving import load_model, save_model
 from tests.support.architectures import WINDOW, write_checkpoint
 from tests.support.battles import WORDS, arena_of_words, conversations
+from tests.support.reward_models import CHAT, KINDS
 
 TURNS = st.lists(st.lists(st.sampled_from(WORDS), max_size=40).map(" ".join), min_size=1, max_size=3).map(tuple)
 BATTLES = st.lists(st.tuples(TURNS, TURNS, TURNS), min_size=1, max_size=12).map(lambda rows: conversations(*rows))
@@ -119,7 +121,7 @@ def test_the_difference_head_learns_soft_targets_and_the_logistic_head_refuses_t
 
 def test_held_out_prompts_choose_the_best_step(tiny_bert: Path):
     battles = arena_of_words(80)
-    options = {"head": "difference", "learning_rate": 0.05, "dropout": 0.0, "weight_decay": 0.0, "steps": 300}
+    options = {"head": "difference", "learning_rate": 0.05, "head_dropout": 0.0, "weight_decay": 0.0, "steps": 300}
     stopped, greedy = (make(tiny_bert, **options, hold_out=share).fit(battles) for share in (0.3, 0.0))
     unseen = arena_of_words(200, seed=5)
     losses = [log_loss(model.predict_proba(unseen), unseen.labels) for model in (stopped, greedy)]
@@ -174,3 +176,27 @@ def test_the_static_encoder_of_the_real_weights_finds_similar_words(minilm, tmp_
     vectors = Embedder(find_encoder(["few-static"]), max_tokens=64).vectors([((text,),) for text in texts])
     dog, puppy, tax = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     assert dog @ puppy > dog @ tax + 0.2
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_a_chat_template_is_used_if_it_is_named_and_keeps_the_swap_law(tmp_path: Path, head: str):
+    folder, battles = write_checkpoint(tmp_path / "chatty", KINDS["llama"], chat=CHAT), arena_of_words(9, seed=3)
+    plain, chat = (
+        make(folder, head=head, precision="fp32", **more).fit(arena_of_words(24))
+        for more in ({}, {"template": "chat"})
+    )
+    found = chat.predict_proba(battles)
+    assert np.abs(found - plain.predict_proba(battles)).max() > 1e-3
+    assert chat.predict_proba(battles.swap())[:, [1, 0, 2]] == pytest.approx(found, abs=1e-6)
+    save_model(chat, tmp_path / "saved")
+    assert np.array_equal(load_model(tmp_path / "saved").predict_proba(battles), found)
+
+
+def test_a_saved_file_without_a_head_is_refused_when_it_is_opened(tiny_bert: Path, tmp_path: Path):
+    save_model(make(tiny_bert).fit(arena_of_words(9)), tmp_path)
+    (tmp_path / "logistic.json").write_text("{}")
+    saved = json.loads((tmp_path / "model.json").read_text())
+    saved["files"]["logistic.json"] = sha256_of(tmp_path / "logistic.json")
+    (tmp_path / "model.json").write_text(json.dumps(saved))
+    with pytest.raises(UserError, match="damaged file, or a file of another format"):
+        load_model(tmp_path)

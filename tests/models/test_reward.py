@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -198,6 +199,20 @@ def test_load_refuses_another_reward_model_than_the_one_it_was_fitted_on(tmp_pat
 def test_values_out_of_bounds_are_refused_by_name(key: str):
     with pytest.raises(UserError, match=f"model 'reward': {key} = 0"):
         build("reward", **{key: 0})
+
+
+@pytest.mark.parametrize("name", ["frozen", "likelihood", "reward"])
+def test_quantised_weights_without_a_gpu_are_one_message_before_anything_is_opened(name: str, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UserError, match=r"^base_bits = 4: needs an NVIDIA GPU"):
+        build(name, encoder=["not/there"], base_bits=4).fit(arena_of_words(6))
+
+
+def test_weights_of_16_bits_change_the_scores_but_little(tmp_path: Path):
+    folder, battles = write_reward_model(tmp_path / "model", "llama"), arena_of_words(24)
+    full, half = (make(folder, base_bits=bits).fit(battles) for bits in (32, 16))
+    one, other = (model._columns(battles).odd for model in (full, half))
+    assert 0 < np.abs(one - other).max() < 0.05 * np.abs(one).max()
 
 
 def test_a_classifier_of_three_outcomes_is_refused_with_what_was_found(tmp_path: Path):

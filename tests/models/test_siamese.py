@@ -23,9 +23,10 @@ from pairrank.models.siamese import Siamese
 from pairrank.runs.cross_validation import cross_validate
 from pairrank.runs.experiment_files import load_experiment
 from pairrank.runs.run import resolve_run
-from tests.support.architectures import WINDOW
+from tests.support.architectures import WINDOW, write_checkpoint
 from tests.support.battles import WORDS, arena_of_words, conversations, plain_battles, write_folder
 from tests.support.fine_tuning import FAST
+from tests.support.reward_models import CHAT, KINDS
 
 TURNS = st.lists(st.lists(st.sampled_from(WORDS), max_size=40).map(" ".join), min_size=1, max_size=3).map(tuple)
 BATTLES = st.lists(st.tuples(TURNS, TURNS, TURNS), min_size=1, max_size=12).map(lambda rows: conversations(*rows))
@@ -336,3 +337,40 @@ def test_every_head_can_be_chosen_and_only_a_symmetric_one_makes_the_model_symme
         module = build_head(head, 4, 2, 7, 0.0, seed=0).eval()
         same = torch.allclose(module(b, a, shared), module(a, b, shared)[:, [1, 0, 2]], atol=1e-6)
         assert same == kind.symmetric == build("siamese", head=head).symmetric
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "message"),
+    [
+        ("siamese", {"hidden": 0}, "hidden = 0: expected 1 or more"),
+        (
+            "siamese",
+            {"max_tokens": 0, "head_dropout": 1.5},
+            r"max_tokens = 0: .* head_dropout = 1\.5: expected a share",
+        ),
+        ("siamese", {"attention_dropout": 1.0}, r"attention_dropout = 1\.0: expected a share from 0 to below 1"),
+        ("siamese", {"template": "chat", "layout": "apart"}, 'Set layout to "pair"'),
+        ("siamese", {"template": "chat", "share": "battle"}, 'Set share to "side"'),
+        ("baseline", {"hidden_dropout": -0.1}, r"hidden_dropout = -0\.1: expected a share"),
+        ("judge", {"max_tokens": 0}, "max_tokens = 0: expected 1 or more"),
+    ],
+)
+def test_hyperparameters_of_fine_tuned_models_out_of_bounds_are_refused(name: str, values, message: str):
+    with pytest.raises(UserError, match=message):
+        build(name, **values)
+
+
+def test_a_model_that_reads_chats_is_symmetric_and_saved(tmp_path: Path):
+    folder, battles = write_checkpoint(tmp_path / "chatty", KINDS["llama"], chat=CHAT), arena_of_words(9, seed=3)
+    model = make(folder, template="chat", training=FAST).fit(arena_of_words(16))
+    found = model.predict_proba(battles)
+    assert model.predict_proba(battles.swap())[:, [1, 0, 2]] == pytest.approx(found, abs=1e-6)
+    alone = [model.predict_proba(battles.take(slice(i, i + 1)))[0] for i in range(len(battles))]
+    assert np.array(alone) == pytest.approx(found, abs=1e-5)
+    save_model(model, tmp_path / "saved")
+    assert np.array_equal(load_model(tmp_path / "saved").predict_proba(battles), found)
+
+
+def test_a_chat_without_a_template_is_refused(tiny_bert: Path):
+    with pytest.raises(UserError, match="has no chat template"):
+        make(tiny_bert, template="chat").fit(arena_of_words(8))

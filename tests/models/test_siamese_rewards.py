@@ -168,9 +168,16 @@ def test_a_run_keeps_the_pooling_of_the_reward_model(folders, tmp_path: Path, ki
     assert (model.head, model.pooling) == ("pretrained", "auto")
 
 
-def test_other_heads_have_no_chat_template():
-    with pytest.raises(UserError, match='template = "chat": only head = "pretrained"'):
-        build("siamese", template="chat")
+def test_a_new_head_reads_plain_pairs_unless_it_is_told_otherwise(folders):
+    battles = arena_of_words(6)
+    rows = {}
+    for template in ("auto", "plain", "chat"):
+        model = Siamese(encoder=[str(folders["llama", True])], max_tokens=WINDOW, template=template)
+        model._open(folders["llama", True])
+        rows[template] = [row.a.tolist() for row in model._texts(battles)[0]]
+    assert rows["auto"] == rows["plain"]
+    scored = untrained(folders["llama", True])
+    assert rows["chat"] == [row.a.tolist() for row in scored._texts(battles)[0]]
 
 
 def test_an_encoder_without_a_head_is_refused(tiny_bert: Path):

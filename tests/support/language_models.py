@@ -42,9 +42,14 @@ def write_language_model(folder: Path, name: str = "llama", chat: str = "", **ch
     return write_checkpoint(folder, name, HEAD, chat, **positions, **layers, **changes)
 
 
-def write_byte_model(folder: Path, template: str = TEMPLATE, seed: int = 0) -> Path:
+def write_recurrent_model(folder: Path, model_type: str) -> Path:
+    """A random checkpoint of "mamba" or "rwkv", whose layers keep a state in place of keys and values."""
+    return write_language_model(folder, "llama", model_type=model_type, state_size=8, initializer_range=1.0)
+
+
+def write_byte_model(folder: Path, template: str = TEMPLATE, seed: int = 0, **changes: Any) -> Path:
     """A random checkpoint of a language model in which a token is a byte."""
-    return write_checkpoint(folder, BYTES, HEAD, template, seed)
+    return write_checkpoint(folder, BYTES, HEAD, template, seed, **changes)
 
 
 def byte_tokenizer(template: str | None) -> PreTrainedTokenizerFast:

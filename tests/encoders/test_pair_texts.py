@@ -1,5 +1,7 @@
 """A conversation is written as its chat template writes it and cut as texts are, and injects no control tokens."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
 from pairrank.encoders.chat import USE_PLAIN, Conversations
-from pairrank.encoders.reward_texts import ChatLayout
+from pairrank.encoders.pair_texts import ChatLayout, PlainLayout, choose_layout
 from pairrank.encoders.windows import tokenise_turns
 from pairrank.errors import UserError
 from tests.support.battles import WORDS
@@ -83,6 +85,31 @@ def test_an_empty_conversation_keeps_the_template():
     tokens, kept, made = row([""], [""])
     assert kept == (0, 0)
     assert made.decode(tokens.tolist()).count("<|end|>") == 2
+
+
+OPEN = "{% for message in messages %}<|{{ message.role }}|>\n{{ message.content }}{% endfor %}"
+"""A chat template that does not end an answer."""
+
+
+@pytest.mark.parametrize(("has_head", "closed"), [(False, True), (False, False), (True, True)])
+def test_a_chat_that_its_template_does_not_end_is_closed_where_the_last_token_is_read(has_head: bool, closed: bool):
+    """Only the head of a reward model was trained on what the template writes."""
+    made = tokenizer(OPEN)
+    layout = choose_layout("chat", SimpleNamespace(tokenizer=made, closed=closed, has_head=has_head))
+    for answer in ("good", "good " * 40):
+        [rounds] = tokenise_turns([(("why",), (answer,))], made, layout.separator)
+        tokens, kept = layout.row(rounds, 30, "fair")
+        ends = [made.eos_token_id] if closed and not has_head else []
+        assert tokens.tolist()[len(tokens) - len(ends) :] == ends
+        assert len(tokens) == 4 + sum(kept) + len(ends) <= 30
+
+
+def test_an_encoder_reads_plain_pairs_unless_a_template_is_used():
+    encoder = SimpleNamespace(tokenizer=tokenizer(), closed=True, has_head=False)
+    assert isinstance(choose_layout("plain", encoder), PlainLayout)
+    assert isinstance(choose_layout("auto", encoder), ChatLayout)
+    with pytest.raises(UserError, match="has no chat template"):
+        choose_layout("chat", SimpleNamespace(tokenizer=tokenizer(""), closed=True, has_head=False))
 
 
 def test_a_window_without_room_is_refused_with_the_window_that_has_it():

@@ -1,14 +1,14 @@
-"""A reward model reads a prompt with one answer, as its chat template writes them or as a plain pair of texts."""
+"""An encoder reads a prompt with one answer, as its chat template writes them or as a plain pair of texts."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import numpy as np
 
 from pairrank.data.battles import Battles
 from pairrank.encoders.cached_batches import Text
 from pairrank.encoders.chat import USE_PLAIN, Conversations, Template, cut_turns, keep_turns, uses_chat
-from pairrank.encoders.reward_model import RewardModel
 from pairrank.encoders.side_windows import SideTexts
 from pairrank.encoders.windows import (
     BLOCK,
@@ -16,6 +16,7 @@ from pairrank.encoders.windows import (
     Round,
     TokenCoverage,
     Tokens,
+    closing_tokens,
     cut_rounds,
     measure_coverage,
     special_token_wrapper,
@@ -28,24 +29,27 @@ LEAST_PER_TURN = 4
 
 
 @dataclass(frozen=True)
-class PairLayout:
-    """Writes prompt and answer between the tokenizer's special tokens, as a sentence pair."""
+class PlainLayout:
+    """Writes a text, or a prompt and an answer as a sentence pair, between the tokenizer's special tokens."""
 
     wrap: Callable[..., Tokens]
     special: int
     """Number of special tokens that `wrap` adds."""
 
-    def row(self, rounds: Sequence[Round], window: int, budget: Budget) -> tuple[Tokens, tuple[int, int]]:
-        """Return the tokens of prompt and answer, at most `window`, and how many of them are of each.
+    separator: ClassVar[str] = "\n"
+    """The text between two turns."""
 
-        `rounds` has the tokens of prompt and answer of each turn. Raises UserError if the window has no room.
+    def row(self, rounds: Sequence[Round], window: int, budget: Budget) -> tuple[Tokens, tuple[int, ...]]:
+        """Return the tokens of the texts, at most `window`, and how many of them are of each.
+
+        `rounds` has the tokens of all texts in each turn. Raises UserError if the window has no room.
         """
         if window < self.special + 2:
             raise UserError(
                 f"max_tokens = {window}: the window has no room for a text. Set it to {self.special + 2} or more."
             )
-        prompt, answer = cut_rounds(rounds, window - self.special, budget)
-        return self.wrap(prompt, answer), (len(prompt), len(answer))
+        texts = cut_rounds(rounds, window - self.special, budget)
+        return self.wrap(*texts), tuple(map(len, texts))
 
 
 @dataclass(frozen=True)
@@ -58,8 +62,13 @@ class ChatLayout:
     """
 
     chat: Conversations
+    closing: Tokens = field(default_factory=lambda: np.array([], dtype=np.int32))
+    """Tokens after an answer that the template does not end."""
 
-    def row(self, rounds: Sequence[Round], window: int, budget: Budget) -> tuple[Tokens, tuple[int, int]]:
+    separator: ClassVar[str] = ""
+    """The template separates turns itself."""
+
+    def row(self, rounds: Sequence[Round], window: int, budget: Budget) -> tuple[Tokens, tuple[int, ...]]:
         """Return the tokens of a conversation, at most `window`, and how many are of the prompt and of the answer.
 
         `rounds` has the tokens of prompt and answer of each turn. A turn without room in the window is left out:
@@ -68,7 +77,7 @@ class ChatLayout:
         rounds = self._fitting(rounds, window, budget)
         room = window - self._overhead(len(rounds))
         texts = [text for cut, _ in cut_turns(rounds, room, budget) for text in cut]
-        around = self.chat.around(len(texts) // 2)
+        around = self._around(len(texts) // 2)
         row = np.concatenate([part for pair in zip(around, texts, strict=False) for part in pair] + [around[-1]])
         return row, (sum(map(len, texts[::2])), sum(map(len, texts[1::2])))
 
@@ -85,42 +94,62 @@ class ChatLayout:
 
     def _overhead(self, turns: int) -> int:
         """Return the number of tokens of the template in a conversation of so many turns."""
-        return sum(map(len, self.chat.around(turns)))
+        return sum(map(len, self._around(turns)))
+
+    def _around(self, turns: int) -> tuple[Tokens, ...]:
+        """Return the tokens before, between and after the texts of so many turns."""
+        *before, end = self.chat.around(turns)
+        return *before, end if len(end) else self.closing
 
 
-def choose_layout(template: Template, model: RewardModel) -> PairLayout | ChatLayout:
-    """Return the layout of a reward model's texts; raises UserError for "chat" without a chat template."""
-    if uses_chat(model.tokenizer, template):
-        return ChatLayout(Conversations(model.tokenizer, USE_PLAIN))
-    return PairLayout(*special_token_wrapper(model.tokenizer, 2, model.closed))
+PairLayout = PlainLayout | ChatLayout
+
+
+def plain_layout(encoder: Any, parts: int = 2) -> PlainLayout:
+    """Return the layout of one text or of two, for an encoder with a tokenizer and the attribute `closed`."""
+    return PlainLayout(*special_token_wrapper(encoder.tokenizer, parts, encoder.closed))
+
+
+def choose_layout(template: Template, encoder: Any) -> PairLayout:
+    """Return the layout of a prompt with an answer; raises UserError for "chat" without a chat template.
+
+    An encoder that was pretrained for its head (`has_head`) reads a chat exactly as its template writes it. For
+    another one whose last token is read, a chat ends with the same token whatever its template does.
+    """
+    if not uses_chat(encoder.tokenizer, template):
+        return plain_layout(encoder)
+    chat = Conversations(encoder.tokenizer, USE_PLAIN)
+    if encoder.closed and not encoder.has_head:
+        return ChatLayout(chat, closing_tokens(encoder.tokenizer))
+    return ChatLayout(chat)
 
 
 def iterate_rows(
-    texts: Sequence[Text], model: RewardModel, window: int, budget: Budget, template: Template
-) -> Iterator[tuple[Tokens, tuple[int, int], tuple[int, int]]]:
-    """Yield for each prompt with an answer its row of tokens, at most `window` long, and two pairs of numbers.
+    texts: Sequence[Text], tokenizer: Any, layout: PairLayout, window: int, budget: Budget
+) -> Iterator[tuple[Tokens, tuple[int, ...], tuple[int, ...]]]:
+    """Yield for each text, or prompt with an answer, its row of tokens, at most `window` long, and two tuples.
 
-    The pairs are the tokens of prompt and answer in the row, and those before anything was cut.
+    These are the numbers of tokens of each part in the row, and those before anything was cut.
     """
-    layout = choose_layout(template, model)
-    # The template separates turns itself.
-    separator = "" if isinstance(layout, ChatLayout) else "\n"
     for start in range(0, len(texts), BLOCK):
-        for rounds in tokenise_turns(texts[start : start + BLOCK], model.tokenizer, separator):
-            prompt, answer = (sum(len(turn[part]) for turn in rounds) for part in range(2))
-            yield *layout.row(rounds, window, budget), (prompt, answer)
+        for rounds in tokenise_turns(texts[start : start + BLOCK], tokenizer, layout.separator):
+            lengths = tuple(sum(map(len, part)) for part in zip(*rounds, strict=True))
+            yield *layout.row(rounds, window, budget), lengths
 
 
-def reward_sides(
-    battles: Battles, model: RewardModel, window: int, budget: Budget, template: Template = "auto"
+def paired_sides(
+    battles: Battles, encoder: Any, window: int, budget: Budget, template: Template = "auto"
 ) -> tuple[list[SideTexts], TokenCoverage]:
-    """Return both sides of each battle as a reward model reads them, and how many tokens were kept."""
+    """Return both sides of each battle, a prompt with an answer each, and how many tokens were kept.
+
+    `encoder` is a `TextEncoder` or a `RewardModel`. Raises UserError as `choose_layout` and the layouts do.
+    """
     texts = [
         text
         for battle in zip(battles.prompt, battles.response_a, battles.response_b, strict=True)
         for text in ((battle[0], battle[1]), (battle[0], battle[2]))
     ]
-    sides = iterate_rows(texts, model, window, budget, template)
+    sides = iterate_rows(texts, encoder.tokenizer, choose_layout(template, encoder), window, budget)
     rows = []
     kept, lengths = np.zeros((len(battles), 3), dtype=int), np.zeros((len(battles), 3), dtype=int)
     for i, ((a, kept_a, all_a), (b, kept_b, all_b)) in enumerate(zip(sides, sides, strict=True)):
