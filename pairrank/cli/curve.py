@@ -8,12 +8,13 @@ from pathlib import Path
 
 from pairrank import distributed
 from pairrank.api.experiments import refuse_missing_folds
+from pairrank.api.model_cards import REFERENCE
 from pairrank.api.sources import Source, find_source, home_of
 from pairrank.cli.console import say, show_count, show_table
 from pairrank.cli.messages import ignore, messages_to
 from pairrank.cli.plan import Plan, Step
 from pairrank.cli.ray import Cluster, make_folds
-from pairrank.cli.run import REFERENCE, train_reference
+from pairrank.cli.run import train_reference
 from pairrank.errors import UserError
 from pairrank.evaluation.entries import entries_in
 from pairrank.evaluation.learning_curve_table import columns, notes, summary, to_json, to_markdown
