@@ -104,8 +104,8 @@ class Run:
 
         These are all battles, unless the training battles are cut to a size. The battles of a step inside another
         run are cut already.
+        """
         scored: npt.NDArray[np.bool_] = self.fold_index == fold
-        scored = self.fold_index == fold
         size = 0 if self.enclosing else self.experiment.train_size
         return scored | training_subset(self._split_keys, scored, size, self.experiment.train_sample)
 
