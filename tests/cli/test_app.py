@@ -38,6 +38,7 @@ COMMANDS = [
     "predict",
     "merge",
     "rm",
+    "curve",
     "tune",
     "ratings",
     "simulate",
