@@ -21,7 +21,7 @@ def loss_by_size(curves: LearningCurves) -> Chart:
     for i, curve in enumerate(curves.curves):
         _draw_curve(axes, curve, CYCLE[i % len(CYCLE)], MARKERS[i % len(MARKERS)], curves.target)
     if curves.prior is not None:
-        axes.axhline(curves.prior, color=INK, linestyle=":", linewidth=1, label="prior")
+        axes.axhline(curves.prior, color=INK, linestyle=":", linewidth=1, label="prior, all training battles")
     if curves.floor is not None:
         axes.axhline(curves.floor, color=GREEN, linestyle="-.", linewidth=1, label="floor: true probabilities")
     axes.set(xscale="log", xlabel="training battles (log scale)", ylabel="log loss (nats, lower is better)")

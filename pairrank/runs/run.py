@@ -107,7 +107,9 @@ class Run:
         """
         scored: npt.NDArray[np.bool_] = self.fold_index == fold
         size = 0 if self.enclosing else self.experiment.train_size
-        return scored | training_subset(self._split_keys, scored, size, self.experiment.train_sample)
+        subset = training_subset(self._split_keys, scored, size, self.experiment.train_sample)
+        used: npt.NDArray[np.bool_] = scored | subset
+        return used
 
     @cached_property
     def _split_keys(self) -> list[str]:

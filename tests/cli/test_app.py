@@ -42,6 +42,7 @@ COMMANDS = [
     "predict",
     "merge",
     "rm",
+    "curve",
     "tune",
     "ratings",
     "simulate",

@@ -1,6 +1,7 @@
 """Subsets of training battles: whole prompts, nested in their size, and independent of the order of the battles."""
 
 import hashlib
+from itertools import pairwise
 
 import numpy as np
 from hypothesis import given
@@ -35,7 +36,7 @@ def test_a_subset_has_whole_prompts_in_the_order_of_their_hash(size: int, sample
 def test_smaller_subsets_are_parts_of_larger_ones_and_samples_differ():
     for sample in range(3):
         subsets = [training_subset(KEYS, SCORED, size, sample) for size in range(1, 60)]
-        for small, large in zip(subsets, subsets[1:], strict=False):
+        for small, large in pairwise(subsets):
             assert (large | ~small).all()
     assert len({training_subset(KEYS, SCORED, 10, sample).tobytes() for sample in range(5)}) == 5
 
