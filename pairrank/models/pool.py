@@ -15,7 +15,7 @@ from pairrank.errors import UserError
 from pairrank.evaluation.intervals import standard_error
 from pairrank.evaluation.scoring import battle_losses
 from pairrank.files import write_json
-from pairrank.models.base import Model, UseOfInputs, register
+from pairrank.models.base import Model, UseOfInputs, register, require_battles
 from pairrank.training.monitor import Monitor
 
 SHARPEST, FLATTEST = 0.5, 2.0
@@ -96,6 +96,7 @@ class Pool(Model):
         self.weighting_ = self._unfitted(inputs.shape[1])
         self.inner_gain_: tuple[float, float] | None = None
         if self.learns:
+            require_battles(train)
             fitted = self._fit(inputs, train.labels, train.weights)
             self.inner_gain_ = self._inner_gain(inputs, train)
             gain, error = self.inner_gain_
