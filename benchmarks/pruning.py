@@ -11,7 +11,7 @@ from pathlib import Path
 from pairrank.data.folder import find_data
 from pairrank.memo import memo_scope
 from pairrank.runs.experiment_files import load_experiment
-from pairrank.runs.run import resolve_run
+from pairrank.runs.resolution import resolve_run
 from pairrank.tuning.search import Search, best_trial, own_trial
 from pairrank.tuning.storage import finished
 from pairrank.tuning.worker import work

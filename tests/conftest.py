@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 
 from pairrank import models, plugins
 from pairrank.cli import app
@@ -24,6 +25,10 @@ from pairrank.errors import UserError
 from tests.support.battles import write_folder
 from tests.support.command_line import Ended
 from tests.support.examples import example, forget_model
+
+# A busy machine takes longer than Hypothesis allows, and no law is about the time of an example.
+settings.register_profile("pairrank", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("pairrank")
 
 ARENA = Path(__file__).parents[2] / "shared" / "data" / "arena"
 

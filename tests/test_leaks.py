@@ -18,7 +18,7 @@ from pairrank.features import model_strengths
 from pairrank.runs import cross_validation
 from pairrank.runs.cross_validation import cross_validate
 from pairrank.runs.experiment_files import load_experiment
-from pairrank.runs.run import resolve_run
+from pairrank.runs.resolution import resolve_run
 
 CHEAP = [
     "lengths",

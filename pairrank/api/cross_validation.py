@@ -31,7 +31,8 @@ from pairrank.report.formatting import interval_ends
 from pairrank.report.scored_runs import ScoredRun, score_run
 from pairrank.runs import cross_validation
 from pairrank.runs.fold_models import load_fold_models
-from pairrank.runs.run import Run, resolve_run
+from pairrank.runs.resolution import resolve_run
+from pairrank.runs.run import Run
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -20,7 +20,8 @@ from pairrank.errors import UserError
 from pairrank.models.base import current_name
 from pairrank.runs.experiment_files import load_experiment
 from pairrank.runs.overrides import parse_change
-from pairrank.runs.run import Run, resolve_run
+from pairrank.runs.resolution import resolve_run
+from pairrank.runs.run import Run
 from pairrank.tuning.sampling import Pruner
 from pairrank.tuning.search import Search
 from pairrank.tuning.verdict import tuned_file

@@ -24,7 +24,8 @@ from pairrank.report.size_charts import curves_page, loss_by_size
 from pairrank.runs.cross_validation import cross_validate
 from pairrank.runs.experiment import Experiment
 from pairrank.runs.experiment_files import load_experiment
-from pairrank.runs.run import Run, resolve_run
+from pairrank.runs.resolution import resolve_run
+from pairrank.runs.run import Run
 
 SMALLEST = 200
 """The first of the default sizes, each of which is twice the one before."""

@@ -23,7 +23,8 @@ from pairrank.evaluation.leaderboard import build_leaderboard
 from pairrank.runs.cross_validation import assist_rank_zero, cross_validate
 from pairrank.runs.experiment import Experiment
 from pairrank.runs.experiment_files import load_experiment
-from pairrank.runs.run import Run, resolve_run
+from pairrank.runs.resolution import resolve_run
+from pairrank.runs.run import Run
 from pairrank.training.tracking import how_to_view, tracker
 
 

@@ -700,7 +700,7 @@ def test_a_log_file_gets_every_column_in_one_line_per_row(call):
     arguments = ["--set", "smoothing=12345", "--salt", "a-rather-long-one-that-fills-the-line"]
     ended = call("run", "prior", "--data", "data", *arguments)
     row = next(line for line in ended.out.splitlines() if line.startswith(f"│ {label}"))
-    assert row.count("│") == 21
+    assert row.count("│") == 23
 
 
 def test_a_console_without_unicode_does_not_end_the_run(here):

@@ -493,7 +493,11 @@ def test_submit_refuses_a_test_file_with_rows_that_hold_no_battle(call):
     Path("data/test.csv").unlink()
     answer = {"id": "t1", "prompt": "p", "chosen": "a", "rejected": "b"}
     write_json_lines(Path("data/test.jsonl"), [answer, answer | {"id": "t2", "rejected": None}])
-    assert refused(call("submit", "prior", "--data", "data"), "1 rows of the test file hold no battle")
+    ended = call("submit", "prior", "--data", "data")
+    warning, error = ended.err.split("Error: ")
+    assert ended.code == 2
+    assert "schema trl_preference" in warning
+    assert "1 rows of the test file hold no battle" in error
 
 
 def test_no_file_beside_battles_can_name_code(call, own_schema, monkeypatch):

@@ -13,6 +13,8 @@ from pairrank.cli.listing import STARTERS, grouped_experiments
 from pairrank.runs.experiment_files import experiment_files
 from tests.support.command_line import ROOT, run_python
 
+ENSEMBLES = ["ensemble", "ensemble-bagged", "ensemble-extra", "ensemble-fast"]
+"""What completes "ensemble"."""
 PROGRAMS = {"python -m pairrank": "pairrank", "python -m pairrank.experiments": "pairrank.experiments"}
 NAMED_SHELL = {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
 """typer takes the shell from the command line, and not from the process that started it, which may be none."""
@@ -88,7 +90,7 @@ def test_completion_is_shown_for_the_program_under_any_name(shell, module):
 
 @pytest.mark.parametrize("command", ["run", "tune", "describe"])
 def test_experiments_are_completed(complete, command):
-    assert complete(f"pairrank {command} ensemble", 2) == ["ensemble", "ensemble-extra", "ensemble-fast"]
+    assert complete(f"pairrank {command} ensemble", 2) == ENSEMBLES
 
 
 def test_models_runs_commands_and_options_are_completed(complete, run_once):
@@ -141,4 +143,4 @@ def test_completion_of_a_real_shell(tmp_path):
     ended = subprocess.run(
         ["bash", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60
     )
-    assert ended.stdout.split() == ["ensemble", "ensemble-extra", "ensemble-fast"], ended.stderr
+    assert ended.stdout.split() == ENSEMBLES, ended.stderr

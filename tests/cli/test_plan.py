@@ -16,7 +16,7 @@ from pairrank.data.predictions import read_predictions
 from pairrank.data.simulation import write_arena
 from pairrank.data.writing import write_battles
 from pairrank.evaluation.run_record import read_run_record
-from pairrank.runs.run import resolve_run
+from pairrank.runs.resolution import resolve_run
 from tests.support.command_line import refused
 from tests.support.strategies import write_rows
 

@@ -12,7 +12,7 @@ from pairrank.evaluation.leaderboard import build_leaderboard
 from pairrank.evaluation.leaderboard_table import markdown
 from pairrank.runs.cross_validation import cross_validate
 from pairrank.runs.experiment_files import load_experiment
-from pairrank.runs.run import resolve_run
+from pairrank.runs.resolution import resolve_run
 from tests.support.battles import tiny_battles, write_folder
 from tests.support.entries import BATTLES, entry, plain_losses, some_predictions, some_record
 

@@ -23,7 +23,7 @@ from pairrank.models.judge import Judge
 from pairrank.models.saving import load_model, save_model
 from pairrank.runs.cross_validation import cross_validate
 from pairrank.runs.experiment_files import load_experiment
-from pairrank.runs.run import resolve_run
+from pairrank.runs.resolution import resolve_run
 from tests.support.battles import arena_of_words, conversations, write_folder
 from tests.support.fine_tuning import FAST
 from tests.support.language_models import ROOM, write_language_model

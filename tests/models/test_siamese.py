@@ -22,7 +22,7 @@ from pairrank.models.saving import load_model, save_model
 from pairrank.models.siamese import Siamese
 from pairrank.runs.cross_validation import cross_validate
 from pairrank.runs.experiment_files import load_experiment
-from pairrank.runs.run import resolve_run
+from pairrank.runs.resolution import resolve_run
 from tests.support.architectures import WINDOW, write_checkpoint
 from tests.support.battles import WORDS, arena_of_words, conversations, plain_battles, write_folder
 from tests.support.fine_tuning import FAST

@@ -20,7 +20,7 @@ from pairrank.models.base import build
 from pairrank.models.saving import load_model, save_model
 from pairrank.models.siamese import Siamese
 from pairrank.runs.experiment_files import load_experiment
-from pairrank.runs.run import resolve_run
+from pairrank.runs.resolution import resolve_run
 from pairrank.training.recipe import parameter_groups
 from tests.support.architectures import WINDOW
 from tests.support.battles import WORDS, arena_of_words, conversations, write_folder

@@ -15,7 +15,8 @@ from pairrank.runs.adapters import ModelsOfOneEncoder, load_average, load_models
 from pairrank.runs.cross_validation import cross_validate
 from pairrank.runs.experiment import Experiment
 from pairrank.runs.fold_models import load_averaged_model, load_fold_models
-from pairrank.runs.run import Run, resolve_run
+from pairrank.runs.resolution import resolve_run
+from pairrank.runs.run import Run
 from tests.support.architectures import WINDOW
 from tests.support.battles import arena_of_words, tiny_battles, write_folder
 from tests.support.runs import complaint, load_run

@@ -24,7 +24,8 @@ from pairrank.runs.experiment import Experiment
 from pairrank.runs.experiment_files import load_experiment
 from pairrank.runs.fold_models import load_fold_models
 from pairrank.runs.identity import identity_of
-from pairrank.runs.run import Run, all_inputs, is_reusable, resolve_run
+from pairrank.runs.resolution import resolve_run
+from pairrank.runs.run import Run, all_inputs, is_reusable
 from pairrank.training.tracking import track_with, tracker
 from tests.support.battles import tiny_battles, write_folder
 from tests.support.examples import example

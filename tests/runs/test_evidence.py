@@ -16,7 +16,8 @@ from pairrank.features.evidence import PSEUDO_BATTLES
 from pairrank.runs.cross_validation import cross_validate
 from pairrank.runs.experiment_files import load_experiment
 from pairrank.runs.fold_models import load_fold_models
-from pairrank.runs.run import Run, is_reusable, resolve_run
+from pairrank.runs.resolution import resolve_run
+from pairrank.runs.run import Run, is_reusable
 from tests.support.battles import tiny_battles
 
 IDENTICAL = 10

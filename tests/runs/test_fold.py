@@ -9,7 +9,7 @@ from pairrank.data.folder import DataFolder
 from pairrank.data.predictions import read_predictions
 from pairrank.data.writing import write_battles
 from pairrank.runs.cross_validation import cross_validate
-from pairrank.runs.run import resolve_run
+from pairrank.runs.resolution import resolve_run
 from tests.support.battles import tiny_battles, write_folder
 from tests.support.runs import PRIOR, run_on
 

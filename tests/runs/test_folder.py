@@ -9,7 +9,8 @@ from pairrank.data.folder import DataFolder
 from pairrank.data.predictions import read_predictions
 from pairrank.errors import UserError
 from pairrank.runs.cross_validation import cross_validate
-from pairrank.runs.run import Run, resolve_run
+from pairrank.runs.resolution import resolve_run
+from pairrank.runs.run import Run
 from tests.support.battles import write_folder
 from tests.support.runs import (
     DIVERGED,

@@ -16,7 +16,8 @@ from pairrank.runs import cross_validation, experiment_files
 from pairrank.runs.cross_validation import cross_validate
 from pairrank.runs.experiment_files import load_experiment
 from pairrank.runs.fold import save_fold
-from pairrank.runs.run import _differs, is_reusable, resolve_run
+from pairrank.runs.resolution import resolve_run
+from pairrank.runs.run import _differs, is_reusable
 from tests.support.architectures import write_checkpoint
 from tests.support.battles import tiny_battles
 from tests.support.runs import (

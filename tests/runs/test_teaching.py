@@ -17,7 +17,8 @@ from pairrank.models.base import build
 from pairrank.runs import cross_validation
 from pairrank.runs.cross_validation import cross_validate
 from pairrank.runs.fold_models import load_fold_models
-from pairrank.runs.run import Run, is_reusable, moved, resolve_run
+from pairrank.runs.resolution import resolve_run
+from pairrank.runs.run import Run, is_reusable, moved
 from pairrank.runs.teaching import Teacher, Teaching, fit_teaching
 from pairrank.runs.training_rows import attach_predictions
 from tests.support.battles import tiny_battles

@@ -13,7 +13,8 @@ from pairrank.data.folder import DataFolder
 from pairrank.errors import UserError
 from pairrank.runs.experiment import Experiment
 from pairrank.runs.experiment_files import load_experiment
-from pairrank.runs.run import Run, resolve_run
+from pairrank.runs.resolution import resolve_run
+from pairrank.runs.run import Run
 
 PRIOR = Experiment("prior", "frequencies", "prior", {"smoothing": 1.0})
 MEMORY = Experiment("memory", "a leak detector", "memory", {"sureness": 0.9, "seed": 0})

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pairrank.data.folder import DataFolder
 from pairrank.runs.experiment_files import load_experiment
-from pairrank.runs.run import resolve_run
+from pairrank.runs.resolution import resolve_run
 from pairrank.tuning.search import Search
 
 SMALL = """about = "Lengths, quickly."

@@ -17,7 +17,7 @@ from pairrank.evaluation.intervals import Difference
 from pairrank.models.base import build
 from pairrank.models.corrected import WithEvidence
 from pairrank.runs.experiment_files import load_experiment
-from pairrank.runs.run import resolve_run
+from pairrank.runs.resolution import resolve_run
 from pairrank.tuning import worker as working
 from pairrank.tuning.plots import PLOTS, draw_study
 from pairrank.tuning.search import best_trial, settings_in
