@@ -109,14 +109,16 @@ def test_answers_have_vectors_and_cache_entries_of_their_own_and_texts_alone_the
 def test_the_vector_of_an_answer_is_the_mean_over_its_tokens_and_over_all_if_it_has_none(tiny_bert: Path):
     tokenizer = AutoTokenizer.from_pretrained(tiny_bert, local_files_only=True)
     model = AutoModel.from_pretrained(tiny_bert, local_files_only=True).eval()
-    for answer in ("good bad", ""):
+    encoded = tokenizer("why how", "good bad", return_tensors="pt")
+    of_answer = torch.tensor([part == 1 for part in encoded.sequence_ids()])
+    for answer, ids, pooled in (
+        ("good bad", encoded["input_ids"], of_answer),
+        ("", encoded["input_ids"][:, ~of_answer], slice(None)),
+    ):
         [vector] = embedder(tiny_bert, pooling="answer").vectors([(("why how",), (answer,))])
-        encoded = tokenizer("why how", answer, return_tensors="pt")
         with torch.no_grad():
-            hidden = model(input_ids=encoded["input_ids"]).last_hidden_state[0]
-        shown = torch.tensor([part == 1 for part in encoded.sequence_ids()])
-        expected = hidden[shown if answer else slice(None)].mean(dim=0)
-        assert vector == pytest.approx(expected.numpy(), abs=1e-5), answer
+            hidden = model(input_ids=ids).last_hidden_state[0]
+        assert vector == pytest.approx(hidden[pooled].mean(dim=0).numpy(), abs=1e-5), answer
 
 
 def test_cached_texts_are_not_encoded_and_no_encoder_is_loaded(tiny_bert: Path, cache: VectorCache, monkeypatch):

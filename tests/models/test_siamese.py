@@ -377,16 +377,10 @@ def test_a_model_that_reads_chats_is_symmetric_and_saved(tmp_path: Path):
 @pytest.mark.parametrize("template", ["plain", "chat"])
 @pytest.mark.parametrize("kind", ["bert", "llama"])
 @given(BATTLES, st.sampled_from(["fair", "head+tail", "latest"]), st.integers(0, 99))
-@settings(deadline=None, max_examples=6)
+@settings(deadline=None, max_examples=6, suppress_health_check=[HealthCheck.too_slow])
 def test_pooling_over_the_answer_commutes_with_swapping(readers, kind: str, template: str, battles, budget, seed):
-    model = random_weights(
-        readers[kind],
-        seed,
-        pooling="answer",
-        template=template,
-        budget=budget,
-        training=replace(FAST, precision="fp32"),
-    )
+    options = {"template": template, "budget": budget, "training": replace(FAST, precision="fp32")}
+    model = random_weights(readers[kind], seed, pooling="answer", max_tokens=48, **options)
     found = model.predict_proba(battles)
     assert model.predict_proba(battles.swap())[:, [1, 0, 2]] == pytest.approx(found, abs=1e-6)
     alone = [model.predict_proba(battles.take(slice(i, i + 1)))[0] for i in range(len(battles))]
