@@ -6,8 +6,9 @@ from typing import Any, Literal
 from pairrank.encoders.opening import open_config
 from pairrank.encoders.static import is_static
 
-PoolingMode = Literal["auto", "mean", "last", "cls", "attention"]
-"""How the vectors of the tokens become one: their mean, that of the last or first token, or a learned mean.
+PoolingMode = Literal["auto", "mean", "last", "cls", "attention", "answer"]
+"""How the vectors of the tokens become one: their mean, that of the last or first token, a learned mean, or the
+mean over the answer's tokens alone.
 
 "auto" is "last" for a causal decoder, in which only the last token has seen the whole text, and else "mean".
 """

@@ -9,6 +9,7 @@ import numpy as np
 from pairrank.data.probabilities import FloatArray
 from pairrank.encoders.adapter_settings import Bits
 from pairrank.encoders.adapters import frozen_options
+from pairrank.encoders.answer_tokens import TextRow
 from pairrank.encoders.architecture import PoolingMode, choose_pooling, has_causal_encoder
 from pairrank.encoders.cached_batches import Text, compute_cached, source_hashes
 from pairrank.encoders.catalogue import Encoder
@@ -20,7 +21,7 @@ from pairrank.encoders.pair_texts import choose_layout, iterate_rows, plain_layo
 from pairrank.encoders.static import StaticEncoder, is_static
 from pairrank.encoders.transformer import TextEncoder
 from pairrank.encoders.vector_cache import VectorCache, cache_key
-from pairrank.encoders.windows import Budget, Tokens
+from pairrank.encoders.windows import Budget
 from pairrank.errors import UserError
 
 VERSION = 2
@@ -33,6 +34,7 @@ class Embedder:
 
     encoder: Encoder
     pooling: PoolingMode = "mean"
+    """How the vectors of the tokens become one; "answer" takes the mean of all tokens of a text that is alone."""
     max_tokens: int = 512
     """Window of a text, special tokens included; at most the number of the encoder's positions."""
     budget: Budget = "fair"
@@ -75,7 +77,7 @@ class Embedder:
         known = compute_cached(keys, self.cache, self._tokens, self._compute)
         return np.stack([known[keys[text]] for text in texts])
 
-    def _compute(self, rows: list[Tokens]) -> FloatArray:
+    def _compute(self, rows: list[TextRow]) -> FloatArray:
         return compute_outputs(self._module, rows, self._module.collate, self.precision)
 
     @cached_property
@@ -83,17 +85,23 @@ class Embedder:
         if is_static(self.encoder.folder):
             if self.bits != 32:
                 raise UserError(f"base_bits = {self.bits}: a static encoder has weights of 32 bits. Set it to 32.")
+            if self.pooling == "answer":
+                raise UserError(
+                    'pooling = "answer": the tokens of an answer have not seen its prompt in a static encoder. '
+                    'Set pooling to "auto".'
+                )
             return StaticEncoder(self.encoder.folder)
         module = TextEncoder(self.encoder.folder, self.pooling, weights=frozen_options(self.bits))
         check_positions(self.encoder.name, module.positions, self.max_tokens)
         return module
 
-    def _tokens(self, texts: Sequence[Text]) -> list[Tokens]:
+    def _tokens(self, texts: Sequence[Text]) -> list[TextRow]:
         """Return the token ids of each text, cut to the window, special tokens included."""
         module = self._module
         single, pairs = ([text for text in texts if len(text) == parts] for parts in (1, 2))
-        rows: dict[Text, Tokens] = {}
+        rows: dict[Text, TextRow] = {}
         for group, layout in ((single, plain_layout(module, 1)), (pairs, choose_layout(self.template, module))):
-            made = iterate_rows(group, module.tokenizer, layout, self.max_tokens, self.budget)
+            marked = self.pooling == "answer" and group is pairs
+            made = iterate_rows(group, module.tokenizer, layout, self.max_tokens, self.budget, marked)
             rows |= {text: row for text, (row, _, _) in zip(group, made, strict=True)}
         return [rows[text] for text in texts]

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from pairrank.data.battles import Battles
+from pairrank.encoders.answer_tokens import TextRow, mark_answer
 from pairrank.encoders.cached_batches import Text
 from pairrank.encoders.chat import USE_PLAIN, Conversations, Template, cut_turns, keep_turns, uses_chat
 from pairrank.encoders.side_windows import SideTexts
@@ -125,16 +126,24 @@ def choose_layout(template: Template, encoder: Any) -> PairLayout:
 
 
 def iterate_rows(
-    texts: Sequence[Text], tokenizer: Any, layout: PairLayout, window: int, budget: Budget
-) -> Iterator[tuple[Tokens, tuple[int, ...], tuple[int, ...]]]:
+    texts: Sequence[Text],
+    tokenizer: Any,
+    layout: PairLayout,
+    window: int,
+    budget: Budget,
+    marked: bool = False,
+) -> Iterator[tuple[TextRow, tuple[int, ...], tuple[int, ...]]]:
     """Yield for each text, or prompt with an answer, its row of tokens, at most `window` long, and two tuples.
 
-    These are the numbers of tokens of each part in the row, and those before anything was cut.
+    These are the numbers of tokens of each part in the row, and those before anything was cut. With `marked`, each
+    text is a prompt with an answer, whose tokens are marked.
     """
     for start in range(0, len(texts), BLOCK):
         for rounds in tokenise_turns(texts[start : start + BLOCK], tokenizer, layout.separator):
             lengths = tuple(sum(map(len, part)) for part in zip(*rounds, strict=True))
-            yield *layout.row(rounds, window, budget), lengths
+            tokens, kept = layout.row(rounds, window, budget)
+            row = mark_answer(lambda hidden: layout.row(hidden, window, budget)[0], rounds) if marked else tokens
+            yield row, kept, lengths
 
 
 def paired_sides(
@@ -142,14 +151,16 @@ def paired_sides(
 ) -> tuple[list[SideTexts], TokenCoverage]:
     """Return both sides of each battle, a prompt with an answer each, and how many tokens were kept.
 
-    `encoder` is a `TextEncoder` or a `RewardModel`. Raises UserError as `choose_layout` and the layouts do.
+    `encoder` is a `TextEncoder` or a `RewardModel`; answers are marked if it pools them. Raises UserError as
+    `choose_layout` and the layouts do.
     """
     texts = [
         text
         for battle in zip(battles.prompt, battles.response_a, battles.response_b, strict=True)
         for text in ((battle[0], battle[1]), (battle[0], battle[2]))
     ]
-    sides = iterate_rows(texts, encoder.tokenizer, choose_layout(template, encoder), window, budget)
+    layout = choose_layout(template, encoder)
+    sides = iterate_rows(texts, encoder.tokenizer, layout, window, budget, encoder.pools_answer)
     rows = []
     kept, lengths = np.zeros((len(battles), 3), dtype=int), np.zeros((len(battles), 3), dtype=int)
     for i, ((a, kept_a, all_a), (b, kept_b, all_b)) in enumerate(zip(sides, sides, strict=True)):

@@ -8,13 +8,12 @@ import torch
 from torch import nn
 
 from pairrank.encoders.architecture import is_causal
-from pairrank.encoders.inference import Batch, pad
+from pairrank.encoders.inference import Batch, Row, pad
 from pairrank.encoders.opening import open_config, open_pretrained, position_limit, set_dropout
 from pairrank.encoders.padding import check_padding, ensure_pad_token
 from pairrank.encoders.speedups import apply_speedups, compute_first_token_only
 from pairrank.encoders.static import is_static
 from pairrank.encoders.transformer import FULL_WEIGHTS, last_token
-from pairrank.encoders.windows import Tokens
 from pairrank.errors import UserError
 
 SHAPE = "A reward model has a sequence classification head with one output."
@@ -33,6 +32,7 @@ class RewardModel(nn.Module):
 
     width = 1
     has_head = True
+    pools_answer = False
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class RewardModel(nn.Module):
         scored: torch.Tensor = scores.float()
         return scored
 
-    def collate(self, rows: Sequence[Tokens]) -> Batch:
+    def collate(self, rows: Sequence[Row]) -> Batch:
         """Return token ids and attention mask (B, T), padded to the longest row."""
         return pad(rows, self.tokenizer.pad_token_id)
 

@@ -9,6 +9,7 @@ import numpy as np
 from pairrank.data.probabilities import FloatArray
 from pairrank.encoders.adapter_settings import Bits
 from pairrank.encoders.adapters import frozen_options
+from pairrank.encoders.answer_tokens import TextRow
 from pairrank.encoders.cached_batches import Text, compute_cached, source_hashes
 from pairrank.encoders.catalogue import Encoder
 from pairrank.encoders.chat import CHAT_FILES, Template
@@ -18,7 +19,7 @@ from pairrank.encoders.opening import check_positions
 from pairrank.encoders.pair_texts import choose_layout, iterate_rows
 from pairrank.encoders.reward_model import RewardModel
 from pairrank.encoders.vector_cache import VectorCache, cache_key
-from pairrank.encoders.windows import Budget, Tokens
+from pairrank.encoders.windows import Budget
 from pairrank.errors import UserError
 
 VERSION = 1
@@ -80,12 +81,12 @@ class Scorer:
         check_positions(self.encoder.name, module.positions, self.max_tokens)
         return module
 
-    def _rows(self, texts: Sequence[Text]) -> list[Tokens]:
+    def _rows(self, texts: Sequence[Text]) -> list[TextRow]:
         """Return the token ids of each prompt with its answer, cut to the window."""
         model = self._module
         layout = choose_layout(self.template, model)
         rows = iterate_rows(texts, model.tokenizer, layout, self.max_tokens, self.budget)
         return [tokens for tokens, _, _ in rows]
 
-    def _compute(self, rows: list[Tokens]) -> FloatArray:
+    def _compute(self, rows: list[TextRow]) -> FloatArray:
         return compute_outputs(self._module, rows, self._module.collate, self.precision)

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from pairrank.data.battles import Battles
+from pairrank.encoders.answer_tokens import TextRow, mark_answer
 from pairrank.encoders.windows import (
     Budget,
     Round,
@@ -30,8 +31,8 @@ Share = Literal["side", "battle"]
 class SideTexts:
     """The token ids of one battle for a siamese encoder; `len` is the length of the longer side."""
 
-    a: Tokens
-    b: Tokens
+    a: TextRow
+    b: TextRow
     prompt: Tokens
     """The prompt alone; empty in the layout "pair", where each side contains it."""
     lengths: tuple[float, float]
@@ -57,12 +58,14 @@ def side_texts(
     share: Share = "side",
     max_side: int | None = None,
     closed: bool = False,
+    marked: bool = False,
 ) -> tuple[list[SideTexts], TokenCoverage]:
     """Return the texts of each battle, special tokens included, and how many tokens were kept.
 
     A text has at most `window` tokens. With `share="battle"` the two sides together have 2 `window` tokens, and one
-    side at most `max_side` (by default both windows). `closed` is that of `special_token_wrapper`. Raises UserError
-    if a window has no room for a text, and for the budget "right".
+    side at most `max_side` (by default both windows). `closed` is that of `special_token_wrapper`. With `marked`,
+    which is for the layout "pair" alone, the tokens of the answers are marked. Raises UserError if a window has no
+    room for a text, and for the budget "right".
     """
     if budget == "right":
         raise UserError('budget = "right": only the published template is cut on the right. Set budget to "fair".')
@@ -89,7 +92,8 @@ def side_texts(
             # The prompt may be cut differently on the two sides: the shorter copy counts.
             kept[i, 0] = min(len(side[0]) for side in cut)
         kept[i, 1:] = [len(side[-1]) for side in cut]
-        rows.append(SideTexts(wrap(*cut[0]), wrap(*cut[1]), prompt, _log_lengths(lengths[i, 1:])))
+        a, b = (mark_answer(lambda one: wrap(*one[0]), [side]) if marked else wrap(*side) for side in cut)
+        rows.append(SideTexts(a, b, prompt, _log_lengths(lengths[i, 1:])))
     return rows, measure_coverage(kept, lengths)
 
 

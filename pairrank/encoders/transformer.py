@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from pairrank.encoders.answer_tokens import AnswerPooling, TextRow, pad_marks, token_ids
 from pairrank.encoders.architecture import PoolingMode, choose_pooling, is_causal
 from pairrank.encoders.inference import Batch, pad
 from pairrank.encoders.opening import (
@@ -22,7 +23,6 @@ from pairrank.encoders.padding import check_padding, ensure_pad_token
 from pairrank.encoders.quiet import quiet_transformers
 from pairrank.encoders.speedups import apply_speedups, compute_first_token_only
 from pairrank.encoders.static import is_static
-from pairrank.encoders.windows import Tokens
 from pairrank.errors import UserError
 
 FULL_WEIGHTS: Mapping[str, Any] = {"dtype": torch.float32}
@@ -133,8 +133,12 @@ class TextEncoder(nn.Module):
         self.width: int = self.transformer.get_embedding_dimension()
         self.closed = pooling == "last"
         """Whether texts end with the same token, as `special_token_wrapper` closes them."""
+        self.pools_answer = pooling == "answer"
+        """Whether rows should have the tokens of their answer marked."""
         if pooling == "attention":
             self.pooling: nn.Module = AttentionPooling(self.width)
+        elif pooling == "answer":
+            self.pooling = AnswerPooling()
         else:
             self.pooling = LastToken() if pooling == "last" else Pooling(self.width, pooling)
         self.positions = position_limit(self.transformer)
@@ -147,12 +151,17 @@ class TextEncoder(nn.Module):
         """The tokenizer of transformers."""
         return self.transformer.tokenizer
 
-    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        """Return (B, d) vectors in float32 for token ids (B, T)."""
+    def forward(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, answer_mask: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Return (B, d) vectors in float32 for token ids and masks (B, T); only `pools_answer` needs the last."""
         features = self.transformer({"input_ids": input_ids, "attention_mask": attention_mask})
+        if answer_mask is not None:
+            features["answer_mask"] = answer_mask
         pooled: torch.Tensor = self.pooling(features)["sentence_embedding"]
         return pooled.float()
 
-    def collate(self, rows: Sequence[Tokens]) -> Batch:
-        """Return token ids and attention mask (B, T), padded to the longest row."""
-        return pad(rows, self.tokenizer.pad_token_id)
+    def collate(self, rows: Sequence[TextRow]) -> Batch:
+        """Return token ids and attention mask (B, T), padded to the longest row, and what `pools_answer` needs."""
+        batch = pad([*map(token_ids, rows)], self.tokenizer.pad_token_id)
+        return batch | {"answer_mask": pad_marks(rows)} if self.pools_answer else batch

@@ -62,10 +62,12 @@ class Frozen(LinearReader):
     """Encoders in order of preference: a local folder, a hub id with a pinned revision, or a catalogue name."""
     head: Literal["logistic", "difference"] = "logistic"
     """Two penalised logistic models over odd and even columns, or the difference head of `siamese`."""
-    pooling: Literal["auto", "mean", "last", "cls"] = "auto"
+    pooling: Literal["auto", "mean", "last", "cls", "answer"] = "auto"
     """How the vectors of the tokens become one: their mean, or that of the last or first token.
 
     "auto" is "last" for a causal decoder, in which only the last token has seen the whole text, and else "mean".
+    "answer" is the mean over the answer's tokens where it is read after its prompt; an answer without tokens there,
+    and texts that are read alone, have the mean of all tokens.
     """
     max_tokens: int = 256
     """Tokens of one text at most, special tokens included; bounded by the positions of the encoder."""

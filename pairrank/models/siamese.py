@@ -63,6 +63,8 @@ class Siamese(FineTuned):
     """How the vectors of the tokens become one: their mean, that of the last or first token, or a learned mean.
 
     "auto" is "last" for a causal decoder, in which only the last token has seen the whole text, and else "mean".
+    "answer" is the mean over the answer's tokens, which have seen the prompt; an answer without tokens has the mean
+    of all.
     """
     layout: Layout = "pair"
     """Encode prompt and answer as one sentence pair per side; "apart": the answers alone, and the prompt once."""
@@ -116,6 +118,8 @@ class Siamese(FineTuned):
             head_class(self.head)  # raises UserError for an unknown name
         if self.head == "pretrained" and (refused := self._refused_by_scores()):
             complaints.append(f'head = "pretrained": {" ".join(refused)}')
+        if self.pooling == "answer" and self.layout == "apart":
+            complaints.append('pooling = "answer": the layout "apart" reads an answer alone. Set layout to "pair".')
         if self.template == "chat" and self.layout == "apart":
             complaints.append('template = "chat": a chat has a prompt and an answer. Set layout to "pair".')
         if self.template == "chat" and self.share == "battle":
@@ -262,6 +266,7 @@ class Siamese(FineTuned):
             self.share,
             encoder.positions,
             encoder.closed,
+            encoder.pools_answer,
         )
 
     def _compare(

@@ -27,7 +27,7 @@ def test_parameters_read_from_the_source_are_those_of_the_imported_model(model):
 
 def test_a_parameter_has_its_docstring_its_choices_and_its_bounds():
     found = {each.key: each for each in model_parameters("siamese")[1]}
-    assert found["pooling"].accepts == 'one of "auto", "mean", "last", "cls", "attention"'
+    assert found["pooling"].accepts == 'one of "auto", "mean", "last", "cls", "attention", "answer"'
     assert "tokens" in found["pooling"].about
     # Choices that another module defines, and bounds and defaults of a nested table.
     assert '"bf16"' in found["training.precision"].accepts

@@ -90,6 +90,37 @@ def test_a_pair_in_a_chat_has_the_vector_of_the_rendered_template_and_a_single_t
     assert vector == pytest.approx(expected.numpy(), abs=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["bert", "llama", "chat"])
+def test_answers_have_vectors_and_cache_entries_of_their_own_and_texts_alone_the_mean_of_all_tokens(
+    tmp_path: Path, cache: VectorCache, kind: str
+):
+    folder = write_checkpoint(tmp_path / kind, KINDS["llama" if kind == "chat" else kind], chat=CHAT)
+    options = {"max_tokens": 64, "template": "chat" if kind == "chat" else "plain"}
+    mean = embedder(folder, cache, pooling="mean", **options).vectors(TEXTS)
+    entries = cache.size()[0]
+    found = embedder(folder, cache, pooling="answer", **options).vectors(TEXTS)
+    assert cache.size()[0] == 2 * entries
+    assert np.array_equal(embedder(folder, cache, pooling="mean", **options).vectors(TEXTS), mean)
+    alone = [i for i, text in enumerate(TEXTS) if len(text) == 1]
+    assert found[alone] == pytest.approx(mean[alone], abs=1e-5)
+    assert np.abs(found[2] - mean[2]).max() > 1e-3
+
+
+def test_the_vector_of_an_answer_is_the_mean_over_its_tokens_and_over_all_if_it_has_none(tiny_bert: Path):
+    tokenizer = AutoTokenizer.from_pretrained(tiny_bert, local_files_only=True)
+    model = AutoModel.from_pretrained(tiny_bert, local_files_only=True).eval()
+    encoded = tokenizer("why how", "good bad", return_tensors="pt")
+    of_answer = torch.tensor([part == 1 for part in encoded.sequence_ids()])
+    for answer, ids, pooled in (
+        ("good bad", encoded["input_ids"], of_answer),
+        ("", encoded["input_ids"][:, ~of_answer], slice(None)),
+    ):
+        [vector] = embedder(tiny_bert, pooling="answer").vectors([(("why how",), (answer,))])
+        with torch.no_grad():
+            hidden = model(input_ids=ids).last_hidden_state[0]
+        assert vector == pytest.approx(hidden[pooled].mean(dim=0).numpy(), abs=1e-5), answer
+
+
 def test_cached_texts_are_not_encoded_and_no_encoder_is_loaded(tiny_bert: Path, cache: VectorCache, monkeypatch):
     first = embedder(tiny_bert, cache).vectors(TEXTS)
     monkeypatch.setattr(Embedder, "_module", property(lambda _: pytest.fail("an encoder was loaded")))

@@ -38,11 +38,13 @@ SMALL: dict[str, dict[str, Any]] = {
 LANGUAGE_MODEL = "the folder of the tiny language model"
 VARIANTS = {
     "baseline-both-sides": ("baseline", {"both_sides": True}),
+    "frozen-answer": ("frozen", {"pooling": "answer"}),
     "frozen-difference": ("frozen", {"head": "difference"}),
     "siamese-concat": ("siamese", {"head": "concat"}),
     "siamese-concat-both-sides": ("siamese", {"head": "concat", "both_sides": True}),
     "siamese-cls": ("siamese", {"pooling": "cls"}),
     "siamese-attention": ("siamese", {"pooling": "attention"}),
+    "siamese-answer": ("siamese", {"pooling": "answer"}),
     "siamese-apart": ("siamese", {"layout": "apart"}),
     "siamese-no-lengths": ("siamese", {"lengths": False}),
     "siamese-features": ("siamese", {"features": ["length", "words"]}),

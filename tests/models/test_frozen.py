@@ -192,6 +192,26 @@ def test_a_chat_template_is_used_if_it_is_named_and_keeps_the_swap_law(tmp_path:
     assert np.array_equal(load_model(tmp_path / "saved").predict_proba(battles), found)
 
 
+@pytest.mark.parametrize("head", HEADS)
+def test_pooling_over_the_answer_keeps_the_swap_law_and_is_saved(tiny_bert: Path, tmp_path: Path, head: str):
+    battles = arena_of_words(9, seed=3)
+    mean, answer = (
+        make(tiny_bert, head=head, precision="fp32", pooling=pooling).fit(arena_of_words(24))
+        for pooling in ("mean", "answer")
+    )
+    found = answer.predict_proba(battles)
+    assert np.abs(found - mean.predict_proba(battles)).max() > 1e-3
+    assert answer.predict_proba(battles.swap())[:, [1, 0, 2]] == pytest.approx(found, abs=1e-6)
+    save_model(answer, tmp_path)
+    assert np.array_equal(load_model(tmp_path).predict_proba(battles), found)
+
+
+def test_pooling_over_the_answer_is_refused_for_a_static_encoder(tiny_bert: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(catalogue.STATIC, "tiny-static", str(tiny_bert))
+    with pytest.raises(UserError, match=r'pooling = "answer": .* static encoder'):
+        Frozen(encoder=["tiny-static"], pooling="answer").fit(arena_of_words(9))
+
+
 def test_a_saved_file_without_a_head_is_refused_when_it_is_opened(tiny_bert: Path, tmp_path: Path):
     save_model(make(tiny_bert).fit(arena_of_words(9)), tmp_path)
     (tmp_path / "logistic.json").write_text("{}")

@@ -371,6 +371,57 @@ def test_a_model_that_reads_chats_is_symmetric_and_saved(tmp_path: Path):
     assert np.array_equal(load_model(tmp_path / "saved").predict_proba(battles), found)
 
 
+# --- Pooling over the answer
+
+
+@pytest.mark.parametrize("template", ["plain", "chat"])
+@pytest.mark.parametrize("kind", ["bert", "llama"])
+@given(BATTLES, st.sampled_from(["fair", "head+tail", "latest"]), st.integers(0, 99))
+@settings(deadline=None, max_examples=6, suppress_health_check=[HealthCheck.too_slow])
+def test_pooling_over_the_answer_commutes_with_swapping(readers, kind: str, template: str, battles, budget, seed):
+    options = {"template": template, "budget": budget, "training": replace(FAST, precision="fp32")}
+    model = random_weights(readers[kind], seed, pooling="answer", max_tokens=48, **options)
+    found = model.predict_proba(battles)
+    assert model.predict_proba(battles.swap())[:, [1, 0, 2]] == pytest.approx(found, abs=1e-6)
+    alone = [model.predict_proba(battles.take(slice(i, i + 1)))[0] for i in range(len(battles))]
+    assert np.array(alone) == pytest.approx(found, abs=1e-5)
+
+
+@pytest.fixture(scope="module")
+def readers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Folders of an encoder and a causal decoder that both have a chat template."""
+    folder = tmp_path_factory.mktemp("readers")
+    return {kind: write_checkpoint(folder / kind, made, chat=CHAT) for kind, made in KINDS.items()}
+
+
+@pytest.mark.parametrize("template", ["plain", "chat"])
+def test_pooling_over_the_answer_trains_as_it_predicts_and_is_saved(readers, tmp_path: Path, template: str):
+    battles = arena_of_words(9, seed=3)
+    model = make(readers["llama"], pooling="answer", template=template).fit(arena_of_words(16))
+    found = model.predict_proba(battles)
+    batch = model._collate(model._texts(battles)[0])
+    assert batch["answer_mask"].any(dim=2).all()
+    with torch.no_grad():
+        logits = model.module_.eval()(**batch)
+    assert found == pytest.approx(torch.softmax(logits.double(), 1).numpy(), abs=1e-5)
+    save_model(model, tmp_path)
+    assert np.array_equal(load_model(tmp_path).predict_proba(battles), found)
+
+
+def test_pooling_over_the_answer_gives_every_parameter_a_gradient(tiny_bert: Path):
+    model = random_weights(tiny_bert, pooling="answer")
+    logits = model.module_.eval()(**model._collate(model._texts(arena_of_words(8))[0]))
+    torch.nn.functional.cross_entropy(logits, torch.tensor([0, 1, 2, 0, 1, 2, 0, 0])).backward()
+    for name, parameter in model.module_.named_parameters():
+        assert parameter.grad is not None, name
+        assert (parameter.grad.abs().max() > 1e-9) or "key.bias" in name, name
+
+
+def test_pooling_over_the_answer_is_refused_where_answers_are_read_alone():
+    with pytest.raises(UserError, match=r'pooling = "answer": the layout "apart" .* Set layout to "pair"'):
+        Siamese(pooling="answer", layout="apart")
+
+
 def test_a_chat_without_a_template_is_refused(tiny_bert: Path):
     with pytest.raises(UserError, match="has no chat template"):
         make(tiny_bert, template="chat").fit(arena_of_words(8))

@@ -148,6 +148,10 @@ def test_a_fine_tuned_reward_model_is_saved_whole(folders, tmp_path: Path, kind:
     [
         ({"layout": "apart"}, 'layout = "apart": a reward model reads prompt and answer together'),
         ({"pooling": "mean"}, 'pooling = "mean": a reward model has a pooling of its own. Set pooling to "auto"'),
+        (
+            {"pooling": "answer"},
+            'pooling = "answer": a reward model has a pooling of its own. Set pooling to "auto"',
+        ),
         ({"share": "battle"}, 'share = "battle": each side has a window of its own'),
     ],
 )

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from pairrank.encoders.devices import tokens_at_once
-from pairrank.encoders.inference import cut_by_tokens
+from pairrank.encoders.inference import Batch, cut_by_tokens
 from pairrank.encoders.reward_model import RewardModel
 from pairrank.encoders.transformer import TextEncoder
 from pairrank.models.heads.neural import Offsets, ScoreHead, as_sides, scores_as_sides
@@ -38,22 +38,26 @@ class SiameseNetwork(nn.Module):
         prompt_ids: torch.Tensor | None = None,
         prompt_mask: torch.Tensor | None = None,
         offsets: torch.Tensor | None = None,
+        answer_mask: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Return (B, 3) logits of token ids (B, 2, T), which are encoded as 2B texts."""
-        vectors = self._encode(input_ids.flatten(0, 1), attention_mask.flatten(0, 1))
+        texts = {"input_ids": input_ids, "attention_mask": attention_mask}
+        if answer_mask is not None:
+            texts["answer_mask"] = answer_mask
+        vectors = self._encode({name: value.flatten(0, 1) for name, value in texts.items()})
         a, b = vectors.view(len(input_ids), 2, -1).unbind(1)
         prompt = None if prompt_ids is None or prompt_mask is None else self.encoder(prompt_ids, prompt_mask)
         return self.compare(a, b, prompt, lengths, offsets)
 
-    def _encode(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+    def _encode(self, texts: Batch) -> torch.Tensor:
         """Return (2B, d) vectors of 2B texts: on a CPU, where padding costs time, in groups of similar length."""
-        if input_ids.device.type != "cpu":
-            vectors: torch.Tensor = self.encoder(input_ids, attention_mask)
+        if texts["input_ids"].device.type != "cpu":
+            vectors: torch.Tensor = self.encoder(**texts)
             return vectors
-        lengths = attention_mask.sum(dim=1).tolist()
+        lengths = texts["attention_mask"].sum(dim=1).tolist()
         parts = cut_by_tokens(lengths, tokens_at_once())
         encoded = [
-            self.encoder(input_ids[part, : lengths[part[-1]]], attention_mask[part, : lengths[part[-1]]])
+            self.encoder(**{name: value[part, : lengths[part[-1]]] for name, value in texts.items()})
             for part in parts
         ]
         return torch.cat(encoded)[torch.tensor([row for part in parts for row in part]).argsort()]
