@@ -11,7 +11,7 @@ from rich.text import Text
 from pairrank import distributed
 from pairrank.errors import escape_control, shorten
 from pairrank.evaluation.leaderboard import Leaderboard
-from pairrank.evaluation.leaderboard_table import columns, notes, seed_columns
+from pairrank.evaluation.leaderboard_table import MADE_ELSEWHERE, columns, notes, seed_columns
 from pairrank.progress import above_progress
 
 WIDE = 400
@@ -83,7 +83,9 @@ def show_board(board: Leaderboard) -> None:
         "rank",
         "log loss ± s.e.",
         "above floor",
-        *deltas,
+        *deltas[:1],
+        MADE_ELSEWHERE,
+        *deltas[1:],
         "skill",
         "folds",
         "battles",
