@@ -23,7 +23,7 @@ from pairrank.runs.former import MARK, former_runs
 if TYPE_CHECKING:
     import pandas as pd
 
-RunName: TypeAlias = "str | CrossValidation"
+RunName: TypeAlias = str | CrossValidation
 """The name of a run, of a former result (NAME~DATE) or of an entry, or the result of `cross_validate`."""
 
 

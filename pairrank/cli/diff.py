@@ -44,8 +44,7 @@ def show_difference(found: RunDifference) -> None:
     say(f"Both have predicted {len(found.battles):,} battles of {found.data}.")
     _say_wrapped(summary(found))
     scores = score_table(found)
-    rows = [[*row[:3], *row[3].split(" ", 1)] for row in scores.rows]
-    show_table("Scores", ["score", "first", "second", "change", "[95 %]"], [[*row, ""][:5] for row in rows])
+    show_table("Scores", ["score", "first", "second", "change [95 %]"], scores.rows, whole=["change [95 %]"])
     _show_settings(found)
     if found.slices:
         slices = slice_table(found.slices)
@@ -74,7 +73,8 @@ def _show_battle(found: RunDifference, row: int) -> None:
     shown = [
         f"{'/'.join(f'{p:.2f}' for p in each.proba)} (loss {each.loss:.2f})" for each in predictions_at(found, row)
     ]
-    _say_cut(f"- {' → '.join(shown)} {outcome}, id {battles.id[row]}")
+    say(f"- id {battles.id[row]}, {outcome}")
+    _say_cut(f"    {' → '.join(shown)}")
     for name, turns in (("prompt", battles.prompt), ("A", battles.response_a), ("B", battles.response_b)):
         _say_cut(f"    {name}: {text_excerpt(turns[row][0])}")
 

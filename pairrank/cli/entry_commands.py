@@ -86,8 +86,8 @@ def export(
     form: Annotated[
         Form,
         typer.Option(
-            help="jsonl: one line per battle, with the probabilities of each row. every-eval-ever: one file per row, "
-            "with its scores in that shared schema."
+            help="jsonl: one line per battle, with the probabilities of each row. every-eval-ever: one file per "
+            "row, with its scores in that shared schema."
         ),
     ] = Form.jsonl,
     data: Data = None,

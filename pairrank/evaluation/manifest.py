@@ -92,7 +92,8 @@ class Manifest:
     def __str__(self) -> str:
         by = f" by {self.by}" if self.by else ""
         address = f" ({self.url})" if self.url else ""
-        return f"made elsewhere{by}{address}. {self.about} Training data: {self.trained_on or 'not declared'}."
+        trained_on = (self.trained_on or "not declared").rstrip(".")
+        return f"made elsewhere{by}{address}. {self.about.rstrip('.')}. Training data: {trained_on}."
 
 
 @cache
