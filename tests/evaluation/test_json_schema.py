@@ -62,7 +62,9 @@ def test_it_refuses_exactly_what_the_library_refuses(changes, removed):
 def test_each_field_is_judged_as_by_the_library(key):
     for value in VALUES:
         manifest = SOUND | {key: value}
-        assert (schema_complaints(manifest, manifest_schema(), MANIFEST) == []) == VALIDATOR.is_valid(manifest), value
+        assert (schema_complaints(manifest, manifest_schema(), MANIFEST) == []) == VALIDATOR.is_valid(manifest), (
+            value
+        )
 
 
 def test_the_schema_is_one_and_uses_no_keyword_that_is_not_checked():
