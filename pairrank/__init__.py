@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pairrank.api.comparison import Leaderboard, compare
     from pairrank.api.cross_validation import CrossValidation, cross_validate
+    from pairrank.api.difference import RunComparison, diff
+    from pairrank.api.entering import enter
+    from pairrank.api.exporting import export
     from pairrank.api.pages import explore, report
     from pairrank.api.prediction import predict, predict_file, submit
     from pairrank.api.sources import BattlesInMemory
@@ -35,13 +38,17 @@ __all__ = [
     "Leaderboard",
     "NestedTuning",
     "Predictions",
+    "RunComparison",
     "Tuning",
     "UserError",
     "Winner",
     "build",
     "compare",
     "cross_validate",
+    "diff",
+    "enter",
     "explore",
+    "export",
     "from_dataframe",
     "from_dataset",
     "from_records",
@@ -64,13 +71,17 @@ HOMES = {
     "Leaderboard": "api.comparison",
     "NestedTuning": "api.tuning_results",
     "Predictions": "data.predictions",
+    "RunComparison": "api.difference",
     "Tuning": "api.tuning_results",
     "UserError": "errors",
     "Winner": "data.battles",
     "build": "models.base",
     "compare": "api.comparison",
     "cross_validate": "api.cross_validation",
+    "diff": "api.difference",
+    "enter": "api.entering",
     "explore": "api.pages",
+    "export": "api.exporting",
     "from_dataframe": "data.frames",
     "from_dataset": "data.frames",
     "from_records": "data.frames",

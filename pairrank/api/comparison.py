@@ -19,7 +19,7 @@ from pairrank.api.sources import DataLike, Source, find_source, home_of
 from pairrank.data.predictions import Predictions
 from pairrank.errors import UserError, excerpt
 from pairrank.evaluation import leaderboard
-from pairrank.evaluation.entries import Entry, entries_in, former_entries, is_run_on, publish
+from pairrank.evaluation.entries import Entry, entered_in, entries_in, former_entries, is_run_on, publish
 from pairrank.evaluation.leaderboard import Row, build_leaderboard
 from pairrank.evaluation.leaderboard_table import DASH, columns, markdown, notes, to_json, to_markdown
 from pairrank.files import read_json
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pairrank.report.charts import Chart
 
 EntryLike: TypeAlias = "CrossValidation | Predictions | pd.DataFrame | str | Path"
-"""The result of `cross_validate`, the name of a run, or out-of-fold predictions in memory or in a file."""
+"""The result of `cross_validate`, the name of a run or an entry, or out-of-fold predictions in memory or a file."""
 Plot = Literal["log loss", "differences", "training_seconds", "parameters"]
 
 
@@ -201,7 +201,8 @@ def _unnamed(entry: EntryLike, source: Source, home: Path) -> Entry:
         return _on(source, entry).entry
     if not isinstance(entry, str):
         raise UserError(f"entries: {type(entry).__name__} has no name. Use a dictionary by label.")
-    known = {each.label: each for each in entries_in(home, source.train)}
+    runs = {each.label: each for each in entries_in(home, source.train)}
+    known = {each.label: each for each in entered_in(home, source.train, runs)} | runs
     return known[find_label(entry, list(known), home)]
 
 

@@ -14,7 +14,7 @@ from pairrank.data.cells import INEXACT, id_of, is_inexact
 from pairrank.data.predictions import COLUMNS, ROUNDED, WRITTEN, Predictions, read_predictions
 from pairrank.errors import UserError, combined_error, excerpt, unknown_name
 from pairrank.evaluation.curve_runs import is_on_subset
-from pairrank.evaluation.entries import Entry, entries_in, published_entries
+from pairrank.evaluation.entries import Entry, entered_in, entries_in, published_entries
 from pairrank.evaluation.run_record import run_folders
 from pairrank.evaluation.score_files import has_scores, read_scores
 from pairrank.runs.experiment_files import experiment_files
@@ -29,9 +29,9 @@ NO_NAME = set('/\\:*?"<>|')
 
 
 def collect_entries(source: Source, home: Path, published: Path | None, add: Sequence[str]) -> list[Entry]:
-    """Return the runs in `home`, the published results of other runs, and the files of --add.
+    """Return the runs and entries in `home`, the published results of others, and the files of --add.
 
-    Raises UserError if there are none, or if a file has the name of a run.
+    Raises UserError if there are none, or if a file has the name of a run or an entry.
     """
     entries = (
         {entry.label: entry for entry in published_entries(published, source.name, source.train)}
@@ -39,11 +39,16 @@ def collect_entries(source: Source, home: Path, published: Path | None, add: Seq
         else {}
     )
     entries |= {entry.label: entry for entry in entries_in(home, source.train)}
+    made = [label for label, entry in entries.items() if entry.record]
+    entries |= {entry.label: entry for entry in entered_in(home, source.train, made)}
     for argument in add:
         entry = read_file(argument, source)
-        # A file may replace one that was added and published before, but never a run.
-        if entry.label in entries and entries[entry.label].record:
-            raise UserError(f"--add {argument}: {entry.label} is the name of a run. Use another name for the file.")
+        # A file may replace one that was added and published before, but never a run or an entry.
+        if entry.label in entries and entries[entry.label].is_known:
+            kind = "a run" if entries[entry.label].record else "an entry"
+            raise UserError(
+                f"--add {argument}: {entry.label} is the name of {kind}. Use another name for the file."
+            )
         entries[entry.label] = entry
     if not entries:
         raise UserError(

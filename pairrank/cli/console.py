@@ -20,6 +20,9 @@ WIDE = 400
 SHORTEST_LABEL = 20
 """Width in characters to which the labels of a leaderboard may be wrapped."""
 
+MARKS = {"declared": " †", "undeclared": " ‡"}
+"""Marks of entries that were made elsewhere, by whether they declare their training data."""
+
 SHOWN_REPAIRS = 10
 """Number of repairs of a file that are printed."""
 
@@ -77,6 +80,8 @@ def show_table(
 def show_board(board: Leaderboard) -> None:
     """Print the columns of the leaderboard that fit, the most important first; the files have all of them."""
     table = columns(board)
+    marks = [MARKS.get(row.training_data or "", "") for row in board.rows]
+    table["experiment"] = [label + mark for label, mark in zip(table["experiment"], marks, strict=True)]
     deltas = [name for name in table if name.startswith("Δ")]
     first = [
         "experiment",
@@ -106,6 +111,8 @@ def show_board(board: Leaderboard) -> None:
     if len(shown) < len(table):
         left_out = ", ".join(name for name in table if name not in shown)
         say(f"Columns that do not fit here, but are in LEADERBOARD.md: {left_out}.")
+    if any(marks):
+        say("† made elsewhere, training data declared; ‡ made elsewhere, training data undeclared.")
     for line in filter(None, notes(board)):
         say(line)
     if board.seeds:

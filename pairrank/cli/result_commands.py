@@ -176,15 +176,15 @@ def merge(
 def rm(
     names: Annotated[
         list[str],
-        typer.Argument(metavar="RUN...", help="Runs, or former results as NAME~DATE (see `list --all`)."),
+        typer.Argument(metavar="RUN...", help="Runs, entries, or former results as NAME~DATE (see `list --all`)."),
     ],
     data: Data = None,
     runs: Runs = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
-    """Remove runs, or former results of runs, after a question.
+    """Remove runs, former results or entries, after a question.
 
-    Everything in their folders is removed: models, predictions and results.
+    Everything in their folders is removed: models, predictions and results. What was published stays.
     """
     from pairrank.cli.rm import remove
 

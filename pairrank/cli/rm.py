@@ -1,4 +1,4 @@
-"""`rm` removes runs, and former results of runs, with everything in their folders."""
+"""`rm` removes runs, former results of runs, and entries, with everything in their folders."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,9 +6,9 @@ from pathlib import Path
 import typer
 
 from pairrank.api.sources import find_source, home_of
-from pairrank.atomic import temporary_folder
 from pairrank.cli.console import say
 from pairrank.errors import UserError
+from pairrank.evaluation.manifest import remove_folder
 from pairrank.runs.former import builds_on, find_run, size_of
 
 
@@ -23,9 +23,7 @@ def remove(names: Sequence[str], data: Path | None, runs: Path | None, sure: boo
     if not sure and not _confirmed():
         raise UserError("nothing was removed.")
     for folder in folders.values():
-        # Renamed first: a run that is removed in part must not count as a run.
-        with temporary_folder(folder.parent) as doomed:
-            folder.rename(doomed / folder.name)
+        remove_folder(folder)
     say(f"Removed: {', '.join(folders)}")
 
 

@@ -1,7 +1,7 @@
 """Entries of a leaderboard: out-of-fold predictions, and the record of the run that made them, if there is one."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,7 +9,16 @@ from pairrank.data.battles import Battles
 from pairrank.data.predictions import Predictions, predictions_hash, read_predictions
 from pairrank.errors import UserError
 from pairrank.evaluation.history import read_history
+from pairrank.evaluation.manifest import (
+    Manifest,
+    entered_folders,
+    is_stored,
+    read_entered,
+    remove_folder,
+    write_entered,
+)
 from pairrank.evaluation.run_record import (
+    ENTERED,
     RunRecord,
     find_run_record,
     read_record_file,
@@ -31,11 +40,40 @@ class Entry:
     """The results of the run; None for a prediction file that no run of pairrank made."""
     test: Predictions | None = None
     """The predictions of the same run for the test battles."""
+    manifest: Manifest | None = None
+    """Where the predictions come from, if they were made elsewhere and entered."""
+
+    @property
+    def is_known(self) -> bool:
+        """Whether a run of pairrank made it or a manifest describes it, so that no added file may replace it."""
+        return self.record is not None or self.manifest is not None
 
 
 def entries_in(runs: Path, battles: Battles) -> list[Entry]:
     """Return the runs in the folder `runs` that were made on these battles; a warning names each one left out."""
     return _read_runs(run_folders(runs), battles)
+
+
+def entered_in(home: Path, battles: Battles, excluded: Collection[str] = ()) -> list[Entry]:
+    """Return the entries that were entered next to the runs in `home`; a warning names each one left out.
+
+    `excluded` are the names of runs, which no entry can have.
+    """
+    entries, content_hash = [], battles.content_hash()
+    for name, folder in entered_folders(home / ENTERED).items():
+        try:
+            if name in excluded:
+                raise UserError(f"{folder}: a run has this name. Rename or remove one of them.")
+            entries.append(read_entry(folder, battles, content_hash))
+        except UserError as error:
+            logger.warning(f"Left out: {error}")
+    return entries
+
+
+def read_entry(folder: Path, battles: Battles, content_hash: str = "") -> Entry:
+    """Return the entry in a folder that `enter` wrote; raises UserError as `read_entered` does."""
+    manifest, predictions = read_entered(folder, battles, content_hash)
+    return Entry(manifest.name, predictions, manifest=manifest)
 
 
 def former_entries(folders: Mapping[str, Path], battles: Battles) -> list[Entry]:
@@ -46,9 +84,9 @@ def former_entries(folders: Mapping[str, Path], battles: Battles) -> list[Entry]
 def published_entries(folder: Path, data: str, battles: Battles) -> list[Entry]:
     """Return the entries that `publish` wrote into `folder` for the data set of this name.
 
-    Raises UserError if a result belongs to other predictions, or to a run on other battles.
+    Raises UserError for a damaged entry, and if a result belongs to other predictions or to a run on other battles.
     """
-    entries = []
+    entries, content_hash = [], battles.content_hash()
     for file in sorted((folder / "predictions" / data).glob("[!.]*.csv")):
         predictions, label = read_predictions(file), file.name.removesuffix(".csv")
         result = folder / "results" / data / f"{label}.json"
@@ -62,7 +100,8 @@ def published_entries(folder: Path, data: str, battles: Battles) -> list[Entry]:
                 )
         test = folder / "submissions" / data / file.name
         entries.append(Entry(label, predictions, record, read_predictions(test) if test.is_file() else None))
-    return entries
+    entered = entered_folders(folder / ENTERED / data).values()
+    return entries + [read_entry(each, battles, content_hash) for each in entered]
 
 
 def publish(folder: Path, data: str, entries: Sequence[Entry]) -> None:
@@ -71,9 +110,14 @@ def publish(folder: Path, data: str, entries: Sequence[Entry]) -> None:
     Files of an earlier entry with the same label that this entry does not have are removed.
     """
     for entry in entries:
-        entry.predictions.write(folder / "predictions" / data / f"{entry.label}.csv")
+        predictions = folder / "predictions" / data / f"{entry.label}.csv"
         result = folder / "results" / data / f"{entry.label}.json"
         submission = folder / "submissions" / data / f"{entry.label}.csv"
+        publish_manifest(folder, data, entry)
+        if entry.manifest:
+            predictions.unlink(missing_ok=True)
+        else:
+            entry.predictions.write(predictions)
         if entry.record:
             write_record_file(entry.record, result)
         else:
@@ -82,6 +126,17 @@ def publish(folder: Path, data: str, entries: Sequence[Entry]) -> None:
             entry.test.write(submission)
         else:
             submission.unlink(missing_ok=True)
+
+
+def publish_manifest(folder: Path, data: str, entry: Entry) -> None:
+    """Write the folder of an entry that was made elsewhere into `folder`; remove that of any other entry."""
+    home = folder / ENTERED / data
+    target = home / entry.label
+    if entry.manifest is None:
+        if target.is_dir():
+            remove_folder(target)
+    elif not is_stored(target, entry.manifest):
+        write_entered(home, entry.manifest, entry.predictions)
 
 
 def is_run_on(record: RunRecord, battles: Battles) -> bool:
@@ -97,13 +152,13 @@ def _read_runs(folders: Mapping[str, Path], battles: Battles, are_former: bool =
     entries = []
     for name, folder in folders.items():
         try:
-            entries.append(_read_run(folder, battles, name if are_former else ""))
+            entries.append(read_run(folder, battles, name if are_former else ""))
         except UserError as error:
             logger.warning(f"Left out: {error}")
     return entries
 
 
-def _read_run(folder: Path, battles: Battles, former: str = "") -> Entry:
+def read_run(folder: Path, battles: Battles, former: str = "") -> Entry:
     """Return the entry of a run's folder; raises UserError if it is damaged, outdated, or not on these battles.
 
     `former` is the name of a former run, whose inputs may have changed since.

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from pairrank.data.probabilities import FloatArray
 from pairrank.errors import UserError, unknown_name
 from pairrank.evaluation.entries import Entry
 from pairrank.evaluation.intervals import Difference
+from pairrank.evaluation.manifest import Manifest
 from pairrank.evaluation.ranks import Order, PairDifference
 from pairrank.evaluation.run_record import RunRecord
 from pairrank.evaluation.scoring import (
@@ -73,6 +74,8 @@ class Row:
     tuned_on: tuple[int, ...] = ()
     """Folds on which the setting was tuned. The scores of this row leave them out."""
     warnings: tuple[str, ...] = ()
+    training_data: Literal["declared", "undeclared"] | None = None
+    """For an entry that was made elsewhere: whether it declares its training data. None for all others."""
     rank: int | None = None
     """1 plus the number of rows that are significantly better; None for rows that cover other battles than most."""
     rank_interval: tuple[int, int] | None = None
@@ -221,7 +224,7 @@ def _row(
         decided_log_loss=decided_log_loss(proba, winner),
         decided_accuracy=decided_accuracy(proba, winner),
         above_floor=None if floor is None else float((own - floor)[covered].mean()),
-        **(_recorded(record) if record else {}),
+        **(_recorded(record) if record else _declared(entry.manifest) if entry.manifest else {}),
     )
 
 
@@ -269,6 +272,14 @@ def _recorded(record: RunRecord) -> dict[str, Any]:
         "submittable": record.is_submittable,
         "tuned_on": record.tuned_on,
         "warnings": (*record.warnings, *([CHOSEN_BY_SEARCH] if record.chosen else [])),
+    }
+
+
+def _declared(manifest: Manifest) -> dict[str, Any]:
+    """Return the fields of a row that are taken from the manifest of an entry that was made elsewhere."""
+    return {
+        "training_data": "undeclared" if manifest.trained_on is None else "declared",
+        "warnings": (str(manifest),),
     }
 
 

@@ -19,6 +19,13 @@ SEEDS = (
     "over prompts do not contain."
 )
 """Note below the table of seeds."""
+MADE_ELSEWHERE = "made elsewhere"
+"""Column that marks entries which no run of pairrank made."""
+ELSEWHERE = (
+    f"{MADE_ELSEWHERE}: entries of which pairrank has the predictions alone, and whether they declare their "
+    "training data. Nothing here proves that a predictor has not seen the battles before."
+)
+"""Note on that column."""
 MOST_TIED = 12
 """Largest number of rows that are named as tied with the best."""
 
@@ -69,6 +76,8 @@ def notes(leaderboard: Leaderboard) -> list[str]:
             f"probabilities: {leaderboard.floor:.4f} on all battles. 'above floor' uses the battles of each row."
         )
     lines += [*_order_notes(leaderboard), *_skill_notes(leaderboard)]
+    if any(row.training_data for row in leaderboard.rows):
+        lines.append(ELSEWHERE)
     lines += [
         f"{row.label}: its setting was tuned on {name_folds(row.tuned_on)}; this row covers only the other battles."
         for row in leaderboard.rows
@@ -133,8 +142,11 @@ def columns(leaderboard: Leaderboard) -> dict[str, list[str]]:
         for name in leaderboard.references
     }
     floor = {"above floor": lambda row: _format(row.above_floor, "+.4f")} if leaderboard.floor is not None else {}
+    is_mixed = any(row.training_data for row in leaderboard.rows)
+    elsewhere = {MADE_ELSEWHERE: lambda row: row.training_data and f"{row.training_data} data"} if is_mixed else {}
     cells: dict[str, Callable[[Row], str | None]] = {
         "experiment": lambda row: row.label,
+        **elsewhere,
         "rank": lambda row: _span(row.rank_interval),
         "encoder": lambda row: row.encoder,
         "folds": lambda row: f"{row.folds}, tuned on the others" if row.tuned_on else row.folds,

@@ -17,6 +17,12 @@ FILE = "metrics.json"
 FORMER = "history"
 """Folder, next to the runs, of the former results of runs."""
 
+ENTERED = "entries"
+"""Folder, next to the runs, of entries that were made elsewhere."""
+
+RESERVED = (FORMER, ENTERED)
+"""Names that no run can have."""
+
 VERSION = 1
 """Version of the file format. Files without one are older; fields that they lack get their default values."""
 
@@ -252,7 +258,7 @@ def is_folder_name(name: str) -> bool:
     Records come from anywhere, so a name must not lead to another folder.
     """
     is_plain = not any(c in "/\\" or unicodedata.category(c) in ("Cc", "Cs") for c in name)
-    return is_plain and bool(name.strip()) and not name.startswith(".") and name != FORMER
+    return is_plain and bool(name.strip()) and not name.startswith(".") and name not in RESERVED
 
 
 def record_to_json(record: RunRecord) -> dict[str, Any]:

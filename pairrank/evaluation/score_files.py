@@ -40,14 +40,16 @@ def has_scores(path: Path) -> bool:
     return set(COLUMNS) <= set(next(read_tables(path, 1, COLUMNS)).columns)
 
 
-def read_scores(path: Path, battles: Battles) -> FittedScores:
+def read_scores(path: Path, battles: Battles, is_partial: bool = True) -> FittedScores:
     """Return out-of-fold predictions from a file with the scores of both answers of battles that have winners.
+
+    Unless `is_partial`, every battle must have scores.
 
     The logits of A, B and tie are (m, -m, t) with m = (score of A - score of B) / (2 temperature), Davidson's model
     of ties with a single strength of ties. Raises UserError for a score that is not a number, an id that occurs
     twice or is not among the battles, and if a fold leaves no battles to fit.
     """
-    ids, differences = _differences(path, battles)
+    ids, differences = _differences(path, battles, is_partial)
     rows = {name: row for row, name in enumerate(battles.id.tolist())}
     order = np.array([rows[name] for name in ids], dtype=np.int64)
     winner, fold = battles.labels[order], assign_folds(battles.take(order), FOLDS)
@@ -63,7 +65,7 @@ def read_scores(path: Path, battles: Battles) -> FittedScores:
     return FittedScores(Predictions(object_array(ids), proba), temperature, tie)
 
 
-def _differences(path: Path, battles: Battles) -> tuple[list[str], FloatArray]:
+def _differences(path: Path, battles: Battles, is_partial: bool) -> tuple[list[str], FloatArray]:
     """Return ids and differences of scores; raises UserError with all complaints."""
     known = set(battles.id.tolist())
     ids: list[str] = []
@@ -82,6 +84,8 @@ def _differences(path: Path, battles: Battles) -> tuple[list[str], FloatArray]:
             differences.append(scores[0] - scores[1])
     if len(set(ids)) < len(ids):
         complaints.append(f"{len(ids) - len(set(ids)):,} ids occur more than once, expected once")
+    if not is_partial and (missing := known.difference(ids)):
+        complaints.append(f"{len(missing):,} battles have no scores (the first id: {min(missing)}), expected all")
     if complaints or not ids:
         raise combined_error(str(path), complaints or ["no rows"], f"Expected the columns {', '.join(COLUMNS)}.")
     return ids, np.array(differences)

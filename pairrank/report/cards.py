@@ -27,11 +27,11 @@ MAX_ID_CHARS = 80
 class Reason:
     """The reason why a battle is shown."""
 
-    kind: Literal["large loss", "disagreement"]
+    kind: Literal["large loss", "disagreement", "gained", "lost"]
     runs: tuple[str, ...]
-    """Labels of the run with the large loss, or of the two runs that disagree."""
+    """Labels of the run with the large loss, or of the two runs that disagree or are compared."""
     size: float
-    """The loss in nats, or the total variation distance of the two predictions."""
+    """The loss or its change in nats, or the total variation distance of the two predictions."""
 
     def __str__(self) -> str:
         return f"{self.kind}: {' / '.join(self.runs)} {self.size:.2f}"
@@ -61,7 +61,7 @@ def card(
     return Card(
         id=str(battles.id[row])[:MAX_ID_CHARS],
         outcome=outcome,
-        excerpt=_excerpt(texts[0][0]),
+        excerpt=text_excerpt(texts[0][0]),
         turns=turns,
         cut=cut,
         model_a=str(survey.model_a[row]),
@@ -128,7 +128,8 @@ def _shortened(texts: tuple[Turns, Turns, Turns]) -> tuple[tuple[Turn, ...], str
     return turns, f"Not shown: {' and '.join(omitted)}." if omitted else ""
 
 
-def _excerpt(text: str) -> str:
+def text_excerpt(text: str) -> str:
+    """Return the beginning of a text on one line, without characters that are not printable."""
     printable = "".join(c if c.isprintable() else " " for c in text[: 4 * EXCERPT_CHARS])
     return " ".join(printable.split())[:EXCERPT_CHARS]
 

@@ -5,6 +5,7 @@ from math import isfinite
 import tomli_w
 
 from pairrank.evaluation.intervals import Mean
+from pairrank.evaluation.manifest import Manifest
 from pairrank.evaluation.run_record import RunRecord
 
 
@@ -33,6 +34,23 @@ def provenance(record: RunRecord) -> dict[str, str]:
         "inputs": ", ".join(f"{label} ({digest})" for label, digest in record.inputs.items()),
     }
     return {name: str(value) for name, value in known.items() if value not in (None, "")}
+
+
+def origin(manifest: Manifest) -> dict[str, str]:
+    """Return what the manifest of an entry says about where its predictions come from."""
+    source, data = manifest.source, manifest.data
+    known = {
+        "about": manifest.about,
+        "made by": manifest.by,
+        "address": manifest.url,
+        "training data": manifest.trained_on or "not declared",
+        "entered": manifest.entered,
+        "file": f"{source.name}, SHA-256 {source.sha256}" if source else "",
+        "given as": manifest.form,
+        "predictions": f"{manifest.predictions.battles:,} battles, SHA-256 {manifest.predictions.sha256}",
+        "data": f"{data.name}, {data.battles:,} battles, hash {data.hash}",
+    }
+    return {name: value for name, value in known.items() if value}
 
 
 def configuration(record: RunRecord) -> str:

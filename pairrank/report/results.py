@@ -12,7 +12,7 @@ from pairrank.evaluation.leaderboard_table import columns, notes
 from pairrank.evaluation.slices import Bias, SliceScore
 from pairrank.report import comparison, leaderboard_charts, model_charts, size_charts
 from pairrank.report.cards import card, predictions_for, worst_and_disputed
-from pairrank.report.formatting import configuration, interval_ends, provenance
+from pairrank.report.formatting import configuration, interval_ends, origin, provenance
 from pairrank.report.page import Block, Cards, Heading, Page, Section, Table, Text
 from pairrank.report.scored_runs import Results, ScoredRun, calibration_gap
 
@@ -178,6 +178,8 @@ def _run(results: Results, run: ScoredRun, name: str) -> list[Block]:
     row = results.row(run)
     record = run.record
     about = record.experiment.get("about", "") if record else ""
+    if run.manifest:
+        about = f"{run.label}: {run.manifest}"
     score = f"Log loss {row.log_loss:.4f} ± {row.standard_error:.4f} on {row.battles:,} battles."
     blocks: list[Block] = [Text(" ".join(filter(None, [about, score])))]
     labels = record.inputs if record else {}
@@ -255,6 +257,9 @@ def _errors(results: Results) -> list[Block]:
 
 def _provenance(run: ScoredRun) -> list[Block]:
     """Return the provenance and the configuration of a run."""
+    if run.manifest is not None:
+        what = f"{run.label}: an entry that was made elsewhere"
+        return [Table(["what", "value"], list(origin(run.manifest).items()), what, folded=True)]
     if run.record is None:
         return [Heading(run.label), Text("This file was added by a user; its provenance is unknown.")]
     return [

@@ -13,6 +13,7 @@ from pairrank.evaluation.entries import Entry
 from pairrank.evaluation.intervals import Mean, clustered_mean
 from pairrank.evaluation.leaderboard import Leaderboard, Row, without_tuning_folds
 from pairrank.evaluation.learning_curves import LearningCurves
+from pairrank.evaluation.manifest import Manifest
 from pairrank.evaluation.run_record import RunRecord
 from pairrank.evaluation.scoring import battle_losses, log_loss, reliability
 from pairrank.evaluation.slices import Bias, Rows, SliceScore, biases, score_slices, slices_of
@@ -35,6 +36,8 @@ class ScoredRun:
     """(m, 3) probabilities of A, B and tie."""
     winner: Labels
     """(m,) observed outcomes."""
+    manifest: Manifest | None = None
+    """Where the predictions come from, for an entry that was made elsewhere."""
 
     @cached_property
     def losses(self) -> Proba:
@@ -111,7 +114,8 @@ def score_run(entry: Entry, battles: Battles) -> ScoredRun:
     rows = np.array([index[name] for name in scorable.id.tolist()], dtype=np.int64)
     order = np.argsort(rows)
     rows = rows[order]
-    return ScoredRun(entry.label, entry.record, rows, normalise(scorable.proba[order]), battles.labels[rows])
+    proba = normalise(scorable.proba[order])
+    return ScoredRun(entry.label, entry.record, rows, proba, battles.labels[rows], entry.manifest)
 
 
 def calibration_gap(run: ScoredRun) -> float:

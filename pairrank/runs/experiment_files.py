@@ -12,7 +12,7 @@ from pairrank.data.extra import Extra
 from pairrank.data.folder import shipped
 from pairrank.data.folds import name_folds
 from pairrank.errors import UserError, combined_error, excerpt, unknown_name
-from pairrank.evaluation.run_record import FORMER
+from pairrank.evaluation.run_record import RESERVED
 from pairrank.features.groups import own_group
 from pairrank.files import reading
 from pairrank.models.base import current_name, model_class, own_model, parameters_of, with_current_names
@@ -237,8 +237,8 @@ def _source(value: Any) -> Extra:
 def _refuse_contradictions(experiment: Experiment, place: str) -> None:
     """Raise UserError if keys of an experiment contradict each other or its model."""
     model, wrong = experiment.build(), []
-    if experiment.name == FORMER:
-        wrong.append("runs keep former results in a folder of this name. Rename the experiment.")
+    if experiment.name in RESERVED:
+        wrong.append("former results and entries are kept in folders of these names. Rename the experiment.")
     given = {"soft_targets": experiment.soft_targets, "teacher": experiment.teachers}
     teachers = [key for key, value in given.items() if value]
     if teachers and experiment.parameters.get("soft_targets") is not True:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from pairrank.atomic import locked
 from pairrank.errors import UserError
-from pairrank.evaluation.run_record import FILE, FORMER, find_run_record, run_folders
+from pairrank.evaluation.manifest import entered_folders
+from pairrank.evaluation.run_record import ENTERED, FILE, FORMER, RESERVED, find_run_record, run_folders
 from pairrank.runs.fold_record import FOLD_FILE, read_fold_record
 
 MARK = "~"
@@ -78,16 +79,16 @@ def former_runs(home: Path) -> dict[str, Path]:
 
 
 def find_run(name: str, home: Path) -> Path:
-    """Return the folder of a run or, for NAME~DATE, of a former one; raises UserError if it is neither."""
-    former = former_runs(home)
-    folder = former.get(name, home / name)
-    is_name = name not in ("", ".", "..", FORMER) and "/" not in name and "\\" not in name
+    """Return the folder of a run, of a former one (NAME~DATE) or of an entry; raises UserError if it is none."""
+    others = entered_folders(home / ENTERED) | former_runs(home)
+    is_name = name not in ("", ".", "..", *RESERVED) and "/" not in name and "\\" not in name
+    folder = home / name if is_name and _is_run(home / name) else others.get(name, home / name)
     # A link at any place of the path would lead to a folder outside of the runs.
     if is_name and folder.is_symlink():
         raise UserError(f"{folder}: this is a link to another folder. Remove the link itself.")
     is_inside = is_name and folder.resolve() == home.resolve() / folder.relative_to(home)
-    if not (is_inside and folder.is_dir() and _is_run(folder)):
-        known = ", ".join([*run_folders(home), *former])
+    if not (is_inside and folder.is_dir() and (name in others or _is_run(folder))):
+        known = ", ".join([*run_folders(home), *others])
         raise UserError(f"{name}: no run of this name in {home}. Known: {known or 'none'}.")
     return folder
 

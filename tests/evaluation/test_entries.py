@@ -7,13 +7,14 @@ import pytest
 
 from pairrank.data.folder import DataFolder
 from pairrank.errors import UserError
-from pairrank.evaluation.entries import Entry, entries_in, publish, published_entries
+from pairrank.evaluation.entries import Entry, entered_in, entries_in, publish, published_entries
 from pairrank.evaluation.leaderboard import build_leaderboard
 from pairrank.evaluation.leaderboard_table import markdown
 from pairrank.runs.cross_validation import cross_validate
 from pairrank.runs.experiment_files import load_experiment
 from pairrank.runs.resolution import resolve_run
 from tests.support.battles import tiny_battles, write_folder
+from tests.support.entered import entered
 from tests.support.entries import BATTLES, entry, plain_losses, some_predictions, some_record
 
 
@@ -104,3 +105,58 @@ def test_results_published_for_other_battles_are_refused(tmp_path):
     publish(tmp_path, "d", [entry("prior")])
     with pytest.raises(UserError, match="other battles"):
         published_entries(tmp_path, "d", replace(BATTLES, winner=np.roll(BATTLES.labels, 1)))
+
+
+def test_the_published_table_is_rebuilt_from_its_files_with_entries_made_elsewhere(tmp_path):
+    made = [
+        entered(tmp_path / "runs/entries", "judge"),
+        entered(tmp_path / "runs/entries", "part", 8, 40, trained_on=None),
+    ]
+    entries = [entry("prior", 0), *made]
+    publish(tmp_path / "site", "d", entries)
+    first = build_leaderboard("d", BATTLES, entries)
+    again = published_entries(tmp_path / "site", "d", BATTLES)
+    table = markdown(build_leaderboard("d", BATTLES, again))
+    assert table == markdown(first)
+    assert "| judge | declared data |" in table
+    assert "| part | undeclared data |" in table
+    assert (
+        "judge: made elsewhere by Ada (https://example.org/judge). A judge, prompted. Training data: no votes."
+        in table
+    )
+    before = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*") if file.is_file()}
+    publish(
+        tmp_path / "site", "d", [each for each in again if each.manifest]
+    )  # unchanged files are not written again
+    kept = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*") if file.is_file()}
+    assert kept == before
+
+
+def test_a_published_entry_is_that_of_its_last_maker(tmp_path):
+    made = entered(tmp_path / "entries", "x")
+    publish(tmp_path / "site", "d", [entry("x", 0)])
+    publish(tmp_path / "site", "d", [made])
+    assert [(each.record, each.manifest) for each in published_entries(tmp_path / "site", "d", BATTLES)] == [
+        (None, made.manifest)
+    ]
+    publish(tmp_path / "site", "d", [entry("x", 0)])
+    (found,) = published_entries(tmp_path / "site", "d", BATTLES)
+    assert (found.record.label, found.manifest) == ("x", None)
+    assert not (tmp_path / "site/entries/d/x").exists()
+
+
+def test_a_damaged_entry_is_left_out_beside_the_runs_and_refused_among_published_ones(tmp_path, caplog):
+    for folder in ("entries", "site/entries/d"):
+        entered(tmp_path / folder, "sound")
+        entered(tmp_path / folder, "broken")
+        (tmp_path / folder / "broken/entry.json").unlink()
+    assert [each.label for each in entered_in(tmp_path, BATTLES)] == ["sound"]
+    assert "Left out" in caplog.messages[0]
+    with pytest.raises(UserError, match=r"broken.entry\.json: missing"):
+        published_entries(tmp_path / "site", "d", BATTLES)
+
+
+def test_an_entry_with_the_name_of_a_run_is_left_out(tmp_path, caplog):
+    entered(tmp_path / "entries", "prior")
+    assert entered_in(tmp_path, BATTLES, ["prior"]) == []
+    assert "a run has this name" in caplog.messages[0]
