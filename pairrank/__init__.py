@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pairrank.api.auto import AutoResult, auto
     from pairrank.api.comparison import Leaderboard, compare
     from pairrank.api.cross_validation import CrossValidation, cross_validate
     from pairrank.api.difference import RunComparison, diff
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from pairrank.plugins import load_plugin
 
 __all__ = [
+    "AutoResult",
     "Battles",
     "BattlesInMemory",
     "CrossValidation",
@@ -42,6 +44,7 @@ __all__ = [
     "Tuning",
     "UserError",
     "Winner",
+    "auto",
     "build",
     "compare",
     "cross_validate",
@@ -65,6 +68,7 @@ __all__ = [
 ]
 
 HOMES = {
+    "AutoResult": "api.auto",
     "Battles": "data.battles",
     "BattlesInMemory": "api.sources",
     "CrossValidation": "api.cross_validation",
@@ -75,6 +79,7 @@ HOMES = {
     "Tuning": "api.tuning_results",
     "UserError": "errors",
     "Winner": "data.battles",
+    "auto": "api.auto",
     "build": "models.base",
     "compare": "api.comparison",
     "cross_validate": "api.cross_validation",

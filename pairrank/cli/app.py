@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from pairrank import distributed, plugins
-from pairrank.cli import data_commands, entry_commands, experiment_commands, result_commands
+from pairrank.cli import auto_commands, data_commands, entry_commands, experiment_commands, result_commands
 from pairrank.cli.messages import messages_to, print_message
 from pairrank.cli.options import examples
 from pairrank.errors import UserError, described, escape_control, excerpt, hide_passwords, shorten
@@ -35,7 +35,7 @@ class Commands(TyperGroup):
         except KeyboardInterrupt:
             if distributed.rank():
                 sys.exit(130)
-            resumes = ctx.invoked_subcommand in ("run", "curve", "tune")
+            resumes = ctx.invoked_subcommand in ("auto", "run", "curve", "tune")
             message = " The same command resumes from the finished folds and epochs." if resumes else ""
             print(f"\nInterrupted. No file is incomplete.{message}", file=sys.stderr)
             sys.exit(130)
@@ -73,7 +73,7 @@ def _common(
     del debug, version
 
 
-for _group in (experiment_commands, result_commands, entry_commands, data_commands):
+for _group in (auto_commands, experiment_commands, result_commands, entry_commands, data_commands):
     app.add_typer(_group.commands)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pairrank.evaluation.run_record import read_run_record
 from pairrank.progress import in_words
+from pairrank.runs.costs import estimated_seconds
 from pairrank.runs.folder import finished_folds
 from pairrank.runs.identity import identity_of
 from pairrank.runs.run import Run, all_inputs, is_reusable, run_arguments
@@ -144,20 +145,6 @@ def _lines_of(run: Run, needed: Sequence[Run]) -> Iterator[str]:
         if any(whole):
             rest = "" if all(whole) else ", plus the experiments without an estimate"
             yield f"{label}: {_duration(sum(whole))} in all{rest}, on two cores."
-
-
-def estimated_seconds(run: Run) -> float:
-    """Return the experiment's own estimate for these battles and all folds; 0 without one."""
-    experiment = run.experiment
-    seconds = experiment.seconds * len(run.battles) / 1000 * experiment.folds / 5
-    if experiment.train_size:
-        whole = len(run.battles) * (experiment.folds - 1) / experiment.folds
-        seconds *= min(1.0, experiment.train_size / whole)
-    if "nested=true" in run.experiment.overrides:
-        # The file's estimate is for inputs that are trained once. Nested, every fold trains them again.
-        repeated = [each.experiment.seconds for each in all_inputs(run)]
-        seconds += sum(repeated) * len(run.battles) / 1000 * (run.experiment.folds - 1)
-    return seconds
 
 
 def _arguments(runs: Sequence[Run]) -> list[str]:
