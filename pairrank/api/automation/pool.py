@@ -9,7 +9,8 @@ from pairrank.api.automation.plan import ORDER
 from pairrank.api.sources import Source
 from pairrank.files import write_text
 from pairrank.runs.experiment_files import load_experiment
-from pairrank.runs.run import Run, resolve_run
+from pairrank.runs.resolution import resolve_run
+from pairrank.runs.run import Run
 
 POOL = "auto-pool"
 """Name of the experiment that is generated, and of its file in the folder of the runs."""

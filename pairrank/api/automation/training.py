@@ -16,7 +16,8 @@ from pairrank.runs.cross_validation import cross_validate, make_fold
 from pairrank.runs.experiment_files import load_experiment
 from pairrank.runs.folder import finished_folds
 from pairrank.runs.identity import identity_of
-from pairrank.runs.run import Run, all_inputs, is_reusable, resolve_run
+from pairrank.runs.resolution import resolve_run
+from pairrank.runs.run import Run, all_inputs, is_reusable
 
 logger = logging.getLogger(__name__)
 
