@@ -8,7 +8,8 @@ from pairrank.api.sources import find_source, home_of
 from pairrank.cli.console import say, show_table
 from pairrank.errors import UserError
 from pairrank.evaluation.leaderboard_table import DASH
-from pairrank.evaluation.run_record import FORMER, read_run_record, run_folders
+from pairrank.evaluation.manifest import entered_folders
+from pairrank.evaluation.run_record import ENTERED, FORMER, read_run_record, run_folders
 from pairrank.runs.experiment_files import experiment_files, read_table
 from pairrank.runs.former import former_runs, size_of
 
@@ -40,6 +41,8 @@ def show_list(data: Path | None, runs: Path | None, history: bool = False) -> No
         show_table(f"Runs in {home}", ["run", "folds", "log loss"], found, whole=["log loss"])
     else:
         say(f"Nothing has been run on {source.name} yet (looked in {home}).")
+    if entered := list(entered_folders(home / ENTERED)):
+        say(f"Entries that were made elsewhere, in {home / ENTERED}: {', '.join(entered)}.")
     former = former_runs(home)
     if history and former:
         rows = [(*row, f"{size_of(former[row[0]]) / 1e6:.1f}") for row in _rows_of(former)]

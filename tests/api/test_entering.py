@@ -47,7 +47,7 @@ def test_scores_become_probabilities_outside_of_each_fold(here):
     battles, scores = voted_on(400)
     rows = [f"{name},{a!r},{b!r}" for name, (a, b) in zip(battles.id, scores.tolist(), strict=True)]
     Path("s.csv").write_text("\n".join(["id,score_a,score_b", *rows]))
-    entry = pairrank.enter("s.csv", "reward", "A reward model", pairrank.BattlesInMemory(battles), runs="runs")
+    entry = pairrank.enter("s.csv", "reward-8b", "A reward model", pairrank.BattlesInMemory(battles), runs="runs")
     assert entry.manifest.form == "scores"
     assert entry.predictions.proba == pytest.approx(outcome_proba(scores), abs=0.2)
     assert entry.manifest.fitted.temperature > 0
