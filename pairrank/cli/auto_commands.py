@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,7 +11,7 @@ from pairrank.cli.options import Data, Runs, examples
 if TYPE_CHECKING:  # help texts must not load numpy or torch
     import logging
 
-    from pairrank.api.automation.plan import Decision, Preset
+    from pairrank.api.automation.plan import Decision
 
 commands = typer.Typer()
 
@@ -53,7 +53,7 @@ def auto(
         result = work(
             data,
             minutes=minutes,
-            preset=cast("Preset", preset.value),
+            preset=preset.value,
             runs=runs,
             dry_run=dry_run,
             show_plan=lambda plan: _show_plan(plan, minutes),
