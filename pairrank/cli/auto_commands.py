@@ -1,5 +1,6 @@
 """The command `auto`: its arguments, the plan as a table, and what it has found."""
 
+import logging
 from collections.abc import Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
@@ -9,8 +10,6 @@ import typer
 from pairrank.cli.options import Data, Runs, examples
 
 if TYPE_CHECKING:  # help texts must not load numpy or torch
-    import logging
-
     from pairrank.api.automation.plan import Decision
 
 commands = typer.Typer()
@@ -68,10 +67,8 @@ def auto(
     say(f"{result.seconds:.0f} s of {60 * minutes:.0f} s.")
 
 
-def is_news(record: "logging.LogRecord") -> bool:
+def is_news(record: logging.LogRecord) -> bool:
     """Return whether a message is shown: the steps of single folds and the files of single functions are not."""
-    import logging
-
     own = record.name.startswith("pairrank.api.auto")
     return own or (record.levelno >= logging.WARNING and not record.name.startswith("pairrank.runs"))
 

@@ -110,13 +110,22 @@ def _version(package: str) -> str:
 
 def _source(module: str) -> Path | None:
     """Return the file of a pairrank module, or None for other modules and for the package itself."""
-    if not module.startswith("pairrank."):
+    if not module.startswith("pairrank.") or not _is_package(module.rpartition(".")[0]):
         return None
     try:
         spec = importlib.util.find_spec(module)
     except ModuleNotFoundError:
         return None
     return Path(spec.origin) if spec and spec.origin else None
+
+
+def _is_package(module: str) -> bool:
+    """Return whether a module of pairrank is a package.
+
+    `find_spec` would import a module in which it looks for another, and torch with it.
+    """
+    path = None if module == "pairrank" else _source(module)
+    return module == "pairrank" or (path is not None and path.name == "__init__.py")
 
 
 @functools.lru_cache(maxsize=1024)

@@ -10,6 +10,7 @@ import pytest
 
 from pairrank.runs import provenance
 from pairrank.runs.provenance import code_hash, commit, commit_of, peak_memory_mb, restart_peak_memory, versions
+from tests.support.command_line import run_python
 
 CODE = '''"""A module."""
 from pairrank.models.helper import double
@@ -106,3 +107,10 @@ def test_peak_memory_counts_what_was_held_until_it_is_reset():
         assert held - before > 80
         restart_peak_memory()
         assert held - peak_memory_mb() > 80
+
+
+def test_the_hash_of_code_imports_none_of_it():
+    # structure names a module that loads torch, which it imports only for a language model
+    code = "from pairrank.runs.provenance import code_hash; code_hash('pairrank.models.structure')"
+    ended = run_python("-c", f"import sys; {code}; print('torch' in sys.modules)")
+    assert (ended.stdout, ended.stderr) == ("False\n", "")

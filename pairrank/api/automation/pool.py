@@ -43,12 +43,13 @@ def _table(members: Sequence[str]) -> dict[str, object]:
     """Return the experiment as a table for TOML."""
     shares = [SHARES[ORDER[name][0]] for name in members]
     return {
-        "about": f"{_listed(members)}, pooled by `auto`. No weight is fitted, and no score chose the members.",
+        "about": f"{listed(members)}, pooled by `auto`. No weight is fitted, and no score chose the members.",
         "inputs": list(members),
         "seconds": 2,
         "model": {"name": "pool", "shares": shares if len(set(shares)) > 1 else []},
     }
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """Return two or more names as `a, b and c`."""
     return ", ".join(names[:-1]) + f" and {names[-1]}"

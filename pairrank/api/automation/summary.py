@@ -5,7 +5,7 @@ from math import ceil
 from typing import get_args
 
 from pairrank.api.automation.plan import Decision, Preset, names_of
-from pairrank.api.automation.pool import POOL
+from pairrank.api.automation.pool import POOL, listed
 from pairrank.errors import shorten
 from pairrank.evaluation.leaderboard import Leaderboard, Row
 from pairrank.progress import in_words
@@ -42,7 +42,7 @@ def submitted(board: Leaderboard, label: str, members: Sequence[str], has_submis
     what = f"The submission is that of {label}" if has_submission else f"Use {label} for predictions"
     why = "the last experiment of the plan that is finished"
     if label == POOL:
-        why = f"a mean of {', '.join(members)} with weights that were fixed before any score was seen"
+        why = f"a mean of {listed(members)} with weights that were fixed before any score was seen"
     better = [each.better for each in board.pairs if each.worse == label and each.is_significant]
     hint = f" ({shorten(better[0])} is significantly better here: `submit` it instead)" if better else ""
     return f"{what}, {why}{hint}."
@@ -74,9 +74,9 @@ def _everything_fits(plan: Sequence[Decision], preset: Preset) -> str:
     missing = f" {', '.join(gone)} could not be run here." if gone else ""
     if not later:
         return f"More minutes would change nothing: everything of the largest preset was tried.{missing}"
-    new = [name for name in names_of(later[-1]) if name not in [each.name for each in plan]]
+    new = [name for name in names_of(later[0]) if name not in [each.name for each in plan]]
     return (
-        f"More minutes alone would change nothing, since no experiment of the preset {preset} was left out; "
-        f"--preset {later[0]} adds to them, up to {', '.join(new)} of the preset {later[-1]}, and what that would "
+        f"More minutes alone would change nothing, since nothing of the preset {preset} was left out; "
+        f"--preset {later[0]} would add {', '.join(new)}, and what they would "
         f"gain on these battles was not measured.{missing}"
     )
