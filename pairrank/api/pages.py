@@ -21,6 +21,7 @@ from pairrank.evaluation.entries import Entry
 from pairrank.evaluation.leaderboard import build_leaderboard
 from pairrank.evaluation.learning_curves import KAGGLE, LearningCurves, build_curves
 from pairrank.evaluation.survey import SAMPLE_SIZE, FileSurvey, HashSample, survey_file, survey_of
+from pairrank.memo import memo_scope
 from pairrank.progress import with_progress
 from pairrank.report.explore import TokenCounts, explore_page
 from pairrank.report.page import Page
@@ -69,6 +70,7 @@ def explore(
     return _write(page, out)
 
 
+@memo_scope()
 def report(
     names: Sequence[str] = (),
     data: DataLike = None,

@@ -104,9 +104,11 @@ def styled(draw: Callable[P, Chart]) -> Callable[P, Chart]:
     def drawn(*args: P.args, **kwargs: P.kwargs) -> Chart:
         with mpl.rc_context(STYLE), _any_glyph():
             chart = draw(*args, **kwargs)
-            # Laid out once, because every further layout would move elements slightly.
-            chart.figure.draw_without_rendering()
-            chart.figure.set_layout_engine("none")
+            # Laid out once, because every further layout would move elements slightly. Without an engine, saving
+            # draws the figure once instead of twice.
+            if (engine := chart.figure.get_layout_engine()) is not None:
+                engine.execute(chart.figure)
+            chart.figure.set_layout_engine(None)
             return chart
 
     return drawn
@@ -161,6 +163,7 @@ def heat_map(
                 va="center",
                 fontsize=size,
                 color=ON_LIGHT if light else ON_DARK,
+                in_layout=False,  # it lies within the axes, and measuring hundreds of cells takes long
             )
     rotation: dict[str, Any] = {"rotation": 60, "ha": "right"} if max(map(len, columns), default=0) > 3 else {}
     axes.set_xticks(np.arange(len(columns)) + 0.5, columns, fontsize=7, **rotation)
