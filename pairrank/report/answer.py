@@ -43,7 +43,7 @@ def leader_sentence(board: Leaderboard) -> str:
         text += f"; its rank is {interval} of {ranked} (95 %)"
     if first.skill is not None:
         target = "the best row" if board.floor is None else "the floor"
-        text += f", its skill {first.skill:.0%} of the way from the prior to {target}"
+        text += f", its skill {100 * first.skill:.0f} % of the way from the prior to {target}"
     return text + _difference(board, first) + "." + _diagnostic(first)
 
 
@@ -66,7 +66,9 @@ def cost_sentence(board: Leaderboard) -> str:
         return f"What {first.label} costs is not known."
     own = f"{first.label} needs {_cost(first)}"
     cheaper = [
-        row for row in _tied(board) if row.training_seconds is not None and row.training_seconds < first.training_seconds
+        row
+        for row in _tied(board)
+        if row.training_seconds is not None and row.training_seconds < first.training_seconds
     ]
     if not cheaper:
         return f"{own}; no tied row is known to need less time." if _tied(board) else f"{own}."

@@ -180,9 +180,7 @@ def heat_map(
 def cell_marks(names: Sequence[str], columns: Sequence[str], cells: Sequence[str], unit: str = "") -> list[Mark]:
     """Return the marks of the cells of a heat map, row by row, whose columns are runs."""
     places = ((name, run) for name in names for run in columns)
-    return [
-        Mark(f"{run}, {name}: {cell}{unit}", run) for (name, run), cell in zip(places, cells, strict=True)
-    ]
+    return [Mark(f"{run}, {name}: {cell}{unit}", run) for (name, run), cell in zip(places, cells, strict=True)]
 
 
 def inline(svg: str, name: str, alt: str, marks: Marks | None = None) -> str:

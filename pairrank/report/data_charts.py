@@ -10,7 +10,19 @@ from pairrank.data.battles import Winner
 from pairrank.evaluation.intervals import wilson
 from pairrank.evaluation.survey import UNKNOWN, Survey
 from pairrank.features.ratings import Ratings
-from pairrank.report.charts import BLUE, GREY, INK, OUTCOMES, RED, Chart, cell_marks, heat_map, label, new_axes, styled
+from pairrank.report.charts import (
+    BLUE,
+    GREY,
+    INK,
+    OUTCOMES,
+    RED,
+    Chart,
+    cell_marks,
+    heat_map,
+    label,
+    new_axes,
+    styled,
+)
 from pairrank.report.marks import Mark, Marks
 
 TEXT_NAMES = ("Prompt", "Answer A", "Answer B")
@@ -169,7 +181,9 @@ def pair_heat_map(survey: Survey) -> Chart:
     figure, [axes] = new_axes(4.6)
     cells = [f"{value:.0%}".rstrip("%") for value in rate.ravel()]
     marks = Marks()
-    marks.add(heat_map(axes, rate, [label(name, 20) for name in names], cells), cell_marks(names, names, cells, " %"))
+    marks.add(
+        heat_map(axes, rate, [label(name, 20) for name in names], cells), cell_marks(names, names, cells, " %")
+    )
     axes.set(xlabel="opponent", ylabel="win rate in % (a tie counts half)")
     pairs = int((battles >= MIN_BATTLES).sum() // 2)
     return Chart(

@@ -33,7 +33,11 @@ def finding_blocks(train: FileSurvey | None, test: FileSurvey | None) -> list[Bl
     """Return the findings as paragraphs, the problems first, below a line that counts them."""
     found = sorted(findings(train, test), key=lambda finding: not finding.is_problem)
     problems = sum(finding.is_problem for finding in found)
-    head = f"{problems} of {len(found)} checks found something to look at." if problems else "No check found a problem."
+    head = (
+        f"{problems} of {len(found)} checks found something to look at."
+        if problems
+        else "No check found a problem."
+    )
     return [Text(head), *(Text(f"{'Problem' if each.is_problem else 'Fine'}. {each.text}") for each in found)]
 
 
@@ -61,8 +65,8 @@ def _sides(name: str, survey: Survey) -> Finding:
     test = binomtest(wins, wins + losses)
     low, high = test.proportion_ci(method="wilson")
     text = (
-        f"{name}: A has won {wins:,} of {wins + losses:,} decided battles ({wins / (wins + losses):.1%}, 95 % interval "
-        f"{low:.1%} to {high:.1%}; exact binomial test against 50 %: p = {p_text(test.pvalue)})."
+        f"{name}: A has won {wins:,} of {wins + losses:,} decided battles ({wins / (wins + losses):.1%}, 95 % "
+        f"interval {low:.1%} to {high:.1%}; exact binomial test against 50 %: p = {p_text(test.pvalue)})."
     )
     return Finding(test.pvalue < LEVEL, " ".join(filter(None, [text, one_sided(survey.winner)])))
 
@@ -92,8 +96,8 @@ def _duplicates(file: FileSurvey) -> Finding:
     prompts = len(file.survey) - len(np.unique(file.survey.prompt_hash))
     return Finding(
         bool(repeated),
-        f"{file.path.name}: {repeated:,} battles repeat the prompt and both answers of an earlier one; {prompts:,} repeat "
-        "its prompt alone or with them.",
+        f"{file.path.name}: {repeated:,} battles repeat the prompt and both answers of an earlier one; {prompts:,} "
+        "repeat its prompt alone or with them.",
     )
 
 
@@ -103,8 +107,8 @@ def _overlap(train: FileSurvey, test: FileSurvey) -> Finding:
     share = prompts / len(test.survey)
     return Finding(
         bool(prompts),
-        f"{prompts:,} of {len(test.survey):,} battles of {test.path.name} ({share:.1%}) have a prompt that is also in "
-        f"{train.path.name}, and {same:,} of them both answers too. Scores on such battles are too good.",
+        f"{prompts:,} of {len(test.survey):,} battles of {test.path.name} ({share:.1%}) have a prompt that is also "
+        f"in {train.path.name}, and {same:,} of them both answers too. Scores on such battles are too good.",
     )
 
 
@@ -148,8 +152,8 @@ def _language_drift(train: Survey, test: Survey) -> Iterator[Finding]:
     yield Finding(
         is_problem,
         f"The languages of training and test battles {'differ' if is_problem else 'do not differ much'}: "
-        f"{distance:.1%} of the test battles would have to change theirs (chi-squared = {result.statistic:.1f} with "
-        f"{result.dof} degrees of freedom, p = {p_text(result.pvalue)}).",
+        f"{distance:.1%} of the test battles would have to change theirs (chi-squared = {result.statistic:.1f} "
+        f"with {result.dof} degrees of freedom, p = {p_text(result.pvalue)}).",
     )
 
 

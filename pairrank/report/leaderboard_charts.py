@@ -53,7 +53,8 @@ def leaderboard_plot(leaderboard: Leaderboard, most: int | None = None) -> Chart
     return Chart(
         "leaderboard-plot" if most is None else "best-plot",
         figure,
-        f"{_what_is_drawn(rows, leaderboard)}Out-of-fold log loss; the best experiment is {best.label} ({best.log_loss:.4f}). The 95 % intervals "
+        _what_is_drawn(rows, leaderboard)
+        + f"Out-of-fold log loss; the best experiment is {best.label} ({best.log_loss:.4f}). The 95 % intervals "
         "account for the sampling of prompts. Two rows whose intervals overlap may still differ significantly, as "
         "both were scored on the same battles: see the paired differences. Rows that cover only some of the "
         "battles can be compared by their differences only.",

@@ -51,7 +51,7 @@ def _annotate_group(group: Element, marks: Sequence[Mark]) -> None:
     elements = [each for each in group.iter() if each.tag == "use"]
     if len(marks) == 1 and len(elements) != 1:
         elements = [group]
-    # Matplotlib leaves out points that are not finite or outside the figure; then it is unknown which ones are left.
+    # Matplotlib leaves out points that are not finite or outside the figure; then nobody knows which are left.
     if len(elements) == len(marks):
         for element, mark in zip(elements, marks, strict=True):
             element.set("class", "mark")

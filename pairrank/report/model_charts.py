@@ -136,13 +136,14 @@ def slice_plot(name: str, run: str, scores: Sequence[SliceScore], overall: float
     ranked = scores[::-1]
     figure, [axes] = new_axes(1.0 + 0.185 * len(ranked))
     kinds, marks = list(dict.fromkeys(score.kind for score in scores)), Marks()
-    for place, score in enumerate(ranked):
-        mean = score.log_loss
-        colour = CYCLE[kinds.index(score.kind) % 2]
-        half = mean.high - mean.mean if np.isfinite(mean.high) else 0.0  # one prompt has no interval
-        bar = axes.errorbar(mean.mean, place, xerr=half, fmt="o", color=colour, markersize=4, linewidth=1.2)
-        text = f"{score.kind}: {score.name}: {mean.mean:.4f} ± {half:.4f} ({mean.battles:,} battles)"
-        marks.add(bar[0], [Mark(text)])
+    colours = [CYCLE[kinds.index(score.kind) % 2] for score in ranked]
+    means = np.array([score.log_loss.mean for score in ranked])
+    half = np.array([_half(score) for score in ranked])
+    axes.errorbar(means, range(len(ranked)), xerr=half, fmt="none", ecolor=colours, elinewidth=1.2)
+    for colour in dict.fromkeys(colours):
+        places = [i for i, each in enumerate(colours) if each == colour]
+        [points] = axes.plot(means[places], places, "o", color=colour, markersize=4)
+        marks.add(points, [_slice_mark(ranked[i]) for i in places])
     axes.axvline(overall, color=INK, linestyle="--", linewidth=0.8)
     names = [f"{score.kind}: {label(score.name, 30)} ({score.log_loss.battles:,})" for score in ranked]
     axes.set_yticks(range(len(ranked)), names, fontsize=7)
@@ -195,6 +196,17 @@ def agreement(a: ScoredRun, b: ScoredRun) -> float:
         return float("nan")
     same: npt.NDArray[np.bool_] = first.argmax(axis=1) == second.argmax(axis=1)
     return float(same.mean())
+
+
+def _half(score: SliceScore) -> float:
+    """Return half the width of the interval of a slice; 0 if it has one prompt and so no interval."""
+    mean = score.log_loss
+    return mean.high - mean.mean if np.isfinite(mean.high) else 0.0
+
+
+def _slice_mark(score: SliceScore) -> Mark:
+    mean = score.log_loss
+    return Mark(f"{score.kind}: {score.name}: {mean.mean:.4f} ± {_half(score):.4f} ({mean.battles:,} battles)")
 
 
 def _known(value: float | None) -> bool:

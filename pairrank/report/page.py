@@ -197,7 +197,7 @@ def grouped(blocks: Sequence[Block]) -> Iterable[tuple[str, list[Block]]]:
 
 def breakable(name: str) -> Markup:
     """Return an untrusted name that a narrow column may break after a sign between words, but not within a word."""
-    return Markup("<wbr>").join(escape(part) for part in PARTS.findall(one_line(name)))  # noqa: S704  # it is constant
+    return Markup("<wbr>").join(escape(part) for part in PARTS.findall(one_line(name)))
 
 
 @cache

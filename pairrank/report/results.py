@@ -71,7 +71,9 @@ def results_page(results: Results) -> Page:
     sections += [Section(run.label, _run(results, run, f"run{i}"), folded=True) for i, run in enumerate(shown)]
     if trained := [run for run in results.runs if run.record and run.record.history]:
         sections.append(
-            Section("Training", [block for i, run in enumerate(trained) for block in _training(run, i)], folded=True)
+            Section(
+                "Training", [block for i, run in enumerate(trained) for block in _training(run, i)], folded=True
+            )
         )
     sections += [
         Section("Large errors and disagreements", _errors(results)),

@@ -7,9 +7,9 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 
 from pairrank.data.probabilities import FloatArray
+from pairrank.evaluation.intervals import Mean
 from pairrank.evaluation.learning_curve_table import columns, notes, summary
 from pairrank.evaluation.learning_curves import Curve, Law, LearningCurves
-from pairrank.evaluation.intervals import Mean
 from pairrank.report.charts import CYCLE, GREEN, INK, MARKERS, Chart, label, new_axes, styled
 from pairrank.report.formatting import interval_ends
 from pairrank.report.marks import Mark, Marks
