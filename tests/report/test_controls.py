@@ -35,8 +35,8 @@ def file(tmp_path: Path) -> Path:
 
 
 def names_shown(browser: Any) -> list[str]:  # noqa: F811
-    script = "return [...document.querySelectorAll('#shown tbody tr')].filter(r => !r.hidden).map(r => r.cells[0].innerText)"
-    return [str(name) for name in browser.execute_script(script)]
+    rows = "[...document.querySelectorAll('#shown tbody tr')].filter(r => !r.hidden)"
+    return [str(name) for name in browser.execute_script(f"return {rows}.map(r => r.cells[0].innerText)")]
 
 
 def keys(browser: Any, *pressed: str) -> None:  # noqa: F811
