@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,13 @@ from pairrank.evaluation.entries import Entry
 from pairrank.evaluation.leaderboard import build_leaderboard
 from pairrank.evaluation.learning_curves import KAGGLE, LearningCurves, build_curves
 from pairrank.evaluation.survey import SAMPLE_SIZE, FileSurvey, HashSample, survey_file, survey_of
+from pairrank.memo import memo_scope
 from pairrank.progress import with_progress
 from pairrank.report.explore import TokenCounts, explore_page
 from pairrank.report.page import Page
 from pairrank.report.results import results_page
 from pairrank.report.scored_runs import Results, ScoredRun, score_run
+from pairrank.runs.provenance import commit
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +72,7 @@ def explore(
     return _write(page, out)
 
 
+@memo_scope()
 def report(
     names: Sequence[str] = (),
     data: DataLike = None,
@@ -108,7 +112,16 @@ def report(
         raise UserError(f"{unscored[0]}: it has predicted only folds on which its setting was tuned.")
     results = Results(board, source.train, survey_of(source.train), scored, tuple(dict.fromkeys(named)))
     windows, curves = _windows(results.shown, source.train), _learning_curves(source, found)
-    return _write(results_page(replace(results, windows=windows, curves=curves)), out)
+    return _write(results_page(replace(results, windows=windows, curves=curves, facts=_facts(source.train))), out)
+
+
+def _facts(battles: Battles) -> dict[str, str]:
+    """Return the hash of the battles, the date, and the commit of the code."""
+    return {
+        "Hash of the battles": battles.content_hash(),
+        "Made": f"{date.today():%Y-%m-%d}",
+        "Commit of pairrank": commit(),
+    }
 
 
 def _learning_curves(source: Source, entries: Sequence[Entry]) -> LearningCurves | None:

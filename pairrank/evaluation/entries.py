@@ -26,6 +26,7 @@ from pairrank.evaluation.run_record import (
     run_folders,
     write_record_file,
 )
+from pairrank.memo import memoise
 
 logger = logging.getLogger(__name__)
 
@@ -144,8 +145,12 @@ def is_run_on(record: RunRecord, battles: Battles) -> bool:
 
     The content of the battles is compared, because other battles may have the same ids.
     """
-    limit = record.split.get("limit") or len(battles)
-    return record.data.hash == battles.take(slice(limit)).content_hash()
+    return record.data.hash == _hash_of_first(battles, record.split.get("limit") or len(battles))
+
+
+@memoise
+def _hash_of_first(battles: Battles, limit: int) -> str:
+    return battles.take(slice(limit)).content_hash()
 
 
 def _read_runs(folders: Mapping[str, Path], battles: Battles, are_former: bool = False) -> list[Entry]:

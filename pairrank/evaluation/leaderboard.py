@@ -26,6 +26,7 @@ from pairrank.evaluation.scoring import (
 )
 from pairrank.evaluation.seeds import SeedSpread, seed_spreads
 from pairrank.evaluation.shared_samples import SharedSamples
+from pairrank.memo import memoise
 
 CHOSEN_BY_SEARCH = (
     "the setting of each fold was chosen by a search within its training battles; the seconds are those of the "
@@ -160,12 +161,16 @@ def without_tuning_folds(entry: Entry, battles: Battles) -> Entry:
     if not tuned_on or entry.record is None:
         return entry
     split = entry.record.split
-    fold = assign_folds(battles, split["folds"], split.get("salt", ""))
+    fold = _folds_of(battles, split["folds"], split.get("salt", ""))
     scorable = set(battles.id[~np.isin(fold, tuned_on)].tolist())
     # Ids that are not among the battles are kept, so that they are reported later.
     foreign = set(entry.predictions.id.tolist()) - set(battles.id.tolist())
     rows = np.array([name in scorable or name in foreign for name in entry.predictions.id], dtype=np.bool_)
     return replace(entry, predictions=Predictions(entry.predictions.id[rows], entry.predictions.proba[rows]))
+
+
+_folds_of = memoise(assign_folds)
+"""Within `memo_scope`, the folds of a split are assigned once for all entries."""
 
 
 def _tuned_on(entry: Entry) -> tuple[int, ...]:

@@ -6,7 +6,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 from typing import Any, ClassVar, ParamSpec
@@ -16,10 +16,12 @@ import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 
 from pairrank.atomic import atomic_path
 from pairrank.report.formatting import one_line
+from pairrank.report.marks import Mark, Marks
 
 INK, PAPER, FAINT = "#1b1f24", "#ffffff", "#c9ced6"
 """Colours of text and axes, background, and grid; the page's style sheet replaces them on a dark screen."""
@@ -80,13 +82,15 @@ class Chart:
     """Sentences about what the figure shows."""
     alt: str
     """Alternative text for readers who cannot see the figure."""
+    marks: Marks = field(default_factory=Marks)
+    """What the elements of the figure stand for."""
 
     def svg(self) -> str:
         """Return the figure as inline SVG without styles, which a strict content security policy allows."""
         text = io.StringIO()
         with mpl.rc_context(STYLE | {"svg.hashsalt": self.name}), _any_glyph():
             self.figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
-        return inline(text.getvalue(), self.name, self.alt)
+        return inline(text.getvalue(), self.name, self.alt, self.marks)
 
     def save(self, path: str | Path) -> None:
         """Write the figure as .png, .svg or .pdf, according to the suffix of `path`."""
@@ -104,9 +108,11 @@ def styled(draw: Callable[P, Chart]) -> Callable[P, Chart]:
     def drawn(*args: P.args, **kwargs: P.kwargs) -> Chart:
         with mpl.rc_context(STYLE), _any_glyph():
             chart = draw(*args, **kwargs)
-            # Laid out once, because every further layout would move elements slightly.
-            chart.figure.draw_without_rendering()
-            chart.figure.set_layout_engine("none")
+            # Laid out once, because every further layout would move elements slightly. Without an engine, saving
+            # draws the figure once instead of twice.
+            if (engine := chart.figure.get_layout_engine()) is not None:
+                engine.execute(chart.figure)
+            chart.figure.set_layout_engine(None)
             return chart
 
     return drawn
@@ -141,11 +147,11 @@ def heat_map(
     cells: Sequence[str],
     size: float = 6,
     columns: Sequence[str] | None = None,
-) -> None:
+) -> QuadMesh:
     """Draw a matrix of values from 0 to 1 as coloured cells with texts.
 
     `names` are those of the rows and, unless `columns` are given, of the columns. `cells` are the texts, row by
-    row; a cell whose value is NaN is left empty.
+    row; a cell whose value is NaN is left empty. Returns the mesh, whose cells can be marked.
     """
     columns = names if columns is None else columns
     mesh = axes.pcolormesh(np.ma.masked_invalid(values), cmap="cividis", vmin=0, vmax=1, edgecolors="face")
@@ -161,15 +167,23 @@ def heat_map(
                 va="center",
                 fontsize=size,
                 color=ON_LIGHT if light else ON_DARK,
+                in_layout=False,  # it lies within the axes, and measuring hundreds of cells takes long
             )
     rotation: dict[str, Any] = {"rotation": 60, "ha": "right"} if max(map(len, columns), default=0) > 3 else {}
     axes.set_xticks(np.arange(len(columns)) + 0.5, columns, fontsize=7, **rotation)
     axes.set_yticks(np.arange(len(names)) + 0.5, names, fontsize=7)
     axes.invert_yaxis()
     axes.grid(visible=False)
+    return mesh
 
 
-def inline(svg: str, name: str, alt: str) -> str:
+def cell_marks(names: Sequence[str], columns: Sequence[str], cells: Sequence[str], unit: str = "") -> list[Mark]:
+    """Return the marks of the cells of a heat map, row by row, whose columns are runs."""
+    places = ((name, run) for name in names for run in columns)
+    return [Mark(f"{run}, {name}: {cell}{unit}", run) for (name, run), cell in zip(places, cells, strict=True)]
+
+
+def inline(svg: str, name: str, alt: str, marks: Marks | None = None) -> str:
     """Return matplotlib's SVG with styles turned into attributes, ids prefixed by `name`, and numbers rounded."""
     root = ElementTree.fromstring(svg[svg.index("<svg") :])  # noqa: S314  # matplotlib wrote it just now
     used = set(re.findall(r"(?:url\(|href=\")#([\w-]+)", svg))
@@ -183,6 +197,11 @@ def inline(svg: str, name: str, alt: str) -> str:
         attributes |= _attributes(attributes.pop("style", ""))
         if (link := attributes.pop(LINK, None)) is not None:
             attributes["href"] = link
+        element.attrib.clear()
+        element.attrib.update(attributes)
+    (marks or Marks()).annotate(root)
+    for element in root.iter():
+        attributes = dict(element.attrib)
         if attributes.get("id", "") not in used:
             attributes.pop("id", None)
         element.attrib.clear()

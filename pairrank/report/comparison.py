@@ -7,7 +7,8 @@ import numpy.typing as npt
 
 from pairrank.evaluation.leaderboard import Leaderboard
 from pairrank.evaluation.slices import Slice, compared_slices, loss_by_slice
-from pairrank.report.charts import Chart, heat_map, label, new_axes, styled
+from pairrank.report.charts import Chart, cell_marks, heat_map, label, new_axes, styled
+from pairrank.report.marks import Marks
 from pairrank.report.page import Block, Table
 from pairrank.report.scored_runs import Results, ScoredRun
 
@@ -62,7 +63,10 @@ def slice_map(runs: Sequence[ScoredRun], slices: Sequence[Slice], means: Floats)
     short = [label(each.name.removesuffix(" characters"), 18) for each in slices]
     names = [f"{each.kind}: {name} ({each.rows.sum():,})" for each, name in zip(slices, short, strict=True)]
     cells = [f"{mean:.2f}" for mean in means.T.ravel()]
-    heat_map(axes, 1 - gaps.T / largest, names, cells, size=5, columns=[label(run.label, 22) for run in runs])
+    columns = [label(run.label, 22) for run in runs]
+    mesh = heat_map(axes, 1 - gaps.T / largest, names, cells, size=5, columns=columns)
+    marks = Marks()
+    marks.add(mesh, cell_marks(names, [run.label for run in runs], cells))
     axes.set(xlabel="experiment", ylabel="slice (battles)")
     axes.tick_params(labelsize=6)
     spread = np.nanmax(gaps, axis=0)
@@ -75,6 +79,7 @@ def slice_map(runs: Sequence[ScoredRun], slices: Sequence[Slice], means: Floats)
         "The colour is the distance from the best run of the same slice: yellow is as good, dark blue is "
         f"{largest:.2f} worse. Small slices are noisy: see the intervals of single runs below.",
         f"Heat map of the log loss of {len(runs)} runs on {len(slices)} slices: {summary}.",
+        marks,
     )
 
 

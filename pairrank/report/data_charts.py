@@ -10,7 +10,20 @@ from pairrank.data.battles import Winner
 from pairrank.evaluation.intervals import wilson
 from pairrank.evaluation.survey import UNKNOWN, Survey
 from pairrank.features.ratings import Ratings
-from pairrank.report.charts import BLUE, GREY, INK, OUTCOMES, RED, Chart, heat_map, label, new_axes, styled
+from pairrank.report.charts import (
+    BLUE,
+    GREY,
+    INK,
+    OUTCOMES,
+    RED,
+    Chart,
+    cell_marks,
+    heat_map,
+    label,
+    new_axes,
+    styled,
+)
+from pairrank.report.marks import Mark, Marks
 
 TEXT_NAMES = ("Prompt", "Answer A", "Answer B")
 HISTOGRAM_END = 0.95
@@ -32,8 +45,9 @@ def label_counts(survey: Survey) -> Chart:
     """Draw how often A won, B won, and the vote was a tie."""
     counts: list[int] = np.bincount(survey.winner[survey.winner != UNKNOWN], minlength=3).tolist()
     figure, [axes] = new_axes(2.4)
-    bars = axes.bar(list(OUTCOMES), counts, color=list(OUTCOMES.values()))
+    bars, marks = axes.bar(list(OUTCOMES), counts, color=list(OUTCOMES.values())), Marks()
     total = sum(counts)
+    marks.add_each(bars, [Mark(f"{name}: {count:,} battles") for name, count in zip(OUTCOMES, counts, strict=True)])
     axes.bar_label(bars, [f"{count:,} ({count / total:.1%})" for count in counts], fontsize=8, padding=2)
     axes.margins(y=0.12)
     axes.set(ylabel="battles", xlabel="outcome of the vote")
@@ -45,6 +59,7 @@ def label_counts(survey: Survey) -> Chart:
         f"Outcomes of {total:,} battles: {shares}. The prior predicts these shares for every battle; it is the "
         "baseline that every other model must beat.",
         f"Bar chart of the outcomes: {shares}.",
+        marks,
     )
 
 
@@ -55,10 +70,17 @@ def length_histograms(lengths: npt.NDArray[np.integer], unit: str, of: str = "")
     `of` is the part of the caption that names the battles.
     """
     figure, rows = new_axes(5.4, rows=3)
-    quantiles = []
+    quantiles, marks = [], Marks()
     for axes, name, values in zip(rows, TEXT_NAMES, lengths.T, strict=True):
         end = max(1.0, float(np.quantile(values, HISTOGRAM_END))) if len(values) else 1.0
-        axes.hist(values, bins=50, range=(0, end), color=BLUE)
+        counts, edges, bars = axes.hist(values, bins=50, range=(0, end), color=BLUE)
+        marks.add_each(
+            list(bars),  # type: ignore[arg-type]  # bars of one histogram, which matplotlib's types do not say
+            [
+                Mark(f"{name}: {low:,.0f} to {high:,.0f} {unit}: {count:,.0f} battles")
+                for low, high, count in zip(edges[:-1], edges[1:], counts, strict=True)
+            ],
+        )
         median = float(np.median(values)) if len(values) else 0.0
         axes.axvline(median, color=RED, linestyle="--", linewidth=1.2)
         axes.xaxis.set_major_locator(MaxNLocator(5))
@@ -71,6 +93,7 @@ def length_histograms(lengths: npt.NDArray[np.integer], unit: str, of: str = "")
         figure,
         f"Lengths in {unit}{of}. At most the longest 5 % of the texts lie beyond the right edge. {summary}",
         f"Three histograms of lengths in {unit}. {summary}",
+        marks,
     )
 
 
@@ -80,7 +103,9 @@ def turn_counts(survey: Survey) -> Chart:
     turns = np.clip(survey.turns, 1, 10)
     counts = np.bincount(turns, minlength=11)[1:]
     figure, [axes] = new_axes(2.3)
-    axes.bar([*map(str, range(1, 10)), "10+"], counts, color=BLUE)
+    names, marks = [*map(str, range(1, 10)), "10+"], Marks()
+    bars = axes.bar(names, counts, color=BLUE)
+    marks.add_each(bars, [Mark(f"{name} turns: {count:,}") for name, count in zip(names, counts, strict=True)])
     axes.set(xlabel="turns of the conversation", ylabel="battles (log scale)", yscale="log", ylim=(0.5, None))
     axes.grid(visible=False, axis="x")
     single = (survey.turns <= 1).mean() if len(survey) else 0.0
@@ -90,6 +115,7 @@ def turn_counts(survey: Survey) -> Chart:
         figure,
         f"{single:.1%} of the conversations have one turn; the longest has {longest}.",
         f"Bar chart of the number of turns: {single:.1%} have one turn, the longest has {longest}.",
+        marks,
     )
 
 
@@ -124,7 +150,9 @@ def model_strengths(ratings: Ratings) -> Chart:
     half = 1.96 * np.array([ratings.error[i] for i in ranked])
     figure, [axes] = new_axes(1.1 + 0.17 * len(ranked))
     places = range(len(ranked))
-    axes.errorbar(strength, places, xerr=half, fmt="o", color=BLUE, markersize=4, linewidth=1.2)
+    bars = axes.errorbar(strength, places, xerr=half, fmt="o", color=BLUE, markersize=4, linewidth=1.2)
+    marks = Marks()
+    marks.add(bars[0], [_strength_mark(ratings, i) for i in ranked])
     axes.set_yticks(places, [f"{label(ratings.models[i])} ({ratings.battles[i]:,})" for i in ranked], fontsize=7)
     axes.axvline(0, color=INK, linewidth=0.8)
     axes.set(xlabel="strength (log scale, mean 0)", ylabel="model (battles)", ylim=(-0.7, len(ranked) - 0.3))
@@ -136,7 +164,13 @@ def model_strengths(ratings: Ratings) -> Chart:
         "with Davidson's extension for ties). A model whose strength is greater by 1 wins 2.7 times as often as "
         "it loses. Intervals that overlap widely mean that there are too few battles to rank the models.",
         f"Dot plot of model strengths from {worst} (lowest) to {best} (highest).",
+        marks,
     )
+
+
+def _strength_mark(ratings: Ratings, i: int) -> Mark:
+    name, half = ratings.models[i], 1.96 * ratings.error[i]
+    return Mark(f"{name}: {ratings.strength[i]:+.2f} ± {half:.2f} ({ratings.battles[i]:,} battles)", name)
 
 
 @styled
@@ -146,7 +180,10 @@ def pair_heat_map(survey: Survey) -> Chart:
     rate = np.where(battles >= MIN_BATTLES, wins / np.maximum(battles, 1), np.nan)
     figure, [axes] = new_axes(4.6)
     cells = [f"{value:.0%}".rstrip("%") for value in rate.ravel()]
-    heat_map(axes, rate, [label(name, 20) for name in names], cells)
+    marks = Marks()
+    marks.add(
+        heat_map(axes, rate, [label(name, 20) for name in names], cells), cell_marks(names, names, cells, " %")
+    )
     axes.set(xlabel="opponent", ylabel="win rate in % (a tie counts half)")
     pairs = int((battles >= MIN_BATTLES).sum() // 2)
     return Chart(
@@ -156,6 +193,7 @@ def pair_heat_map(survey: Survey) -> Chart:
         f"most battles; a tie counts half. Pairs with fewer than {MIN_BATTLES} battles are blank. Many of the "
         "other rates come from few battles.",
         f"Heat map of win rates between {len(names)} models; {pairs} pairs have at least {MIN_BATTLES} battles.",
+        marks,
     )
 
 
@@ -169,10 +207,15 @@ def length_effect(survey: Survey) -> Chart:
     outcomes = np.array([np.bincount(known.winner[place == i], minlength=3) for i in bins]).reshape(-1, 3)
     counts = outcomes.sum(axis=1)
     figure, [axes, below] = new_axes(3.9, rows=2, sharex=True, height_ratios=(3, 1))
+    marks = Marks()
     for (name, colour), count, marker in zip(OUTCOMES.items(), outcomes.T, "o^s", strict=True):
         share, (low, high) = count / counts, wilson(count, counts)
         error = np.maximum([share - low, high - share], 0)
-        axes.errorbar(range(len(bins)), share, yerr=error, color=colour, marker=marker, label=name, markersize=4)
+        line = axes.errorbar(
+            range(len(bins)), share, yerr=error, color=colour, marker=marker, label=name, markersize=4
+        )[0]
+        values = zip(bins, share.tolist(), strict=True)
+        marks.add(line, [Mark(f"A / B {_ratio_name(i)}: {name} {value:.1%}") for i, value in values])
     axes.set(ylabel="share of the votes", ylim=(0, None))
     axes.legend(ncols=3, loc="upper center")
     below.bar(range(len(bins)), counts, color=GREY)
@@ -185,6 +228,7 @@ def length_effect(survey: Survey) -> Chart:
         f"Shares of the outcomes by the ratio of the answers' lengths, with Wilson's 95 % intervals: {summary}. "
         "If length had no effect, the lines would be horizontal.",
         f"Lines of the shares of A wins, B wins and ties against the ratio of lengths: {summary}.",
+        marks,
     )
 
 

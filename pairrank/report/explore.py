@@ -12,6 +12,7 @@ from pairrank.evaluation.survey import UNKNOWN, FileSurvey, HashSample, Survey
 from pairrank.features.ratings import Ratings, fit_ratings
 from pairrank.report import data_charts
 from pairrank.report.cards import MAX_ID_CHARS, card
+from pairrank.report.findings import finding_blocks
 from pairrank.report.page import Block, Cards, Page, Section, Table, Text
 
 SAME_FOLD = (
@@ -54,6 +55,7 @@ def explore_page(name: str, train: FileSurvey | None, test: FileSurvey | None, t
     # Whoever has put the preferred answer first should see that before anything else.
     is_one_sided = bool(one_sided(survey.winner[survey.winner != UNKNOWN]))
     sections = [
+        Section("What to look at first", finding_blocks(train, test)),
         *([Section("Labels", _labels(survey))] if is_one_sided else []),
         Section("Files", _files(surveys)),
         *([] if is_one_sided else [Section("Labels", _labels(survey))]),

@@ -9,6 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 from pairrank.evaluation.leaderboard import Leaderboard, Row
 from pairrank.report.charts import BLUE, GREEN, GREY, INK, PURPLE, RED, Chart, label, new_axes, styled
+from pairrank.report.marks import Mark, Marks
 
 COSTS = {"training_seconds": "training, all folds (seconds, log scale)", "parameters": "parameters (log scale)"}
 """Attribute of a `Row` -> axis label."""
@@ -24,9 +25,13 @@ KINDS: dict[str, dict[str, Any]] = {
 
 
 @styled
-def leaderboard_plot(leaderboard: Leaderboard) -> Chart:
-    """Draw the log loss of every row with its 95 % interval, the best row on top."""
-    rows = leaderboard.rows[::-1]
+def leaderboard_plot(leaderboard: Leaderboard, most: int | None = None) -> Chart:
+    """Draw the log loss of every row, or of the best `most` and the references, the best row on top.
+
+    The lines are 95 % intervals.
+    """
+    chosen = [row for i, row in enumerate(leaderboard.rows) if _is_drawn(row, i, leaderboard, most)]
+    rows, marks = chosen[::-1], Marks()
     figure, [axes] = new_axes(1.2 + 0.19 * len(rows))
     for whole, marker, colour in ((True, "o", BLUE), (False, "D", GREY)):
         places = [i for i, row in enumerate(rows) if (row.battles == leaderboard.battles) == whole]
@@ -34,25 +39,44 @@ def leaderboard_plot(leaderboard: Leaderboard) -> Chart:
             losses = [rows[i].log_loss for i in places]
             half = [1.96 * rows[i].standard_error for i in places]
             name = "all battles" if whole else "some battles only"
-            axes.errorbar(
+            bars = axes.errorbar(
                 losses, places, xerr=half, fmt=marker, color=colour, markersize=4, linewidth=1.2, label=name
             )
+            marks.add(bars[0], [_loss_mark(rows[i]) for i in places])
     if leaderboard.floor is not None:
         axes.axvline(leaderboard.floor, color=GREEN, linestyle="--", linewidth=1, label="floor: true probabilities")
     axes.axvline(np.log(3), color=RED, linestyle=":", linewidth=1, label="equal probabilities")
     axes.set(xlabel="log loss (nats, lower is better)")
-    _name_rows(axes, [row.label for row in rows])
+    _name_rows(axes, [row.label for row in rows], marks)
     figure.legend(loc="outside upper center", ncols=2)
     best = leaderboard.rows[0]
     return Chart(
-        "leaderboard-plot",
+        "leaderboard-plot" if most is None else "best-plot",
         figure,
-        f"Out-of-fold log loss; the best experiment is {best.label} ({best.log_loss:.4f}). The 95 % intervals "
+        _what_is_drawn(rows, leaderboard)
+        + f"Out-of-fold log loss; the best experiment is {best.label} ({best.log_loss:.4f}). The 95 % intervals "
         "account for the sampling of prompts. Two rows whose intervals overlap may still differ significantly, as "
         "both were scored on the same battles: see the paired differences. Rows that cover only some of the "
         "battles can be compared by their differences only.",
         f"Dot plot of {len(rows)} experiments; the best is {best.label} with a log loss of {best.log_loss:.4f}.",
+        marks,
     )
+
+
+def _is_drawn(row: Row, place: int, leaderboard: Leaderboard, most: int | None) -> bool:
+    return most is None or place < most or row.label in leaderboard.references
+
+
+def _what_is_drawn(rows: Sequence[Row], leaderboard: Leaderboard) -> str:
+    """Return a sentence about the rows that are not drawn, followed by a space; "" if all are."""
+    left = len(leaderboard.rows) - len(rows)
+    return f"{len(rows)} of {len(leaderboard.rows)} experiments; the others are below. " if left else ""
+
+
+def _loss_mark(row: Row) -> Mark:
+    half = 1.96 * row.standard_error
+    ends = f"[{row.log_loss - half:.4f}, {row.log_loss + half:.4f}]"
+    return Mark(f"{row.label}: log loss {row.log_loss:.4f} {ends}", row.label)
 
 
 @styled
@@ -64,11 +88,13 @@ def difference_plot(leaderboard: Leaderboard) -> Chart:
     figure, [axes] = new_axes(1.2 + 0.19 * len(pairs))
     half = [[d.mean - d.low for d, _ in pairs], [d.high - d.mean for d, _ in pairs]]
     means = [d.mean for d, _ in pairs]
-    axes.errorbar(means, range(len(pairs)), xerr=half, fmt="o", color=BLUE, markersize=4, linewidth=1.2)
+    bars = axes.errorbar(means, range(len(pairs)), xerr=half, fmt="o", color=BLUE, markersize=4, linewidth=1.2)
+    marks = Marks()
+    marks.add(bars[0], [Mark(f"{name}: {d.mean:+.4f} [{d.low:+.4f}, {d.high:+.4f}]", name) for d, name in pairs])
     axes.axvline(0, color=INK, linewidth=0.8)
     axes.set(xlabel=f"log loss minus that of {label(reference, 24)} (nats)")
     axes.xaxis.set_major_locator(MaxNLocator(5))
-    _name_rows(axes, [name for _, name in pairs])
+    _name_rows(axes, [name for _, name in pairs], marks)
     better = sum(d.high < 0 for d, _ in pairs)
     return Chart(
         "differences",
@@ -77,6 +103,7 @@ def difference_plot(leaderboard: Leaderboard) -> Chart:
         f"intervals are from a paired bootstrap over prompts: {better} of {len(pairs)} lie entirely below 0. If "
         "no experiment differed from the reference, about one of twenty would still look significant.",
         f"Dot plot of paired differences to {reference}; {better} of {len(pairs)} intervals lie entirely below 0.",
+        marks,
     )
 
 
@@ -87,11 +114,13 @@ def cost_plot(leaderboard: Leaderboard, cost: Cost) -> Chart:
     rows = [row for row in known if row.battles == leaderboard.battles]
     front = pareto([row for row in rows if row.submittable is not False], cost)
     figure, [axes] = new_axes(3.6)
+    marks = Marks()
     for kind, style in KINDS.items():
         some = [row for row in rows if kind == _kind(row, front)]
         if some:
             points = [getattr(row, cost) for row in some], [row.log_loss for row in some]
-            axes.plot(*points, linestyle="none", markersize=5, label=kind, **style)
+            [drawn] = axes.plot(*points, linestyle="none", markersize=5, label=kind, **style)
+            marks.add(drawn, [_cost_mark(row, cost) for row in some])
     if front:
         points = [getattr(row, cost) for row in front], [row.log_loss for row in front]
         axes.step(*points, BLUE, where="post", linewidth=1)
@@ -109,6 +138,7 @@ def cost_plot(leaderboard: Leaderboard, cost: Cost) -> Chart:
         "are left out of the front. The cost of an experiment includes the experiments it builds on. Differences "
         "along the front may be smaller than their intervals.",
         f"Scatter plot of log loss against {what}; on the Pareto front: {names}.",
+        marks,
     )
 
 
@@ -128,9 +158,15 @@ def _kind(row: Row, front: Sequence[Row]) -> str:
     return "on the Pareto front" if row in front else "not on the front"
 
 
-def _name_rows(axes: Axes, names: Sequence[str]) -> None:
+def _cost_mark(row: Row, cost: Cost) -> Mark:
+    unit = {"training_seconds": "s of training", "parameters": "parameters"}[cost]
+    return Mark(f"{row.label}: log loss {row.log_loss:.4f}, {getattr(row, cost):,.0f} {unit}", row.label)
+
+
+def _name_rows(axes: Axes, names: Sequence[str], marks: Marks) -> None:
     """Name the rows of a dot plot on the y axis, from the bottom up."""
-    axes.set_yticks(range(len(names)), [label(name, 28) for name in names], fontsize=7)
+    axes.set_yticks(range(len(names)), [label(name, 34) for name in names], fontsize=7)
+    marks.add_each(axes.get_yticklabels(), [Mark(name, name) for name in names])
     axes.set(ylabel="experiment", ylim=(-0.7, len(names) - 0.3))
 
 

@@ -7,9 +7,23 @@ import numpy as np
 import numpy.typing as npt
 
 from pairrank.evaluation.intervals import wilson
-from pairrank.evaluation.scoring import confusion, reliability
+from pairrank.evaluation.scoring import Bin, confusion, reliability
 from pairrank.evaluation.slices import SliceScore
-from pairrank.report.charts import BLUE, CYCLE, GREEN, GREY, INK, MARKERS, Chart, heat_map, label, new_axes, styled
+from pairrank.report.charts import (
+    BLUE,
+    CYCLE,
+    GREEN,
+    GREY,
+    INK,
+    MARKERS,
+    Chart,
+    cell_marks,
+    heat_map,
+    label,
+    new_axes,
+    styled,
+)
+from pairrank.report.marks import Mark, Marks
 from pairrank.report.scored_runs import ScoredRun, calibration_gap
 
 LARGE_SLICE = 50
@@ -59,13 +73,14 @@ def reliability_plot(name: str, runs: Sequence[ScoredRun], title: str) -> Chart:
     """Draw observed shares against predicted probabilities, for one or several runs."""
     figure, [axes, below] = new_axes(5.0, rows=2, sharex=True, height_ratios=(3, 1))
     axes.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle=":")
-    end = 0.0
+    end, marks = 0.0, Marks()
     for run, colour, marker in zip(runs, CYCLE, MARKERS, strict=False):
         bins = reliability(run.proba, run.winner)
         predicted, observed, counts = zip(*((b.predicted, b.observed, b.count) for b in bins), strict=True)
-        axes.plot(
+        [line] = axes.plot(
             predicted, observed, color=colour, marker=marker, markersize=5, linewidth=1.2, label=label(run.label)
         )
+        marks.add(line, [_bin_mark(run.label, b) for b in bins])
         if len(runs) == 1:
             low, high = wilson(np.array(observed) * np.array(counts), counts)
             axes.vlines(predicted, low, high, color=colour, linewidth=1)
@@ -84,7 +99,13 @@ def reliability_plot(name: str, runs: Sequence[ScoredRun], title: str) -> Chart:
         "under-confident. Mean distance from the line, over "
         f"all outcomes: {gaps}." + (" Bars are Wilson's 95 % intervals." if len(runs) == 1 else ""),
         f"Reliability diagram; mean distance from the diagonal: {gaps}.",
+        marks,
     )
+
+
+def _bin_mark(run: str, one: Bin) -> Mark:
+    share = f"predicted {one.predicted:.1%}, observed {one.observed:.1%}"
+    return Mark(f"{run}: {share} ({one.count:,} outcomes)", run)
 
 
 @styled
@@ -114,12 +135,15 @@ def slice_plot(name: str, run: str, scores: Sequence[SliceScore], overall: float
     """Draw the log loss on each slice with its interval; `overall` is the log loss on all battles."""
     ranked = scores[::-1]
     figure, [axes] = new_axes(1.0 + 0.185 * len(ranked))
-    kinds = list(dict.fromkeys(score.kind for score in scores))
-    for place, score in enumerate(ranked):
-        mean = score.log_loss
-        colour = CYCLE[kinds.index(score.kind) % 2]
-        half = mean.high - mean.mean if np.isfinite(mean.high) else 0.0  # one prompt has no interval
-        axes.errorbar(mean.mean, place, xerr=half, fmt="o", color=colour, markersize=4, linewidth=1.2)
+    kinds, marks = list(dict.fromkeys(score.kind for score in scores)), Marks()
+    colours = [CYCLE[kinds.index(score.kind) % 2] for score in ranked]
+    means = np.array([score.log_loss.mean for score in ranked])
+    half = np.array([_half(score) for score in ranked])
+    axes.errorbar(means, range(len(ranked)), xerr=half, fmt="none", ecolor=colours, elinewidth=1.2)
+    for colour in dict.fromkeys(colours):
+        places = [i for i, each in enumerate(colours) if each == colour]
+        [points] = axes.plot(means[places], places, "o", color=colour, markersize=4)
+        marks.add(points, [_slice_mark(ranked[i]) for i in places])
     axes.axvline(overall, color=INK, linestyle="--", linewidth=0.8)
     names = [f"{score.kind}: {label(score.name, 30)} ({score.log_loss.battles:,})" for score in ranked]
     axes.set_yticks(range(len(ranked)), names, fontsize=7)
@@ -133,6 +157,7 @@ def slice_plot(name: str, run: str, scores: Sequence[SliceScore], overall: float
         f"between kinds of slices. {extremes}. A slice may be hard because voters disagree there. Of twenty "
         "slices, about one stands out by chance.",
         f"Dot plot of {len(scores)} slices of {run}. {extremes}.",
+        marks,
     )
 
 
@@ -142,7 +167,9 @@ def agreement_map(runs: Sequence[ScoredRun]) -> Chart:
     names = [label(run.label, 22) for run in runs]
     shares = np.array([[agreement(a, b) for b in runs] for a in runs])
     figure, [axes] = new_axes(1.6 + 0.25 * len(runs))
-    heat_map(axes, shares, names, [f"{100 * share:.0f}" for share in shares.ravel()])
+    cells = [f"{100 * share:.0f}" for share in shares.ravel()]
+    labels, marks = [run.label for run in runs], Marks()
+    marks.add(heat_map(axes, shares, names, cells), cell_marks(labels, labels, cells, " %"))
     axes.set(xlabel="experiment", ylabel="same outcome (%)")
     pairs = [(shares[i, j], i, j) for i in range(len(runs)) for j in range(i) if not np.isnan(shares[i, j])]
     summary = "no two experiments have predicted the same battles"
@@ -158,6 +185,7 @@ def agreement_map(runs: Sequence[ScoredRun]) -> Chart:
         "Share of battles for which two experiments have the same most probable outcome, of the battles that both "
         f"have predicted: {summary}. Experiments that are about equally good and disagree are worth pooling.",
         f"Heat map of agreement between {len(runs)} experiments: {summary}.",
+        marks,
     )
 
 
@@ -168,6 +196,17 @@ def agreement(a: ScoredRun, b: ScoredRun) -> float:
         return float("nan")
     same: npt.NDArray[np.bool_] = first.argmax(axis=1) == second.argmax(axis=1)
     return float(same.mean())
+
+
+def _half(score: SliceScore) -> float:
+    """Return half the width of the interval of a slice; 0 if it has one prompt and so no interval."""
+    mean = score.log_loss
+    return mean.high - mean.mean if np.isfinite(mean.high) else 0.0
+
+
+def _slice_mark(score: SliceScore) -> Mark:
+    mean = score.log_loss
+    return Mark(f"{score.kind}: {score.name}: {mean.mean:.4f} ± {_half(score):.4f} ({mean.battles:,} battles)")
 
 
 def _known(value: float | None) -> bool:

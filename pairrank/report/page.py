@@ -12,13 +12,16 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from pairrank.files import write_text
 from pairrank.report.charts import Chart
 from pairrank.report.formatting import one_line
 
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+PARTS = re.compile(r"[^-+=/_@.,:]*[-+=/_@.,:]+|[^-+=/_@.,:]+")
+"""The parts of a name between which a line may break."""
 
 WARNING = (
     "This page shows messages that people and chatbots wrote. Some may be offensive, wrong or personal: consider "
@@ -37,6 +40,12 @@ class Table:
     """A sentence about what the table shows."""
     folded: bool = False
     """Whether only the caption is shown until a reader opens the table."""
+    first: tuple[str, ...] = ()
+    """Columns, besides the names of the rows, that a phone shows; it shows the others on demand. () for all."""
+
+    def is_later(self, column: int) -> bool:
+        """Return whether a phone shows this column, counted from 0, only on demand."""
+        return bool(self.first) and column > 0 and self.columns[column] not in self.first
 
 
 @dataclass(frozen=True)
@@ -129,6 +138,10 @@ class Section:
 
     title: str
     blocks: Sequence[Block]
+    folded: bool = False
+    """Whether only the title is shown until a reader opens the section."""
+    is_lead: bool = False
+    """Whether texts and charts are placed side by side on a wide screen, as in the first section of a report."""
 
     @property
     def slug(self) -> str:
@@ -182,6 +195,11 @@ def grouped(blocks: Sequence[Block]) -> Iterable[tuple[str, list[Block]]]:
     return [(kind, list(some)) for kind, some in groupby(blocks, key=lambda block: block.kind)]
 
 
+def breakable(name: str) -> Markup:
+    """Return an untrusted name that a narrow column may break after a sign between words, but not within a word."""
+    return Markup("<wbr>").join(escape(part) for part in PARTS.findall(one_line(name)))
+
+
 @cache
 def _environment() -> Environment:
     environment = Environment(
@@ -194,6 +212,7 @@ def _environment() -> Environment:
     filters: dict[str, Any] = environment.filters
     filters["grouped"] = grouped
     filters["name"] = one_line
+    filters["breakable"] = breakable
     return environment
 
 

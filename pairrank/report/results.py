@@ -11,6 +11,7 @@ from pairrank.evaluation.leaderboard import Leaderboard, Row
 from pairrank.evaluation.leaderboard_table import columns, notes
 from pairrank.evaluation.slices import Bias, SliceScore
 from pairrank.report import comparison, leaderboard_charts, model_charts, size_charts
+from pairrank.report.answer import answer_section
 from pairrank.report.cards import card, predictions_for, worst_and_disputed
 from pairrank.report.formatting import configuration, interval_ends, origin, provenance
 from pairrank.report.page import Block, Cards, Heading, Page, Section, Table, Text
@@ -56,6 +57,7 @@ def results_page(results: Results) -> Page:
     """Return the page about the runs."""
     leaderboard, shown = results.leaderboard, results.shown
     sections = [
+        answer_section(results),
         Section("Leaderboard", _leaderboard(leaderboard)),
         Section("Cost", _costs(leaderboard)),
     ]
@@ -66,14 +68,16 @@ def results_page(results: Results) -> Page:
     if len(results.runs) > 1:
         sections.append(Section("Agreement", [model_charts.agreement_map(_compared(results))]))
     which = ", ".join(run.label for run in shown)
-    sections += [Section(run.label, _run(results, run, f"run{i}")) for i, run in enumerate(shown)]
+    sections += [Section(run.label, _run(results, run, f"run{i}"), folded=True) for i, run in enumerate(shown)]
     if trained := [run for run in results.runs if run.record and run.record.history]:
         sections.append(
-            Section("Training", [block for i, run in enumerate(trained) for block in _training(run, i)])
+            Section(
+                "Training", [block for i, run in enumerate(trained) for block in _training(run, i)], folded=True
+            )
         )
     sections += [
         Section("Large errors and disagreements", _errors(results)),
-        Section("Provenance", [block for run in results.runs for block in _provenance(run)]),
+        Section("Provenance", [block for run in results.runs for block in _provenance(run)], folded=True),
     ]
     return Page(
         f"Which architecture predicts the vote best? {leaderboard.data}",
@@ -85,10 +89,14 @@ def results_page(results: Results) -> Page:
 
 
 def leaderboard_table(leaderboard: Leaderboard) -> Table:
-    """Return the leaderboard without the columns that are empty for every row."""
+    """Return the leaderboard without the columns that are empty for every row, the most important ones first."""
     table = {name: cells for name, cells in columns(leaderboard).items() if set(cells) != {"–"}}
+    differences = [name for name in table if name.startswith("Δ ")]
+    first = ["experiment", "log loss ± s.e.", *differences, "rank", "skill"]
+    table = {name: table[name] for name in first if name in table} | table
     rows = list(zip(*table.values(), strict=True))
-    return Table(list(table), rows, "The leaderboard: ± is the standard error, [ ] a 95 % interval.")
+    caption = "The leaderboard: ± is the standard error, [ ] a 95 % interval."
+    return Table(list(table), rows, caption, first=("log loss ± s.e.", *differences))
 
 
 def slice_table(scores: Sequence[SliceScore]) -> Table:

@@ -78,6 +78,8 @@ class Results:
     """Label -> the window of the run's encoder, and a (n,) mask of the battles that were cut to fit it."""
     curves: LearningCurves | None = None
     """Learning curves, if experiments were run on subsets of their training battles."""
+    facts: Mapping[str, str] = field(default_factory=dict)
+    """Facts for the first section of the page, such as the date and the commit."""
 
     @property
     def shown(self) -> list[ScoredRun]:

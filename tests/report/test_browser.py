@@ -202,7 +202,7 @@ def test_all_controls_are_reached_with_the_keyboard(browser: Any, folder: Path):
 
     show(browser, page("hostile-report", folder), DESKTOP)
     reached = []
-    for _ in range(60):
+    for _ in range(200):
         ActionChains(browser).send_keys(Keys.TAB).perform()
         active = "const e = document.activeElement; return e.tagName + (e.className ? '.' + e.className : '')"
         reached.append(browser.execute_script(active))

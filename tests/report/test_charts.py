@@ -161,7 +161,8 @@ def test_error_bars_are_the_intervals_that_the_captions_name(results: Results):
         assert ends == pytest.approx((expected[name].low, expected[name].high))
     scores = results.slices(one)
     axes = model_charts.slice_plot("r", "one", scores, one.log_loss).figure.axes[0]
-    drawn = [ends_of(axes, i)[0] for i in range(len(scores))]
+    drawn = ends_of(axes)
+    assert len(drawn) == len(scores)
     intervals = [(s.log_loss.low, s.log_loss.high) for s in scores[::-1] if np.isfinite(s.log_loss.low)]
     assert np.array([ends for ends in drawn if ends[0] < ends[1]]) == pytest.approx(np.array(intervals))
     ratings = fit_ratings(results.survey.without_text())

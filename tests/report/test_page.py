@@ -9,7 +9,7 @@ import pytest
 from pairrank.report.cards import card
 from pairrank.report.charts import Chart
 from pairrank.report.formatting import one_line
-from pairrank.report.page import WARNING, Cards, Page, Section
+from pairrank.report.page import WARNING, Cards, Page, Section, Table, breakable
 from pairrank.report.results import results_page
 from tests.support.pages import ATTACK, NAME, PageParser, made_up_results
 
@@ -94,3 +94,13 @@ def test_filters_have_the_values_of_the_cards():
     assert cards.filters["Outcome"] == ["A wins", "B wins", "tie"]
     assert "Shown for" not in cards.filters
     assert "Language" not in Cards("c", cards.cards[12:14]).filters  # a filter with a single value is left out
+
+
+def test_folded_sections_later_columns_and_names_that_break_between_words_only():
+    table = Table(["name", "loss", "rest"], [['a"+b<i>', "1", "2"]], "caption", first=("loss",))
+    html = Page("t", "s", [Section('x"<b>', [table], folded=True)], "f").html()
+    assert '<details class="folded"><summary><h2>' in html
+    assert html.count('class="later"') == 2  # the head and the cell of the column "rest"
+    assert "a&#34;+<wbr>b&lt;i&gt;</th>" in html
+    assert breakable("plain") == "plain"
+    assert breakable("a-b\u202e") == "a-<wbr>b�"
