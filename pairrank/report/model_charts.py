@@ -139,7 +139,7 @@ def slice_plot(name: str, run: str, scores: Sequence[SliceScore], overall: float
     colours = [CYCLE[kinds.index(score.kind) % 2] for score in ranked]
     means = np.array([score.log_loss.mean for score in ranked])
     half = np.array([_half(score) for score in ranked])
-    axes.errorbar(means, range(len(ranked)), xerr=half, fmt="none", ecolor=colours, elinewidth=1.2)  # type: ignore[arg-type]  # a list of colours, one per bar, is allowed
+    axes.errorbar(means, range(len(ranked)), xerr=half, fmt="none", ecolor=colours, elinewidth=1.2)  # type: ignore[arg-type]
     for colour in dict.fromkeys(colours):
         places = [i for i, each in enumerate(colours) if each == colour]
         [points] = axes.plot(means[places], places, "o", color=colour, markersize=4)
