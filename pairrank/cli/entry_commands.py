@@ -53,7 +53,7 @@ def enter(
         Path | None, typer.Option(help="Also write the entry into this folder, for `compare --publish`.")
     ] = None,
 ) -> None:
-    """Store predictions made elsewhere as a row of the leaderboard.
+    """Store predictions made elsewhere as an entry.
 
     The predictions and a manifest with their origin, hashes and declared training data are kept beside the runs,
     where `compare` and `report` find them. A file with any fault is refused. `rm NAME` removes the entry.
