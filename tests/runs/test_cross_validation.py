@@ -18,7 +18,7 @@ from pairrank.data.writing import write_battles
 from pairrank.errors import UserError
 from pairrank.evaluation.entries import entries_in
 from pairrank.evaluation.run_record import find_run_record, read_run_record
-from pairrank.runs import cross_validation, run
+from pairrank.runs import cross_validation, resolution, run
 from pairrank.runs.cross_validation import cross_validate
 from pairrank.runs.experiment import Experiment
 from pairrank.runs.experiment_files import load_experiment
@@ -311,7 +311,7 @@ def test_an_input_with_other_folds_would_leak_the_winners(workspace, monkeypatch
     """The input is split with another salt, so its models were trained on scored battles."""
     honest = read_run_record(finish(load_run(workspace)).folder).log_loss
     assert honest == pytest.approx(math.log(3), abs=1e-6)
-    monkeypatch.setattr(run, "_resolve_input", lambda name, experiment, data, home, above: resolve_run(
+    monkeypatch.setattr(resolution, "_resolve_input", lambda name, experiment, data, home, above: resolve_run(
         load_experiment(name, salt="other"), data, home
     ))  # fmt: skip
     monkeypatch.setattr(
