@@ -49,7 +49,7 @@ def test_from_battles_to_a_submission_and_reuse_after_a_crash(here, monkeypatch)
     assert (pool["inputs"], pool["weights"]) == (["structure", "kernel"], [0.5, 0.5])
     assert len(result.summary) == 3
     assert "auto-pool" in result.summary[1]
-    assert "siamese" in result.summary[2]
+    assert "--preset good" in result.summary[2]
     assert "auto-pool" in result._repr_html_()
 
     # Killed in the fourth fold of structure, and started again: only what was missing is trained.

@@ -14,8 +14,10 @@ NOTEBOOK = ROOT / "docs" / "tutorial.ipynb"
 
 
 def outputs(cell: dict) -> list[str]:
-    """The kinds of data in the outputs of a cell."""
-    return [key for output in cell.get("outputs", []) for key in output.get("data", {output["output_type"]: ""})]
+    """The kinds of data in the outputs of a cell, in alphabetical order for each output."""
+    return [
+        key for output in cell.get("outputs", []) for key in sorted(output.get("data", {output["output_type"]: ""}))
+    ]
 
 
 @pytest.fixture(scope="module")

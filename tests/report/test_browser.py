@@ -201,6 +201,7 @@ def test_all_controls_are_reached_with_the_keyboard(browser: Any, folder: Path):
     from selenium.webdriver.common.keys import Keys
 
     show(browser, page("hostile-report", folder), DESKTOP)
+    browser.execute_script("document.querySelector('nav details').open = true")
     reached = []
     for _ in range(200):
         ActionChains(browser).send_keys(Keys.TAB).perform()
