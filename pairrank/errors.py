@@ -90,6 +90,11 @@ def combined_error(place: str, complaints: Sequence[str], remedy: str, count: in
     return UserError("\n".join([f"{place}: {number}", *lines, remedy]))
 
 
+def first_names(names: Sequence[str], most: int) -> str:
+    """Return at most this many names, and how many more there are."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
     """Return the complaint that no `kind` is called `name`, with the most similar known name as a suggestion."""
     names = sorted(known)

@@ -176,14 +176,7 @@ def cross_validate(
         raise UserError("torchrun starts several processes, which only the command `run` combines. Use that.")
     source = find_source(data, test)
     found = find_experiment(
-        experiment,
-        settings,
-        seed=seed,
-        salt=salt,
-        limit=limit,
-        nested=nested,
-        extra=extra,
-        evidence=evidence,
+        experiment, settings, seed=seed, salt=salt, limit=limit, nested=nested, extra=extra, evidence=evidence
     )
     refuse_missing_folds(found, folds)
     run = resolve_run(found, source, home_of(runs, source))

@@ -6,12 +6,10 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from pairrank.api.sources import Source
 from pairrank.data.battles import WINNERS, object_array
 from pairrank.data.cells import INEXACT, id_of, is_inexact
-from pairrank.data.predictions import COLUMNS, ROUNDED, WRITTEN, Predictions, read_predictions
+from pairrank.data.predictions import COLUMNS, ROUNDED, Predictions, read_predictions
 from pairrank.errors import UserError, combined_error, excerpt, unknown_name
 from pairrank.evaluation.curve_runs import is_on_subset
 from pairrank.evaluation.entries import Entry, entered_in, entries_in, published_entries
@@ -135,6 +133,5 @@ def as_predictions(predictions: "Predictions | pd.DataFrame", place: str) -> Pre
     if inexact := [f"id {cell}: {INEXACT}" for cell in cells if is_inexact(cell)]:
         raise combined_error(place, inexact, "Use texts or integers as ids.")
     proba = predictions[list(WINNERS)].to_numpy(dtype="float64")
-    read = Predictions(object_array([id_of(cell) for cell in cells]), proba).validate(place, ROUNDED)
-    sums = read.proba.sum(axis=1, keepdims=True)
-    return Predictions(read.id, np.where(np.abs(sums - 1) > WRITTEN, read.proba / sums, read.proba))
+    read = Predictions(object_array([id_of(cell) for cell in cells]), proba)
+    return read.validate(place, ROUNDED).renormalised()

@@ -86,6 +86,11 @@ class Predictions:
             found.append(f"id {self.id[row]}: {fault}")
         return found
 
+    def renormalised(self) -> Self:
+        """Return these predictions with rows that sum to 1; rows that were written in full stay to the last bit."""
+        sums = self.proba.sum(axis=1, keepdims=True)
+        return type(self)(self.id, np.where(np.abs(sums - 1) > WRITTEN, self.proba / sums, self.proba))
+
     def validate(self, place: str = "predictions", tolerance: float = SUM_TOLERANCE) -> Self:
         """Return these predictions if they are valid; otherwise raise UserError with every complaint."""
         if complaints := self.complaints(tolerance):
@@ -150,9 +155,7 @@ def read_predictions(path: str | Path) -> Predictions:
     ids = object_array([id_of(row[places[0]]) for row in table])
     proba = np.array([[_number(row[i]) for i in places[1:]] for row in table], dtype=np.float64)
     proba = proba.reshape(len(ids), len(WINNERS))
-    Predictions(ids, proba).validate(str(path), ROUNDED)
-    sums = proba.sum(axis=1, keepdims=True)
-    return Predictions(ids, np.where(np.abs(sums - 1) > WRITTEN, proba / sums, proba))
+    return Predictions(ids, proba).validate(str(path), ROUNDED).renormalised()
 
 
 def geometric_mean(members: Sequence[Predictions]) -> Predictions:

@@ -6,7 +6,7 @@ import numpy as np
 
 from pairrank.data.battles import WINNERS, Battles, object_array
 from pairrank.data.cells import INEXACT, id_of, is_inexact, number_of
-from pairrank.data.predictions import COLUMNS, ROUNDED, WRITTEN, Predictions
+from pairrank.data.predictions import COLUMNS, ROUNDED, Predictions
 from pairrank.data.tables import read_tables
 from pairrank.errors import combined_error, excerpt
 from pairrank.evaluation.manifest import id_complaints
@@ -49,5 +49,4 @@ def read_probabilities(path: Path, battles: Battles, is_partial: bool = False) -
     if complaints or not ids:
         expected = f"Expected the columns {', '.join(COLUMNS)}, one row per battle."
         raise combined_error(str(path), complaints or ["no rows"], expected)
-    sums = read.proba.sum(axis=1, keepdims=True)
-    return Predictions(read.id, np.where(np.abs(sums - 1) > WRITTEN, read.proba / sums, read.proba))
+    return read.renormalised()

@@ -85,31 +85,6 @@ def _sum_groups(values: NDArray[np.float64], group_index: NDArray[np.int64]) -> 
     return sums
 
 
-def bootstrap_table(
-    values: npt.ArrayLike, groups: Sequence[str], draws: int = 1_000, seed: int = 0
-) -> NDArray[np.float64]:
-    """Return (draws, m) means of the columns of (n, m) `values`; all columns share their samples.
-
-    These are the samples of `bootstrap_means`. The difference of two columns of the result is a bootstrap of the
-    paired difference.
-    """
-    exact = np.asarray(values, dtype=np.float64)
-    group_index = _index_of_groups(groups)
-    sums = np.stack([np.bincount(group_index, column) for column in exact.T], axis=1)
-    count = len(sums)
-    totals = np.column_stack([sums, np.bincount(group_index)])  # (groups, m + 1)
-    rng = np.random.default_rng(seed)
-    means = np.empty((draws, exact.shape[1]))
-    block = max(1, 2_000_000 // count)
-    for start in range(0, draws, block):
-        size = min(block, draws - start)
-        drawn = rng.integers(0, count, (size, count)) + count * np.arange(size)[:, None]
-        times = np.bincount(drawn.ravel(), minlength=size * count).reshape(size, count)  # how often each is drawn
-        summed = times @ totals
-        means[start : start + size] = summed[:, :-1] / summed[:, -1:]
-    return means
-
-
 def standard_error(losses: npt.ArrayLike, groups: Sequence[str], seed: int = 0) -> float:
     """Return the standard error of the mean of (n,) losses, from 2,000 bootstrap samples of groups (prompts)."""
     return float(bootstrap_means(losses, groups, draws=2_000, seed=seed).std(ddof=1))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pairrank.data.battles import TEXTS
 from pairrank.data.folds import name_folds
+from pairrank.errors import first_names
 from pairrank.evaluation.leaderboard import Leaderboard, Row
 from pairrank.evaluation.seeds import SeedSpread
 from pairrank.files import write_json, write_text
@@ -98,7 +99,7 @@ def _order_notes(leaderboard: Leaderboard) -> list[str]:
     if len(ranked) < 2:
         return []
     tied = leaderboard.tied_with_best
-    names = ", ".join(tied[:MOST_TIED]) + (f" and {len(tied) - MOST_TIED} more" if len(tied) > MOST_TIED else "")
+    names = first_names(tied, MOST_TIED)
     different = sum(pair.is_significant for pair in leaderboard.pairs)
     lines = [
         f"The rank is the 95 % interval of the rank among the {len(ranked)} rows that cover the same battles. Its "

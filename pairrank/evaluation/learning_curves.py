@@ -19,7 +19,7 @@ from pairrank.errors import UserError, unknown_name
 from pairrank.evaluation.crossings import Crossing, Sampled, find_crossing
 from pairrank.evaluation.curve_runs import runs_by_size, training_sizes
 from pairrank.evaluation.entries import Entry
-from pairrank.evaluation.intervals import Difference, Mean, bootstrap_table
+from pairrank.evaluation.intervals import Difference, Mean, bootstrap_means
 from pairrank.evaluation.leaderboard import aligned_losses, without_tuning_folds
 from pairrank.evaluation.scoring import battle_losses
 
@@ -182,7 +182,7 @@ def _summarise(
 ) -> LearningCurves:
     """Bootstrap all columns at once, and summarise every curve and every pair of curves."""
     columns = [each.losses for sizes in measured.values() for each in sizes.values()]
-    table = bootstrap_table(np.column_stack([*columns, *ends.values()]), groups, DRAWS)
+    table = bootstrap_means(np.column_stack([*columns, *ends.values()]), groups, DRAWS)
     parts = iter(np.split(table, np.cumsum([each.shape[1] for each in columns]), axis=1))
     sampled = {
         label: Sampled(

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from pairrank.errors import first_names
 from pairrank.evaluation.leaderboard import Leaderboard, Row
 from pairrank.report.leaderboard_charts import leaderboard_plot
 from pairrank.report.page import Section, Text
@@ -54,7 +55,7 @@ def tied_sentence(board: Leaderboard) -> str:
     tied = [row.label for row in _tied(board)]
     if not tied:
         return "No other row is tied with it: it is significantly better than every row of the same battles."
-    names = ", ".join(tied[:MAX_TIED]) + (f" and {len(tied) - MAX_TIED} more" if len(tied) > MAX_TIED else "")
+    names = first_names(tied, MAX_TIED)
     rows, are = ("row", "is") if len(tied) == 1 else ("rows", "are")
     return f"{len(tied)} other {rows} {are} tied with it, so these battles do not tell which is the best: {names}."
 

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pairrank.data.battles import MODELS, TEXTS, WINNERS, one_sided
+from pairrank.errors import first_names
 from pairrank.evaluation.intervals import wilson
 from pairrank.evaluation.survey import UNKNOWN, FileSurvey, HashSample, Survey
 from pairrank.features.ratings import Ratings, fit_ratings
@@ -255,5 +256,4 @@ def _repeated(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
 
 
 def _ids(ids: Sequence[str] | npt.NDArray[np.object_], most: int) -> str:
-    more = f" and {len(ids) - most:,} more" if len(ids) > most else ""
-    return ", ".join(str(name)[:MAX_ID_CHARS] for name in ids[:most]) + more
+    return first_names([str(name)[:MAX_ID_CHARS] for name in ids], most)

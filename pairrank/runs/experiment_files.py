@@ -98,8 +98,7 @@ def load_experiment(
     and `train_sample` replace the file's values where given, and `extra` replaces the file's list. With
     `evidence=False`, no evidence corrects the predictions. Whatever differs from the file is part of the run's
     name. Code of the user's own that the file names is loaded, unless the file is that of a run or `starts_code` is
-    false. Raises UserError for an unknown name, a file that is not TOML, unknown keys, values of a wrong type, and
-    keys that contradict each other.
+    false. Raises UserError for an unknown name, unknown keys, values of a wrong type, and contradictions.
     """
     path = _find(name)
     table = read_table(path)
@@ -110,36 +109,24 @@ def load_experiment(
     try:
         if starts_code:
             table["model"] = load_own_code(table["model"], path.parent)
-        model = table["model"]["name"]
-        changes = _with_current_keys(model, changes)
-        parameters = _parameters(path, table["model"], changes)
-        is_logged = any(current_name(model, key) != key for key in table["model"])
-        search = with_current_names(model, table.get("search", {}), "" if is_logged else f"{path}, [search]")
+        changes = _with_current_keys(table["model"]["name"], changes)
+        parameters, search = _parameters(path, table["model"], changes), _search(path, table)
         split = from_mapping(Split, table.get("split", {}), "[split]")
         sources = tuple(map(_source, table.get("extra", [])))
     except UserError as error:
         raise UserError(f"{place}: {error}") from None
     if seed is not None and parameters.get("seed", seed) != seed:
-        parameters["seed"] = seed
-        changes["seed"] = str(seed)
-    options = {
-        "salt": salt,
-        "limit": limit,
-        "nested": nested,
-        "train_size": train_size,
-        "train_sample": train_sample,
-    }
-    given = {key: value for key, value in options.items() if value}
+        parameters["seed"], changes["seed"] = seed, str(seed)
+    given = _given(salt=salt, limit=limit, nested=nested, train_size=train_size, train_sample=train_sample)
     changes |= {key: str(value).lower() for key, value in given.items() if value != getattr(split, key)}
     if extra and tuple(extra) != sources:
         sources = tuple(extra)
         changes["extra"] = ",".join(",".join(map(str, source.settings().values())) for source in extra)
     is_corrected = table.get("evidence", True)
-    if is_corrected and not evidence:
-        changes["evidence"] = "false"
+    changes |= {"evidence": "false"} if is_corrected and not evidence else {}
     experiment = Experiment(
         **_plain_values(path, table),
-        model=model,
+        model=table["model"]["name"],
         parameters=parameters,
         extra=sources,
         evidence=is_corrected and evidence,
@@ -151,6 +138,18 @@ def load_experiment(
     _refuse_contradictions(experiment, place)
     _refuse_other_split(experiment, split, place)
     return experiment
+
+
+def _search(path: Path, table: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the table [search] with present names; former ones are logged, unless [model] has some too."""
+    model = table["model"]["name"]
+    is_logged = any(current_name(model, key) != key for key in table["model"])
+    return with_current_names(model, table.get("search", {}), "" if is_logged else f"{path}, [search]")
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    """Return the options of the split that were given."""
+    return {key: value for key, value in options.items() if value}
 
 
 def load_own_code(table: Mapping[str, Any], folder: Path) -> dict[str, Any]:

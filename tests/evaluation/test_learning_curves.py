@@ -10,7 +10,7 @@ from pairrank.data.predictions import Predictions, predictions_hash
 from pairrank.errors import UserError
 from pairrank.evaluation.curve_runs import curve_label
 from pairrank.evaluation.entries import Entry
-from pairrank.evaluation.intervals import bootstrap_means, bootstrap_table, paired_difference
+from pairrank.evaluation.intervals import bootstrap_means, paired_difference
 from pairrank.evaluation.learning_curve_table import columns, markdown, notes
 from pairrank.evaluation.learning_curves import LearningCurves, build_curves
 from pairrank.evaluation.run_record import record_from_json
@@ -198,9 +198,9 @@ def test_the_table_has_a_row_per_size_and_one_for_the_law(curves: LearningCurves
     assert all(note.split(":")[0] in text for note in notes(curves)[:3])
 
 
-def test_columns_of_a_table_have_the_samples_of_bootstrap_means():
+def test_the_columns_of_a_table_share_their_bootstrap_samples():
     rng = np.random.default_rng(0)
     values, groups = rng.normal(size=(60, 2)), [f"g{i // 3}" for i in range(60)]
-    table = bootstrap_table(values, groups, draws=200, seed=3)
+    table = bootstrap_means(values, groups, draws=200, seed=3)
     for column in (0, 1):
         assert np.allclose(table[:, column], bootstrap_means(values[:, column], groups, draws=200, seed=3))

@@ -54,3 +54,21 @@ def some_rows(n: int, seed: int = 0, shift: int = 0) -> Rows:
     # Said twice more, so that a bag of words can tell.
     tokens = [np.concatenate([row, [row[0]] * 9]).astype(np.int32) for row in tokens]
     return Rows(tokens, np.eye(3)[[(row[0] + shift) % 3 for row in tokens]])
+
+
+class Killed(BaseException):
+    """Stands for whatever ends a process: nothing below may catch it."""
+
+
+class Mortal(Bag):
+    """Dies in the training batch of this number."""
+
+    def __init__(self, batch: int) -> None:
+        super().__init__(dropout=0.5)
+        self.left = batch
+
+    def forward(self, **batch: torch.Tensor) -> torch.Tensor:
+        self.left -= self.training
+        if self.left < 0:
+            raise Killed
+        return super().forward(**batch)

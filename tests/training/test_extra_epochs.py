@@ -12,7 +12,7 @@ from pairrank.training import fine_tuning
 from pairrank.training.fine_tuning import Rows, TrainingHistory, fine_tune, fine_tune_battles
 from pairrank.training.recipe import Recipe, make_targets
 from tests.support.battles import arena_of_words
-from tests.support.fine_tuning import Bag, collate
+from tests.support.fine_tuning import Bag, Killed, Mortal, collate
 
 RECIPE = Recipe(
     learning_rate=0.02, epochs=2, extra_epochs=3, batch_size=4, hold_out=0.2, precision="fp32", patience=1
@@ -92,24 +92,6 @@ def test_without_extra_epochs_or_extra_battles_the_training_is_the_usual_one(tmp
     train(warm, None)
     train(mixed_in, None, replace(RECIPE, extra_epochs=0))
     assert not same(warm, mixed_in)
-
-
-class Killed(BaseException):
-    """Stands for whatever ends a process."""
-
-
-class Mortal(Bag):
-    """Dies in the training batch of this number."""
-
-    def __init__(self, batch: int) -> None:
-        super().__init__(dropout=0.5)
-        self.left = batch
-
-    def forward(self, **batch: torch.Tensor) -> torch.Tensor:
-        self.left -= self.training
-        if self.left < 0:
-            raise Killed
-        return super().forward(**batch)
 
 
 @pytest.mark.parametrize("batches", [1, 4, 9, 10, 13])

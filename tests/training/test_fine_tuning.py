@@ -20,7 +20,7 @@ from pairrank.training import fine_tuning
 from pairrank.training.fine_tuning import Rows, TrainingHistory, fine_tune
 from pairrank.training.recipe import Recipe, make_targets
 from pairrank.training.trainer import MARK, EpochSampler, MarkComplete, latest_checkpoint
-from tests.support.fine_tuning import FAST, Bag, collate, some_rows
+from tests.support.fine_tuning import FAST, Bag, Killed, Mortal, collate, some_rows
 
 RECIPE = Recipe(learning_rate=0.01, epochs=3, batch_size=4, hold_out=0.0, precision="fp32")
 MEASURED = ("Step", "Training Loss", "Validation Loss", "Accuracy", "Log Loss")
@@ -401,24 +401,6 @@ def test_a_history_is_written_with_its_folds(tmp_path: Path):
 
 
 # --- Interruption
-
-
-class Killed(BaseException):
-    """Stands for whatever ends a process: nothing below may catch it."""
-
-
-class Mortal(Bag):
-    """Dies in the training batch of this number."""
-
-    def __init__(self, batch: int) -> None:
-        super().__init__(dropout=0.5)
-        self.left = batch
-
-    def forward(self, **batch: torch.Tensor) -> torch.Tensor:
-        self.left -= self.training
-        if self.left < 0:
-            raise Killed
-        return super().forward(**batch)
 
 
 LONG = replace(RECIPE, epochs=4, learning_rate=0.05, group_by_length=True)

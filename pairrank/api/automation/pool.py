@@ -1,4 +1,4 @@
-"""The trained experiments are pooled with weights that were fixed before any score was seen."""
+"""The trained experiments are pooled with the fixed weights of the experiment `ensemble`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +17,11 @@ POOL = "auto-pool"
 FLOORS = ("prior", "lengths")
 """Experiments that others are compared with. They are no members of the pool."""
 SHARES = {"counted": 3, "frozen": 1, "fine-tuned": 1}
-"""Weight of each family, as in the experiment `ensemble`: with few battles, an encoder is weaker."""
+"""Weight of each family, as in the experiment `ensemble`: with few battles, an encoder is weaker.
+
+They were kept after a comparison of pools on arena (docs/auto.md), so scores of arena with them are slightly
+optimistic.
+"""
 
 
 def members_of(finished: Sequence[str]) -> list[str]:

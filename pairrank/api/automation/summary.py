@@ -6,7 +6,7 @@ from typing import get_args
 
 from pairrank.api.automation.plan import Decision, Preset, names_of
 from pairrank.api.automation.pool import POOL, listed
-from pairrank.errors import shorten
+from pairrank.errors import first_names, shorten
 from pairrank.evaluation.leaderboard import Leaderboard, Row
 from pairrank.progress import in_words
 
@@ -17,9 +17,8 @@ NAMED = 4
 def found(board: Leaderboard) -> str:
     """Return the sentence about the best row and those that are tied with it."""
     best = board.rows[0]
-    names = [label for label in board.tied_with_best if label != best.label]
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    tied = f" {', '.join(map(shorten, names[:NAMED]))}{more} cannot be told apart from it" if names else ""
+    names = [shorten(label) for label in board.tied_with_best if label != best.label]
+    tied = f" {first_names(names, NAMED)} cannot be told apart from it" if names else ""
     return (
         f"Of {len(board.rows)} rows on {board.battles:,} battles, {shorten(best.label)} has the lowest log loss, "
         f"{best.log_loss:.4f}{_gain(best)}{';' if tied else ''}{tied}."
@@ -42,7 +41,7 @@ def submitted(board: Leaderboard, label: str, members: Sequence[str], has_submis
     what = f"The submission is that of {label}" if has_submission else f"Use {label} for predictions"
     why = "the last experiment of the plan that is finished"
     if label == POOL:
-        why = f"a mean of {listed(members)} with weights that were fixed before any score was seen"
+        why = f"a mean of {listed(members)} with weights that no score of these battles has chosen"
     better = [each.better for each in board.pairs if each.worse == label and each.is_significant]
     hint = f" ({shorten(better[0])} is significantly better here: `submit` it instead)" if better else ""
     return f"{what}, {why}{hint}."
@@ -57,8 +56,8 @@ def more_minutes(plan: Sequence[Decision], preset: Preset, reserve: float) -> st
     first, every = (_minutes(each, reserve) for each in (left_out[:1], left_out))
     times = f"--minutes {first}" if first == every else f"--minutes {first} for the first, {every} for all"
     return (
-        f"More minutes would be used for {listed}, in this order: the same command with {times} goes on from here, "
-        "but what they would gain on these battles was not measured."
+        f"With more minutes, the same command would also train {listed}, in this order. It needs {times}, and "
+        "continues from here. What these experiments would gain on these battles was not measured."
     )
 
 
