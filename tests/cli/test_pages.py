@@ -173,7 +173,7 @@ def test_a_battle_is_marked_as_cut_only_if_its_model_drops_tokens(tiny_bert, mod
     ],
 )
 def test_a_model_with_a_layout_of_its_own_has_no_window(tiny_bert, model):
-    battles = hostile_battles(10)
+    battles = hostile_battles(30)
     one = next(run for run in made_up_results(battles).runs if run.label == "one")
     record = replace(
         one.record, experiment={"model": model | {"max_tokens": 60}}, encoder=EncoderRecord(str(tiny_bert), "0")
