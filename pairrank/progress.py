@@ -34,36 +34,52 @@ def in_notebook() -> bool:
     return hasattr(shell, "kernel")
 
 
-def with_progress(items: Iterable[T], step: str, total: int | None = None) -> Iterator[T]:
+def with_progress(items: Iterable[T], step: str, total: int | None = None, delay: float = 0) -> Iterator[T]:
     """Yield the items, and show how many are done and an estimate of the time that remains.
 
-    `total` is needed if `items` has no length. On a terminal or in a notebook, a bar disappears at the end.
-    Bars may be nested: the bar of an inner step is below that of the outer step.
+    `total` is needed if `items` has no length. On a terminal or in a notebook, a bar appears after `delay` seconds,
+    and disappears at the end. Bars may be nested: the bar of an inner step is below that of the outer step.
     """
     if not shows_progress():
         yield from _with_messages(items, step, total)
         return
     from tqdm import tqdm  # imported here, because most commands never show a bar
 
-    yield from tqdm(items, step, total, leave=False, dynamic_ncols=True)
+    yield from tqdm(items, step, total, leave=False, dynamic_ncols=True, delay=delay)
 
 
 def _with_messages(items: Iterable[T], step: str, total: int | None) -> Iterator[T]:
     """Yield the items, and log the time that remains once every `PAUSE` seconds."""
     count = total if total is not None else len(items) if isinstance(items, Sized) else 0
-    reported = begun = time.monotonic()
-    durations: list[float] = []
+    messages = ProgressMessages(step, count)
     for item in items:
         yield item
+        messages.advance()
+
+
+class ProgressMessages:
+    """Messages about a step of `total` items, at most one in `PAUSE` seconds. Without a total there are none.
+
+    `done` items were finished before, and say nothing about the time that the others take.
+    """
+
+    def __init__(self, step: str, total: int, done: int = 0) -> None:
+        self.step, self.total, self.done = step, total, done
+        self.durations: list[float] = []
+        self.reported = self.begun = time.monotonic()
+
+    def advance(self) -> None:
+        """Count one more item as done, and log what remains if the last message is old."""
         now = time.monotonic()
-        durations.append(now - begun)
-        begun = now
-        if now - reported >= PAUSE and len(durations) < count:
-            reported = now
+        self.done += 1
+        self.durations.append(now - self.begun)
+        self.begun = now
+        if now - self.reported >= PAUSE and self.done < self.total:
+            self.reported = now
             # An item that an earlier run finished takes almost no time, which would make the estimate too low.
-            full = [duration for duration in durations if duration >= max(durations) / 10]
-            remaining = sum(full) / len(full) * (count - len(durations))
-            logger.info("%s: %d of %d done, %s remain", step, len(durations), count, in_words(remaining))
+            full = [duration for duration in self.durations if duration >= max(self.durations) / 10]
+            remaining = sum(full) / len(full) * (self.total - self.done)
+            logger.info("%s: %d of %d done, %s remain", self.step, self.done, self.total, in_words(remaining))
 
 
 def in_words(seconds: float) -> str:

@@ -44,6 +44,28 @@ def test_without_a_terminal_a_message_per_minute_says_what_remains(monkeypatch, 
     assert caplog.messages == ["siamese, folds: 4 of 6 done, about 80 s remain"]
 
 
+def test_items_that_an_earlier_process_finished_do_not_enter_the_estimate(monkeypatch, caplog):
+    clock = 0.0
+    monkeypatch.setattr(progress.time, "monotonic", lambda: clock)
+    caplog.set_level("INFO")
+    messages = progress.ProgressMessages("training, steps", 100, done=90)
+    for _ in range(10):
+        clock += 25
+        messages.advance()
+    assert caplog.messages == [
+        "training, steps: 93 of 100 done, about 3 min remain",
+        "training, steps: 96 of 100 done, about 2 min remain",
+        "training, steps: 99 of 100 done, about 25 s remain",
+    ]
+
+
+def test_no_other_module_draws_bars_of_its_own():
+    """A bar that is hidden without a terminal would leave the readers of a log file without any news."""
+    package = ROOT / "pairrank"
+    drawing = [file for file in package.rglob("*.py") if "import tqdm" in file.read_text(encoding="utf-8")]
+    assert drawing == [package / "progress.py"]
+
+
 @pytest.mark.parametrize(("seconds", "words"), [(0.2, "about 1 s"), (99, "about 99 s"), (1500, "about 25 min")])
 def test_seconds_in_words(seconds, words):
     assert in_words(seconds) == words

@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import numpy as np
-from tqdm import tqdm
 
 from pairrank.data.probabilities import FloatArray
 from pairrank.data.turns import Turns
@@ -13,7 +12,7 @@ from pairrank.encoders.checkpoint import TOKENIZER_SETTINGS, TOKENIZERS
 from pairrank.encoders.inference import Row
 from pairrank.encoders.vector_cache import Vector, VectorCache
 from pairrank.files import sha256_of
-from pairrank.progress import shows_progress
+from pairrank.progress import with_progress
 
 Text = tuple[Turns, ...]
 """The turns of one text, or of a prompt and an answer that are read together."""
@@ -78,16 +77,14 @@ def compute_in_blocks(
     numbers. `task` names the work in the progress bar.
     """
     found = dict(known)
-    with tqdm(total=len(order), desc=task, disable=not shows_progress(), leave=False) as bar:
-        for start in range(0, len(order), size):
-            block = order[start : start + size]
-            if any(key not in found for key in block):
-                computed = dict(zip(block, compute(block).astype(np.float32), strict=True))
-                # Known numbers are not replaced: a model may have learned from them, and the other rows of the
-                # block change their last digits.
-                new = {key: numbers for key, numbers in computed.items() if key not in found}
-                found |= new
-                if cache:
-                    cache.put(new)
-            bar.update(len(block))
+    for start in with_progress(range(0, len(order), size), f"{task}, batches"):
+        block = order[start : start + size]
+        if any(key not in found for key in block):
+            computed = dict(zip(block, compute(block).astype(np.float32), strict=True))
+            # Known numbers are not replaced: a model may have learned from them, and the other rows of the
+            # block change their last digits.
+            new = {key: numbers for key, numbers in computed.items() if key not in found}
+            found |= new
+            if cache:
+                cache.put(new)
     return found

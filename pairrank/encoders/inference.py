@@ -7,13 +7,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from pairrank import distributed
 from pairrank.data.probabilities import FloatArray
 from pairrank.encoders.cpu import prepare_cpu
 from pairrank.encoders.devices import choose_precision, device, tokens_at_once
-from pairrank.progress import shows_progress
+from pairrank.progress import with_progress
 
 Batch = dict[str, torch.Tensor]
 Row = Any
@@ -62,7 +61,7 @@ def _forward(module: nn.Module, parts: Sequence[list[Row]], collate: Collate, pr
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[precision]
     outputs = []
     with torch.inference_mode(), torch.autocast(target.type, dtype, enabled=dtype != torch.float32):
-        for rows in tqdm(parts, "predicting", disable=not shows_progress(), leave=False):
+        for rows in with_progress(parts, "predicting, batches"):
             batch = {name: value.to(target) for name, value in collate(rows).items()}
             outputs.append(module(**batch).double().cpu().numpy())
     return np.concatenate(outputs) if outputs else np.zeros((0, 0))

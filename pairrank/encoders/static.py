@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from pairrank.data.probabilities import FloatArray
 from pairrank.encoders.inference import Batch
@@ -22,7 +21,7 @@ from pairrank.encoders.opening import opening
 from pairrank.encoders.quiet import quiet_transformers
 from pairrank.encoders.windows import Tokens, special_token_wrapper
 from pairrank.files import cache_folder, read_json, sha256_of, write_json
-from pairrank.progress import shows_progress
+from pairrank.progress import with_progress
 
 DIMENSIONS = 256
 """Width of the vectors: principal components that are kept."""
@@ -90,7 +89,7 @@ def _vocabulary_vectors(model: torch.nn.Module, tokenizer: Any) -> FloatArray:
     rows = [wrap(np.array([token], dtype=np.int32)) for token in range(len(tokenizer))]
     parts = []
     starts = range(0, len(rows), TOKENS_AT_ONCE)
-    for start in tqdm(starts, "building the static encoder", disable=not shows_progress(), leave=False):
+    for start in with_progress(starts, "building the static encoder, batches"):
         ids = torch.from_numpy(np.stack(rows[start : start + TOKENS_AT_ONCE])).long()
         hidden = model(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state
         parts.append(hidden.mean(dim=1).double().numpy())

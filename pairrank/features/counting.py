@@ -6,14 +6,13 @@ from functools import lru_cache
 from typing import Self
 
 import numpy as np
-from tqdm import tqdm
 
 from pairrank.data.battles import Battles
 from pairrank.data.probabilities import FloatArray
 from pairrank.errors import UserError
 from pairrank.features.groups import GROUPS, Group, find_group, group_complaints
 from pairrank.features.parsed_text import ParsedText
-from pairrank.progress import shows_progress
+from pairrank.progress import with_progress
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +49,7 @@ def count_features(battles: Battles, groups: Sequence[str] | None = None) -> Fea
     sides = np.empty((2, len(battles), len(side_names)))
     context = np.empty((len(battles), len(shared_names)))
     rows = zip(battles.prompt, battles.response_a, battles.response_b, strict=True)
-    progress = tqdm(rows, "features", len(battles), disable=not shows_progress(), leave=False, delay=2)
+    progress = with_progress(rows, "features", len(battles), delay=2)
     for row, texts in enumerate(progress):
         sides[0, row], sides[1, row], context[row] = _cached_values(texts, chosen)
     return side_features(sides[0], sides[1], context, side_names, shared_names)

@@ -38,6 +38,7 @@ from pairrank.training.trainer import (
     MarkComplete,
     ModuleWithLoss,
     ReportEvaluation,
+    ReportSteps,
     StopEarly,
     latest_checkpoint,
     should_stop,
@@ -241,6 +242,8 @@ def _make_trainer(
         return _scores(logits, validation.targets, calibrated=recipe.choose_by == "calibrated loss")
 
     callbacks: list[TrainerCallback] = [MarkComplete()]
+    if arguments.disable_tqdm and not distributed.rank():
+        callbacks.append(ReportSteps())
     if validation is not None and recipe.patience:
         callbacks.append(StopEarly(recipe.patience, recipe.metric))
     if validation is not None and report is not None:

@@ -24,6 +24,7 @@ from pairrank.encoders.devices import tokens_at_once
 from pairrank.encoders.inference import Batch, cut_by_tokens
 from pairrank.errors import UserError
 from pairrank.files import damaged_files, read_json, sha256_of, write_json
+from pairrank.progress import ProgressMessages
 from pairrank.training.loss import battle_loss
 from pairrank.training.monitor import ReportLoss
 
@@ -225,6 +226,18 @@ class ReportEvaluation(TrainerCallback):
     def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Report the epoch, from 1, and its loss."""
         self.report(round(state.epoch), state.log_history[-1][f"eval_{self.metric}"])
+
+
+class ReportSteps(TrainerCallback):
+    """Log how many steps are done and the time that remains, where no bar shows them."""
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Start to count; the steps of a resumed training that an earlier process made are not counted."""
+        self.messages = ProgressMessages("training, steps", state.max_steps, state.global_step)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Count a step."""
+        self.messages.advance()
 
 
 def should_stop(log: list[dict[str, Any]], patience: int, metric: str) -> bool:

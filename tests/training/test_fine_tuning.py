@@ -12,6 +12,7 @@ from sklearn.metrics import log_loss as sklearn_log_loss
 from torch import nn
 from torch.utils.data import BatchSampler
 
+from pairrank import progress
 from pairrank.data.battles import Battles
 from pairrank.errors import UserError
 from pairrank.evaluation.history import HISTORY, history_rows, read_history, write_history
@@ -429,6 +430,22 @@ def test_a_resumed_training_ends_like_an_uninterrupted_one(tmp_path: Path, unint
     finished = Mortal(0)
     assert measured(fine_tune(finished, some_rows(16), validation, collate, LONG, folder)) == measured(history)
     assert same_weights(finished, module)
+
+
+def test_without_a_terminal_the_steps_of_a_resumed_training_are_logged(tmp_path: Path, monkeypatch, caplog):
+    monkeypatch.setattr(progress, "PAUSE", 0.0)
+    with pytest.raises(Killed):
+        train_with(Mortal(6), tmp_path)
+    caplog.clear()
+    caplog.set_level("INFO", logger="pairrank.progress")
+    train_with(Bag(0.0), tmp_path)
+    steps = [message.partition(",")[2] for message in caplog.messages if message.startswith("training, steps")]
+    # Four batches per epoch and four epochs: the first epoch was saved, and nothing remains after the last step.
+    assert [step.split(" done")[0] for step in steps] == [f" steps: {done} of 16" for done in range(5, 16)]
+
+
+def train_with(module: nn.Module, folder: Path) -> None:
+    fine_tune(module, some_rows(16), None, collate, LONG, folder / "checkpoints")
 
 
 def test_dropout_was_on_so_that_the_test_above_is_not_vacuous(tmp_path: Path, uninterrupted):
