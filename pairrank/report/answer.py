@@ -34,8 +34,8 @@ def answer_section(results: Results) -> Section:
 
 
 def leader_sentence(board: Leaderboard) -> str:
-    """Return a sentence about the first row: its log loss, its rank interval and its skill."""
-    first = board.rows[0]
+    """Return a sentence about the leading row: its log loss, its rank interval and its skill."""
+    first = _leader(board)
     text = f"{first.label} leads with a log loss of {first.log_loss:.4f} ± {first.standard_error:.4f}"
     ranked = sum(row.rank is not None for row in board.rows)
     if first.rank_interval and ranked > 1:
@@ -45,12 +45,15 @@ def leader_sentence(board: Leaderboard) -> str:
     if first.skill is not None:
         target = "the best row" if board.floor is None else "the floor"
         text += f", its skill {100 * first.skill:.0f} % of the way from the prior to {target}"
-    return text + _difference(board, first) + "." + _diagnostic(first)
+    return text + _difference(board, first) + "." + _diagnostics(board, first)
 
 
 def tied_sentence(board: Leaderboard) -> str:
-    """Return a sentence about the rows that cannot be told apart from the first one; "" if there is one row."""
-    if len(board.rows) < 2:
+    """Return a sentence about the rows that cannot be told apart from the leading one.
+
+    It is "" if there is one row, or if a diagnostic is significantly better than the leading row.
+    """
+    if len(board.rows) < 2 or _leader(board).rank not in (None, 1):
         return ""
     tied = [row.label for row in _tied(board)]
     if not tied:
@@ -61,8 +64,8 @@ def tied_sentence(board: Leaderboard) -> str:
 
 
 def cost_sentence(board: Leaderboard) -> str:
-    """Return a sentence about the cost of the first row and of the cheapest row that is tied with it."""
-    first = board.rows[0]
+    """Return a sentence about the cost of the leading row and of the cheapest row that is tied with it."""
+    first = _leader(board)
     if first.training_seconds is None:
         return f"What {first.label} costs is not known."
     own = f"{first.label} needs {_cost(first)}"
@@ -77,10 +80,16 @@ def cost_sentence(board: Leaderboard) -> str:
     return f"{own}; the cheapest tied row, {cheapest.label} ({cheapest.log_loss:.4f}), needs {_cost(cheapest)}."
 
 
+def _leader(board: Leaderboard) -> Row:
+    """Return the best row that can predict test battles, or the best one if there is none."""
+    return next((row for row in board.rows if row.submittable is not False), board.rows[0])
+
+
 def _tied(board: Leaderboard) -> Sequence[Row]:
-    """Return the other rows whose rank may be 1, if that of the first row may be."""
-    first, *others = board.rows
-    return [row for row in others if row.rank == 1] if first.rank == 1 else []
+    """Return the other rows, no diagnostics, whose rank may be 1, if that of the leading row may be."""
+    leader = _leader(board)
+    others = [row for row in board.rows if row is not leader and row.submittable is not False]
+    return [row for row in others if row.rank == 1] if leader.rank == 1 else []
 
 
 def _difference(board: Leaderboard, first: Row) -> str:
@@ -92,8 +101,16 @@ def _difference(board: Leaderboard, first: Row) -> str:
     return f"; it differs from {reference} by {found.mean:+.4f} [{found.low:+.4f}, {found.high:+.4f}]"
 
 
-def _diagnostic(row: Row) -> str:
-    return " It is a diagnostic: it uses columns that test battles lack." if row.submittable is False else ""
+def _diagnostics(board: Leaderboard, leader: Row) -> str:
+    """Return sentences about the diagnostics above the leading row, or about itself if it is one; "" for none."""
+    if leader.submittable is False:
+        return " It is a diagnostic: it uses columns that test battles lack."
+    above = [f"{row.label} ({row.log_loss:.4f})" for row in board.rows[: board.rows.index(leader)]]
+    if not above:
+        return ""
+    verb = "scores lower but is a diagnostic" if len(above) == 1 else "score lower but are diagnostics"
+    uses = "it uses" if len(above) == 1 else "they use"
+    return f" {first_names(above, MAX_TIED)} {verb}: {uses} columns that test battles lack."
 
 
 def _cost(row: Row) -> str:

@@ -153,7 +153,7 @@ def _language_drift(train: Survey, test: Survey) -> Iterator[Finding]:
         is_problem,
         f"The languages of training and test battles {'differ' if is_problem else 'do not differ much'}: "
         f"{distance:.1%} of the test battles would have to change theirs (chi-squared = {result.statistic:.1f} "
-        f"with {result.dof} degrees of freedom, p = {p_text(result.pvalue)}).",
+        f"with {result.dof} {'degree' if result.dof == 1 else 'degrees'} of freedom, p = {p_text(result.pvalue)}).",
     )
 
 

@@ -24,7 +24,21 @@ def test_the_first_sentence_names_the_leader_with_its_rank_and_skill():
     difference = first.differences["prior"]
     assert f"differs from prior by {difference.mean:+.4f} [{difference.low:+.4f}, " in text
     assert "diagnostic" not in text
-    assert "diagnostic" in leader_sentence(board_of({"submittable": False}))
+
+
+def test_a_diagnostic_does_not_lead_where_another_row_can_predict_test_battles():
+    names = {"label": "cheat", "submittable": False, "rank": 1, "log_loss": 0.9}
+    board = board_of(names, {"label": "b", "rank": 1}, {"label": "c", "rank": 1}, {"label": "d", "rank": 4})
+    text = leader_sentence(board)
+    assert text.startswith("b leads with")
+    assert text.endswith("cheat (0.9000) scores lower but is a diagnostic: it uses columns that test battles lack.")
+    assert tied_sentence(board).endswith(": c.")
+    assert "cheat" not in cost_sentence(board)
+    # A diagnostic that is significantly better leaves nothing to say about rows of rank 1.
+    assert tied_sentence(board_of(names, {"rank": 2}, {"rank": 2}, {"rank": 4})) == ""
+    only = leader_sentence(board_of(*[{"label": str(i), "submittable": False} for i in range(9)]))
+    assert only.startswith("0 leads")
+    assert only.endswith("It is a diagnostic: it uses columns that test battles lack.")
 
 
 def test_the_second_sentence_names_the_rows_of_rank_one():
