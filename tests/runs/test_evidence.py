@@ -82,3 +82,15 @@ def test_inputs_are_without_evidence_where_the_experiment_is(data: DataFolder, t
     run = resolve_run(load_experiment("ensemble-fast", evidence=False), data, tmp_path)
     assert {each.experiment.evidence for each in run.inputs} == {False}
     assert all(each.folder.name.endswith("evidence=false") for each in run.inputs)
+
+
+def test_votes_on_identical_answers_count_once_in_an_experiment_with_inputs(
+    data: DataFolder, runs: dict[bool, Run], tmp_path: Path
+) -> None:
+    """The pool of one input is that input: with votes counted twice, identical answers would differ."""
+    file = tmp_path / "alone.toml"
+    file.write_text('inputs = ["lengths"]\n[model]\nname = "pool"\n')
+    run = resolve_run(load_experiment(str(file)), data, runs[True].folder.parent)
+    cross_validate(run)
+    pooled, single = (read_predictions(each.folder / "oof.csv") for each in (run, runs[True]))
+    assert pooled.proba == pytest.approx(single.proba, abs=1e-8)
