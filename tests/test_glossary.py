@@ -46,7 +46,7 @@ def test_the_search_finds_headers_of_each_kind():
     assert {"metric", "tendency", "model - voters, 95 % interval"} <= set(card_headers())
     by_place = {place: headers for place, headers, _ in shown_tables()}
     assert "strength" in by_place["cli/ratings.py"]
-    assert "battles needed" in by_place["report/comparison.py"]
+    assert "win rate [95 %]" in by_place["report/explore.py"]
 
 
 def test_names_slugs_and_spellings_are_unique_and_references_exist():

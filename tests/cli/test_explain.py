@@ -34,12 +34,12 @@ def test_without_a_term_all_terms_are_listed(capsys):
 
 
 def test_an_unknown_term_is_refused_with_similar_ones():
-    with pytest.raises(UserError, match="callibration.*Did you mean 'calibration'"):
+    with pytest.raises(UserError, match=r"callibration.*Did you mean 'calibration'"):
         explain("callibration")
 
 
 def test_an_unknown_term_without_similar_ones_leads_to_the_list():
-    with pytest.raises(UserError, match="'qqqqqq'.*lists all terms"):
+    with pytest.raises(UserError, match=r"'qqqqqq'.*lists all terms"):
         explain("qqqqqq")
 
 
