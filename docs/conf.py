@@ -52,6 +52,7 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 python_use_unqualified_type_names = True
+maximum_signature_line_length = 70
 default_role = "code"  # docstrings write code between single backticks
 
 # The PyData theme: numpy, pandas and scikit-learn use it, so readers know it, and it has had releases throughout

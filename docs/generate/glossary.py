@@ -14,7 +14,7 @@ def _entry(term: Term) -> str:
     parts = [
         f"(term-{term.slug})=\n### {text(term.name)}",
         text(term.text),
-        f"Also: {text('; '.join(term.also))}." if term.also else "",
-        f"See {related}." if related else "",
+        f"Also: {text('; '.join(term.also))}" if term.also else "",
+        f"See: {related}" if related else "",
     ]
     return "\n\n".join(filter(None, parts))

@@ -11,7 +11,7 @@ from pairrank.evaluation.leaderboard import Leaderboard, Row
 from pairrank.evaluation.leaderboard_table import columns, escape, notes
 from pairrank.evaluation.ranks import PairDifference
 from pairrank.evaluation.seeds import SeedSpread
-from pairrank.report.answer import leader_sentence, tied_sentence
+from pairrank.report.answer import MAX_DRAWN, leader_sentence, tied_sentence
 from pairrank.report.leaderboard_charts import leaderboard_plot
 
 BENCHMARKS, RESULTS = ROOT / "benchmarks", ROOT / "benchmarks" / "results"
@@ -44,7 +44,7 @@ def leaderboard() -> str:
     found = board()
     cells = {name: [escape(cell) for cell in values] for name, values in columns(found).items()}
     every = [dict(zip(cells, row, strict=True)) for row in zip(*cells.values(), strict=True)]
-    chart = leaderboard_plot(found)
+    chart = leaderboard_plot(found, MAX_DRAWN)
     single = [line for line in notes(found) if any(line.startswith(f"{row.label}: ") for row in found.rows)]
     general = [line for line in notes(found) if line and line not in single]
     parts = [

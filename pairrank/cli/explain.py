@@ -23,9 +23,9 @@ def explain(text: str) -> None:
     say(term.name)
     _print(term.text)
     if term.also:
-        _print(f"Also: {'; '.join(term.also)}.")
+        _print(f"Also: {'; '.join(term.also)}")
     if term.see:
-        _print(f"See: {', '.join(term.see)}.")
+        _print(f"See: {', '.join(term.see)}")
 
 
 def _list_terms() -> None:
