@@ -1,11 +1,15 @@
 """The reference has every command, key, public name and record field that the code has."""
 
+import inspect
 import json
 import re
 from dataclasses import fields
 from pathlib import Path
 
+import typer.main
+
 import pairrank
+from pairrank.cli.app import app
 from pairrank.evaluation.leaderboard_table import markdown
 from pairrank.evaluation.manifest import manifest_schema
 from pairrank.evaluation.run_record import RunRecord
@@ -49,6 +53,18 @@ def test_every_command_and_option_is_on_the_page_of_the_command_line():
     options = set(re.findall(r'"(--[a-z][a-z-]+)"', sources))
     options -= {"--help", "--install-completion", "--show-completion"}
     assert [option for option in sorted(options) if option not in page] == []
+
+
+def test_each_command_has_all_parameters_of_its_function():
+    from generate import command_line
+
+    parts = re.split(r"^## `([\w-]+)`$", command_line.page(), flags=re.MULTILINE)
+    defined = {
+        name: len(re.findall(r"^: ", text, re.MULTILINE))
+        for name, text in zip(parts[1::2], parts[2::2], strict=True)
+    }
+    functions = {name: command.callback for name, command in typer.main.get_command(app).commands.items()}
+    assert defined == {name: len(inspect.signature(each).parameters) for name, each in functions.items()}
 
 
 def test_every_parameter_of_every_model_is_on_the_page_of_experiment_files():
