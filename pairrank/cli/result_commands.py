@@ -1,4 +1,4 @@
-"""The commands about runs and their predictions: compare, report, submit, predict."""
+"""The commands about runs and their predictions: compare, report, explain, submit, predict, merge, rm."""
 
 from pathlib import Path
 from typing import Annotated
@@ -27,6 +27,13 @@ from pairrank.cli.options import (
 )
 
 commands = typer.Typer()
+
+
+def complete_terms(incomplete: str) -> list[str]:
+    """Return the terms of the glossary that begin with the incomplete text; capital letters do not matter."""
+    from pairrank.glossary import terms
+
+    return [name for name in terms() if name.lower().startswith(incomplete.lower())]
 
 
 @commands.command(
@@ -92,6 +99,27 @@ def report(
     from pairrank.cli.pages import report as make
 
     make(names or [], data, runs, out, reference or [], add or [], published)
+
+
+@commands.command(epilog=examples("explain", "explain ECE", "explain swap gap"))
+def explain(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[TERM]",
+            help="A term or a column header, of one or more words. Default: list all terms.",
+            autocompletion=complete_terms,
+        ),
+    ] = None,
+) -> None:
+    """Explain a term or a column header.
+
+    The glossary defines every column header of tables, leaderboards, pages and model cards, and the terms that
+    they use.
+    """
+    from pairrank.cli.explain import explain as show
+
+    show(" ".join(words or []))
 
 
 @commands.command(epilog=examples("submit structure", "submit ensemble-fast --data ../arena --out submission.csv"))

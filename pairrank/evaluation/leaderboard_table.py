@@ -27,6 +27,8 @@ ELSEWHERE = (
     "training data. Nothing here proves that a predictor has not seen the battles before."
 )
 """Note on that column."""
+GLOSSARY = "`pairrank explain COLUMN` explains a column, such as ECE or skill."
+"""Line that leads from a table to the glossary."""
 MOST_TIED = 12
 """Largest number of rows that are named as tied with the best."""
 
@@ -50,6 +52,8 @@ def markdown(leaderboard: Leaderboard) -> str:
         "Out-of-fold log loss in nats, lower is better.",
         "",
         *_table(columns(leaderboard)),
+        "",
+        GLOSSARY,
         "",
         *notes(leaderboard),
     ]

@@ -84,12 +84,13 @@ def slice_map(runs: Sequence[ScoredRun], slices: Sequence[Slice], means: Floats)
 
 
 def _slice_table(runs: Sequence[ScoredRun], slices: Sequence[Slice], means: Floats) -> Table:
-    titles = ["experiment", "all", *(f"{each.kind}: {each.name} ({each.rows.sum():,})" for each in slices)]
+    names = [f"{each.kind}: {each.name} ({each.rows.sum():,})" for each in slices]
     rows = [
         [run.label, f"{run.log_loss:.3f}", *(f"{mean:.3f}" for mean in row)]
         for run, row in zip(runs, means, strict=True)
     ]
-    return Table(titles, rows, "Log loss of all ranked runs on slices (number of battles)", folded=True)
+    caption = "Log loss of all ranked runs on slices (number of battles)"
+    return Table(["experiment", "all", *names], rows, caption, folded=True, terms=dict.fromkeys(names, "slice"))
 
 
 def _losses(runs: Sequence[ScoredRun], battles: int) -> Floats:

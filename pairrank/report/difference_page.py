@@ -61,13 +61,14 @@ def score_table(difference: RunDifference) -> Table:
         ["most probable outcome observed", *(f"{count:,}" for count in right), f"+{gained:,} -{lost:,}"],
     ]
     caption = "Scores of both runs on the same battles; [ ] is a 95 % interval from a bootstrap over prompts"
-    return Table(["score", difference.first.label, difference.second.label, "change"], rows, caption)
+    labels = difference.first.label, difference.second.label
+    return Table(["score", *labels, "change"], rows, caption, terms=_order(labels))
 
 
 def setting_table(settings: Sequence[ChangedSetting], kind: str, caption: str, labels: Sequence[str]) -> Table:
     """Return the settings of one kind that differ."""
     rows = [[each.key, each.first, each.second] for each in settings if each.kind == kind]
-    return Table([kind, *labels], rows, caption)
+    return Table([kind, *labels], rows, caption, terms=_order(labels))
 
 
 def slice_table(slices: Sequence[SliceDifference]) -> Table:
@@ -81,6 +82,11 @@ def slice_table(slices: Sequence[SliceDifference]) -> Table:
         for each in slices
     ]
     return Table(["slice", "battles", "Δ log loss [95 %]"], rows, SLICES)
+
+
+def _order(labels: Sequence[str]) -> dict[str, str]:
+    """Return the terms that explain the columns of the two runs."""
+    return dict(zip(labels, ("first", "second"), strict=True))
 
 
 def settings_note(difference: RunDifference) -> str:

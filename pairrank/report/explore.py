@@ -133,8 +133,9 @@ def _quantiles(surveys: Sequence[FileSurvey]) -> Table:
         for name, values in zip(data_charts.TEXT_NAMES, file.survey.chars.T, strict=True):
             ends = np.quantile(values, QUANTILES) if len(values) else [0] * len(QUANTILES)
             rows.append([f"{file.path.name}: {name[0].lower()}{name[1:]}", *(f"{end:,.0f}" for end in ends)])
-    titles = ["text", *(f"{share:.0%}" for share in QUANTILES)]
-    return Table(titles, rows, "Quantiles of the lengths in characters, to compare training and test battles")
+    shares = [f"{share:.0%}" for share in QUANTILES]
+    caption = "Quantiles of the lengths in characters, to compare training and test battles"
+    return Table(["text", *shares], rows, caption, terms=dict.fromkeys(shares, "quantile"))
 
 
 def _kinds(survey: Survey) -> list[Block]:

@@ -4,7 +4,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.resources import files
 from itertools import groupby
@@ -15,8 +15,15 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from pairrank.files import write_text
+from pairrank.glossary import Term, find_term
 from pairrank.report.charts import Chart
 from pairrank.report.formatting import one_line
+
+GLOSSARY = "What the columns mean"
+"""Title of the last section of a page with tables."""
+
+PREDICTED = ("experiment", "A", "B", "tie", "loss")
+"""Columns of the predictions for one battle."""
 
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -42,6 +49,13 @@ class Table:
     """Whether only the caption is shown until a reader opens the table."""
     first: tuple[str, ...] = ()
     """Columns, besides the names of the rows, that a phone shows; it shows the others on demand. () for all."""
+    terms: Mapping[str, str] = field(default_factory=dict)
+    """Column -> the term of the glossary that explains it, where the column has the name of a run or of a slice."""
+
+    def term(self, column: int) -> Term | None:
+        """Return the definition of a column, counted from 0; None if the glossary has none."""
+        name = self.columns[column]
+        return find_term(self.terms.get(name, name))
 
     def is_later(self, column: int) -> bool:
         """Return whether a phone shows this column, counted from 0, only on demand."""
@@ -129,7 +143,15 @@ class Cards:
         return {name: sorted(values) for name, values in found.items() if len(values) > 1}
 
 
-Block = Chart | Table | Text | Heading | Cards
+@dataclass(frozen=True)
+class Definitions:
+    """Terms with their definitions."""
+
+    kind: ClassVar[str] = "definitions"
+    terms: Sequence[Term]
+
+
+Block = Chart | Table | Text | Heading | Cards | Definitions
 
 
 @dataclass(frozen=True)
@@ -174,6 +196,22 @@ class Page:
         """Whether the page shows battles, so that `WARNING` is needed."""
         return any(isinstance(block, Cards) for block in self.blocks)
 
+    @property
+    def used_terms(self) -> list[Term]:
+        """The terms of all column headers, in alphabetical order."""
+        tables = [block for block in self.blocks if isinstance(block, Table)]
+        found = [table.term(i) for table in tables for i in range(len(table.columns))]
+        if any(card.predictions for block in self.blocks if isinstance(block, Cards) for card in block.cards):
+            found += map(find_term, PREDICTED)
+        return sorted({term.slug: term for term in found if term}.values(), key=lambda term: term.slug)
+
+    def with_glossary(self) -> "Page":
+        """Return the page with a last section that explains its column headers, if it has any."""
+        if not self.used_terms:
+            return self
+        section = Section(GLOSSARY, [Definitions(self.used_terms)], folded=True)
+        return replace(self, sections=[*self.sections, section])
+
     def html(self) -> str:
         """Return the page as HTML."""
         style, script = _asset("style.css"), _asset("script.js")
@@ -183,7 +221,14 @@ class Page:
             "base-uri 'none'; form-action 'none'"
         )
         template = _environment().get_template("page.html")
-        return template.render(page=self, style=style, script=script, policy=policy, warning=WARNING).lstrip()
+        return template.render(
+            page=self.with_glossary(),
+            style=style,
+            script=script,
+            policy=policy,
+            warning=WARNING,
+            predicted=PREDICTED,
+        ).lstrip()
 
     def write(self, path: Path) -> None:
         """Write the page atomically."""
@@ -213,6 +258,7 @@ def _environment() -> Environment:
     filters["grouped"] = grouped
     filters["name"] = one_line
     filters["breakable"] = breakable
+    filters["term"] = find_term
     return environment
 
 

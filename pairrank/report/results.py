@@ -17,36 +17,6 @@ from pairrank.report.formatting import configuration, interval_ends, origin, pro
 from pairrank.report.page import Block, Cards, Heading, Page, Section, Table, Text
 from pairrank.report.scored_runs import Results, ScoredRun, calibration_gap
 
-COLUMNS = Table(
-    ["column", "meaning"],
-    [
-        [
-            "rank",
-            "95 % interval of the rank; its first number is 1 plus the number of significantly better rows",
-        ],
-        ["skill", "share of the way from the log loss of the prior to the floor or, without one, to the best row"],
-        ["log loss", "mean of -ln(probability of the observed outcome); equal probabilities give 1.0986"],
-        [
-            "Δ",
-            "log loss minus that of the reference, on the battles that both predicted; below 0 is better",
-        ],
-        [
-            "above floor",
-            "simulated battles only: log loss minus the floor, which is the log loss of the true probabilities",
-        ],
-        ["accuracy", "share of battles whose most probable outcome was observed"],
-        [
-            "ECE",
-            "expected calibration error: mean distance of confidence (largest probability) from accuracy",
-        ],
-        ["swap gap", "mean over battles of the largest change of a probability when A and B change places"],
-        ["flip rate", "share of battles whose most probable outcome changes when A and B change places"],
-        ["tokens kept P / A / B", "share of the tokens of prompt, answer A and answer B that the model reads"],
-        ["battles without a side", "scored battles that lost all tokens of one answer"],
-    ],
-    "What the columns mean",
-    folded=True,
-)
 MAX_COMPARED = 16
 """Largest number of runs in the map of agreement."""
 WORST, DISPUTED = 15, 30
@@ -161,7 +131,7 @@ def _leaderboard(leaderboard: Leaderboard) -> list[Block]:
     blocks: list[Block] = [leaderboard_charts.leaderboard_plot(leaderboard)]
     if len(leaderboard.rows) > 1:
         blocks.append(leaderboard_charts.difference_plot(leaderboard))
-    blocks += [leaderboard_table(leaderboard), *map(Text, general), COLUMNS]
+    blocks += [leaderboard_table(leaderboard), *map(Text, general)]
     if leaderboard.pairs:
         blocks.append(comparison.pair_table(leaderboard))
     return [*blocks, Text("\n".join(single), f"Notes on single rows ({len(single)})")] if single else blocks

@@ -115,7 +115,7 @@ def test_the_map_of_slices_has_the_ranked_runs_and_their_losses():
 def test_the_leaderboard_of_the_page_has_ranks_skill_and_corrected_pairs():
     results = made_up_results(named=["prior"])
     board = results_page(results).sections[1]
-    main, _, pairs = [block for block in board.blocks if isinstance(block, Table)]
+    main, pairs = [block for block in board.blocks if isinstance(block, Table)]
     assert {"rank", "skill"} <= set(main.columns)
     assert len(pairs.rows) == len(results.leaderboard.pairs) == 6
     assert "max-t" in pairs.caption

@@ -54,6 +54,7 @@ const makeSortable = (table) => {
   const original = [...body.rows];
   [...table.tHead.rows[0].cells].forEach((head, column) => {
     const button = element("button", { type: "button", title: "Sort" }, ...head.childNodes);
+    if (head.title) button.title = "";
     head.append(button);
     button.addEventListener("click", () => {
       const next = { ascending: "descending", descending: "" }[head.ariaSort ?? ""] ?? "ascending";
@@ -134,16 +135,18 @@ const pinRun = (run) => {
   pin.textContent = `Highlighted: ${pinned} ✕`;
 };
 pin.addEventListener("click", () => pinRun(""));
+const showTip = (text, box) => {
+  tip.hidden = !text;
+  if (!text) return;
+  tip.textContent = text;
+  tip.style.left = `${Math.max(8, Math.min(box.x + box.width / 2 + 10, innerWidth - tip.offsetWidth - 8))}px`;
+  tip.style.top = `${box.y > tip.offsetHeight + 16 ? box.y - tip.offsetHeight - 8 : box.bottom + 8}px`;
+};
 const show = (mark) => {
   for (const part of document.querySelectorAll(".mark.lit")) part.classList.remove("lit");
   paint("lit", mark ? runOf(mark) : "");
-  tip.hidden = !mark;
-  if (!mark) return;
-  mark.classList.add("lit");
-  tip.textContent = mark.getAttribute("aria-label");
-  const box = mark.getBoundingClientRect();
-  tip.style.left = `${Math.max(8, Math.min(box.x + box.width / 2 + 10, innerWidth - tip.offsetWidth - 8))}px`;
-  tip.style.top = `${box.y > tip.offsetHeight + 16 ? box.y - tip.offsetHeight - 8 : box.bottom + 8}px`;
+  if (mark) mark.classList.add("lit");
+  showTip(mark?.getAttribute("aria-label"), mark?.getBoundingClientRect());
 };
 const distance = (box, x, y) => Math.hypot(Math.max(box.x - x, 0, x - box.right), Math.max(box.y - y, 0, y - box.bottom));
 for (const svg of document.querySelectorAll(".chart svg")) {
@@ -177,6 +180,17 @@ for (const svg of document.querySelectorAll(".chart svg")) {
   });
 }
 addEventListener("keydown", (event) => { if (event.key === "Escape") { show(); if (pinned) pinRun(""); } });
+// The definition of a column, under the pointer and, with the keyboard, while its header has the focus.
+for (const head of document.querySelectorAll("th[title]")) {
+  const text = head.title;
+  const reached = head.querySelector("button") ?? head;
+  reached.tabIndex = 0;
+  reached.setAttribute("aria-describedby", head.getAttribute("aria-describedby"));
+  head.removeAttribute("title"); // the tip replaces the browser's own
+  const explain = () => showTip(text, head.getBoundingClientRect());
+  for (const event of ["pointerenter", "focus"]) reached.addEventListener(event, explain);
+  for (const event of ["pointerleave", "blur"]) reached.addEventListener(event, () => showTip());
+}
 for (const row of document.querySelectorAll("tr[data-run]")) {
   row.addEventListener("pointerenter", () => paint("lit", runOf(row)));
   row.addEventListener("pointerleave", () => paint("lit", ""));

@@ -1,0 +1,1 @@
+"""What the site shows that is not written by hand: each module returns the Markdown of one page."""
