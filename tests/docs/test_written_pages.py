@@ -1,4 +1,4 @@
-"""README is short and has the published figures; links lead to files; every page is listed; code draws the pictures."""
+"""README is short and has the published figures; links lead to files; pages are listed; code draws the pictures."""
 
 import json
 import re
