@@ -64,8 +64,11 @@ def no_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(("page", "arguments"), CALLS, ids=lambda value: str(value)[:60])
 def test_pairrank_accepts_every_command(page, arguments, no_plugins):
-    if len(arguments) == 1:  # the text names a command and not a call of it
-        assert arguments[0] in PROGRAM.commands
+    name, *rest = arguments
+    if name.startswith("-"):
+        assert name in {option for each in PROGRAM.params for option in each.opts}
+    elif rest in ([], ["-h"]):  # the text names a command and not a call of it
+        assert name in PROGRAM.commands
     else:
         parse(arguments)
 
@@ -80,7 +83,7 @@ def test_a_wrong_command_is_noticed(arguments):
 
 @pytest.mark.parametrize(("page", "arguments"), CALLS, ids=lambda value: str(value)[:60])
 def test_every_experiment_that_is_named_is_shipped(page, arguments, no_plugins):
-    if arguments[0] in NAMED and len(arguments) > 1:
+    if arguments[0] in NAMED and arguments[1:] not in ([], ["-h"]):
         chosen = parse(arguments).params
         names = chosen.get("names") or chosen.get("name") or ()
         names = [names] if isinstance(names, str) else names
