@@ -1,13 +1,22 @@
 # %% [markdown]
 # # pairrank in a notebook
 #
-# Which of two chatbot answers do people prefer? This notebook reads battles, looks at them, compares three models,
-# examines one battle and writes a submission. It uses the simulated sample, `Dataset/sample`, and takes about a
-# minute. Start it in a folder that contains `Dataset/sample`, such as the root of the repository.
+# Which of two chatbot answers do people prefer? This notebook shows how to
+#
+# 1. read battles from a DataFrame and look at them with pandas,
+# 2. train three models and compare them,
+# 3. find out where a model is right and where it is wrong,
+# 4. write a submission and check it.
+#
+# It uses the simulated sample, `Dataset/sample`, and takes about a minute. Start it in a folder that contains
+# `Dataset/sample`, such as the root of the repository. With your own data, use your own files instead.
 #
 # This file is made from `docs/tutorial.py` by `python docs/notebook.py`.
 
 # %%
+import json
+
+import numpy as np
 import pandas as pd
 
 import pairrank
@@ -25,8 +34,24 @@ train[["id", "model_a", "model_b", *outcomes]].head()
 train[outcomes].mean().round(3)
 
 # %% [markdown]
-# Does the longer answer win? The chart shows the observed shares of the outcomes by the ratio of the answers'
-# lengths. `pairrank.explore("Dataset/sample")` writes a whole page about the data.
+# A cell of `prompt`, `response_a` or `response_b` is a JSON list of turns. With pandas: does the longer answer win?
+
+
+# %%
+def characters(cell):
+    """Return the number of characters of all turns; a turn may be null."""
+    return sum(len(turn or "") for turn in json.loads(cell))
+
+
+ratio = (train["response_a"].map(characters) + 1) / (train["response_b"].map(characters) + 1)
+length = pd.cut(ratio, [0, 0.5, 0.8, 1.25, 2, np.inf], labels=["A < ½ B", "A < B", "A ≈ B", "A > B", "A > 2 B"])
+shares = train.groupby(length, observed=True)[outcomes].mean()
+axes = shares.plot.bar(stacked=True, rot=0, xlabel="lengths of the answers", ylabel="share", figsize=(6, 3))
+legend = axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+
+# %% [markdown]
+# pairrank reads the same DataFrame. It finds out from the columns which schema it has: this one is Kaggle's.
+# `pairrank.explore("Dataset/sample")` writes a whole page about the data, with charts such as this one.
 
 # %%
 from pairrank.evaluation.survey import survey_of
@@ -34,6 +59,32 @@ from pairrank.report.data_charts import length_effect
 
 battles = pairrank.from_dataframe(train)
 length_effect(survey_of(battles))
+
+# %% [markdown]
+# Other schemas are read in the same way, for example chosen and rejected answers. Such a table does not say which
+# answer was on the left, so pairrank draws the sides by a hash.
+
+# %%
+pairs = pd.DataFrame(
+    {"prompt": ["What is 2 + 2?", "Name a river."], "chosen": ["4", "The Elbe."], "rejected": ["5", "No."]}
+)
+pairrank.to_dataframe(pairrank.from_dataframe(pairs), "kaggle")[["prompt", "response_a", "response_b", *outcomes]]
+
+# %% [markdown]
+# ## The score
+#
+# A prediction is three probabilities. Its log loss is −log of the probability of what happened, averaged over the
+# battles; lower is better. Two predictions that know nothing about a battle:
+
+# %%
+happened = train[outcomes].to_numpy().argmax(axis=1)
+frequencies = train[outcomes].mean().to_numpy()
+pd.Series(
+    {
+        "equal probabilities": -np.log(1 / 3),
+        "the frequencies of this table": -np.log(frequencies[happened]).mean(),
+    }
+).round(4)
 
 # %% [markdown]
 # ## Three models
@@ -51,8 +102,10 @@ board = pairrank.compare(list(results.values()))
 board
 
 # %% [markdown]
-# The differences are paired: both models are scored on the same battles. An interval that lies entirely below 0
-# means that the model is better than the prior on battles like these.
+# `prior` predicts the frequencies of its training battles, so it is slightly worse than those of the whole table.
+# The differences are paired: both models are scored on the same battles. An interval that lies entirely
+# below 0 means that the model is better than the prior on battles like these. The battles are simulated, so the
+# lowest possible log loss is known, too: the floor.
 
 # %%
 board.plot()
@@ -62,6 +115,21 @@ board.plot("differences")
 
 # %%
 board.to_dataframe()[["log_loss", "Δ prior", "Δ prior low", "Δ prior high", "accuracy"]].round(4)
+
+# %% [markdown]
+# ## Where is a model right?
+#
+# `to_dataframe` has one row per battle, so pandas can answer this. Here: how much does `structure` gain over the
+# prior, by the lengths of the answers? The standard error shows how much the mean could differ on other battles.
+
+# %%
+losses = pd.DataFrame({name: result.to_dataframe().set_index("id")["loss"] for name, result in results.items()})
+gain = (losses["prior"] - losses["structure"]).groupby(length.set_axis(train["id"].astype(str)), observed=True)
+table = gain.agg(["count", "mean", "sem"])
+axes = table["mean"].plot.bar(
+    yerr=table["sem"], rot=0, xlabel="lengths of the answers", ylabel="gain in log loss", figsize=(6, 3)
+)
+table.round(3)
 
 # %% [markdown]
 # ## One battle
@@ -111,7 +179,21 @@ pd.DataFrame(predicted, index=outcomes).T.round(3)
 
 # %%
 pairrank.submit(results["structure"], out="submission.csv")
-pd.read_csv("submission.csv").head(3)
+submission = pd.read_csv("submission.csv")
+submission.head(3)
+
+# %%
+test = pd.read_csv("Dataset/sample/test.csv")
+pd.Series(
+    {
+        "ids and their order are those of the test file": bool((submission["id"] == test["id"]).all()),
+        "probabilities of each row sum to 1": np.allclose(submission[outcomes].sum(axis=1), 1),
+        "no value is missing": bool(submission.notna().all(axis=None)),
+    }
+)
+
+# %%
+axes = submission[outcomes].plot.hist(bins=20, histtype="step", xlabel="predicted probability", figsize=(6, 3))
 
 # %% [markdown]
 # `pairrank.report(data="Dataset/sample")` writes a page about all runs, and `pairrank.tune("structure")` searches

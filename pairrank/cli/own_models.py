@@ -78,5 +78,5 @@ def check_model(reference: str, changes: Sequence[str]) -> None:
     show_table(title, ["law", "holds", "found"], rows, whole=["holds"])
     if broken:
         laws = "1 law" if broken == 1 else f"{broken} laws"
-        raise UserError(f"{name}: it breaks {laws} of the contract. docs/own-model.md explains them.")
+        raise UserError(f"{name}: it breaks {laws} of the contract. docs/how-to/own-model.md explains them.")
     say("The model keeps the contract.")

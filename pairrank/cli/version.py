@@ -8,7 +8,7 @@ from pairrank.runs.provenance import commit
 
 
 def version_line() -> str:
-    """Return `pairrank 0.1.0 (commit …)`; "+changes" follows a commit from which files differ."""
+    """Return `pairrank 0.2.0 (commit …)`; "+changes" follows a commit from which files differ."""
     made_from = commit()
     return f"pairrank {_version()}" + (f" (commit {made_from})" if made_from else "")
 

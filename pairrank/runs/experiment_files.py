@@ -63,7 +63,7 @@ def read_table(path: Path) -> dict[str, Any]:
     if not path.is_file():
         what = "a folder or a pipe, expected an experiment file" if path.exists() else "no such experiment file"
         raise UserError(f"{path}: {what}.")
-    with reading(path, "README.md shows an experiment file."):
+    with reading(path, "docs/how-to/experiments.md shows an experiment file."):
         # Windows editors may begin a file with a byte-order mark.
         table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     complaints = [unknown_name("key", key, KEYS) for key in table if key not in KEYS]
@@ -74,7 +74,7 @@ def read_table(path: Path) -> dict[str, Any]:
     if isinstance(model, dict) and not isinstance(model.get("name"), str):
         complaints.append('no model. Expected a table [model] with name = "…".')
     if complaints:
-        raise combined_error(str(path), complaints, "README.md shows an experiment file.")
+        raise combined_error(str(path), complaints, "docs/how-to/experiments.md shows an experiment file.")
     return table
 
 

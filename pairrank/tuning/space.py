@@ -25,7 +25,7 @@ DIGITS = 4
 """Significant digits of values between `low` and `high`, so that a tuned file shows exactly what was tried."""
 
 EXPECTED = "expected {low = …, high = …}, optionally with log = true or step = …, or a list of choices."
-REMEDY = "README.md shows a [search] table."
+REMEDY = "docs/how-to/tune.md shows a [search] table."
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ FLOORS = ("prior", "lengths")
 SHARES = {"counted": 3, "frozen": 1, "fine-tuned": 1}
 """Weight of each family, as in the experiment `ensemble`: with few battles, an encoder is weaker.
 
-They were kept after a comparison of pools on arena (docs/auto.md), so scores of arena with them are slightly
+They were kept after a comparison of pools on arena (docs/how-to/auto.md), so scores of arena with them are slightly
 optimistic.
 """
 
