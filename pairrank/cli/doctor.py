@@ -9,9 +9,9 @@ from pairrank.data.folder import find_data
 from pairrank.encoders.catalogue import PINNED, STATIC, WHEELS, find_encoder
 from pairrank.encoders.devices import device_name
 from pairrank.encoders.download import SPLIT_WHEELS
-from pairrank.encoders.vector_cache import open_cache
 from pairrank.errors import UserError
 from pairrank.runs.provenance import commit, versions
+from pairrank.vector_cache import open_cache
 
 
 def doctor(data: Path | None) -> None:

@@ -5,12 +5,11 @@ Only groups, such as sessions, make it depend on other battles: those that are c
 
 import hashlib
 import re
-import sys
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
-from functools import cache
+from functools import cache, lru_cache
 from typing import TypeVar
 
 import numpy as np
@@ -29,6 +28,7 @@ LARGEST_SHARE = 0.2
 K = TypeVar("K", str, int)
 
 
+@lru_cache(maxsize=2**17)
 def prompt_key(battle_prompt: tuple[str, ...]) -> str:
     """Return the key that equal prompts share: the first turn in NFKC, casefolded, with white space collapsed."""
     text = nfkc(repair_text(next(iter(battle_prompt), "")))
@@ -51,12 +51,14 @@ LONG = 1_000
 """Characters of a text whose normalisation takes a millisecond at most."""
 
 
+MARKS_END = 0x20000
+"""No combining mark has this code point or a greater one."""
+
+
 @cache
 def _long_marks() -> re.Pattern[str]:
     """Return a pattern for sequences of 30 or more characters that are, or begin in, combining marks."""
-    decomposed = (
-        (chr(code), unicodedata.normalize("NFKD", chr(code))) for code in range(0x300, sys.maxunicode + 1)
-    )
+    decomposed = ((chr(code), unicodedata.normalize("NFKD", chr(code))) for code in range(0x300, MARKS_END))
     marks = "".join(re.escape(char) for char, marks in decomposed if unicodedata.combining(marks[0]))
     return re.compile(f"[{marks}]{{30,}}")
 

@@ -10,9 +10,9 @@ from pairrank.data.turns import Turns
 from pairrank.encoders.catalogue import Encoder
 from pairrank.encoders.checkpoint import TOKENIZER_SETTINGS, TOKENIZERS
 from pairrank.encoders.inference import Row
-from pairrank.encoders.vector_cache import Vector, VectorCache
 from pairrank.files import sha256_of
 from pairrank.progress import with_progress
+from pairrank.vector_cache import Vector, VectorCache
 
 Text = tuple[Turns, ...]
 """The turns of one text, or of a prompt and an answer that are read together."""

@@ -20,9 +20,9 @@ from pairrank.encoders.opening import check_positions
 from pairrank.encoders.pair_texts import choose_layout, iterate_rows, plain_layout
 from pairrank.encoders.static import StaticEncoder, is_static
 from pairrank.encoders.transformer import TextEncoder
-from pairrank.encoders.vector_cache import VectorCache, cache_key
 from pairrank.encoders.windows import Budget
 from pairrank.errors import UserError
+from pairrank.vector_cache import VectorCache, cache_key
 
 VERSION = 2
 """Version of the encoding; raise it whenever a change gives the same text another vector."""

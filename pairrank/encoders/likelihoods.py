@@ -24,11 +24,11 @@ from pairrank.encoders.devices import Precision, choose_precision, device
 from pairrank.encoders.inference import Batch, compute_outputs, pad
 from pairrank.encoders.likelihood_texts import ANSWER, PROMPT, ScoredLayout, ScoredTokens
 from pairrank.encoders.padding import is_close
-from pairrank.encoders.vector_cache import VectorCache, cache_key, open_cache
 from pairrank.encoders.windows import Budget, tokenise_turns
 from pairrank.errors import UserError
 from pairrank.features.counting import Features, side_features
 from pairrank.memo import memoise
+from pairrank.vector_cache import VectorCache, cache_key, open_cache
 
 STATISTICS = ("mean", "spread", "q10", "q50", "q90", "first", "last")
 """Statistics of the log-probabilities of an answer's tokens: mean, standard deviation, quantiles, and the means of

@@ -27,8 +27,8 @@ from pairrank.encoders.judge_windows import (
     judge_texts,
     outcome_tokens,
 )
-from pairrank.encoders.vector_cache import Vector, VectorCache, cache_key
 from pairrank.encoders.windows import Budget, TokenCoverage, Tokens
+from pairrank.vector_cache import Vector, VectorCache, cache_key
 
 BLOCK = 64
 """Battles that are tokenised, read and written to the cache together."""

@@ -18,9 +18,9 @@ from pairrank.encoders.inference import compute_outputs
 from pairrank.encoders.opening import check_positions
 from pairrank.encoders.pair_texts import choose_layout, iterate_rows
 from pairrank.encoders.reward_model import RewardModel
-from pairrank.encoders.vector_cache import VectorCache, cache_key
 from pairrank.encoders.windows import Budget
 from pairrank.errors import UserError
+from pairrank.vector_cache import VectorCache, cache_key
 
 VERSION = 1
 """Version of the scoring; raise it whenever a change gives the same text another score."""

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Self
 
 import numpy as np
@@ -10,9 +9,8 @@ import numpy as np
 from pairrank.data.battles import Battles
 from pairrank.data.probabilities import FloatArray
 from pairrank.errors import UserError
-from pairrank.features.groups import GROUPS, Group, find_group, group_complaints
-from pairrank.features.parsed_text import ParsedText
-from pairrank.progress import with_progress
+from pairrank.features.groups import GROUPS, find_group, group_complaints
+from pairrank.features.measurements import measure, measure_one
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,15 +42,10 @@ def count_features(battles: Battles, groups: Sequence[str] | None = None) -> Fea
         raise UserError(" ".join(complaints))
     chosen = tuple(map(find_group, names))
     # An empty battle gives the names, so that a table without rows has columns as well.
-    empty = _measure((("",),) * 3, chosen)
-    side_names, shared_names = list(empty[0]), list(empty[2])
-    sides = np.empty((2, len(battles), len(side_names)))
-    context = np.empty((len(battles), len(shared_names)))
-    rows = zip(battles.prompt, battles.response_a, battles.response_b, strict=True)
-    progress = with_progress(rows, "features", len(battles), delay=2)
-    for row, texts in enumerate(progress):
-        sides[0, row], sides[1, row], context[row] = _cached_values(texts, chosen)
-    return side_features(sides[0], sides[1], context, side_names, shared_names)
+    empty, _, shared = measure_one((("",),) * 3, chosen)
+    rows = measure(battles, chosen).reshape(len(battles), 2 * len(empty) + len(shared))
+    a, b, both = np.split(rows, [len(empty), 2 * len(empty)], axis=1)
+    return side_features(a, b, both, list(empty), list(shared))
 
 
 def side_features(
@@ -79,27 +72,3 @@ def concat(parts: Sequence[Features]) -> Features:
         odd_names=tuple(name for part in parts for name in part.odd_names),
         even_names=tuple(name for part in parts for name in part.even_names),
     )
-
-
-@lru_cache(maxsize=2**16)
-def _cached_values(texts: tuple[tuple[str, ...], ...], groups: tuple[Group, ...]) -> tuple[FloatArray, ...]:
-    """Return the values of `_measure`, computed once per process for all folds and models of a run."""
-    return tuple(np.array(list(part.values())) for part in _measure(texts, groups))
-
-
-def clear_cache() -> None:
-    """Release all cached measurements and their texts, which are not used again after a part of a stream."""
-    _cached_values.cache_clear()
-
-
-def _measure(texts: Sequence[tuple[str, ...]], groups: Sequence[Group]) -> tuple[dict[str, float], ...]:
-    """Return the measurements of A, of B, and of what both share, by their names."""
-    # A cell without any turn is one empty turn, as in a file.
-    prompt, *answers = (ParsedText(tuple(turns) or ("",)) for turns in texts)
-    sides = [
-        {f"{g.name}.{k}": v for g in groups if g.side for k, v in g.side(answer, prompt).items()}
-        for answer in answers
-    ]
-    shared = {f"{g.name}.{k}": v for g in groups if g.prompt for k, v in g.prompt(prompt).items()}
-    shared |= {f"{g.name}.{k}": v for g in groups if g.pair for k, v in g.pair(*answers).items()}
-    return *sides, shared

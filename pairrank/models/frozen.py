@@ -21,7 +21,6 @@ from pairrank.encoders.catalogue import Encoder
 from pairrank.encoders.chat import Template
 from pairrank.encoders.devices import Precision
 from pairrank.encoders.embedding import Embedder
-from pairrank.encoders.vector_cache import open_cache
 from pairrank.encoders.windows import Budget
 from pairrank.errors import UserError, bounds_complaints
 from pairrank.memo import memoise
@@ -30,6 +29,7 @@ from pairrank.models.heads.neural import as_sides, build_head
 from pairrank.models.linear_reader import Columns, LinearReader
 from pairrank.training.loss import battle_loss, heads_of
 from pairrank.training.recipe import make_targets
+from pairrank.vector_cache import open_cache
 
 HEAD_FILE = "head.safetensors"
 CLIP = 4.0

@@ -25,7 +25,6 @@ from pairrank.encoders.inference import Batch, compute_outputs, pad
 from pairrank.encoders.judge_windows import Counts, JudgeText, coverage_of, judge_template, judge_texts
 from pairrank.encoders.outcome_logits import OutcomeReader, Readings
 from pairrank.encoders.quiet import quiet_transformers
-from pairrank.encoders.vector_cache import open_cache
 from pairrank.encoders.windows import Budget, Tokens
 from pairrank.files import write_json
 from pairrank.memo import memoise
@@ -35,6 +34,7 @@ from pairrank.models.heads.calibration import Calibration, fit_calibration
 from pairrank.training.history import reading_report
 from pairrank.training.monitor import Monitor
 from pairrank.training.recipe import Recipe, tokens_in_prediction
+from pairrank.vector_cache import open_cache
 
 HEAD_FILE, CALIBRATION_FILE = "head.safetensors", "calibration.json"
 BLOCK = 1_000

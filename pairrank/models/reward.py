@@ -12,11 +12,11 @@ from pairrank.encoders.catalogue import Encoder
 from pairrank.encoders.chat import Template
 from pairrank.encoders.devices import Precision
 from pairrank.encoders.reward_scores import Scorer
-from pairrank.encoders.vector_cache import open_cache
 from pairrank.encoders.windows import Budget
 from pairrank.memo import memoise
 from pairrank.models.base import register
 from pairrank.models.linear_reader import Columns, LinearReader
+from pairrank.vector_cache import open_cache
 
 CLIP = 6.0
 """Bound of each standardised column, in standard deviations: no single score decides a battle."""

@@ -10,7 +10,7 @@ from pairrank.data.battles import Battles
 from pairrank.data.predictions import Predictions, geometric_mean
 from pairrank.errors import UserError
 from pairrank.evaluation.run_record import read_run_record
-from pairrank.features import counting
+from pairrank.features import measurements
 from pairrank.models.base import Model
 from pairrank.runs.adapters import load_average, load_models
 from pairrank.runs.folder import current_folds
@@ -40,9 +40,8 @@ class FoldModels:
         return Predictions(battles.id, np.concatenate([block.proba for block in blocks]))
 
     def _predict_block(self, battles: Battles) -> Predictions:
-        mean = geometric_mean([self.predict_fold(fold, battles) for fold in self.folds])
-        counting.clear_cache()
-        return mean
+        with measurements.streaming():
+            return geometric_mean([self.predict_fold(fold, battles) for fold in self.folds])
 
     def predict_fold(self, fold: int, battles: Battles, known: dict[int, Predictions] | None = None) -> Predictions:
         """Return the predictions of one fold's model, whose inputs are predicted by their models of the same fold.

@@ -529,7 +529,7 @@ def test_simulate_never_overwrites_real_battles(call, here, name):
 
 
 def test_doctor_shows_the_size_of_the_cache_and_no_cache_turns_it_off(call, here, monkeypatch):
-    from pairrank.encoders.vector_cache import cache_key, open_cache
+    from pairrank.vector_cache import cache_key, open_cache
 
     monkeypatch.setenv("PAIRRANK_CACHE", str(here / "cache"))
     monkeypatch.delenv("PAIRRANK_NO_CACHE", raising=False)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pairrank.encoders.cached_batches import BATCH, Text, compute_cached
-from pairrank.encoders.vector_cache import VectorCache, cache_key
+from pairrank.vector_cache import VectorCache, cache_key
 
 TEXTS: list[Text] = [((f"why {i}" + " red" * (i * 7 % 17),),) for i in range(4 * BATCH + 5)]
 

@@ -9,8 +9,8 @@ from pairrank.encoders import embedding
 from pairrank.encoders.cached_batches import BATCH, Text
 from pairrank.encoders.catalogue import Encoder
 from pairrank.encoders.embedding import Embedder
-from pairrank.encoders.vector_cache import VectorCache
 from pairrank.errors import UserError
+from pairrank.vector_cache import VectorCache
 from tests.support.architectures import write_checkpoint
 from tests.support.reward_models import CHAT, KINDS
 

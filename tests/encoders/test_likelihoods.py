@@ -11,8 +11,8 @@ from pairrank.encoders.cached_batches import Text
 from pairrank.encoders.catalogue import Encoder
 from pairrank.encoders.likelihoods import STATISTICS, LikelihoodReader, likelihood_features
 from pairrank.encoders.quiet import quiet_transformers
-from pairrank.encoders.vector_cache import VectorCache
 from pairrank.errors import UserError
+from pairrank.vector_cache import VectorCache
 from tests.support.battles import arena_of_words, conversations
 from tests.support.language_models import MARKS, byte_tokenizer, write_byte_model
 

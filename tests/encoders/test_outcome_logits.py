@@ -14,7 +14,7 @@ from pairrank.encoders import outcome_logits
 from pairrank.encoders.catalogue import Encoder
 from pairrank.encoders.judge_windows import judge_template, judge_texts, outcome_tokens
 from pairrank.encoders.outcome_logits import OutcomeModel, OutcomeReader
-from pairrank.encoders.vector_cache import VectorCache
+from pairrank.vector_cache import VectorCache
 from tests.support.battles import arena_of_words, plain_battles
 from tests.support.language_models import CHAT, ROOM, write_language_model, write_recurrent_model
 from tests.support.runs import complaint

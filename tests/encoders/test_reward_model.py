@@ -12,8 +12,8 @@ from pairrank.encoders.catalogue import Encoder, find_encoder
 from pairrank.encoders.pair_texts import paired_sides
 from pairrank.encoders.reward_model import RewardModel
 from pairrank.encoders.reward_scores import Scorer
-from pairrank.encoders.vector_cache import VectorCache
 from pairrank.errors import UserError
+from pairrank.vector_cache import VectorCache
 from tests.support.architectures import set_config, write_checkpoint
 from tests.support.battles import conversations
 from tests.support.reward_models import CHAT, write_reward_model

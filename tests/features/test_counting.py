@@ -9,12 +9,9 @@ from hypothesis import given, settings
 
 from pairrank.data.battles import Battles, object_array
 from pairrank.errors import UserError
-from pairrank.features.counting import GROUPS, _cached_values, clear_cache, count_features
+from pairrank.features.counting import GROUPS, count_features
 from pairrank.features.parsed_text import ParsedText
 from pairrank.features.sides import SIDES
-from pairrank.models.base import build
-from pairrank.runs.fold_models import FoldModels
-from tests.support.battles import tiny_battles
 from tests.support.strategies import valid_battles
 
 
@@ -149,13 +146,3 @@ def test_equal_and_empty_answers_cause_no_warning() -> None:
         warnings.simplefilter("error")
         got = count_features(one("", "", ""))
     np.testing.assert_array_equal(got.odd, np.zeros_like(got.odd))
-
-
-def test_clear_cache_releases_all_measurements(battles: Battles) -> None:
-    count_features(battles)
-    assert _cached_values.cache_info().currsize > 0
-    clear_cache()
-    assert _cached_values.cache_info().currsize == 0
-    model = build("structure", rounds=2).fit(tiny_battles(60))
-    FoldModels("structure", [0], [model], []).predict(battles)
-    assert _cached_values.cache_info().currsize == 0

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from pairrank.data.battles import Battles
 from pairrank.encoders.catalogue import find_encoder
 from pairrank.encoders.reward_scores import Scorer
-from pairrank.encoders.vector_cache import open_cache
 from pairrank.errors import UserError
 from pairrank.evaluation.score_files import read_scores
 from pairrank.evaluation.scoring import log_loss
 from pairrank.models.base import build
 from pairrank.models.reward import Reward
 from pairrank.models.saving import load_model, save_model
+from pairrank.vector_cache import open_cache
 from tests.support.architectures import WINDOW
 from tests.support.battles import WORDS, arena_of_words, conversations
 from tests.support.reward_models import write_reward_model

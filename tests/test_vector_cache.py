@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pairrank.encoders import vector_cache
-from pairrank.encoders.vector_cache import VectorCache, cache_key, open_cache
+from pairrank import vector_cache
 from pairrank.errors import UserError
+from pairrank.vector_cache import VectorCache, cache_key, open_cache
 
 
 def vectors(*numbers: int, width: int = 8) -> dict[bytes, np.ndarray]:

@@ -1,0 +1,183 @@
+"""Measure every command at the size of Kaggle's competition: 57,477 battles to learn from and 25,000 to predict.
+
+    python benchmarks/kaggle_size.py make FOLDER --battles-of DATA [--train 57477] [--test 25000]
+    python benchmarks/kaggle_size.py measure FOLDER --runs RUNS [--only NAME ...] [--out FILE.json] [--check]
+
+`make` writes train.csv and test.csv. The texts are recombined from the battles in DATA: a new text is the first
+half of one text and the second half of another, so that its length, its words and its form are those of real texts.
+The outcome is that of the battle that gives the first halves. One in nine battles repeats an earlier
+prompt, as in Kaggle's file. The battles are good for measuring time and memory, and for nothing else.
+
+`measure` runs each command in a process of its own, and reports its wall seconds and the peak memory of all its
+processes. An interrupted measurement continues: steps that are in `--out` are not repeated.
+"""
+
+import argparse
+import json
+import platform
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+
+TRAIN, TEST = 57_477, 25_000
+SHARE_REPEATED = 1 - 51_212 / 57_477
+"""Share of Kaggle's battles whose prompt stands in an earlier battle."""
+PAUSE = 0.1
+"""Seconds between two measurements of memory."""
+
+RUNS = ("prior", "lengths", "structure", "kernel", "sparse", "frozen-static", "stack", "ensemble-fast")
+BOUNDS = {"run structure": 180, "run ensemble-fast": 1200, "explore": 60, "report": 60}
+"""Largest wall seconds that `--check` accepts."""
+MOST_MEMORY = 4_096
+"""Largest peak in MB that `--check` accepts."""
+
+
+def recombine(battles: Any, count: int, seed: int, prefix: str) -> Any:
+    """Return `count` battles whose texts are halves of texts of the given battles."""
+    from pairrank.data.battles import TEXTS, Battles, object_array
+
+    rng = np.random.default_rng(seed)
+    # The first halves are those of one battle, whose outcome and number of turns are kept.
+    first, second = rng.integers(0, len(battles), count), rng.integers(0, len(battles), (len(TEXTS), count))
+    columns = {}
+    for i, name in enumerate(TEXTS):
+        texts = getattr(battles, name)
+        columns[name] = object_array([_join(texts[a], texts[b]) for a, b in zip(first, second[i], strict=True)])
+    for row in np.flatnonzero(rng.random(count) < SHARE_REPEATED):
+        earlier = columns["prompt"][rng.integers(0, row + 1)]
+        if len(earlier) == len(columns["prompt"][row]):
+            columns["prompt"][row] = earlier
+    optional = {}
+    for name in ("winner", "model_a", "model_b"):
+        if (values := getattr(battles, name)) is not None:
+            optional[name] = values[first]
+    return Battles(id=object_array([f"{prefix}{i}" for i in range(count)]), **columns, **optional)
+
+
+def _join(first: tuple[str, ...], second: tuple[str, ...]) -> tuple[str, ...]:
+    """Return a text with the number of turns of the first; each turn's second half is from the second text."""
+    return tuple(
+        turn[: len(turn) // 2] + second[min(i, len(second) - 1)][len(second[min(i, len(second) - 1)]) // 2 :]
+        if second
+        else turn
+        for i, turn in enumerate(first)
+    )
+
+
+def make(folder: Path, source: str, train: int, test: int) -> None:
+    """Write train.csv and test.csv of recombined battles."""
+    from dataclasses import replace
+
+    from pairrank.data.folder import find_data
+    from pairrank.data.writing import write_battles
+
+    battles = find_data(Path(source)).train
+    folder.mkdir(parents=True, exist_ok=True)
+    write_battles(recombine(battles, train, 0, "r"), folder / "train.csv")
+    without = replace(recombine(battles, test, 1, "t"), winner=None, model_a=None, model_b=None)
+    write_battles(without, folder / "test.csv")
+    for name in ("train.csv", "test.csv"):
+        print(f"{folder / name}: {(folder / name).stat().st_size / 2**20:.0f} MB")
+
+
+def commands(folder: Path, runs: Path, scratch: Path) -> dict[str, list[str]]:
+    """Return the arguments of each measured command by its name."""
+    where = ["--data", str(folder), "--runs", str(runs)]
+    steps = {f"run {name}": ["run", name, *where] for name in RUNS}
+    return steps | {
+        "explore": ["explore", "--data", str(folder), "--out", str(scratch / "data.html")],
+        "compare": ["compare", *where],
+        "report": ["report", *where, "--out", str(scratch / "report.html")],
+        "submit": ["submit", "structure", *where, "--out", str(scratch / "submission.csv")],
+        "predict": [
+            "predict",
+            "structure",
+            str(folder / "test.csv"),
+            "--runs",
+            str(runs),
+            "--out",
+            str(scratch / "p.csv"),
+        ],
+    }
+
+
+def measure(arguments: list[str]) -> dict[str, float]:
+    """Return wall seconds, processor seconds and the peak memory in MB of a command and all its processes."""
+    begun, peak, used = time.perf_counter(), 0, 0.0
+    with tempfile.TemporaryFile() as output:
+        process = psutil.Popen([sys.executable, "-m", "pairrank", *arguments], stdout=output, stderr=output)
+        while process.poll() is None:
+            try:
+                family = [process, *process.children(recursive=True)]
+                peak = max(peak, sum(each.memory_info().rss for each in family))
+                times = process.cpu_times()
+                used = max(used, times.user + times.system + times.children_user + times.children_system)
+            except psutil.NoSuchProcess:
+                pass
+            time.sleep(PAUSE)
+        seconds = time.perf_counter() - begun
+        if process.returncode:
+            output.seek(0)
+            raise SystemExit(
+                f"{' '.join(arguments)} ended with {process.returncode}:\n{output.read().decode()[-2000:]}"
+            )
+    return {"seconds": round(seconds, 1), "processor_seconds": round(used, 1), "peak_mb": round(peak / 2**20)}
+
+
+def complaints(steps: dict[str, dict[str, float]]) -> list[str]:
+    """Return one line for each figure outside its bound."""
+    slow = [
+        f"{name}: {steps[name]['seconds']} s, expected at most {bound} s"
+        for name, bound in BOUNDS.items()
+        if name in steps and steps[name]["seconds"] > bound
+    ]
+    large = [
+        f"{name}: {step['peak_mb']} MB, expected at most {MOST_MEMORY} MB"
+        for name, step in steps.items()
+        if step["peak_mb"] > MOST_MEMORY
+    ]
+    return slow + large
+
+
+def main() -> None:
+    """Make the battles, or measure the commands on them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parts = parser.add_subparsers(dest="part", required=True)
+    making = parts.add_parser("make")
+    making.add_argument("folder", type=Path)
+    making.add_argument("--battles-of", required=True, help="folder or file with real battles")
+    making.add_argument("--train", type=int, default=TRAIN)
+    making.add_argument("--test", type=int, default=TEST)
+    measuring = parts.add_parser("measure")
+    measuring.add_argument("folder", type=Path)
+    measuring.add_argument("--runs", type=Path, required=True)
+    measuring.add_argument("--only", nargs="+", default=[], help="names of steps, such as 'run structure'")
+    measuring.add_argument("--out", type=Path, help="write the figures as JSON")
+    measuring.add_argument("--check", action="store_true", help="fail if a figure is above its bound")
+    options = parser.parse_args()
+    if options.part == "make":
+        make(options.folder, options.battles_of, options.train, options.test)
+        return
+
+    from pairrank.files import read_json, write_json
+
+    found = (read_json(options.out) if options.out else None) or {"processor": platform.processor(), "steps": {}}
+    with tempfile.TemporaryDirectory() as scratch:
+        for name, arguments in commands(options.folder, options.runs, Path(scratch)).items():
+            if (options.only and name not in options.only) or name in found["steps"]:
+                continue
+            found["steps"][name] = measure(arguments)
+            print(name, json.dumps(found["steps"][name]), flush=True)
+            if options.out:
+                write_json(options.out, found)
+    if options.check and (wrong := complaints(found["steps"])):
+        raise SystemExit("\n".join(wrong))
+
+
+if __name__ == "__main__":
+    main()
