@@ -43,14 +43,23 @@ class Evidence:
         A prediction counts as `PSEUDO_BATTLES` battles, as the mean of a Dirichlet distribution does, so that few
         counted battles change little. All other rows stay as they are.
         """
-        kinds = kinds_of(battles)
-        table = np.array([(0.0, 0.0, 0.0), self.identical, self.one_empty, np.array(self.one_empty)[list(SWAP)]])
-        rows = np.flatnonzero(table.sum(axis=1)[kinds] > 0)
+        counted = self._counts(battles)
+        rows = np.flatnonzero(counted.any(axis=1))
         corrected = proba.copy()
-        counts = table[kinds[rows]]
+        counts = counted[rows]
         shares = counts + PSEUDO_BATTLES * proba[rows]
         corrected[rows] = shares / (counts.sum(axis=1, keepdims=True) + PSEUDO_BATTLES)
         return corrected
+
+    def concerns(self, battles: Battles) -> npt.NDArray[np.bool_]:
+        """Return (n,) whether a battle is of a kind that was counted."""
+        return self._counts(battles).any(axis=1)
+
+    def _counts(self, battles: Battles) -> Proba:
+        """Return (n, 3) counts of the outcomes of the battles of the same kind; 0 for battles of no kind."""
+        table = [(0.0, 0.0, 0.0), self.identical, self.one_empty, triple(np.array(self.one_empty)[list(SWAP)])]
+        counts: Proba = np.array(table)[kinds_of(battles)].reshape(-1, 3)
+        return counts
 
 
 def count_evidence(train: Battles) -> Evidence:

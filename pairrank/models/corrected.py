@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 
 from pairrank.data.battles import Battles
-from pairrank.data.probabilities import Proba
+from pairrank.data.probabilities import SMALLEST, Proba, from_logs
 from pairrank.features.evidence import Evidence, count_evidence, triple
 from pairrank.files import write_json
 from pairrank.models.base import Model, Progress, UseOfInputs
@@ -71,8 +71,16 @@ class WithEvidence(Model):
         return self
 
     def predict_proba(self, battles: Battles) -> Proba:
-        """Return the (n, 3) corrected probabilities."""
-        return self.evidence_.correct(battles, self.inner.predict_proba(battles))
+        """Return the (n, 3) corrected probabilities.
+
+        Inputs are corrected already. For the battles that evidence concerns, the result is the inputs' geometric
+        mean: corrected again, the votes would count twice, and a model of inputs may have undone the correction.
+        """
+        proba = self.inner.predict_proba(battles)
+        if battles.inputs is None:
+            return self.evidence_.correct(battles, proba)
+        mean = from_logs(np.log(np.clip(battles.inputs, SMALLEST, None)).mean(axis=1))
+        return np.where(self.evidence_.concerns(battles)[:, None], mean, proba)
 
     def save(self, folder: Path) -> None:
         """Write the model and evidence.json."""

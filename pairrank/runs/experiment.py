@@ -99,10 +99,7 @@ class Experiment:
     teacher_weight: float = 1.0
     """Share of the teachers in the soft targets; the rest is that of the winners."""
     evidence: bool = True
-    """Whether the votes on identical and empty answers correct the predictions (`features.evidence`).
-
-    An experiment with inputs leaves this to them: counted twice, votes would weigh more than they should.
-    """
+    """Whether the votes on identical and empty answers correct the predictions (`features.evidence`)."""
     seconds: float = 0.0
     """Approximate seconds for all folds of 1,000 battles on two cores; 0 if not measured."""
     folds: int = 5
@@ -158,12 +155,7 @@ class Experiment:
     def build(self, parameters: Mapping[str, Any] | None = None) -> Model:
         """Return the unfitted model, with its own hyperparameters or others."""
         model = build(self.model, **(self.parameters if parameters is None else parameters))
-        return WithEvidence(model) if self.counts_evidence else model
-
-    @property
-    def counts_evidence(self) -> bool:
-        """Whether its own predictions are corrected; those of inputs are already, and votes count once."""
-        return self.evidence and not self.inputs
+        return WithEvidence(model) if self.evidence else model
 
     def resolved(self) -> dict[str, Any]:
         """Return all settings as plain values."""

@@ -38,7 +38,7 @@ def _own_parts(run: Run) -> list[Any]:
     modules = ["pairrank.runs.training_rows"]
     if experiment.model in shipped_models():
         modules.insert(0, f"pairrank.models.{experiment.model}")
-    if experiment.counts_evidence:
+    if experiment.evidence:
         modules.append("pairrank.models.corrected")
     if experiment.train_size:
         modules.append("pairrank.data.subsets")

@@ -46,7 +46,7 @@ def test_every_shipped_file_resolves_and_builds(file, here):
     assert experiment.about == table["about"]
     assert experiment.label == experiment.name == file.stem
     model = experiment.build()
-    assert isinstance(model, WithEvidence) == (table.get("evidence", True) and not table.get("inputs"))
+    assert isinstance(model, WithEvidence) == table.get("evidence", True)
     assert getattr(model, "inner", model).model_name == table["model"].pop("name") == experiment.model
     # Every value of the file arrives, nested ones included, and the defaults are written out.
     for key, value in table["model"].items():
