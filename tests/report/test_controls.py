@@ -101,3 +101,31 @@ def test_a_phone_shows_the_first_columns_and_a_link_opens_a_folded_section(brows
     assert browser.execute_script(folded) is False
     browser.execute_async_script("addEventListener('hashchange', () => arguments[0]()); location.hash = 'details'")
     assert browser.execute_script(folded) is True
+
+
+@pytest.mark.parametrize("rows", [1, 3], ids=["a table that is not sorted", "a table that is sorted"])
+def test_a_header_shows_its_definition_under_the_pointer_and_with_the_keyboard(
+    browser: Any,  # noqa: F811
+    tmp_path: Path,
+    rows: int,
+):
+    from selenium.webdriver.common.action_chains import ActionChains
+    from selenium.webdriver.common.by import By
+
+    table = Table(["experiment", "ECE"], [[f"e{i}", "0.1"] for i in range(rows)], "a table")
+    Page("t", "s", [Section("Shown", [table])], "f").write(tmp_path / "page.html")
+    show(browser, tmp_path / "page.html", DESKTOP)
+    tip = "const t = document.querySelector('.tip'); return t.hidden ? '' : t.textContent"
+    head = browser.find_elements(By.CSS_SELECTOR, "#shown th[scope=col]")[1]
+    reached = head if rows == 1 else head.find_element(By.TAG_NAME, "button")
+    browser.execute_script("arguments[0].focus()", reached)
+    assert browser.execute_script("return document.activeElement === arguments[0]", reached)
+    assert browser.execute_script(tip).startswith("Expected calibration error")
+    described = browser.execute_script(
+        "return document.getElementById(arguments[0].getAttribute('aria-describedby')).textContent", reached
+    )
+    assert described == browser.execute_script(tip)
+    browser.execute_script("arguments[0].blur()", reached)
+    assert browser.execute_script(tip) == ""
+    ActionChains(browser).move_to_element(reached).perform()
+    assert browser.execute_script(tip) == described
