@@ -42,3 +42,10 @@ def test_contributing_names_every_package_and_no_file_that_is_missing():
 def test_readme_names_every_extra_of_the_project():
     text = read("README.md")
     assert [name for name in PROJECT["optional-dependencies"] if f"`{name}`" not in text] == []
+
+
+def test_every_page_that_a_message_or_an_experiment_names_exists():
+    sources = [*(ROOT / "pairrank").rglob("*.py"), *(ROOT / "experiments").glob("*.toml")]
+    named = {page for file in sources for page in re.findall(r"docs/[\w/-]+\.md", file.read_text(encoding="utf-8"))}
+    assert len(named) > 3
+    assert [page for page in named if not (ROOT / page).is_file()] == []
