@@ -159,7 +159,6 @@ def own_code() -> Iterator[None]:
     for name in [name for name in sys.modules if name.startswith(f"{plugins.PACKAGE}.")]:
         if sys.modules[name] not in [source.module for source in before.values()]:
             del sys.modules[name]
-    plugins._entry_points.cache_clear()
 
 
 @pytest.fixture(scope="session")
