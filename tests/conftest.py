@@ -7,6 +7,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # A console that is made on import would keep the width that a test runner sets for its own workers.
 os.environ.pop("COLUMNS", None)
 
+import functools
 import gc
 import logging
 import sys
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 from hypothesis import HealthCheck, settings
 
 from pairrank import models, plugins
@@ -26,8 +28,9 @@ from tests.support.battles import write_folder
 from tests.support.command_line import Ended
 from tests.support.examples import example, forget_model
 
-# A busy machine takes longer than Hypothesis allows, and no law is about the time of an example.
-settings.register_profile("pairrank", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# A busy machine takes longer than Hypothesis allows, and no law is about the time of an example. Each run of
+# the tests draws other examples; 100 of them, the usual number, would take twice the time.
+settings.register_profile("pairrank", deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("pairrank")
 
 ARENA = Path(__file__).parents[2] / "shared" / "data" / "arena"
@@ -98,9 +101,16 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+_parser = functools.cache(typer.main.get_command)
+"""The parser of all commands, which holds no state of a call."""
+
+
 @pytest.fixture
 def call(here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
     """A function that runs the command line in this process."""
+
+    # As in a process of its own, the parser of all commands is made once, and not again for each call.
+    monkeypatch.setattr("typer.main.get_command", _parser)
 
     def run(*arguments: object) -> Ended:
         monkeypatch.setattr(sys, "argv", ["pairrank", *map(str, arguments)])
@@ -149,7 +159,6 @@ def own_code() -> Iterator[None]:
     for name in [name for name in sys.modules if name.startswith(f"{plugins.PACKAGE}.")]:
         if sys.modules[name] not in [source.module for source in before.values()]:
             del sys.modules[name]
-    plugins._entry_points.cache_clear()
 
 
 @pytest.fixture(scope="session")

@@ -15,8 +15,8 @@ from pairrank.evaluation import leaderboard
 
 
 @pytest.fixture
-def two(here):
-    return [pairrank.cross_validate(name, "data") for name in ("prior", "lengths")]
+def two(cross_validated):
+    return cross_validated("prior", "lengths")
 
 
 def test_the_function_makes_the_leaderboard_of_the_command(two, call):

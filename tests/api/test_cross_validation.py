@@ -57,6 +57,7 @@ def test_runs_on_the_same_battles_in_memory_share_a_folder_and_others_do_not(her
     assert other.folder != one.folder
 
 
+@pytest.mark.slow
 def test_the_temporary_folder_is_removed_when_python_ends(here):
     code = (
         "import pairrank\nprint(pairrank.cross_validate('prior', pairrank.read_battles('data/train.csv')).folder)"

@@ -12,8 +12,8 @@ from tests.support.battles import tiny_battles
 
 
 @pytest.fixture
-def two(here):
-    return [pairrank.cross_validate(name, "data") for name in ("prior", "lengths")]
+def two(cross_validated):
+    return cross_validated("prior", "lengths")
 
 
 @pytest.fixture

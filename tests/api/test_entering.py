@@ -25,8 +25,8 @@ def file(here) -> Path:
     return Path("oof.csv")
 
 
-def test_an_entry_is_compared_as_the_same_predictions_in_memory(file):
-    prior = pairrank.cross_validate("prior", "data")
+def test_an_entry_is_compared_as_the_same_predictions_in_memory(file, cross_validated):
+    [prior] = cross_validated("prior")
     pairrank.enter(file, "judge", "A judge", "data", trained_on="no votes")
     board = pairrank.compare(data="data")
     assert {row.label: row.training_data for row in board.rows} == {"judge": "declared", "prior": None}
@@ -100,8 +100,8 @@ def test_missing_battles_need_the_argument_partial(here):
         pairrank.enter("none.csv", "other", "A judge", "data")
 
 
-def test_an_entry_is_published_with_the_same_bytes(file):
-    pairrank.cross_validate("prior", "data")
+def test_an_entry_is_published_with_the_same_bytes(file, cross_validated):
+    cross_validated("prior")
     pairrank.enter(file, "judge", "A judge", "data", publish_to="site")
     for name in ("entry.json", "predictions.csv"):
         ours, theirs = (Path(place) / "judge" / name for place in ("runs/data/entries", "site/entries/data"))

@@ -54,9 +54,9 @@ REQUIRED = an_object(
 
 
 @pytest.fixture
-def exported(here):
+def exported(cross_validated):
     """A run, and an entry that has predicted 30 of the 40 battles."""
-    pairrank.cross_validate("prior", "data")
+    cross_validated("prior")
     proba = np.random.default_rng(0).dirichlet([3, 3, 2], 30)
     predictions = Predictions(BATTLES.id[:30], proba)
     pairrank.enter(predictions, "judge", "A judge", "data", by="A/B: lab", partial=True)

@@ -10,8 +10,9 @@ from pairrank.errors import UserError
 
 
 @pytest.fixture
-def result(here):
-    return pairrank.cross_validate("lengths", "data")
+def result(cross_validated):
+    [result] = cross_validated("lengths")
+    return result
 
 
 def test_a_submission_is_that_of_the_command(result, call):

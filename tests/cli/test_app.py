@@ -196,6 +196,7 @@ def test_one_broken_experiment_does_not_hide_the_others(call, trained, here):
     assert "structure" in ended.out
 
 
+@pytest.mark.slow
 def test_list_imports_no_model():
     code = (
         "import sys; sys.argv = ['pairrank', 'list', '--data', '.', '--runs', 'none']\n"
@@ -679,9 +680,9 @@ def test_a_narrow_terminal_keeps_the_log_loss(call, run_once, monkeypatch, colum
     assert call("list", "--data", "data").code == 0
 
 
-def test_a_long_label_is_wrapped_before_the_difference_is_left_out(call, monkeypatch):
+def test_a_long_label_is_wrapped_before_the_difference_is_left_out(call, run_once, monkeypatch):
+    run_once("prior")
     monkeypatch.setenv("COLUMNS", "80")
-    call("run", "prior", "--data", "data")
     call("run", "prior", "--data", "data", "--set", "smoothing=12345", "--salt", "a-rather-long-one-" * 3)
     ended = call("compare", "--data", "data")
     assert "Δ prior [95 %]" in ended.out
@@ -703,6 +704,7 @@ def test_a_log_file_gets_every_column_in_one_line_per_row(call):
     assert row.count("│") == 23
 
 
+@pytest.mark.slow
 def test_a_console_without_unicode_does_not_end_the_run(here):
     environment = {"PYTHONIOENCODING": "ascii"}
     ended = run_python("-m", "pairrank.experiments", "run", "prior", "--data", "data", cwd=here, env=environment)
@@ -710,10 +712,8 @@ def test_a_console_without_unicode_does_not_end_the_run(here):
     assert "\\u0394 prior" in ended.stdout
 
 
-@pytest.mark.parametrize(
-    "closed",
-    [pytest.param("2>&-", marks=pytest.mark.slow), pytest.param("1>&-", marks=pytest.mark.slow), "0<&- 1>&- 2>&-"],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("closed", ["2>&-", "1>&-", "0<&- 1>&- 2>&-"])
 def test_closed_standard_streams_do_not_end_a_command(here, closed):
     """Nor does the output of a library end up in a file that took the number of a closed stream."""
     command = f"{sys.executable} -m pairrank.experiments"
@@ -739,6 +739,7 @@ def test_arguments_that_no_message_can_repeat_are_refused(call):
     assert len(ended.err) < 500
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="sends a POSIX signal")
 def test_ctrl_c_says_how_to_resume(here):
     code = (
@@ -762,6 +763,7 @@ def test_ctrl_c_says_how_to_resume(here):
     assert "Traceback" not in err
 
 
+@pytest.mark.slow
 def test_a_closed_pipe_is_no_error(here):
     script = f"{sys.executable} -m pairrank.experiments list | head -n 1"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -488,8 +488,8 @@ def test_the_example_of_the_documentation_reads_ordinary_rows(tmp_path, monkeypa
     assert (len(test), test.winner, len(test.repairs)) == (4, None, 1)
 
 
-def test_submit_refuses_a_test_file_with_rows_that_hold_no_battle(call):
-    assert call("run", "prior", "--data", "data").code == 0
+def test_submit_refuses_a_test_file_with_rows_that_hold_no_battle(call, run_once):
+    run_once("prior")
     Path("data/test.csv").unlink()
     answer = {"id": "t1", "prompt": "p", "chosen": "a", "rejected": "b"}
     write_json_lines(Path("data/test.jsonl"), [answer, answer | {"id": "t2", "rejected": None}])

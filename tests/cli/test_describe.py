@@ -36,6 +36,7 @@ def test_a_parameter_has_its_docstring_its_choices_and_its_bounds():
     assert found["training.epochs"].default != class_parameters("pairrank.training.recipe", "Recipe")[1].default
 
 
+@pytest.mark.slow
 def test_torch_is_not_loaded_to_describe():
     code = (
         "import sys\nfrom pairrank.cli.app import main\n"

@@ -64,6 +64,7 @@ def test_an_installed_version_comes_from_its_metadata(monkeypatch, tmp_path):
     assert version.version_line() == "pairrank 1.2.3"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_each_way_to_start_the_program_says_its_own_name(name):
     ended = run_python("-m", PROGRAMS[name], "-h")
@@ -79,6 +80,7 @@ def test_an_installed_script_says_pairrank(tmp_path):
     assert run_python(script, "run", "-h").stdout.startswith("Usage: pairrank run [OPTIONS]")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 @pytest.mark.parametrize("module", ["pairrank", "pairrank.experiments"])
 def test_completion_is_shown_for_the_program_under_any_name(shell, module):
@@ -101,6 +103,7 @@ def test_models_runs_commands_and_options_are_completed(complete, run_once):
     assert complete("pairrank submit pr", 2) == ["prior"]
 
 
+@pytest.mark.slow
 def test_completion_loads_no_torch():
     code = (
         "import sys\nfrom pairrank.cli import options\nassert 'structure' in options.complete_described('')\n"
@@ -127,6 +130,7 @@ def test_an_unknown_command_gets_the_nearest_one(call):
     assert "Did you mean 'run'?" in ended.err
 
 
+@pytest.mark.slow
 def test_completion_of_a_real_shell(tmp_path):
     """bash itself, with the script that --show-completion prints."""
     (tmp_path / "pairrank").write_text(

@@ -17,8 +17,8 @@ TINY = (
 
 
 @pytest.fixture
-def prior(call) -> Path:
-    assert call("run", "prior", "--data", "data").code == 0
+def prior(run_once) -> Path:
+    run_once("prior")
     return Path("runs/data/prior")
 
 

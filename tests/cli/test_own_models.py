@@ -214,11 +214,11 @@ class Sides(RowSchema):
 """
 
 
-def test_a_schema_is_found_in_a_plugin_or_in_an_installed_package(call, here, monkeypatch):
+def test_a_schema_is_found_in_a_plugin_or_in_an_installed_package(call, run_once, here, monkeypatch):
     Path("sides.jsonl").write_text('{"question": "q", "left": "a", "right": "b"}\n')
     schema = f"sides_{here.name}"
     (here / f"{schema}.py").write_text(SCHEMA)
-    assert call("run", "prior", "--data", "data").code == 0
+    run_once("prior")
     predict = ("predict", "prior", "sides.jsonl", "--data", "data", "--out", "p.csv")
     assert call(*predict).code == 2
     assert call(*predict, "--plugin", f"{schema}.py").code == 0

@@ -56,6 +56,7 @@ def test_a_read_only_folder_of_runs_shows_the_table(call, two, monkeypatch):
     assert "could not be written here (Permission denied)" in ended.out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("answer", ["", None])
 def test_rm_without_an_answer_removes_nothing_and_names_the_option(call, two, answer):
     code = "from pairrank.cli.app import main; main()"

@@ -223,6 +223,7 @@ def test_a_data_frame_of_another_schema_is_read_back_and_lost_columns_are_told(c
 # What is loaded when
 
 
+@pytest.mark.slow
 def test_pandas_is_loaded_only_for_a_data_frame(tmp_path: Path):
     write_battles(tiny_battles(), tmp_path / "train.csv")
     program = f"""

@@ -152,18 +152,17 @@ def test_every_setting_that_changes_a_vector_makes_another_cache_entry(tiny_bert
             assert not np.array_equal(changed, plain), change
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("survivors", [0, 1, 3])
 def test_an_interrupted_encoding_that_is_repeated_has_the_very_same_vectors(
-    tiny_bert: Path, tmp_path: Path, monkeypatch, precision: str, survivors: int
+    tiny_bert: Path, tmp_path: Path, monkeypatch
 ):
-    undisturbed = embedder(tiny_bert, VectorCache(tmp_path / "a.sqlite"), precision=precision).vectors(many())
+    """In bf16 the last digits depend on the batch. `test_cached_batches` interrupts at other moments as well."""
+    undisturbed = embedder(tiny_bert, VectorCache(tmp_path / "a.sqlite"), precision="bf16").vectors(many())
     cache = VectorCache(tmp_path / "b.sqlite")
     batches = 0
 
     def dying(self, vectors, put=VectorCache.put):
         nonlocal batches
-        if batches == survivors:
+        if batches == 1:
             raise KeyboardInterrupt
         batches += 1
         put(self, vectors)
@@ -171,11 +170,11 @@ def test_an_interrupted_encoding_that_is_repeated_has_the_very_same_vectors(
     with monkeypatch.context() as patched:
         patched.setattr(VectorCache, "put", dying)
         with pytest.raises(KeyboardInterrupt):
-            embedder(tiny_bert, cache, precision=precision).vectors(many())
-    assert cache.size()[0] == survivors * BATCH
+            embedder(tiny_bert, cache, precision="bf16").vectors(many())
+    assert cache.size()[0] == BATCH
     seen = encoded(monkeypatch)
-    assert np.array_equal(embedder(tiny_bert, cache, precision=precision).vectors(many()), undisturbed)
-    assert len(seen) == 5 - survivors
+    assert np.array_equal(embedder(tiny_bert, cache, precision="bf16").vectors(many()), undisturbed)
+    assert len(seen) == 4
 
 
 def test_a_damaged_entry_is_encoded_again(tiny_bert: Path, cache: VectorCache):

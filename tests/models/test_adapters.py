@@ -117,6 +117,7 @@ def test_adapter_and_head_have_changed(fitted: Model):
     assert all(changed.values())
 
 
+@pytest.mark.usefixtures("without_checkpoints")
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "base"), [("siamese", "qwen2"), ("baseline", "llama")])
 def test_eight_battles_are_learned_by_heart(bases, name: str, base: str):

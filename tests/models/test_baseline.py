@@ -63,6 +63,7 @@ def words(row: np.ndarray) -> str:
 # --- Learning
 
 
+@pytest.mark.usefixtures("without_checkpoints")
 @pytest.mark.parametrize("kind", ["tiny_bert", pytest.param("tiny_distilbert", marks=pytest.mark.slow)])
 def test_fine_tuning_memorises_eight_battles(kind, request: pytest.FixtureRequest):
     battles = replace(arena_of_words(8), winner=np.array([0, 1, 2, 2, 1, 0, 1, 0]))

@@ -50,6 +50,7 @@ def zero_shot(encoder: Path, **options: Any) -> Judge:
 # --- The trained head
 
 
+@pytest.mark.usefixtures("without_checkpoints")
 @pytest.mark.parametrize("adapter", [AdapterSettings(), ADAPTER], ids=["full", "adapter"])
 @pytest.mark.slow
 def test_fine_tuning_memorises_eight_battles(tiny_language_model: Path, adapter: AdapterSettings):

@@ -147,6 +147,7 @@ def test_rows_that_differ_in_their_offsets_alone_are_not_one_row(tiny_bert: Path
     assert not {row.tobytes() for row in one} & {row.tobytes() for row in other}
 
 
+@pytest.mark.usefixtures("without_checkpoints")
 def test_fine_tuning_memorises_eight_battles(tiny_bert: Path):
     battles = replace(arena_of_words(8), winner=np.array([0, 1, 2, 2, 1, 0, 1, 0]))
     recipe = replace(FAST, epochs=60, weight_decay=0.0, head_rate=3.0)

@@ -106,6 +106,7 @@ def test_every_parameter_has_a_finite_gradient_that_is_not_zero(folders, kind: s
         assert parameter.grad.abs().max() > 1e-9 or shift, name
 
 
+@pytest.mark.usefixtures("without_checkpoints")
 @pytest.mark.parametrize("kind", ["bert", "llama"])
 def test_fine_tuning_memorises_eight_battles(folders, kind: str):
     battles = replace(arena_of_words(8), winner=np.array([0, 1, 2, 2, 1, 0, 1, 0]))

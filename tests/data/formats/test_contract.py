@@ -311,7 +311,7 @@ def test_decimals_of_parquet_are_read(tmp_path: Path):
 # Round trips
 
 SHARED_FOLDER = settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=30
+    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=15
 )
 
 
