@@ -221,7 +221,9 @@ def _checked_class(cls: Any, name: str) -> type[Model]:
             f"{name}: this class is the model {cls.model_name!r} of pairrank. Name it so, or a subclass."
         )
     if missing := sorted(getattr(cls, "__abstractmethods__", ())):
-        raise UserError(f"{name}: the method {', '.join(missing)} is missing. docs/own-model.md shows all of them.")
+        raise UserError(
+            f"{name}: the method {', '.join(missing)} is missing. docs/how-to/own-model.md shows all of them."
+        )
     if "__dataclass_fields__" not in vars(cls):
         raise UserError(
             f"{name}: expected a dataclass, whose fields are the hyperparameters. Put @dataclass before it."
