@@ -1,4 +1,4 @@
-"""Every command of README, CONTRIBUTING and docs is one that pairrank accepts, and is run here or says why not."""
+"""Every command of README, CONTRIBUTING and docs is run here or says why not; test_command_lines parses all of them."""
 
 import ast
 import json
@@ -60,25 +60,6 @@ def test_the_documentation_has_the_commands_that_a_reader_needs_first():
 def no_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
     """`--plugin FILE` would run a file of the reader."""
     monkeypatch.setattr(options, "load_plugins", lambda sources: sources)
-
-
-@pytest.mark.parametrize(("page", "arguments"), CALLS, ids=lambda value: str(value)[:60])
-def test_pairrank_accepts_every_command(page, arguments, no_plugins):
-    name, *rest = arguments
-    if name.startswith("-"):
-        assert name in {option for each in PROGRAM.params for option in each.opts}
-    elif rest in ([], ["-h"]):  # the text names a command and not a call of it
-        assert name in PROGRAM.commands
-    else:
-        parse(arguments)
-
-
-@pytest.mark.parametrize(
-    "arguments", [["run"], ["rum", "prior"], ["run", "prior", "--dat", "x"], ["submit", "a", "b"]]
-)
-def test_a_wrong_command_is_noticed(arguments):
-    with pytest.raises(Exception, match=r"(?i)missing|no such|unexpected"):
-        parse(arguments)
 
 
 @pytest.mark.parametrize(("page", "arguments"), CALLS, ids=lambda value: str(value)[:60])
