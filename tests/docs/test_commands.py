@@ -1,4 +1,4 @@
-"""Every command of README, CONTRIBUTING and docs is run here or says why not; test_command_lines parses all of them."""
+"""Every block of README, CONTRIBUTING and docs is run here or says why not; test_command_lines parses commands."""
 
 import ast
 import json
