@@ -57,7 +57,7 @@ def clear() -> None:
 def measure(battles: Battles, groups: Sequence[Group]) -> FloatArray:
     """Return (n, k) measurements of n battles: those of A, those of B, and those that both share."""
     groups = tuple(groups)
-    texts = list(zip(battles.prompt, battles.response_a, battles.response_b, strict=True))
+    texts: list[Texts] = list(zip(battles.prompt, battles.response_a, battles.response_b, strict=True))
     hashes = [cache_key(each) for each in texts]
     rows = {each: _known[groups, each] for each in dict.fromkeys(hashes) if (groups, each) in _known}
     missing = {each: text for each, text in zip(hashes, texts, strict=True) if each not in rows}
