@@ -44,7 +44,7 @@ class Evidence:
         counted battles change little. All other rows stay as they are.
         """
         counted = self._counts(battles)
-        rows = np.flatnonzero(counted.any(axis=1))
+        rows = np.flatnonzero(counted.sum(axis=1) > 0)
         corrected = proba.copy()
         counts = counted[rows]
         shares = counts + PSEUDO_BATTLES * proba[rows]
@@ -53,8 +53,7 @@ class Evidence:
 
     def concerns(self, battles: Battles) -> npt.NDArray[np.bool_]:
         """Return (n,) whether a battle is of a kind that was counted."""
-        concerned: npt.NDArray[np.bool_] = self._counts(battles).any(axis=1)
-        return concerned
+        return self._counts(battles).sum(axis=1) > 0
 
     def _counts(self, battles: Battles) -> Proba:
         """Return (n, 3) counts of the outcomes of the battles of the same kind; 0 for battles of no kind."""
