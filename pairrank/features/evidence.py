@@ -53,7 +53,8 @@ class Evidence:
 
     def concerns(self, battles: Battles) -> npt.NDArray[np.bool_]:
         """Return (n,) whether a battle is of a kind that was counted."""
-        return self._counts(battles).sum(axis=1) > 0
+        concerned: npt.NDArray[np.bool_] = self._counts(battles).sum(axis=1) > 0
+        return concerned
 
     def _counts(self, battles: Battles) -> Proba:
         """Return (n, 3) counts of the outcomes of the battles of the same kind; 0 for battles of no kind."""
