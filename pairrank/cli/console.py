@@ -115,7 +115,7 @@ def show_board(board: Leaderboard) -> None:
         say("† made elsewhere, training data declared; ‡ made elsewhere, training data undeclared.")
     for line in filter(None, notes(board)):
         say(line)
-    say("To see what a column means: explain COLUMN")
+    say("To see what a column means: pairrank explain COLUMN")
     if board.seeds:
         seeds = seed_columns(board)
         show_table("Seeds", list(seeds), list(zip(*seeds.values(), strict=True)), whole=list(seeds)[2:])

@@ -112,7 +112,8 @@ NoCache = Annotated[
     bool,
     typer.Option(
         "--no-cache",
-        help="Encode every text again: neither read nor write the cache of vectors from frozen encoders.",
+        help="Encode every text and count all features again: neither read nor write the cache of vectors and "
+        "counted features.",
     ),
 ]
 Reference = Annotated[

@@ -9,7 +9,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
-from functools import cache, lru_cache
+from functools import cache
 from typing import TypeVar
 
 import numpy as np
@@ -28,7 +28,6 @@ LARGEST_SHARE = 0.2
 K = TypeVar("K", str, int)
 
 
-@lru_cache(maxsize=2**17)
 def prompt_key(battle_prompt: tuple[str, ...]) -> str:
     """Return the key that equal prompts share: the first turn in NFKC, casefolded, with white space collapsed."""
     text = nfkc(repair_text(next(iter(battle_prompt), "")))

@@ -1,24 +1,26 @@
 """The texts of a battle are measured once: in this process, and for large tables on this machine.
 
-Measurements are kept in memory, and those of large tables on disk as well. New ones of large tables are computed by
-several processes. Neither changes a number.
+Measurements are kept in memory, and those of large tables on disk as well, which changes no number.
 """
 
 import hashlib
-import os
+import sys
+import unicodedata
+import zlib
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
-from importlib.metadata import version
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 
+from pairrank.data import turns
 from pairrank.data.battles import Battles
 from pairrank.data.probabilities import FloatArray
-from pairrank.features.groups import GROUPS, Group, find_group
+from pairrank.features.groups import GROUPS, Group
 from pairrank.features.parsed_text import ParsedText
 from pairrank.progress import with_progress
 from pairrank.vector_cache import VectorCache, cache_key, open_cache
@@ -29,12 +31,14 @@ Texts = tuple[tuple[str, ...], ...]
 MOST_ROWS = 2**17
 """Largest number of battles whose measurements are kept in memory: about 200 MB with all groups."""
 LARGE = 1_000
-"""Number of new battles from which the disk and several processes are worth their start."""
+"""Number of new battles from which the disk is used: fewer are measured in a second or two."""
 BLOCK = 250
-"""Battles that a process measures at a time, and that are written together."""
+"""Battles that are measured and written together."""
 
 _known: OrderedDict[tuple[tuple[Group, ...], bytes], FloatArray] = OrderedDict()
 """Rows by groups and hash of the texts, least recently used first."""
+_lock = Lock()
+"""Held while `_known` is read or changed: threads of one process may measure at the same time."""
 _is_stream: ContextVar[bool] = ContextVar("_is_stream", default=False)
 
 
@@ -51,39 +55,53 @@ def streaming() -> Iterator[None]:
 
 def clear() -> None:
     """Release all measurements that are kept in memory."""
-    _known.clear()
+    with _lock:
+        _known.clear()
 
 
 def measure(battles: Battles, groups: Sequence[Group]) -> FloatArray:
     """Return (n, k) measurements of n battles: those of A, those of B, and those that both share."""
     groups = tuple(groups)
     texts: list[Texts] = list(zip(battles.prompt, battles.response_a, battles.response_b, strict=True))
-    hashes = [cache_key(each) for each in texts]
-    rows = {each: _known[groups, each] for each in dict.fromkeys(hashes) if (groups, each) in _known}
+    hashes = list(map(_hash, texts))
+    with _lock:
+        rows = {each: _known[groups, each] for each in dict.fromkeys(hashes) if (groups, each) in _known}
     missing = {each: text for each, text in zip(hashes, texts, strict=True) if each not in rows}
     rows |= _new_rows(missing, groups)
-    for each in dict.fromkeys(hashes):
-        _known[groups, each] = rows[each]
-        _known.move_to_end((groups, each))
-    while len(_known) > MOST_ROWS:
-        _known.popitem(last=False)
+    with _lock:
+        for each in dict.fromkeys(hashes):
+            _known[groups, each] = rows[each]
+            _known.move_to_end((groups, each))
+        while len(_known) > MOST_ROWS:
+            _known.popitem(last=False)
     return np.array([rows[each] for each in hashes]) if hashes else np.zeros((0, 0))
+
+
+def _hash(texts: Texts) -> bytes:
+    """Return the SHA-256 of texts. Their lengths are part of it, so that no two battles give the same bytes."""
+    digest = hashlib.sha256()
+    for each in texts:
+        digest.update(len(each).to_bytes(8))
+        for text in each:
+            encoded = text.encode("utf-8", "surrogatepass")
+            digest.update(len(encoded).to_bytes(8))
+            digest.update(encoded)
+    return digest.digest()
 
 
 def _new_rows(missing: dict[bytes, Texts], groups: tuple[Group, ...]) -> dict[bytes, FloatArray]:
     """Return the rows of texts by their hashes, from the disk or measured now."""
-    # Functions of the user's own may change without notice, so their numbers are not written.
-    is_large = len(missing) >= LARGE and all(group.name in GROUPS for group in groups) and not _is_stream.get()
+    # Functions of the user's own may change without notice, so their numbers are neither written nor read.
+    is_large = len(missing) >= LARGE and all(group.name in GROUPS for group in groups)
     disk = open_cache() if is_large else None
     rows = _read(disk, list(missing), groups) if disk else {}
     left = [each for each in missing if each not in rows]
-    blocks = [left[start : start + BLOCK] for start in range(0, len(left), BLOCK)]
-    computed = _in_blocks([[missing[each] for each in block] for block in blocks], groups)
-    steps = with_progress(zip(blocks, computed, strict=True), "features, blocks of battles", len(blocks), delay=2)
-    for block, found in steps:
-        new = dict(zip(block, found, strict=True))
+    starts = range(0, len(left), BLOCK)
+    for start in with_progress(starts, f"features, blocks of {BLOCK} battles", delay=2):
+        block = left[start : start + BLOCK]
+        new = dict(zip(block, _measure_block([missing[each] for each in block], groups), strict=True))
         rows |= new
-        if disk:
+        if disk and not _is_stream.get():
             disk.put({_disk_key(each, groups): row.view(np.float32) for each, row in new.items()})
     return rows
 
@@ -100,33 +118,14 @@ def _disk_key(texts: bytes, groups: tuple[Group, ...]) -> bytes:
 
 @cache
 def _sources() -> str:
-    """Return a hash of everything that a measurement depends on besides the texts."""
-    files = sorted(Path(__file__).parent.glob("*.py"))
-    sources = [file.read_bytes() for file in files]
-    return hashlib.sha256(b"\0".join([*sources, version("py3langid").encode()])).hexdigest()
-
-
-def _in_blocks(blocks: Sequence[Sequence[Texts]], groups: tuple[Group, ...]) -> Iterator[FloatArray]:
-    """Yield the (n, k) rows of each block in order, from several processes if there is enough to do."""
-    names = [group.name for group in groups]
-    if sum(map(len, blocks)) < LARGE or not set(names) <= set(GROUPS):
-        yield from (_measure_block(block, groups) for block in blocks)
-        return
-    import joblib  # takes a tenth of a second, which small tables need not pay
-
-    # joblib counts the cores that this process may use. A run gets no more processes than it may use threads.
-    threads = os.environ.get("OMP_NUM_THREADS", "")
-    processes = min(joblib.cpu_count(only_physical_cores=True), int(threads) if threads.isdecimal() else 2**20)
-    workers = joblib.Parallel(max(processes, 1), return_as="generator")
-    yield from workers(joblib.delayed(_measure_named)(block, names) for block in blocks)
-
-
-def _measure_named(texts: Sequence[Texts], names: Sequence[str]) -> FloatArray:
-    """Return (n, k) measurements of texts. A process gets names, because functions with state cannot be sent."""
-    return _measure_block(texts, tuple(map(find_group, names)))
+    """Return a hash of what a measurement depends on besides the texts: code, Unicode's tables and zlib."""
+    files = [*sorted(Path(__file__).parent.glob("*.py")), Path(turns.__file__)]
+    versions = (sys.version, unicodedata.unidata_version, zlib.ZLIB_RUNTIME_VERSION)
+    return hashlib.sha256(b"\0".join([*(file.read_bytes() for file in files), repr(versions).encode()])).hexdigest()
 
 
 def _measure_block(texts: Sequence[Texts], groups: tuple[Group, ...]) -> FloatArray:
+    """Return (n, k) measurements of texts."""
     return np.array([[value for part in measure_one(each, groups) for value in part.values()] for each in texts])
 
 

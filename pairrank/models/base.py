@@ -75,6 +75,11 @@ class Model(ABC):
         return "ignored"
 
     @property
+    def averages_inputs(self) -> bool:
+        """Whether each prediction is a mean of the inputs for this battle."""
+        return False
+
+    @property
     def bare(self) -> "Model":
         """The model itself, without a correction of its predictions."""
         return self

@@ -73,12 +73,15 @@ class WithEvidence(Model):
     def predict_proba(self, battles: Battles) -> Proba:
         """Return the (n, 3) corrected probabilities.
 
-        Inputs are corrected already. For the battles that evidence concerns, the result is the inputs' geometric
-        mean: corrected again, the votes would count twice, and a model of inputs may have undone the correction.
+        Inputs are corrected by their own experiments, and corrected again, the votes would count twice. A mean of
+        inputs therefore stays as it is. Another model of inputs may have undone the correction, so that for the
+        battles that evidence concerns, the result is the geometric mean of the inputs.
         """
         proba = self.inner.predict_proba(battles)
         if battles.inputs is None:
             return self.evidence_.correct(battles, proba)
+        if self.inner.averages_inputs:
+            return proba
         mean = from_logs(np.log(np.clip(battles.inputs, SMALLEST, None)).mean(axis=1))
         return np.where(self.evidence_.concerns(battles)[:, None], mean, proba)
 

@@ -83,6 +83,11 @@ class Pool(Model):
             raise UserError(" ".join(complaints))
 
     @property
+    def averages_inputs(self) -> bool:
+        """A pool is a mean of its inputs, possibly sharpened."""
+        return True
+
+    @property
     def learns(self) -> bool:
         """False for equal weights without a tie offset."""
         return self.weights != "equal" or self.tie_offset

@@ -51,13 +51,16 @@ def leader_sentence(board: Leaderboard) -> str:
 def tied_sentence(board: Leaderboard) -> str:
     """Return a sentence about the rows that cannot be told apart from the leading one.
 
-    It is "" if there is one row, or if a diagnostic is significantly better than the leading row.
+    It is "" if there is one row, if the rows have no ranks, or if a diagnostic is significantly better.
     """
-    if len(board.rows) < 2 or _leader(board).rank not in (None, 1):
+    if len(board.rows) < 2 or _leader(board).rank != 1:
         return ""
     tied = [row.label for row in _tied(board)]
     if not tied:
-        return "No other row is tied with it: it is significantly better than every row of the same battles."
+        return (
+            "No other row that can predict test battles is tied with it: it is significantly better than each of "
+            "the same battles."
+        )
     names = first_names(tied, MAX_TIED)
     rows, are = ("row", "is") if len(tied) == 1 else ("rows", "are")
     return f"{len(tied)} other {rows} {are} tied with it, so these battles do not tell which is the best: {names}."

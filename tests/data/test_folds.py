@@ -1,5 +1,6 @@
 import hashlib
 import random
+import sys
 import time
 import unicodedata
 from dataclasses import replace
@@ -14,6 +15,7 @@ from scipy.stats import chi2_contingency
 from pairrank.data.battles import Battles, object_array
 from pairrank.data.folds import (
     LONG,
+    MARKS_END,
     assign_folds,
     connected_keys,
     fold_of,
@@ -294,3 +296,8 @@ def test_uneven_warns_of_one_chain_of_sessions_and_greetings(chained: int, is_wa
 def test_uneven_is_silent_about_few_battles():
     assert uneven(["a"] * 49) == uneven([]) == ""
     assert uneven(["a"] * 50) != ""
+
+
+def test_no_combining_mark_lies_beyond_the_searched_range():
+    late = range(MARKS_END, sys.maxunicode + 1)
+    assert not any(unicodedata.combining(unicodedata.normalize("NFKD", chr(code))[0]) for code in late)

@@ -53,8 +53,13 @@ def test_readme_has_the_scores_of_the_published_leaderboard():
     for name, (_, whole, _) in table().items():
         row = losses[ROWS[name]]
         assert whole == (f"{row['log_loss']:.4f}" if row["battles"] == 1587 else "not run")
-    ensembles = (row for row in published if row["label"].startswith("ensemble") and row["submittable"] and row["rank"])
+    whole = [row for row in published if row["submittable"] and row["rank"]]
+    ensembles = [row for row in whole if row["label"].startswith("ensemble")]
     assert min(ensembles, key=lambda row: row["log_loss"])["label"] == "ensemble-fast"
+    tied = [row for row in published if row["rank"] == 1]
+    counts = f"Of the {sum(row['rank'] is not None for row in published)} rows"
+    assert counts in README.read_text(encoding="utf-8")
+    assert f"{len(tied)} may be the best" in README.read_text(encoding="utf-8")
 
 
 def test_readme_has_the_scores_of_the_predictions_on_the_battles_of_fold_0(arena):

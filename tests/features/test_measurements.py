@@ -1,20 +1,18 @@
 """Measurements are the same numbers wherever they come from: memory, disk, this process or others."""
 
-import sys
-import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from pairrank.data import folds
 from pairrank.data.battles import Battles, concatenate
 from pairrank.data.simulation import simulate
 from pairrank.features import measurements
 from pairrank.features.groups import GROUPS, find_group
 from pairrank.models.base import build
 from pairrank.runs.fold_models import FoldModels
+from pairrank.vector_cache import VectorCache
 from tests.support.battles import tiny_battles
 
 ALL = tuple(map(find_group, GROUPS))
@@ -42,7 +40,6 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("PAIRRANK_NO_CACHE", raising=False)
     monkeypatch.setattr(measurements, "LARGE", 1)
     monkeypatch.setattr(measurements, "BLOCK", 5)
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     measurements.clear()
     return tmp_path / "vectors.sqlite"
 
@@ -72,14 +69,14 @@ def test_memory_and_disk_return_the_measured_numbers_bit_for_bit(battles, expect
     assert measured() == 0
 
 
-@pytest.mark.slow
-def test_several_processes_return_the_same_numbers(battles, expected, measured, monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    assert measurements.measure(battles, ALL).tobytes() == expected.tobytes()
-    # With one usable core there is one process, this one.
-    import joblib
-
-    assert measured() == (24 if joblib.cpu_count(only_physical_cores=True) == 1 else 0)
+def test_texts_that_join_to_the_same_characters_have_different_hashes():
+    parts = [
+        (("a", "b"), ("c",), ("d",)),
+        (("ab",), ("c",), ("d",)),
+        (("a",), ("b", "c"), ("d",)),
+        (("a",), ("b",), ("cd",)),
+    ]
+    assert len({measurements._hash(each) for each in parts}) == len(parts)
 
 
 def test_repeated_battles_are_measured_once(battles, expected, measured):
@@ -130,17 +127,37 @@ def test_an_interrupted_counting_continues(battles, expected, measured, monkeypa
     assert measured() == 24 - 2 * 5
 
 
+def test_numbers_of_the_users_own_functions_are_neither_written_nor_read(battles, cache):
+    own = measurements.Group("mine.py:shout", None, lambda prompt: {"marks": float(prompt.text.count("!"))}, None)
+    measurements.measure(battles, (own,))
+    assert not cache.exists()
+
+
+def test_a_stream_reads_what_was_written(battles, measured):
+    measurements.measure(battles, ALL)
+    measurements.clear()
+    measured()
+    with measurements.streaming():
+        measurements.measure(battles, ALL)
+    assert measured() == 0
+
+
+def test_a_cache_that_cannot_be_used_costs_time_alone(battles, expected, cache):
+    cache.mkdir()
+    assert (measurements.measure(battles, ALL) == expected).all()
+
+
 def test_small_tables_and_streams_write_nothing(battles, cache, monkeypatch):
     with measurements.streaming():
         measurements.measure(battles, ALL)
     assert not measurements._known
     monkeypatch.setattr(measurements, "LARGE", 25)
     measurements.measure(battles, ALL)
-    assert not cache.exists()
+    assert VectorCache(cache).size()[0] == 0
     measurements.clear()
     monkeypatch.setattr(measurements, "LARGE", 24)
     measurements.measure(battles, ALL)
-    assert cache.exists()
+    assert VectorCache(cache).size()[0] == 24
 
 
 def test_predictions_of_a_stream_leave_no_measurements(battles, cache):
@@ -149,7 +166,7 @@ def test_predictions_of_a_stream_leave_no_measurements(battles, cache):
     cache.unlink(missing_ok=True)
     FoldModels("structure", [0], [model], []).predict(battles)
     assert not measurements._known
-    assert not cache.exists()
+    assert VectorCache(cache).size()[0] == 0
 
 
 def test_memory_is_bounded_and_drops_the_least_recently_used(battles, measured, monkeypatch):
@@ -164,8 +181,3 @@ def test_memory_is_bounded_and_drops_the_least_recently_used(battles, measured, 
     assert measured() == 0
     measurements.measure(battles.take(slice(4, 8)), ALL)
     assert measured() == 4
-
-
-def test_no_combining_mark_lies_beyond_the_searched_range():
-    late = range(folds.MARKS_END, sys.maxunicode + 1)
-    assert not any(unicodedata.combining(unicodedata.normalize("NFKD", chr(code))[0]) for code in late)

@@ -46,7 +46,8 @@ def test_the_second_sentence_names_the_rows_of_rank_one():
     assert tied_sentence(board_of(*ranks)).startswith("1 other row is tied with it")
     assert tied_sentence(board_of(*ranks)).endswith(": b.")
     ranks[1]["rank"] = 2
-    assert tied_sentence(board_of(*ranks)).startswith("No other row is tied with it")
+    assert tied_sentence(board_of(*ranks)).startswith("No other row that can predict test battles is tied with it")
+    assert tied_sentence(board_of(*[{"rank": None}] * 9)) == ""
 
 
 def test_the_third_sentence_compares_the_leader_with_the_cheapest_tied_row():
