@@ -88,7 +88,7 @@ def find_label(name: str, there: Sequence[str], home: Path) -> str:
     label = expand_label(name, there)
     if label not in there:
         near = get_close_matches(name, experiment_files(), n=1)
-        remedy = f" To train it: run {near[0]}" if near else ""
+        remedy = f" To train it: pairrank run {near[0]}" if near else ""
         raise UserError(f"{unknown_name('run', name, there)} Looked in {home} for finished runs.{remedy}")
     return label
 

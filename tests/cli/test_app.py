@@ -372,7 +372,7 @@ def test_submit_refuses_models_of_two_configurations(call, trained):
 
 def test_submit_needs_a_run_and_a_test_file(call, trained):
     assert refused(call("submit", "pror", "--data", "data"), "Did you mean 'prior'?", "Looked in runs/data")
-    assert refused(call("submit", "structure", "--data", "data"), "To train it: run structure")
+    assert refused(call("submit", "structure", "--data", "data"), "To train it: pairrank run structure")
     Path("data/test.csv").unlink()
     assert refused(call("submit", "prior", "--data", "data"), "nothing to submit")
 

@@ -121,7 +121,7 @@ def test_report_refuses_wrong_names_and_files(call):
     assert refused(call("report", "--data", "data"), "nothing to compare", "Start with: run baseline")
     assert call("run", "prior", "--data", "data").code == 0
     assert refused(call("report", "prio", "--data", "data"), "prior", "finished runs")
-    assert refused(call("report", "lengths", "--data", "data"), "To train it: run lengths")
+    assert refused(call("report", "lengths", "--data", "data"), "To train it: pairrank run lengths")
     assert refused(call("report", "--data", "data", "--out", "data/train.csv"), "read from this file")
     assert refused(call("report", "--data", "data", "--reference", "x"), "--reference")
     assert refused(call("report", "--data", "data", "--published", "none", "--add", "x"), "--add x")

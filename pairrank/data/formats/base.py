@@ -224,8 +224,13 @@ def text_cell(row: Mapping[str, Any], name: str) -> str:
 
 
 def left_out(battles: Battles, kept: Collection[str]) -> list[str]:
-    """Return the names of the columns that battles have, besides ids, texts, winners and those in `kept`."""
+    """Return the names of the columns that battles have, besides ids, texts, winners and those in `kept`.
+
+    Strengths that are all 0 are not known, so that nothing is lost with them.
+    """
     known = {"id", *TEXTS, "winner", *kept}
+    if battles.strength is not None and not battles.strength.any():
+        known.add("strength")
     return [name for name, column in battles.columns().items() if column is not None and name not in known]
 
 

@@ -4,6 +4,7 @@ import ast
 import importlib
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from pairrank.data.formats.vote import is_first
 from pairrank.data.reading import SAMPLE, read_battles
 from pairrank.data.tables import Table, read_tables
 from pairrank.errors import LONGEST_MESSAGE, UserError
+from tests.support.battles import tiny_battles
 from tests.support.strategies import TEXT
 
 SOURCES = {path.stem: path for path in Path(pairrank.data.formats.__file__).parent.glob("*.py")}
@@ -252,3 +254,10 @@ def test_a_schema_that_is_read_only_refuses_to_write(battles: Battles):
     with pytest.raises(UserError, match="read, not written"):
         schemas()["helpsteer2"]().columns(battles)
     assert importlib.import_module("pairrank.data.formats.helpsteer2").HelpSteer2 is schemas()["helpsteer2"]
+
+
+def test_strengths_that_are_not_known_are_not_lost():
+    battles = tiny_battles(6)
+    for strength, lost in ((0.0, []), (0.5, ["strength"])):
+        with_strength = replace(battles, strength=np.full(6, strength), model_a=None, model_b=None)
+        assert left_out(with_strength, ()) == lost
