@@ -9,11 +9,13 @@ The outcome is that of the battle that gives the first halves. One in nine battl
 prompt, as in Kaggle's file. The battles are good for measuring time and memory, and for nothing else.
 
 `measure` runs each command in a process of its own, and reports its wall seconds and the peak memory of all its
-processes. An interrupted measurement continues: steps that are in `--out` are not repeated.
+processes (shared pages count once for each). RUNS must not exist, and the commands get an empty cache, so that
+nothing is read that an earlier run has computed.
 """
 
 import argparse
 import json
+import os
 import platform
 import sys
 import tempfile
@@ -48,10 +50,12 @@ def recombine(battles: Any, count: int, seed: int, prefix: str) -> Any:
     for i, name in enumerate(TEXTS):
         texts = getattr(battles, name)
         columns[name] = object_array([_join(texts[a], texts[b]) for a, b in zip(first, second[i], strict=True)])
-    for row in np.flatnonzero(rng.random(count) < SHARE_REPEATED):
-        earlier = columns["prompt"][rng.integers(0, row + 1)]
-        if len(earlier) == len(columns["prompt"][row]):
-            columns["prompt"][row] = earlier
+    earlier: dict[int, list[tuple[str, ...]]] = {}  # prompts by their number of turns
+    for row, repeats in enumerate(rng.random(count) < SHARE_REPEATED):
+        fitting = earlier.setdefault(len(columns["prompt"][row]), [])
+        if repeats and fitting:
+            columns["prompt"][row] = fitting[rng.integers(0, len(fitting))]
+        fitting.append(columns["prompt"][row])
     optional = {}
     for name in ("winner", "model_a", "model_b"):
         if (values := getattr(battles, name)) is not None:
@@ -61,12 +65,12 @@ def recombine(battles: Any, count: int, seed: int, prefix: str) -> Any:
 
 def _join(first: tuple[str, ...], second: tuple[str, ...]) -> tuple[str, ...]:
     """Return a text with the number of turns of the first; each turn's second half is from the second text."""
-    return tuple(
-        turn[: len(turn) // 2] + second[min(i, len(second) - 1)][len(second[min(i, len(second) - 1)]) // 2 :]
-        if second
-        else turn
-        for i, turn in enumerate(first)
-    )
+    ends = second or ("",)
+    joined = []
+    for i, turn in enumerate(first):
+        end = ends[min(i, len(ends) - 1)]
+        joined.append(turn[: len(turn) // 2] + end[len(end) // 2 :])
+    return tuple(joined)
 
 
 def make(folder: Path, source: str, train: int, test: int) -> None:
@@ -106,19 +110,16 @@ def commands(folder: Path, runs: Path, scratch: Path) -> dict[str, list[str]]:
     }
 
 
-def measure(arguments: list[str]) -> dict[str, float]:
-    """Return wall seconds, processor seconds and the peak memory in MB of a command and all its processes."""
-    begun, peak, used = time.perf_counter(), 0, 0.0
+def measure(arguments: list[str], cache: Path) -> dict[str, float]:
+    """Return wall seconds and the peak memory in MB of a command and all its processes."""
+    begun, peak = time.perf_counter(), 0
+    environment = {**os.environ, "PAIRRANK_CACHE": str(cache)}
     with tempfile.TemporaryFile() as output:
-        process = psutil.Popen([sys.executable, "-m", "pairrank", *arguments], stdout=output, stderr=output)
+        process = psutil.Popen(
+            [sys.executable, "-m", "pairrank", *arguments], stdout=output, stderr=output, env=environment
+        )
         while process.poll() is None:
-            try:
-                family = [process, *process.children(recursive=True)]
-                peak = max(peak, sum(each.memory_info().rss for each in family))
-                times = process.cpu_times()
-                used = max(used, times.user + times.system + times.children_user + times.children_system)
-            except psutil.NoSuchProcess:
-                pass
+            peak = max(peak, sum(map(_memory, [process, *process.children(recursive=True)])))
             time.sleep(PAUSE)
         seconds = time.perf_counter() - begun
         if process.returncode:
@@ -126,7 +127,15 @@ def measure(arguments: list[str]) -> dict[str, float]:
             raise SystemExit(
                 f"{' '.join(arguments)} ended with {process.returncode}:\n{output.read().decode()[-2000:]}"
             )
-    return {"seconds": round(seconds, 1), "processor_seconds": round(used, 1), "peak_mb": round(peak / 2**20)}
+    return {"seconds": round(seconds, 1), "peak_mb": round(peak / 2**20)}
+
+
+def _memory(process: psutil.Process) -> int:
+    """Return the resident bytes of a process, 0 if it has ended."""
+    try:
+        return int(process.memory_info().rss)
+    except psutil.NoSuchProcess:
+        return 0
 
 
 def complaints(steps: dict[str, dict[str, float]]) -> list[str]:
@@ -136,12 +145,13 @@ def complaints(steps: dict[str, dict[str, float]]) -> list[str]:
         for name, bound in BOUNDS.items()
         if name in steps and steps[name]["seconds"] > bound
     ]
+    missing = [f"{name}: not measured" for name in BOUNDS if name not in steps]
     large = [
         f"{name}: {step['peak_mb']} MB, expected at most {MOST_MEMORY} MB"
         for name, step in steps.items()
         if step["peak_mb"] > MOST_MEMORY
     ]
-    return slow + large
+    return slow + missing + large
 
 
 def main() -> None:
@@ -164,14 +174,16 @@ def main() -> None:
         make(options.folder, options.battles_of, options.train, options.test)
         return
 
-    from pairrank.files import read_json, write_json
+    from pairrank.files import write_json
 
-    found = (read_json(options.out) if options.out else None) or {"processor": platform.processor(), "steps": {}}
+    if options.runs.exists():
+        raise SystemExit(f"{options.runs}: exists. Finished runs would be measured as no work; name a new folder.")
+    found: dict[str, Any] = {"machine": platform.platform(), "cores": psutil.cpu_count(logical=False), "steps": {}}
     with tempfile.TemporaryDirectory() as scratch:
         for name, arguments in commands(options.folder, options.runs, Path(scratch)).items():
-            if (options.only and name not in options.only) or name in found["steps"]:
+            if options.only and name not in options.only:
                 continue
-            found["steps"][name] = measure(arguments)
+            found["steps"][name] = measure(arguments, Path(scratch) / "cache")
             print(name, json.dumps(found["steps"][name]), flush=True)
             if options.out:
                 write_json(options.out, found)
