@@ -132,7 +132,7 @@ def test_damaged_rows_are_named(tmp_path: Path, cells: dict[str, object], compla
 
 
 def test_columns_that_are_left_out_are_named(tmp_path: Path, battles: Battles):
-    given = replace(battles, judge=battles.id, strength=np.zeros(5))
+    given = replace(battles, judge=battles.id, strength=np.array([1.0, -0.5, 0.0, 0.0, 0.5]))
     assert write_battles(given, tmp_path / "x.jsonl", "arena_140k") == ["soft", "judge", "strength"]
     back = read_battles(tmp_path / "x.jsonl")
     empty = object_array([""] * 5)
