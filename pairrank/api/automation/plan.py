@@ -116,21 +116,18 @@ def _expected(candidate: Candidate, position: int) -> float:
 def decide(candidates: Sequence[Candidate], costs: Costs, available: float) -> tuple[Decision, ...]:
     """Return a decision about each candidate, in their order.
 
-    Candidates are planned until one does not fit the `available` seconds. Those after it are left out as well, even
-    if they would fit, so that more time never takes an experiment away. Finished ones cost nothing.
+    A candidate is planned if it fits what the planned ones before it leave of the `available` seconds. One that
+    does not fit is left out, and those after it may still fit. Finished ones cost nothing.
     """
     decisions = []
-    left, stopped_by = available, ""
+    left = available
     for candidate in candidates:
         seconds = costs.remaining(candidate)
         if candidate.unavailable:
             decisions.append(Decision(candidate, "unavailable", seconds, candidate.unavailable))
         elif not candidate.missing:
             decisions.append(Decision(candidate, "finished", 0.0, "finished earlier, used again"))
-        elif stopped_by:
-            decisions.append(Decision(candidate, "left out", seconds, f"after {stopped_by}, which does not fit"))
         elif SURE * seconds > left:
-            stopped_by = candidate.name
             decisions.append(Decision(candidate, "left out", seconds, f"only {max(0.0, left):.0f} s are left"))
         else:
             left -= SURE * seconds

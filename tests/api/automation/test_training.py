@@ -100,9 +100,9 @@ def test_what_no_longer_fits_is_dropped_and_named(training, log_lines):
     assert before["structure"] == before["kernel"] == "planned"
     work.train()
     assert "structure" not in work.finished
-    assert "kernel" not in work.finished
+    assert "kernel" in work.finished, "what still fits is trained"
     dropped = [line for line in log_lines if "dropped" in line]
-    assert [line.split(":")[0] for line in dropped] == ["structure", "kernel"]
+    assert dropped[0].startswith("structure:")
     assert "finished folds are kept" in dropped[0]
     assert fake.time <= 200
 
