@@ -6,8 +6,9 @@ from pathlib import Path
 from pairrank.cli.console import say, show_repairs
 from pairrank.data.battles import Battles
 from pairrank.data.folder import find_data
+from pairrank.encoders.backend_choice import describe_rates, known_measurements
 from pairrank.encoders.catalogue import PINNED, STATIC, WHEELS, find_encoder
-from pairrank.encoders.devices import device_name
+from pairrank.encoders.devices import default_backend, device_name
 from pairrank.encoders.download import SPLIT_WHEELS
 from pairrank.errors import UserError
 from pairrank.runs.provenance import commit, versions
@@ -20,6 +21,10 @@ def doctor(data: Path | None) -> None:
         say(f"{package:22}{version}")
     say(f"{'commit':22}{commit() or 'not a checkout'}")
     say(f"{'device':22}{device_name()}")
+    for measured in known_measurements():
+        window = f"{measured.encoder}, {measured.max_tokens} tokens"
+        say(f"{'backend':22}{window}: {measured.backend} ({describe_rates(measured)})")
+    say(f"{'backend':22}{default_backend()} for other encoders, until a long run measures it")
     for name in (*WHEELS, *SPLIT_WHEELS, *PINNED):
         try:
             found = find_encoder([name])

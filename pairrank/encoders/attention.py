@@ -1,4 +1,4 @@
-"""On a CPU in bf16, attention by two matrix products and a softmax is faster than PyTorch's fused kernel."""
+"""Attention by two matrix products and a softmax, which some CPUs compute faster than PyTorch's fused kernel."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-NAME = "pairrank_matmul"
+MATMUL = "pairrank_matmul"
 """The name under which this attention is registered in transformers; it is never written to a config file."""
 
 FIRST_TOKEN = "pairrank_first_token"  # noqa: S105  # not a password
@@ -63,11 +63,12 @@ def _is_faster(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> b
     return on_cpu and key.shape == query.shape == value.shape and query.shape[2] <= MAX_TOKENS
 
 
-AttentionInterface.register(NAME, matmul_attention)
-AttentionMaskInterface.register(NAME, sdpa_mask)
+AttentionInterface.register(MATMUL, matmul_attention)
+AttentionMaskInterface.register(MATMUL, sdpa_mask)
 
 
-def use_matmul_attention(model: PreTrainedModel) -> None:
-    """Use `matmul_attention` in `model` if it would use PyTorch's fused attention; leave other models unchanged."""
-    if model.config._attn_implementation == "sdpa":
-        model.set_attn_implementation(NAME)
+def set_attention(module: nn.Module, name: str) -> None:
+    """Use an attention, named as in transformers, in all parts of `module` that may use PyTorch's fused kernel."""
+    for part in module.modules():
+        if isinstance(part, PreTrainedModel) and part.config._attn_implementation in (MATMUL, "sdpa"):
+            part.set_attn_implementation(name)

@@ -6,6 +6,8 @@ import torch
 
 from pairrank.errors import UserError
 
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+
 Precision = Literal["auto", "bf16", "fp16", "fp32"]
 """Format in which a model computes; weights stay in fp32. "auto" chooses the fast one for the device."""
 
@@ -26,8 +28,14 @@ def choose_precision(requested: str = "auto") -> str:
 
 def cpu_has_bf16() -> bool:
     """Return whether this CPU multiplies bf16 matrices in hardware; emulated bf16 is slower than fp32."""
-    probes = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
-    return any(probe() for probe in probes if probe)
+    probe = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return cpu_has_amx() or bool(probe and probe())
+
+
+def cpu_has_amx() -> bool:
+    """Return whether this CPU has units for products of matrices in bf16, as Intel's Xeons have since 2023."""
+    probe = getattr(torch.cpu, "_is_amx_tile_supported", None)
+    return bool(probe and probe())
 
 
 def tokens_at_once(learning: bool = False) -> int:
@@ -54,3 +62,12 @@ def device_name(precision: str = "auto") -> str:
         torch.cuda.get_device_name(0) if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
     )
     return f"{where}, {choose_precision(precision)}"
+
+
+def default_backend() -> str:
+    """Return the backend where nothing was measured.
+
+    On two processors with bf16 but without AMX, attention by matrix products was faster than the fused kernel; with
+    AMX and on a GPU, the fused kernel is.
+    """
+    return "matmul" if device().type == "cpu" and not cpu_has_amx() else "sdpa"

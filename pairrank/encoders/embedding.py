@@ -11,11 +11,13 @@ from pairrank.encoders.adapter_settings import Bits
 from pairrank.encoders.adapters import frozen_options
 from pairrank.encoders.answer_tokens import TextRow
 from pairrank.encoders.architecture import PoolingMode, choose_pooling, has_causal_encoder
+from pairrank.encoders.backend_choice import Sample
+from pairrank.encoders.backends import open_backend
 from pairrank.encoders.cached_batches import Text, compute_cached, source_hashes
 from pairrank.encoders.catalogue import Encoder
 from pairrank.encoders.chat import CHAT_FILES, Template
-from pairrank.encoders.devices import Precision, choose_precision, device
-from pairrank.encoders.inference import compute_outputs
+from pairrank.encoders.devices import Precision, choose_precision, default_backend, device
+from pairrank.encoders.inference import Compute, compute_outputs
 from pairrank.encoders.opening import check_positions
 from pairrank.encoders.pair_texts import choose_layout, iterate_rows, plain_layout
 from pairrank.encoders.static import StaticEncoder, is_static
@@ -47,6 +49,8 @@ class Embedder:
     """
     bits: Bits = 32
     """Bits per weight."""
+    backend: str = ""
+    """What computes the vectors, see `Backend`; "" is `default_backend`."""
     cache: VectorCache | None = None
 
     def vectors(self, texts: Sequence[Text]) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
@@ -71,6 +75,7 @@ class Embedder:
             # Version 2 once put nothing between prompt and answer for a causal decoder.
             *(["separated"] if has_causal_encoder(self.encoder.folder) else []),
             *([] if self.bits == 32 else [f"{self.bits} bits"]),
+            *([] if is_static(self.encoder.folder) else [self._backend]),
         )
         chat = () if self.template == "plain" else (self.template, source_hashes(self.encoder, CHAT_FILES))
         keys = {text: cache_key(*settings, *(chat if len(text) > 1 else ()), text) for text in dict.fromkeys(texts)}
@@ -78,7 +83,21 @@ class Embedder:
         return np.stack([known[keys[text]] for text in texts])
 
     def _compute(self, rows: list[TextRow]) -> FloatArray:
-        return compute_outputs(self._module, rows, self._module.collate, self.precision)
+        return compute_outputs(self._module, rows, self._module.collate, self.precision, compute=self._opened)
+
+    @property
+    def _backend(self) -> str:
+        return self.backend or default_backend()
+
+    @cached_property
+    def _opened(self) -> Compute | None:
+        if is_static(self.encoder.folder):
+            return None
+        return open_backend(self._backend, self._module.to(device()), choose_precision(self.precision))
+
+    def sample(self, texts: Sequence[Text]) -> Sample:
+        """Return the module, and the tokens of texts, to measure backends with."""
+        return Sample(self._module, self._tokens(texts), self._module.collate)
 
     @cached_property
     def _module(self) -> TextEncoder | StaticEncoder:

@@ -11,10 +11,12 @@ from torch import nn
 from pairrank import distributed
 from pairrank.data.probabilities import FloatArray
 from pairrank.encoders.cpu import prepare_cpu
-from pairrank.encoders.devices import choose_precision, device, tokens_at_once
+from pairrank.encoders.devices import DTYPES, choose_precision, device, tokens_at_once
 from pairrank.progress import with_progress
 
 Batch = dict[str, torch.Tensor]
+Compute = Callable[[Batch], torch.Tensor]
+"""Returns the outputs (B, k) of a module whose weights do not change any more, for its keyword arguments."""
 Row = Any
 """The tokens of one battle or text. Rows are ordered by their `len` and then by their `tobytes()`."""
 Collate = Callable[[list[Row]], Batch]
@@ -27,6 +29,7 @@ def compute_outputs(
     collate: Collate,
     precision: str = "auto",
     max_tokens: int = 0,
+    compute: Compute | None = None,
 ) -> FloatArray:
     """Return (n, k) outputs of the module (logits or vectors) in float64, in the order of the rows.
 
@@ -34,6 +37,7 @@ def compute_outputs(
     same rows therefore give the same outputs in whatever order they are passed. A part has up to `max_tokens`
     tokens, padding included; 0 uses the number that is fast on the device. Inside `distributed.collective`, each
     process computes its share of the parts. Rows whose outputs overflow half precision are computed again in fp32.
+    `compute`, from `open_backend` in the same precision, computes in place of the module.
     """
     prepare_cpu()
     chosen = choose_precision(precision)
@@ -42,7 +46,7 @@ def compute_outputs(
     order = sorted(distinct)
     parts = cut_by_tokens([length for length, _ in order], max_tokens or tokens_at_once())
     own = [parts[i] for i in distributed.own_share(len(parts))]
-    outputs = _forward(module, [[distinct[order[i]] for i in part] for part in own], collate, chosen)
+    outputs = _forward(module, [[distinct[order[i]] for i in part] for part in own], collate, chosen, compute)
     places = np.array([i for part in own for i in part], dtype=np.int64)
     gathered = distributed.gather_rows(outputs, places, len(order))
     place = {key: i for i, key in enumerate(order)}
@@ -54,16 +58,19 @@ def compute_outputs(
     return every
 
 
-def _forward(module: nn.Module, parts: Sequence[list[Row]], collate: Collate, precision: str) -> FloatArray:
+def _forward(
+    module: nn.Module, parts: Sequence[list[Row]], collate: Collate, precision: str, compute: Compute | None
+) -> FloatArray:
     """Return (n, k) outputs for the rows of all parts, one part after the other; (0, 0) without parts."""
     target = device()
     module.to(target).eval()
-    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[precision]
+    dtype = DTYPES[precision]
     outputs = []
     with torch.inference_mode(), torch.autocast(target.type, dtype, enabled=dtype != torch.float32):
         for rows in with_progress(parts, "predicting, batches"):
             batch = {name: value.to(target) for name, value in collate(rows).items()}
-            outputs.append(module(**batch).double().cpu().numpy())
+            found = module(**batch) if compute is None else compute(batch)
+            outputs.append(found.double().cpu().numpy())
     return np.concatenate(outputs) if outputs else np.zeros((0, 0))
 
 

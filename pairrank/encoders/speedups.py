@@ -7,15 +7,17 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from pairrank.encoders.attention import FIRST_TOKEN, use_matmul_attention
+from pairrank.encoders.attention import FIRST_TOKEN, MATMUL, set_attention
+from pairrank.encoders.devices import default_backend
 
 PROBE_TOKENS = 6
 """Length of the text that tests whether skipping tokens changes an encoder's output."""
 
 
 def apply_speedups(model: PreTrainedModel) -> None:
-    """Use attention by matrix products and, in half precision, pass vectors between layers in half precision."""
-    use_matmul_attention(model)
+    """Use the attention that is fast here and, in half precision, pass vectors between layers in half precision."""
+    if default_backend() == "matmul":
+        set_attention(model, MATMUL)
     embeddings = getattr(model.base_model, "embeddings", None)
     if isinstance(embeddings, nn.Module):
         embeddings.register_forward_hook(_cast_to_autocast)

@@ -16,6 +16,8 @@ from pairrank.data.probabilities import Proba, average_orders, softmax
 from pairrank.encoders.adapter_settings import AdapterSettings
 from pairrank.encoders.adapters import add_adapter, base_options, compute_in_float32
 from pairrank.encoders.architecture import is_causal, lacks_decoder
+from pairrank.encoders.backend_choice import Sample
+from pairrank.encoders.backends import Backend
 from pairrank.encoders.catalogue import Encoder
 from pairrank.encoders.inference import Batch, compute_outputs, pad
 from pairrank.encoders.opening import (
@@ -101,6 +103,8 @@ class Baseline(FineTuned):
     """Epochs, learning rates, batches, precision and the other settings of fine-tuning."""
     adapter: AdapterSettings = field(default_factory=AdapterSettings)
     """The adapter that is trained instead of the encoder's own weights; none by default."""
+    backend: Backend = "auto"
+    """What computes the logits in prediction; "auto" is measured where it pays."""
     seed: int = 0
     """Seed of the new head, the adapter, the order of the battles and the dropout."""
 
@@ -189,13 +193,17 @@ class Baseline(FineTuned):
     def _rows(self, battles: Battles) -> list[Tokens]:
         return self._tokens(battles)[0]
 
+    def _sample(self, battles: Battles) -> Sample:
+        return Sample(self.module_, self._rows(battles), self._collate)
+
     def _tokens(self, battles: Battles) -> tuple[list[Tokens], TokenCoverage]:
         closed = self.module_.causal
         return template_rows(battles, self.tokenizer_, self.max_tokens, self.budget, self.cells, closed)
 
     def _predict(self, tokens: list[Tokens]) -> Proba:
         most = tokens_in_prediction(self.module_, self.training)
-        logits = compute_outputs(self.module_, tokens, self._collate, self.training.precision, most)
+        compute = self._open_backend(self.module_)
+        logits = compute_outputs(self.module_, tokens, self._collate, self.training.precision, most, compute)
         return softmax(logits / self.temperature_)
 
     def _collate(self, rows: Sequence[Tokens]) -> Batch:

@@ -7,15 +7,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Self, cast
 
+import numpy as np
 import torch
+from torch import nn
 
 from pairrank.data.battles import Battles
 from pairrank.encoders.adapter_files import read_trained, write_trained
 from pairrank.encoders.adapter_settings import AdapterSettings, require_libraries
 from pairrank.encoders.adapters import merge_adapter, set_trained_weights
+from pairrank.encoders.attention import set_attention
+from pairrank.encoders.backend_choice import Sample, choose_backend, read_backend, write_backend
+from pairrank.encoders.backends import ATTENTIONS, Backend, open_backend
 from pairrank.encoders.catalogue import Encoder, find_encoder
+from pairrank.encoders.devices import choose_precision, device
 from pairrank.encoders.encoder_record import find_recorded_encoder
-from pairrank.encoders.inference import Batch, Row
+from pairrank.encoders.inference import Batch, Compute, Row
 from pairrank.encoders.windows import TokenCoverage
 from pairrank.errors import UserError, bounds_complaints
 from pairrank.files import write_json
@@ -27,6 +33,8 @@ from pairrank.training.recipe import Recipe, require_available
 
 DROPOUT = ("attention_dropout", "hidden_dropout", "head_dropout")
 """Hyperparameters that are shares, in the models that have them."""
+SAMPLED = 64
+"""Battles whose texts are encoded to choose a backend."""
 TEMPERATURE, TEMPERATURE_FILE = "temperature", "temperature.json"
 """Name of the temperature among the weights of an adapter, and its file, which is missing if it is 1."""
 
@@ -49,6 +57,8 @@ class FineTuned(Model):
     """Whether to train on `battles.soft`, if the battles carry it, instead of the winners."""
     swap_augmentation: bool = False
     """Whether to train on both orders of every battle."""
+    backend: Backend = "auto"
+    """What computes the predictions; a model that has this field implements `_sample`."""
     seed: int
     """Seed of the head, the adapter, the order of the battles and the dropout."""
 
@@ -62,6 +72,11 @@ class FineTuned(Model):
     """The measurements of the training; None in a loaded model."""
     temperature_: float = 1.0
     """Number by which the logits are divided in prediction; other than 1 only if `training.choose_by` fits it."""
+
+    backend_: str = ""
+    """The backend of all predictions of this model; "" in a model that computes them in another way."""
+    _compute: Compute | None = None
+    """The opened backend, which has the present weights; None until the first prediction with them."""
 
     @abstractmethod
     def _start_from(self, encoder: Encoder) -> None:
@@ -82,6 +97,10 @@ class FineTuned(Model):
     @abstractmethod
     def _load_whole(self, folder: Path) -> None:
         """Read what `_save_whole` wrote as `module_`."""
+
+    def _sample(self, battles: Battles) -> Sample | None:
+        """Return the module that predicts and its rows; None in a model that does not choose a backend."""
+        return None
 
     def __post_init__(self) -> None:
         if complaints := self._complaints():
@@ -119,6 +138,8 @@ class FineTuned(Model):
         require_available(self.training, self.adapter)
         self.encoder_, self.coverage_ = find_encoder(self.encoder), None
         self._start_from(self.encoder_)
+        if self.backend in ATTENTIONS:
+            set_attention(self.module_, ATTENTIONS[self.backend])
         self.history_ = fine_tune_battles(
             self.module_,
             train,
@@ -132,7 +153,27 @@ class FineTuned(Model):
             monitor=monitor,
         )
         self.temperature_ = self.history_.temperature
+        self.backend_, self._compute = self._choose_backend(train), None
         return self
+
+    def _choose_backend(self, train: Battles) -> str:
+        """Return the backend for the predictions, which is measured on some of the battles if that pays."""
+        some = train.take(np.unique(np.linspace(0, len(train) - 1, SAMPLED).astype(np.int64)))
+        sample = self._sample(some)
+        if sample is None:
+            return ""
+        tokens = len(train) / len(some) * sum(map(len, sample.rows))
+        return choose_backend(
+            self.backend, self._frozen, self.training.precision, self.max_tokens, tokens, lambda: sample
+        )
+
+    def _open_backend(self, module: nn.Module) -> Compute | None:
+        """Return what computes the outputs of the module that predicts, with its present weights."""
+        if self._compute is None and self.backend_:
+            self._compute = open_backend(
+                self.backend_, module.to(device()), choose_precision(self.training.precision)
+            )
+        return self._compute
 
     def save(self, folder: Path) -> None:
         """Write the model as transformers reads it; with an adapter, only adapter and head are written.
@@ -145,12 +186,15 @@ class FineTuned(Model):
             self._save_whole(folder)
         if self.temperature_ != 1:
             write_json(folder / TEMPERATURE_FILE, self.temperature_)
+        if self.backend_:
+            write_backend(self.backend_, folder)
 
     def load(self, folder: Path) -> Self:
         """Read what `save` wrote; raises UserError if the encoder under an adapter has changed since."""
         require_libraries(self.adapter, training=False)
         self.encoder_, self.coverage_, self.history_ = None, None, None
         self.temperature_ = _read_temperature(folder)
+        self.backend_, self._compute = read_backend(folder), None
         if self.has_adapter:
             self.encoder_ = find_recorded_encoder(self.encoder, folder)
             self._start_from(self.encoder_)
@@ -161,7 +205,10 @@ class FineTuned(Model):
 
     def report(self) -> dict[str, Any]:
         """Return the number of parameters, the encoder, the tokens kept, the history and warnings."""
-        return training_report(self.module_, self.training.precision, self.encoder_, self.coverage_, self.history_)
+        report = training_report(
+            self.module_, self.training.precision, self.encoder_, self.coverage_, self.history_
+        )
+        return report | ({"device": f"{report['device']}, {self.backend_}"} if self.backend_ else {})
 
     def read_trained_weights(self, folder: Path) -> dict[str, torch.Tensor]:
         """Return the weights of adapter and head that `save` wrote, and the temperature.
@@ -173,7 +220,7 @@ class FineTuned(Model):
 
     def set_trained_weights(self, weights: Mapping[str, torch.Tensor]) -> None:
         """Replace adapter, head and temperature by those of another fold's model."""
-        self.temperature_ = float(weights[TEMPERATURE])
+        self.temperature_, self._compute = float(weights[TEMPERATURE]), None
         set_trained_weights(self.module_, {name: value for name, value in weights.items() if name != TEMPERATURE})
 
     def load_merged(self, folder: Path) -> Self:
@@ -182,6 +229,7 @@ class FineTuned(Model):
         copy: Self = replace(cast(Any, self), adapter=replace(self.adapter, base_bits=bits))
         opened = copy.load(folder)
         merge_adapter(opened.module_)
+        opened._compute = None
         opened.adapter = AdapterSettings(base_bits=bits)
         return opened
 

@@ -1,10 +1,11 @@
 """The encoder is not trained: its vectors are cached on disk, and a small head learns from them in seconds."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -15,13 +16,13 @@ from pairrank.data.battles import Battles
 from pairrank.data.folds import hold_out
 from pairrank.data.probabilities import FloatArray, Proba, softmax
 from pairrank.encoders.adapter_settings import Bits
-from pairrank.encoders.architecture import PoolingMode
+from pairrank.encoders.backend_choice import choose_backend, read_backend, write_backend
+from pairrank.encoders.backends import Backend
 from pairrank.encoders.cached_batches import Text
 from pairrank.encoders.catalogue import Encoder
-from pairrank.encoders.chat import Template
 from pairrank.encoders.devices import Precision
 from pairrank.encoders.embedding import Embedder
-from pairrank.encoders.windows import Budget
+from pairrank.encoders.static import is_static
 from pairrank.errors import UserError, bounds_complaints
 from pairrank.memo import memoise
 from pairrank.models.base import register
@@ -34,6 +35,8 @@ from pairrank.vector_cache import open_cache
 HEAD_FILE = "head.safetensors"
 CLIP = 4.0
 """Bound of each standardised column of the logistic head, in standard deviations."""
+SAMPLED = 64
+"""Battles whose texts are encoded to choose a backend."""
 CHARACTERS = 4
 """Characters per token on average. Lengths are estimated with it, since a tokenizer takes seconds to load."""
 
@@ -101,8 +104,13 @@ class Frozen(LinearReader):
     """Share of the training prompts that chooses the step of the difference head; 0 uses the last step."""
     soft_targets: bool = False
     """Train the difference head on `battles.soft`, if the battles carry it, instead of the winners."""
+    backend: Backend = "auto"
+    """What computes the vectors; "auto" is measured where it pays."""
     seed: int = 0
     """Seed of the difference head."""
+
+    backend_: str = field(default="", init=False)
+    """The backend of all vectors that this model reads; "" for a static encoder."""
 
     renamed: ClassVar[Mapping[str, str]] = {"dropout": "head_dropout"}
 
@@ -134,6 +142,8 @@ class Frozen(LinearReader):
             return softmax(self.module_.eval()(*self._sides(self._vectors(battles))).double().numpy())
 
     def _save_heads(self, folder: Path) -> None:
+        if self.backend_:
+            write_backend(self.backend_, folder)
         if self.head == "logistic":
             super()._save_heads(folder)
             return
@@ -141,6 +151,7 @@ class Frozen(LinearReader):
             save_file(self.module_.state_dict(), path)
 
     def _load_heads(self, folder: Path) -> None:
+        self.backend_ = read_backend(folder)
         if self.head == "logistic":
             super()._load_heads(folder)
             return
@@ -155,6 +166,7 @@ class Frozen(LinearReader):
         return sum(parameter.numel() for parameter in self.module_.parameters())
 
     def _fit_heads(self, train: Battles) -> None:
+        self.backend_ = self._choose_backend(train)
         if self.head == "logistic":
             super()._fit_heads(train)
         else:
@@ -221,32 +233,55 @@ class Frozen(LinearReader):
         )
         return Columns(np.hstack(odd), np.hstack(even), *widths)
 
+    def report(self) -> dict[str, Any]:
+        """Return the number of fitted parameters, the encoder, the device, and the backend of the vectors."""
+        report = super().report()
+        return report | ({"device": f"{report['device']}, {self.backend_}"} if self.backend_ else {})
+
+    def _choose_backend(self, train: Battles) -> str:
+        """Return the backend for the texts of these battles, measured on some of them if that pays."""
+        if is_static(self.encoder_.folder):
+            return ""
+        some = train.take(np.unique(np.linspace(0, len(train) - 1, SAMPLED).astype(np.int64)))
+        texts = [text for column in _columns_of_texts(some) for text in column]
+        tokens = sum(min(self.max_tokens, sum(map(len, chain(*text))) / CHARACTERS) for text in texts)
+        return choose_backend(
+            self.backend,
+            self.encoder_,
+            self.precision,
+            self.max_tokens,
+            len(train) / len(some) * tokens,
+            lambda: Embedder(self.encoder_, *self._settings).sample(texts),
+        )
+
+    @property
+    def _settings(self) -> tuple[Any, ...]:
+        """The settings of an embedder, in the order of its fields."""
+        chosen = (self.pooling, self.max_tokens, self.budget, self.precision, self.template, self.base_bits)
+        return (*chosen, self.backend_)
+
     def _vectors(self, battles: Battles) -> Vectors:
-        settings = (self.pooling, self.max_tokens, self.budget, self.precision, self.template, self.base_bits)
-        return _vectors_of(battles, self.encoder_, *settings)
+        return _vectors_of(battles, self.encoder_, self._settings)
 
 
 @memoise
-def _vectors_of(
-    battles: Battles,
-    encoder: Encoder,
-    pooling: PoolingMode,
-    max_tokens: int,
-    budget: Budget,
-    precision: Precision,
-    template: Template,
-    bits: Bits,
-) -> Vectors:
-    embedder = Embedder(encoder, pooling, max_tokens, budget, precision, template, bits, open_cache())
-    texts: list[list[Text]] = [[], [], [], [], []]
-    for prompt, a, b in zip(battles.prompt, battles.response_a, battles.response_b, strict=True):
-        for column, text in zip(texts, ((prompt,), (a,), (b,), (prompt, a), (prompt, b)), strict=True):
-            column.append(text)
+def _vectors_of(battles: Battles, encoder: Encoder, settings: Sequence[Any]) -> Vectors:
+    embedder = replace(Embedder(encoder, *settings), cache=open_cache())
+    texts = _columns_of_texts(battles)
     # One call for all columns, so that batches do not depend on the column of a text.
     vectors = embedder.vectors([text for column in texts for text in column]).astype(np.float64)
     lengths = [[sum(map(len, turns)) for turns in column] for column in (battles.response_a, battles.response_b)]
     prompt, a, b, with_a, with_b = np.split(vectors, len(texts))
     return Vectors(prompt, a, b, with_a, with_b, np.log1p(np.array(lengths).T / CHARACTERS))
+
+
+def _columns_of_texts(battles: Battles) -> list[list[Text]]:
+    """Return the prompts, the answers of A and of B, and the prompts with each answer."""
+    texts: list[list[Text]] = [[], [], [], [], []]
+    for prompt, a, b in zip(battles.prompt, battles.response_a, battles.response_b, strict=True):
+        for column, text in zip(texts, ((prompt,), (a,), (b,), (prompt, a), (prompt, b)), strict=True):
+            column.append(text)
+    return texts
 
 
 def _unit(vectors: FloatArray) -> FloatArray:

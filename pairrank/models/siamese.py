@@ -14,7 +14,10 @@ from pairrank.data.battles import Battles
 from pairrank.data.probabilities import Proba, average_orders, softmax
 from pairrank.encoders.adapter_settings import AdapterSettings
 from pairrank.encoders.adapters import add_adapter, base_options
+from pairrank.encoders.answer_tokens import TextRow
 from pairrank.encoders.architecture import PoolingMode
+from pairrank.encoders.backend_choice import Sample
+from pairrank.encoders.backends import Backend
 from pairrank.encoders.catalogue import Encoder
 from pairrank.encoders.chat import Template
 from pairrank.encoders.devices import device
@@ -106,6 +109,8 @@ class Siamese(FineTuned):
     """Epochs, learning rates, batches, precision and the other settings of fine-tuning."""
     adapter: AdapterSettings = field(default_factory=AdapterSettings)
     """The adapter that is trained instead of the encoder's own weights; none by default."""
+    backend: Backend = "auto"
+    """What computes the vectors in prediction; "auto" is measured where it pays."""
     seed: int = 0
     """Seed of the head, the adapter, the order of the battles and the dropout."""
 
@@ -160,9 +165,8 @@ class Siamese(FineTuned):
             return np.empty((0, 3))
         rows, self.coverage_ = self._texts(self.offset_model_.attach(battles))
         encoder, recipe = self.module_.encoder, self.training
-        texts = [text for row in rows for text in (row.a, row.b, row.prompt) if len(text)]
-        most = tokens_in_prediction(self.module_, recipe)
-        vectors = compute_outputs(encoder, texts, encoder.collate, recipe.precision, most)
+        most, compute = tokens_in_prediction(self.module_, recipe), self._open_backend(encoder)
+        vectors = compute_outputs(encoder, _texts_of(rows), encoder.collate, recipe.precision, most, compute)
         a, b, *prompt = torch.from_numpy(vectors).float().view(len(rows), -1, encoder.width).unbind(1)
         lengths, offsets = torch.tensor([row.lengths for row in rows]), _offsets_of_rows(rows)
         straight = self._compare(a, b, prompt, lengths, offsets)
@@ -244,6 +248,10 @@ class Siamese(FineTuned):
     def _rows(self, battles: Battles) -> list[SideTexts]:
         return self._texts(battles)[0]
 
+    def _sample(self, battles: Battles) -> Sample:
+        encoder = self.module_.encoder
+        return Sample(encoder, _texts_of(self._texts(self.offset_model_.attach(battles))[0]), encoder.collate)
+
     def _texts(self, battles: Battles) -> tuple[list[SideTexts], TokenCoverage]:
         """Return the rows of battles whose `inputs` are the sources of offsets, and how many tokens were kept."""
         encoder = self.module_.encoder
@@ -301,6 +309,11 @@ class Siamese(FineTuned):
             prompts = encoder.collate([row.prompt for row in rows])
             batch |= {"prompt_ids": prompts["input_ids"], "prompt_mask": prompts["attention_mask"]}
         return batch
+
+
+def _texts_of(rows: Sequence[SideTexts]) -> list[TextRow]:
+    """Return the texts that are encoded: those of both sides, and the prompt of each battle with layout "apart"."""
+    return [text for row in rows for text in (row.a, row.b, row.prompt) if len(text)]
 
 
 def _offsets_of_rows(rows: Sequence[SideTexts]) -> torch.Tensor:

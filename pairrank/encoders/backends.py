@@ -1,0 +1,142 @@
+"""The backends that compute the outputs of a module in prediction. They differ in speed, and in rounding."""
+
+import copy
+import importlib.util
+import shutil
+import warnings
+from typing import Any, Literal, get_args
+
+import torch
+from torch import nn
+
+from pairrank.encoders.attention import MATMUL, set_attention
+from pairrank.encoders.devices import DTYPES, device
+from pairrank.encoders.inference import Batch, Compute
+from pairrank.errors import UserError
+
+Backend = Literal["auto", "matmul", "sdpa", "eager", "compile", "openvino"]
+"""What computes the outputs of an encoder in prediction; "auto" is measured where it pays, see `choose_backend`.
+
+PyTorch with attention by matrix products, by its fused kernel, or as transformers writes it; PyTorch compiled for
+this processor (needs a C++ compiler); or OpenVINO (needs `pip install 'pairrank[openvino]'`).
+"""
+ATTENTIONS = {"matmul": MATMUL, "sdpa": "sdpa", "eager": "eager"}
+"""The backends that differ in their attention alone, which training uses as well -> its name in transformers."""
+COPIED = 2 * 2**30
+"""Largest size in bytes of weights that are copied in half precision instead of converted again for each part."""
+
+
+def usable_backends() -> list[str]:
+    """Return the backends that can be used here."""
+    names = [name for name in get_args(Backend) if name != "auto"]
+    return [name for name in names if not reason_against(name)]
+
+
+def reason_against(backend: str) -> str:
+    """Return why a backend cannot be used here, and what to do; "" if it can."""
+    if backend in ("compile", "openvino") and device().type != "cpu":
+        return "it is for a CPU. Set it to sdpa"
+    if backend == "openvino" and importlib.util.find_spec("openvino") is None:
+        return "OpenVINO is not installed. Install it with: pip install 'pairrank[openvino]'"
+    if backend == "compile" and not any(map(shutil.which, ("c++", "g++", "clang++", "cl"))):
+        return "PyTorch needs a C++ compiler for it, and none was found. Install g++"
+    return ""
+
+
+def require_backend(backend: str) -> None:
+    """Raise UserError if a backend cannot be used here; "auto" can."""
+    if reason := reason_against(backend):
+        raise UserError(f"backend = {backend!r}: {reason}.")
+
+
+def open_backend(backend: str, module: nn.Module, precision: str) -> Compute:
+    """Return a function that computes the outputs of a module with its present weights; see `Backend`.
+
+    `precision` is "bf16", "fp16" or "fp32". The module itself is not changed, except for its mode: it evaluates.
+    """
+    if backend == "openvino":
+        return _openvino(module, precision)
+    prepared = _prepared_copy(module, precision)
+    if prepared is not module:
+        set_attention(prepared, ATTENTIONS.get(backend, "sdpa"))
+    # Frozen weights are stored in the layout that the processor multiplies fastest.
+    run: Any = prepared
+    if backend == "compile":
+        run = torch.compile(prepared, dynamic=True, options={"freezing": True})
+    target, dtype = device().type, DTYPES[precision]
+
+    def compute(batch: Batch) -> torch.Tensor:
+        with torch.autocast(target, dtype, enabled=dtype != torch.float32):
+            outputs: torch.Tensor = run(**batch)
+        return outputs
+
+    return compute
+
+
+def _prepared_copy(module: nn.Module, precision: str) -> nn.Module:
+    """Return a copy of a module to evaluate; on a CPU in half precision, its weights are converted once.
+
+    Other weights are shared with the module: on a GPU, autocast converts them in no time and computes layer norms
+    in fp32. A module with quantised weights is returned itself, since its layers hold more than their weights.
+    """
+    weights = list(module.parameters())
+    if not all(weight.is_floating_point() for weight in weights):
+        return module.eval()
+    size = sum(weight.nbytes for weight in weights)
+    converts = device().type == "cpu" and precision != "fp32" and size <= COPIED
+    converts = converts and all(weight.dtype == torch.float32 for weight in weights)
+    # `deepcopy` takes what its memo has for an object instead of a copy of it.
+    memo: dict[int, Any] = {
+        id(weight): nn.Parameter(weight.detach().to(DTYPES[precision]), requires_grad=False) if converts else weight
+        for weight in weights
+    }
+    for part in module.modules():
+        memo |= {id(value): value for name, value in vars(part).items() if name in ("tokenizer", "processor")}
+    return copy.deepcopy(module, memo).eval()
+
+
+class _ByPosition(nn.Module):
+    """A module whose arguments have an order, as the conversion to OpenVINO needs."""
+
+    def __init__(self, module: nn.Module, names: list[str]) -> None:
+        super().__init__()
+        self.module, self.names = module, names
+
+    def forward(self, *values: torch.Tensor) -> torch.Tensor:
+        outputs: torch.Tensor = self.module(**dict(zip(self.names, values, strict=True)))
+        return outputs
+
+
+def _openvino(module: nn.Module, precision: str) -> Compute:
+    """Convert a module to OpenVINO at the first batch, for batches of any size."""
+    import openvino
+
+    compiled: Any = None
+
+    def compute(batch: Batch) -> torch.Tensor:
+        nonlocal compiled
+        if compiled is None:
+            model = openvino.convert_model(
+                _trace(module, batch), input=[openvino.PartialShape([-1] * value.dim()) for value in batch.values()]
+            )
+            settings: dict[str, Any] = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "NUM_STREAMS": 1}
+            settings["ENABLE_CPU_PINNING"] = False  # other processes may use these cores
+            settings["INFERENCE_PRECISION_HINT"] = {"bf16": "bf16", "fp16": "f16"}.get(precision, "f32")
+            compiled = openvino.Core().compile_model(model, "CPU", settings)
+        return torch.from_numpy(compiled([value.numpy() for value in batch.values()])[0])
+
+    return compute
+
+
+def _trace(module: nn.Module, batch: Batch) -> Any:
+    """Return the operations of a module for these keyword arguments, whose order becomes that of its inputs.
+
+    Two rows stand for all: no size is written into the operations.
+    """
+    prepared = copy.deepcopy(module).eval()
+    set_attention(prepared, "sdpa")
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of sizes that seem to be written into the operations
+        return torch.jit.trace(  # type: ignore[no-untyped-call]
+            _ByPosition(prepared, list(batch)), tuple(value[:2] for value in batch.values()), check_trace=False
+        )
