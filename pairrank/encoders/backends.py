@@ -11,7 +11,7 @@ from torch import nn
 
 from pairrank.encoders.attention import MATMUL, set_attention
 from pairrank.encoders.devices import DTYPES, device
-from pairrank.encoders.inference import Batch, Compute
+from pairrank.encoders.inference import Batch, Compute, in_autocast
 from pairrank.errors import UserError
 
 Backend = Literal["auto", "matmul", "sdpa", "eager", "compile", "openvino"]
@@ -63,14 +63,7 @@ def open_backend(backend: str, module: nn.Module, precision: str) -> Compute:
     run: Any = prepared
     if backend == "compile":
         run = torch.compile(prepared, dynamic=True, options={"freezing": True})
-    target, dtype = device().type, DTYPES[precision]
-
-    def compute(batch: Batch) -> torch.Tensor:
-        with torch.autocast(target, dtype, enabled=dtype != torch.float32):
-            outputs: torch.Tensor = run(**batch)
-        return outputs
-
-    return compute
+    return in_autocast(run, precision)
 
 
 def _prepared_copy(module: nn.Module, precision: str) -> nn.Module:

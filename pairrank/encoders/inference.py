@@ -63,15 +63,24 @@ def _forward(
 ) -> FloatArray:
     """Return (n, k) outputs for the rows of all parts, one part after the other; (0, 0) without parts."""
     target = device()
-    module.to(target).eval()
-    dtype = DTYPES[precision]
+    compute = compute or in_autocast(module.to(target).eval(), precision)
     outputs = []
-    with torch.inference_mode(), torch.autocast(target.type, dtype, enabled=dtype != torch.float32):
+    with torch.inference_mode():
         for rows in with_progress(parts, "predicting, batches"):
             batch = {name: value.to(target) for name, value in collate(rows).items()}
-            found = module(**batch) if compute is None else compute(batch)
-            outputs.append(found.double().cpu().numpy())
+            outputs.append(compute(batch).double().cpu().numpy())
     return np.concatenate(outputs) if outputs else np.zeros((0, 0))
+
+
+def in_autocast(run: Callable[..., torch.Tensor], precision: str) -> Compute:
+    """Return a function that calls `run` with a batch, in "bf16", "fp16" or "fp32"."""
+    target, dtype = device().type, DTYPES[precision]
+
+    def compute(batch: Batch) -> torch.Tensor:
+        with torch.autocast(target, dtype, enabled=dtype != torch.float32):
+            return run(**batch)
+
+    return compute
 
 
 def cut_by_tokens(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:

@@ -75,7 +75,7 @@ class FineTuned(Model):
 
     backend_: str = ""
     """The backend of all predictions of this model; "" in a model that computes them in another way."""
-    _compute: Compute | None = None
+    compute_: Compute | None = None
     """The opened backend, which has the present weights; None until the first prediction with them."""
 
     @abstractmethod
@@ -153,7 +153,7 @@ class FineTuned(Model):
             monitor=monitor,
         )
         self.temperature_ = self.history_.temperature
-        self.backend_, self._compute = self._choose_backend(train), None
+        self.backend_, self.compute_ = self._choose_backend(train), None
         return self
 
     def _choose_backend(self, train: Battles) -> str:
@@ -169,11 +169,11 @@ class FineTuned(Model):
 
     def _open_backend(self, module: nn.Module) -> Compute | None:
         """Return what computes the outputs of the module that predicts, with its present weights."""
-        if self._compute is None and self.backend_:
-            self._compute = open_backend(
+        if self.compute_ is None and self.backend_:
+            self.compute_ = open_backend(
                 self.backend_, module.to(device()), choose_precision(self.training.precision)
             )
-        return self._compute
+        return self.compute_
 
     def save(self, folder: Path) -> None:
         """Write the model as transformers reads it; with an adapter, only adapter and head are written.
@@ -194,7 +194,7 @@ class FineTuned(Model):
         require_libraries(self.adapter, training=False)
         self.encoder_, self.coverage_, self.history_ = None, None, None
         self.temperature_ = _read_temperature(folder)
-        self.backend_, self._compute = read_backend(folder), None
+        self.backend_, self.compute_ = read_backend(folder), None
         if self.has_adapter:
             self.encoder_ = find_recorded_encoder(self.encoder, folder)
             self._start_from(self.encoder_)
@@ -220,7 +220,7 @@ class FineTuned(Model):
 
     def set_trained_weights(self, weights: Mapping[str, torch.Tensor]) -> None:
         """Replace adapter, head and temperature by those of another fold's model."""
-        self.temperature_, self._compute = float(weights[TEMPERATURE]), None
+        self.temperature_, self.compute_ = float(weights[TEMPERATURE]), None
         set_trained_weights(self.module_, {name: value for name, value in weights.items() if name != TEMPERATURE})
 
     def load_merged(self, folder: Path) -> Self:
@@ -229,7 +229,7 @@ class FineTuned(Model):
         copy: Self = replace(cast(Any, self), adapter=replace(self.adapter, base_bits=bits))
         opened = copy.load(folder)
         merge_adapter(opened.module_)
-        opened._compute = None
+        opened.compute_ = None
         opened.adapter = AdapterSettings(base_bits=bits)
         return opened
 

@@ -109,8 +109,8 @@ class Frozen(LinearReader):
     seed: int = 0
     """Seed of the difference head."""
 
-    backend_: str = field(default="", init=False)
-    """The backend of all vectors that this model reads; "" for a static encoder."""
+    backend_ = ""
+    # Without an annotation it is no field: the backend of all vectors, and "" for a static encoder.
 
     renamed: ClassVar[Mapping[str, str]] = {"dropout": "head_dropout"}
 

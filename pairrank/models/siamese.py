@@ -250,7 +250,7 @@ class Siamese(FineTuned):
 
     def _sample(self, battles: Battles) -> Sample:
         encoder = self.module_.encoder
-        return Sample(encoder, _texts_of(self._texts(self.offset_model_.attach(battles))[0]), encoder.collate)
+        return Sample(encoder, _texts_of(self._rows(battles)), encoder.collate)
 
     def _texts(self, battles: Battles) -> tuple[list[SideTexts], TokenCoverage]:
         """Return the rows of battles whose `inputs` are the sources of offsets, and how many tokens were kept."""

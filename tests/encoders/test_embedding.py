@@ -46,9 +46,9 @@ def encoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     seen: list[int] = []
     inner = embedding.compute_outputs
 
-    def counting(module, rows, *rest):
+    def counting(module, rows, *rest, **options):
         seen.append(len(rows))
-        return inner(module, rows, *rest)
+        return inner(module, rows, *rest, **options)
 
     monkeypatch.setattr(embedding, "compute_outputs", counting)
     return seen
