@@ -154,7 +154,6 @@ class Worker(Timed):
 
     def __init__(self, setting: Setting, data: Path, battles: int) -> None:
         from pairrank.data.folder import find_data
-        from pairrank.encoders.attention import NAME
         from pairrank.encoders.catalogue import find_encoder
         from pairrank.encoders.cpu import prepare_cpu
         from pairrank.encoders.side_windows import side_texts
@@ -189,7 +188,7 @@ class Worker(Timed):
         self.dtype = torch.bfloat16 if setting.precision == "bf16" else torch.float32
         self.config = self.module.classifier.config
         attention = self.config._attn_implementation
-        self.way = Way("matmul" if attention == NAME else attention, setting.backend, setting.precision)
+        self.way = Way(attention.removeprefix("pairrank_"), setting.backend, setting.precision)
         self.order = self._order()
         if setting.encodes:
             self.encoder = TextEncoder(encoder.folder, "mean")
