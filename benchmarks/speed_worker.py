@@ -1,18 +1,112 @@
-"""A model that is trained and predicts step by step in a process of its own, for `speed.py` to time."""
+"""A model that trains, predicts and encodes step by step in a process of its own, for `speed.py` to time."""
 
 import multiprocessing
 import time
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
+import torch
 
 BATCH = 8
 """Battles per training step."""
+PARTS = 4
+"""Parts into which the battles or texts are divided for predicting and encoding."""
+WINDOW = 512
+"""Tokens of a battle, for training and predicting."""
+TEXT_WINDOW = 256
+"""Tokens of a prompt with one answer, for encoding: what all-MiniLM-L6-v2 was made for."""
 SIDE = 2048
 """Rows and columns of the matrices of the plain product."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """How the model of a row computes, as the table names it."""
+
+    attention: str
+    """"matmul" (pairrank's two matrix products), "sdpa" or "eager" (of transformers), or "" for a backend's own."""
+    backend: str
+    """What runs the layers in prediction: "torch", or a backend such as "openvino"."""
+    precision: str
+    """"bf16" or "fp32"; "bf16 weights" if the weights are stored in it as well."""
+
+    def __str__(self) -> str:
+        return ", ".join(filter(None, (self.attention, self.backend, self.precision)))
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What was done in a measured time."""
+
+    seconds: float = 0.0
+    texts: int = 0
+    """Battles or, in encoding, texts."""
+    tokens: int = 0
+    """Real tokens."""
+    padded: int = 0
+    """Tokens, padding included."""
+    operations: float = 0.0
+    """Multiplications and additions on real tokens."""
+
+    def __add__(self, other: "Timing") -> "Timing":
+        return Timing(
+            self.seconds + other.seconds,
+            self.texts + other.texts,
+            self.tokens + other.tokens,
+            self.padded + other.padded,
+            self.operations + other.operations,
+        )
+
+
+class Timed:
+    """A model of which single steps are timed; tokenising is never timed."""
+
+    way: Way
+    measures: Collection[str]
+    """Those of "train", "predict" and "encode" that it can do."""
+
+    def __init__(self) -> None:
+        self.lengths: list[int] = []
+        self.padded = 0
+        self.tokenising = 0.0
+
+    def count(self, mask: torch.Tensor) -> None:
+        """Count the texts of a batch with this attention mask (B, T)."""
+        self.lengths += mask.sum(dim=-1).tolist()
+        self.padded += mask.numel()
+
+    def time(self, work: Callable[[], Any], operations: Callable[[Sequence[int]], float]) -> Timing:
+        """Do the work; `operations` counts those for texts of given lengths."""
+        self.lengths, self.padded, self.tokenising = [], 0, 0.0
+        begun = time.perf_counter()
+        work()
+        seconds = time.perf_counter() - begun - self.tokenising
+        return Timing(seconds, len(self.lengths), sum(self.lengths), self.padded, operations(self.lengths))
+
+    def product(self, _: int) -> float:
+        """Return the operations per second of a plain bf16 matrix product."""
+        if not hasattr(self, "factors"):
+            self.factors = [torch.randn(SIDE, SIDE, dtype=torch.bfloat16) for _ in range(2)]
+        left, right = self.factors
+        left @ right  # warm-up, not timed
+        begun = time.perf_counter()
+        left @ right
+        return 2 * SIDE**3 / (time.perf_counter() - begun)
+
+
+class Row(Protocol):
+    """A row of the table, before it is measured."""
+
+    @property
+    def name(self) -> str:
+        """What the row is called."""
+
+    def open(self, data: Path, battles: int) -> Timed:
+        """Return the model of the row with the first battles of the folder."""
 
 
 @dataclass(frozen=True)
@@ -36,22 +130,40 @@ class Setting:
     """Tokens of a batch that go through the model together."""
     frozen_layers: int = 0
     """Layers of the encoder, from the lowest, that are not trained."""
+    backend: str = "torch"
+    """What runs the layers in prediction and encoding, as the table names it."""
+    encodes: bool = False
+    """Whether the same encoder is measured with its texts alone, as `frozen` and `siamese` use it."""
+
+    def open(self, data: Path, battles: int) -> "Worker":
+        """Return the model with its battles, in this process."""
+        return Worker(self, data, battles)
 
 
-class Worker:
-    """A model in this process with its batches and optimiser."""
+def operations(config: Any, lengths: Sequence[int]) -> float:
+    """Return the multiplications and additions of all layers of BERT for texts of these lengths in tokens."""
+    width, inner, layers = config.hidden_size, config.intermediate_size, config.num_hidden_layers
+    tokens = np.array(lengths, dtype=float)
+    # The linear layers, then QK' and AV.
+    layer = 2 * tokens * (4 * width**2 + 2 * width * inner) + 4 * tokens**2 * width
+    return float(layers * layer.sum())
+
+
+class Worker(Timed):
+    """A model of pairrank in this process with its batches and optimiser."""
 
     def __init__(self, setting: Setting, data: Path, battles: int) -> None:
-        import torch
-
         from pairrank.data.folder import find_data
         from pairrank.encoders.catalogue import find_encoder
         from pairrank.encoders.cpu import prepare_cpu
+        from pairrank.encoders.side_windows import side_texts
+        from pairrank.encoders.transformer import TextEncoder
         from pairrank.models import baseline
         from pairrank.models.base import build
         from pairrank.models.baseline import Baseline
         from pairrank.training.recipe import Recipe, make_targets, parameter_groups
 
+        super().__init__()
         if setting.ready:
             prepare_cpu()
         if not setting.quick:
@@ -59,42 +171,67 @@ class Worker:
         if not setting.first_token:
             baseline.compute_first_token_only = lambda model, answer: False
         torch.manual_seed(0)
-        self.setting, self.torch = setting, torch
+        self.setting = setting
+        self.measures = ("train", "predict", "encode") if setting.encodes else ("train", "predict")
         taken = find_data(data).train.take(slice(battles))
-        model = build("baseline", encoder=["minilm"], **setting.parameters)
+        encoder = find_encoder(["minilm"])
+        model = build("baseline", encoder=["minilm"], max_tokens=WINDOW, **setting.parameters)
         assert isinstance(model, Baseline)  # noqa: S101  # for the type checker
-        model._start_from(find_encoder(["minilm"]))
-        classifier = model.module_.classifier
+        model._start_from(encoder)
         self.tokens, _ = model._tokens(taken)
         self.targets = torch.tensor(make_targets(taken), dtype=torch.float32)
-        self.module, self.collate = model.module_, model._collate
-        recipe = Recipe(frozen_layers=setting.frozen_layers)
-        groups = parameter_groups(self.module, recipe)
+        self.module = model.module_
+        self.collate = self._counted(model._collate)
+        groups = parameter_groups(self.module, Recipe(frozen_layers=setting.frozen_layers))
         # Fused for all settings, as it is the default of the Trainer.
         self.optimizer = torch.optim.AdamW(groups, lr=2e-5, weight_decay=0.01, fused=True)
         self.dtype = torch.bfloat16 if setting.precision == "bf16" else torch.float32
-        self.config = classifier.config
-        self.padded = 0
+        self.config = self.module.classifier.config
+        attention = self.config._attn_implementation
+        self.way = Way(attention.removeprefix("pairrank_"), setting.backend, setting.precision)
+        self.order = self._order()
+        if setting.encodes:
+            self.encoder = TextEncoder(encoder.folder, "mean")
+            rows, _ = side_texts(taken, self.encoder.tokenizer, TEXT_WINDOW)
+            self.texts = [text for row in rows for text in (row.a, row.b)]
+            self.collate_texts = self._counted(self.encoder.collate)
 
-    def batches(self) -> int:
-        """Return the number of training steps."""
-        return -(-len(self.tokens) // BATCH)
+    def _counted(self, collate: Callable[..., dict[str, torch.Tensor]]) -> Callable[..., dict[str, torch.Tensor]]:
+        """Return a function that collates and counts what it returns."""
 
-    def train(self, number: int) -> float:
-        """Return the seconds of one step on the Trainer's batches, which are random or of similar length."""
+        def collate_and_count(rows: Sequence[Any]) -> dict[str, torch.Tensor]:
+            batch = collate(rows)
+            self.count(batch["attention_mask"])
+            return batch
+
+        return collate_and_count
+
+    def train(self, number: int) -> Timing:
+        """Time one step on the Trainer's batches, which are random or of similar length."""
+        rows = self.order[number * BATCH : (number + 1) * BATCH]
+        return self.time(lambda: self._step(rows), self._operations_to_train)
+
+    def predict(self, share: int) -> Timing:
+        """Time the prediction of a part of the battles, as in `predict_proba` or in batches of 16."""
+        return self.time(lambda: self._predict(self.tokens[share::PARTS]), self._operations)
+
+    def encode(self, share: int) -> Timing:
+        """Time the vectors of a part of the texts, as `Embedder.vectors` computes them."""
+        from pairrank.encoders.inference import compute_outputs
+
+        texts = self.texts[share::PARTS]
+        return self.time(
+            lambda: compute_outputs(self.encoder, texts, self.collate_texts),
+            lambda lengths: operations(self.config, lengths),
+        )
+
+    def _step(self, rows: list[int]) -> None:
         from pairrank.encoders.inference import cut_by_tokens
 
-        torch = self.torch
-        if not hasattr(self, "order"):
-            self.order = self._order()
-        rows = self.order[number * BATCH : (number + 1) * BATCH]
-        begun = time.perf_counter()
         self.module.train()
-        parts = cut_by_tokens([len(self.tokens[row]) for row in rows], self.setting.tokens_at_once)
-        for part in parts:
+        for part in cut_by_tokens([len(self.tokens[row]) for row in rows], self.setting.tokens_at_once):
             taken = [rows[i] for i in part]
             batch = self.collate([self.tokens[row] for row in taken])
-            self.padded += batch["input_ids"].numel()
             with torch.autocast("cpu", torch.bfloat16, enabled=self.dtype == torch.bfloat16):
                 logits = self.module(**batch)
             loss = torch.nn.functional.cross_entropy(logits.float(), self.targets[taken])
@@ -102,74 +239,51 @@ class Worker:
         torch.nn.utils.clip_grad_norm_([p for p in self.module.parameters() if p.requires_grad], 1.0)
         self.optimizer.step()
         self.optimizer.zero_grad()
-        return time.perf_counter() - begun
 
-    def predict(self, share: int) -> float:
-        """Return the seconds to predict a quarter of the battles, as `predict_proba` does or in batches of 16."""
+    def _predict(self, rows: list[Any]) -> None:
         from pairrank.encoders.inference import compute_outputs
 
-        torch = self.torch
-        rows = self.tokens[share::4]
-        begun = time.perf_counter()
         if self.setting.tokens_at_once < 10**9:
             compute_outputs(self.module, rows, self.collate)
-        else:
-            self.module.eval()
-            order = (
-                sorted(range(len(rows)), key=lambda i: len(rows[i])) if self.setting.grouped else range(len(rows))
-            )
-            mixed = torch.autocast("cpu", torch.bfloat16, enabled=self.dtype == torch.bfloat16)
-            with torch.inference_mode(), mixed:
-                for start in range(0, len(rows), 16):
-                    self.module(**self.collate([rows[i] for i in order[start : start + 16]]))
-        return time.perf_counter() - begun
+            return
+        self.module.eval()
+        order = sorted(range(len(rows)), key=lambda i: len(rows[i])) if self.setting.grouped else range(len(rows))
+        mixed = torch.autocast("cpu", torch.bfloat16, enabled=self.dtype == torch.bfloat16)
+        with torch.inference_mode(), mixed:
+            for start in range(0, len(rows), 16):
+                self.module(**self.collate([rows[i] for i in order[start : start + 16]]))
 
-    def product(self, _: int) -> float:
-        """Return the operations per second of a plain bf16 matrix product."""
-        if not hasattr(self, "factors"):
-            self.factors = [self.torch.randn(SIDE, SIDE, dtype=self.torch.bfloat16) for _ in range(2)]
-        left, right = self.factors
-        left @ right  # warm-up, not timed
-        begun = time.perf_counter()
-        left @ right
-        return 2 * SIDE**3 / (time.perf_counter() - begun)
-
-    def sums(self, _: int) -> dict[str, float]:
-        """Return the tokens of all battles without and with padding, and the operations they take."""
-        width, inner, layers = (
-            self.config.hidden_size, self.config.intermediate_size, self.config.num_hidden_layers
-        )  # fmt: skip
-        lengths = np.array([len(row) for row in self.tokens], dtype=float)
-        # Multiplications and additions of one layer: the linear layers, then QK' and AV.
-        layer = 2 * lengths * (4 * width**2 + 2 * width * inner) + 4 * lengths**2 * width
-        forward = layers * layer.sum()
+    def _operations(self, lengths: Sequence[int]) -> float:
+        """Return the operations of the forward pass."""
+        forward = operations(self.config, lengths)
         if self.setting.first_token:
             # The last layer computes attention and feed-forward of the first token only.
-            forward -= (4 * lengths * width * inner + 4 * lengths**2 * width).sum()
-        learned = forward - self.setting.frozen_layers * layer.sum()
-        return {
-            "tokens": lengths.sum(),
-            "padded": float(self.padded),
-            "forward": forward,
-            "training": forward + 2 * learned,
-        }
+            width, inner, tokens = self.config.hidden_size, self.config.intermediate_size, np.array(lengths, float)
+            forward -= float((4 * tokens * width * inner + 4 * tokens**2 * width).sum())
+        return forward
+
+    def _operations_to_train(self, lengths: Sequence[int]) -> float:
+        """Return the operations of forward and backward pass, which has no gradients of frozen layers."""
+        forward = self._operations(lengths)
+        frozen = self.setting.frozen_layers / self.config.num_hidden_layers
+        return 3 * forward - 2 * frozen * operations(self.config, lengths)
 
     def _order(self) -> list[int]:
         from transformers.trainer_pt_utils import get_length_grouped_indices
 
-        generator = self.torch.Generator().manual_seed(0)
+        generator = torch.Generator().manual_seed(0)
         if self.setting.grouped:
             lengths = [len(row) for row in self.tokens]
             order: list[int] = get_length_grouped_indices(lengths, BATCH, generator=generator)
             return order
-        random: list[int] = self.torch.randperm(len(self.tokens), generator=generator).tolist()
+        random: list[int] = torch.randperm(len(self.tokens), generator=generator).tolist()
         return random
 
 
-def serve(pipe: Connection, setting: Setting, data: Path, battles: int) -> None:
+def serve(pipe: Connection, row: Row, data: Path, battles: int) -> None:
     """Answer requests until the other end of the pipe is closed."""
-    worker = Worker(setting, data, battles)
-    pipe.send(worker.batches())
+    worker = row.open(data, battles)
+    pipe.send((worker.way, tuple(worker.measures)))
     while True:
         try:
             what, number = pipe.recv()
@@ -179,17 +293,27 @@ def serve(pipe: Connection, setting: Setting, data: Path, battles: int) -> None:
 
 
 class Remote:
-    """A worker in a process of its own."""
+    """The model of a row in a process of its own."""
 
-    def __init__(self, setting: Setting, data: Path, battles: int) -> None:
+    def __init__(self, row: Row, data: Path, battles: int) -> None:
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=serve, args=(theirs, setting, data, battles), daemon=True)
+        self.process = context.Process(target=serve, args=(theirs, row, data, battles), daemon=True)
         self.process.start()
         theirs.close()
-        self.steps: int = self.pipe.recv()
+        self.way = Way("", "", "")
+        self.measures: tuple[str, ...] = ()
+
+    def wait(self) -> None:
+        """Wait until the model is open."""
+        self.way, self.measures = self.pipe.recv()
 
     def ask(self, what: str, number: int = 0) -> Any:
         """Return the result of the worker's method."""
         self.pipe.send((what, number))
         return self.pipe.recv()
+
+    def close(self) -> None:
+        """End the process."""
+        self.pipe.close()
+        self.process.join()

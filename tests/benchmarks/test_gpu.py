@@ -26,10 +26,10 @@ def meter(gpu: ModuleType) -> ModuleType:
 
 
 @pytest.fixture(scope="module")
-def encode() -> ModuleType:
+def speed_worker() -> ModuleType:
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(FOLDER))
-        return importlib.import_module("encode")
+        return importlib.import_module("speed_worker")
 
 
 def shape(name: str) -> PreTrainedConfig:
@@ -38,11 +38,11 @@ def shape(name: str) -> PreTrainedConfig:
     return AutoConfig.for_model(architecture, **sizes)
 
 
-def test_the_operations_of_bert_are_those_that_the_encoder_benchmark_counts(meter, encode):
+def test_the_operations_of_bert_are_those_that_the_comparison_of_speeds_counts(meter, speed_worker):
     encoder = AutoModel.from_config(shape("tiny-bert"))
     layers = meter.layers_of(encoder)
     lengths = [3, 50, 64]
-    expected = sum(encode.operations(encoder.config, length) for length in lengths)
+    expected = speed_worker.operations(encoder.config, lengths)
     assert layers.operations(lengths) == pytest.approx(expected)
     # Nothing is frozen and attention is not causal: gradients take twice the forward pass.
     assert layers.operations(lengths, training=True) == pytest.approx(3 * expected)
