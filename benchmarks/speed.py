@@ -68,8 +68,8 @@ def settings() -> list[Setting]:
         Setting("+ memory kept", plain, "bf16", True, True),
         Setting("+ attention by products, bf16 in between", plain, "bf16", True, True, True),
         Setting("+ last layer for the first token alone", plain, "bf16", True, True, True, True),
-        Setting(OURS, plain, "bf16", True, True, True, True, 4_096, encodes=True),
-        Setting(FROZEN, plain, "bf16", True, True, True, True, 4_096, 4),
+        Setting(OURS, plain, "bf16", True, True, True, True, 4_096, chooses=True, encodes=True),
+        Setting(FROZEN, plain, "bf16", True, True, True, True, 4_096, 4, chooses=True),
     ]
 
 
@@ -94,6 +94,7 @@ def compare(data: Path, battles: int, chosen: Sequence[Row]) -> dict[str, Any]:
             products.append(ours.ask("product"))
             print(f"{quantity}: {number + 1} of {rounds} ", end="\r", file=sys.stderr, flush=True)
     for worker in workers:
+        worker.way = worker.ask("named_way")
         worker.close()
     peak = statistics.median(products)
     rows = []

@@ -3,7 +3,7 @@
 import multiprocessing
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Protocol
@@ -30,7 +30,7 @@ class Way:
     attention: str
     """"matmul" (pairrank's two matrix products), "sdpa" or "eager" (of transformers), or "" for a backend's own."""
     backend: str
-    """What runs the layers in prediction: "torch", or a backend such as "openvino"."""
+    """What runs the layers: "torch", or what a long run chooses for prediction, such as "openvino"."""
     precision: str
     """"bf16" or "fp32"; "bf16 weights" if the weights are stored in it as well."""
 
@@ -68,6 +68,10 @@ class Timed:
     way: Way
     measures: Collection[str]
     """Those of "train", "predict" and "encode" that it can do."""
+
+    def named_way(self, _: int) -> Way:
+        """Return how it has computed, which is chosen at the first prediction."""
+        return self.way
 
     def __init__(self) -> None:
         self.lengths: list[int] = []
@@ -130,8 +134,8 @@ class Setting:
     """Tokens of a batch that go through the model together."""
     frozen_layers: int = 0
     """Layers of the encoder, from the lowest, that are not trained."""
-    backend: str = "torch"
-    """What runs the layers in prediction and encoding, as the table names it."""
+    chooses: bool = False
+    """Whether predictions and vectors are computed by the fastest backend, as in a long run; else by the module."""
     encodes: bool = False
     """Whether the same encoder is measured with its texts alone, as `frozen` and `siamese` use it."""
 
@@ -188,7 +192,8 @@ class Worker(Timed):
         self.dtype = torch.bfloat16 if setting.precision == "bf16" else torch.float32
         self.config = self.module.classifier.config
         attention = self.config._attn_implementation
-        self.way = Way(attention.removeprefix("pairrank_"), setting.backend, setting.precision)
+        self.way = Way(attention.removeprefix("pairrank_"), "torch", setting.precision)
+        self.model, self.opened = model, dict[str, Any]()
         self.order = self._order()
         if setting.encodes:
             self.encoder = TextEncoder(encoder.folder, "mean")
@@ -213,15 +218,20 @@ class Worker(Timed):
 
     def predict(self, share: int) -> Timing:
         """Time the prediction of a part of the battles, as in `predict_proba` or in batches of 16."""
+        if self.setting.chooses:
+            self._opened("predict", self.module, self.tokens, self.model._collate)
         return self.time(lambda: self._predict(self.tokens[share::PARTS]), self._operations)
 
     def encode(self, share: int) -> Timing:
         """Time the vectors of a part of the texts, as `Embedder.vectors` computes them."""
         from pairrank.encoders.inference import compute_outputs
 
-        texts = self.texts[share::PARTS]
+        texts, compute = (
+            self.texts[share::PARTS],
+            self._opened("encode", self.encoder, self.texts, self.encoder.collate),
+        )
         return self.time(
-            lambda: compute_outputs(self.encoder, texts, self.collate_texts),
+            lambda: compute_outputs(self.encoder, texts, self.collate_texts, compute=compute),
             lambda lengths: operations(self.config, lengths),
         )
 
@@ -244,7 +254,7 @@ class Worker(Timed):
         from pairrank.encoders.inference import compute_outputs
 
         if self.setting.tokens_at_once < 10**9:
-            compute_outputs(self.module, rows, self.collate)
+            compute_outputs(self.module, rows, self.collate, compute=self.opened.get("predict"))
             return
         self.module.eval()
         order = sorted(range(len(rows)), key=lambda i: len(rows[i])) if self.setting.grouped else range(len(rows))
@@ -252,6 +262,21 @@ class Worker(Timed):
         with torch.inference_mode(), mixed:
             for start in range(0, len(rows), 16):
                 self.module(**self.collate([rows[i] for i in order[start : start + 16]]))
+
+    def _opened(self, quantity: str, module: Any, rows: Sequence[Any], collate: Callable[..., Any]) -> Any:
+        """Return what computes the outputs of a module; the fastest backend is measured and opened once."""
+        from pairrank.encoders.backend_choice import Sample, measure_backends
+        from pairrank.encoders.backends import open_backend, usable_backends
+
+        if self.setting.chooses and quantity not in self.opened:
+            sample = Sample(module, rows[:128], collate)
+            rates = measure_backends(sample, usable_backends(), self.setting.precision)
+            best = max(rates, key=rates.__getitem__)
+            self.opened[quantity] = open_backend(best, module, self.setting.precision)
+            chosen = f"{quantity}: {best}"
+            named = chosen if self.way.backend == "torch" else f"{self.way.backend}, {chosen}"
+            self.way = replace(self.way, backend=named)
+        return self.opened.get(quantity)
 
     def _operations(self, lengths: Sequence[int]) -> float:
         """Return the operations of the forward pass."""
