@@ -3,6 +3,7 @@
 import copy
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -10,13 +11,15 @@ from transformers import AutoModel
 
 from pairrank.encoders import backends, devices
 from pairrank.encoders.backends import open_backend, reason_against, require_backend, usable_backends
-from pairrank.encoders.inference import Batch
+from pairrank.encoders.inference import Batch, compute_outputs
 from pairrank.encoders.transformer import TextEncoder
 from pairrank.errors import UserError
 from tests.support.architectures import ARCHITECTURES, some_fast, write_checkpoint
 
 QUICK = ["matmul", "sdpa", "eager", "openvino"]
 """All backends but "compile", which takes half a minute."""
+SLIDING = ["gemma3", "modernbert"]
+"""Architectures with a sliding window, where OpenVINO returns NaN for windows of padding alone."""
 ROUGH = 0.05
 """Largest difference of outputs in bf16, whose mean size is about 1."""
 
@@ -52,6 +55,8 @@ def compute(backend: str, module: nn.Module, precision: str, rows: Batch) -> tor
 @pytest.mark.parametrize("name", some_fast(set(ARCHITECTURES) - {"t5"}, ("bert", "gpt2")))
 def test_every_backend_computes_what_transformers_does(name: str, backend: str, tmp_path: Path):
     need(backend)
+    if backend == "openvino" and name in SLIDING:
+        pytest.skip("the next test")
     module, rows = TextEncoder(write_checkpoint(tmp_path, name), "mean"), batch(11, 3, 1, 8, 11)
     expected = mean_of_tokens(tmp_path, rows)
     exact, rough = (compute(backend, module, precision, rows) for precision in ("fp32", "bf16"))
@@ -60,6 +65,20 @@ def test_every_backend_computes_what_transformers_does(name: str, backend: str, 
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", SLIDING)
+def test_outputs_that_openvino_cannot_compute_are_computed_again(name: str, tmp_path: Path):
+    need("openvino")
+    module, lengths = TextEncoder(write_checkpoint(tmp_path, name), "mean"), (22, 3, 1, 8, 11)
+    rows = [np.arange(5, 5 + length, dtype=np.int32) for length in lengths]
+    outputs = compute_outputs(
+        module, rows, module.collate, "fp32", compute=open_backend("openvino", module, "fp32")
+    )
+    expected = mean_of_tokens(tmp_path, module.collate(rows)).numpy()
+    assert np.abs(outputs - expected).max() < 1e-4 * np.abs(expected).max()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # of PyTorch's own compiler
 def test_a_compiled_module_computes_what_transformers_does(tiny_bert: Path):
     if reason := reason_against("compile"):
         pytest.skip(reason)
