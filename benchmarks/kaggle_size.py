@@ -10,7 +10,8 @@ prompt, as in Kaggle's file. The battles are good for measuring time and memory,
 
 `measure` runs each command in a process of its own, and reports its wall seconds and the peak memory of all its
 processes (shared pages count once for each). RUNS must not exist, and the commands get an empty cache, so that
-nothing is read that an earlier run has computed.
+nothing is read that an earlier run has computed. The seconds of the processor (`cpu_seconds`) say how much work a
+command is, even where other programs use the machine.
 """
 
 import argparse
@@ -111,8 +112,8 @@ def commands(folder: Path, runs: Path, scratch: Path) -> dict[str, list[str]]:
 
 
 def measure(arguments: list[str], cache: Path) -> dict[str, float]:
-    """Return wall seconds and the peak memory in MB of a command and all its processes."""
-    begun, peak = time.perf_counter(), 0
+    """Return wall seconds, processor seconds and the peak memory in MB of a command and all its processes."""
+    begun, worked, peak = time.perf_counter(), _child_seconds(), 0
     environment = {**os.environ, "PAIRRANK_CACHE": str(cache)}
     with tempfile.TemporaryFile() as output:
         process = psutil.Popen(
@@ -127,7 +128,14 @@ def measure(arguments: list[str], cache: Path) -> dict[str, float]:
             raise SystemExit(
                 f"{' '.join(arguments)} ended with {process.returncode}:\n{output.read().decode()[-2000:]}"
             )
-    return {"seconds": round(seconds, 1), "peak_mb": round(peak / 2**20)}
+    cpu = _child_seconds() - worked
+    return {"seconds": round(seconds, 1), "cpu_seconds": round(cpu, 1), "peak_mb": round(peak / 2**20)}
+
+
+def _child_seconds() -> float:
+    """Return the processor seconds of all processes that this one has started and that have ended."""
+    spent = os.times()
+    return spent.children_user + spent.children_system
 
 
 def _memory(process: psutil.Process) -> int:
