@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import csr_matrix
 
 from pairrank.data.battles import Battles
 from pairrank.data.turns import Turns
@@ -68,6 +67,8 @@ def _scores(identifier: Any, texts: Sequence[bytes]) -> npt.NDArray[np.float32]:
 
     langid follows its automaton through one text, byte by byte. Here all texts take each step together.
     """
+    from scipy.sparse import csr_matrix  # takes a tenth of a second, which commands without languages need not pay
+
     following, output = np.asarray(identifier.tk_nextmove), np.asarray(identifier.tk_output)
     first_move = np.asarray(identifier.tk_row, dtype=np.int64) << 8
     order = sorted(range(len(texts)), key=lambda i: -len(texts[i]))
