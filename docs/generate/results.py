@@ -187,16 +187,16 @@ def _kaggle_size() -> list[str]:
     before, after, small = (_json(RESULTS / f"kaggle-size{part}.json") for part in ("-before", "", "-small"))
     ratio = math.log(after["battles"] / small["battles"])
     rows = []
-    for name, step in after["steps"].items():
-        earlier, fewer = before["steps"].get(name, {}), small["steps"].get(name)
-        grown = math.log(step["cpu_seconds"] / fewer["cpu_seconds"]) / ratio if fewer else None
+    for name in dict.fromkeys([*after["steps"], *before["steps"]]):
+        step, earlier, fewer = (each["steps"].get(name, {}) for each in (after, before, small))
+        grown = math.log(step["cpu_seconds"] / fewer["cpu_seconds"]) / ratio if step and fewer else None
         rows.append(
             {
                 "command": name,
                 "seconds before": _seconds(earlier),
                 "memory before (GB)": _gigabytes(earlier),
-                "seconds": _seconds(step),
-                "processor seconds": f"{step['cpu_seconds']:,.0f}",
+                "seconds": _seconds(step) or "not measured",
+                "processor seconds": f"{step['cpu_seconds']:,.0f}" if step else "",
                 "memory (GB)": _gigabytes(step),
                 "exponent": "" if grown is None else f"{grown:.2f}",
             }
@@ -207,7 +207,7 @@ def _kaggle_size() -> list[str]:
         "programs used the machine at times, which lengthens the wall seconds more than the processor seconds. An "
         f"exponent of 1 means that from {small['battles']:,} battles on, processor seconds grow as the battles do."
     )
-    return [about, table(rows)]
+    return [" ".join(filter(None, [about, after.get("note")])), table(rows)]
 
 
 def _seconds(step: Mapping[str, Any]) -> str:

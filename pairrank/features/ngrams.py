@@ -53,7 +53,7 @@ class Counts(NamedTuple):
     """(m,) place of the text among the texts of the block."""
     codes: Codes
     """(m,) n-grams."""
-    count: npt.NDArray[np.int64]
+    occurrences: npt.NDArray[np.int64]
     """(m,) number of occurrences in the text."""
 
 
