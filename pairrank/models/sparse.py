@@ -16,8 +16,9 @@ from pairrank.atomic import atomic_path
 from pairrank.data.battles import Battles, Winner
 from pairrank.data.probabilities import FloatArray, Labels, Proba, from_logs, log_outcomes
 from pairrank.errors import UserError, bounds_complaints
+from pairrank.features.ngrams import Analyzer
 from pairrank.features.scaling import SMALLEST_SPREAD, Scaling
-from pairrank.features.tfidf import Analyzer, Tfidf, fit_tfidf, load_tfidf
+from pairrank.features.tfidf import Tfidf, fit_tfidf, load_tfidf
 from pairrank.memo import memoise
 from pairrank.models.base import Model, register, require_battles
 from pairrank.models.heads.linear import HeadName
