@@ -2,6 +2,7 @@
 
     python benchmarks/kaggle_size.py make FOLDER --battles-of DATA [--train 57477] [--test 25000]
     python benchmarks/kaggle_size.py measure FOLDER --runs RUNS [--only NAME ...] [--out FILE.json] [--check]
+    python benchmarks/kaggle_size.py growth SMALL.json LARGE.json [--check]
 
 `make` writes train.csv and test.csv. The texts are recombined from the battles in DATA: a new text is the first
 half of one text and the second half of another, so that its length, its words and its form are those of real texts.
@@ -9,12 +10,19 @@ The outcome is that of the battle that gives the first halves. One in nine battl
 prompt, as in Kaggle's file. The battles are good for measuring time and memory, and for nothing else.
 
 `measure` runs each command in a process of its own, and reports its wall seconds and the peak memory of all its
-processes (shared pages count once for each). RUNS must not exist, and the commands get an empty cache, so that
-nothing is read that an earlier run has computed.
+processes (shared pages count once for each). A run that RUNS already has is not measured, and the commands get an
+empty cache, so that nothing is read that an earlier call has computed. Steps that FILE.json already has are kept,
+so that long ones can be measured on their own. The seconds of the processor (`cpu_seconds`) say how much work a
+command is, even where other programs use the machine.
+
+`growth` compares two such files, of a small and a large folder: a step whose processor seconds grow as the number
+of battles to the power e has the exponent e. With `--check`, none may be above 1.05.
 """
 
 import argparse
+import csv
 import json
+import math
 import os
 import platform
 import sys
@@ -31,6 +39,9 @@ SHARE_REPEATED = 1 - 51_212 / 57_477
 """Share of Kaggle's battles whose prompt stands in an earlier battle."""
 PAUSE = 0.1
 """Seconds between two measurements of memory."""
+
+LARGEST_EXPONENT = 1.05
+"""Largest exponent of a step's processor seconds that `growth --check` accepts."""
 
 RUNS = ("prior", "lengths", "structure", "kernel", "sparse", "frozen-static", "stack", "ensemble-fast")
 BOUNDS = {"run structure": 180, "run ensemble-fast": 1200, "explore": 60, "report": 60}
@@ -111,8 +122,8 @@ def commands(folder: Path, runs: Path, scratch: Path) -> dict[str, list[str]]:
 
 
 def measure(arguments: list[str], cache: Path) -> dict[str, float]:
-    """Return wall seconds and the peak memory in MB of a command and all its processes."""
-    begun, peak = time.perf_counter(), 0
+    """Return wall seconds, processor seconds and the peak memory in MB of a command and all its processes."""
+    begun, worked, peak = time.perf_counter(), _child_seconds(), 0
     environment = {**os.environ, "PAIRRANK_CACHE": str(cache)}
     with tempfile.TemporaryFile() as output:
         process = psutil.Popen(
@@ -127,7 +138,14 @@ def measure(arguments: list[str], cache: Path) -> dict[str, float]:
             raise SystemExit(
                 f"{' '.join(arguments)} ended with {process.returncode}:\n{output.read().decode()[-2000:]}"
             )
-    return {"seconds": round(seconds, 1), "peak_mb": round(peak / 2**20)}
+    cpu = _child_seconds() - worked
+    return {"seconds": round(seconds, 1), "cpu_seconds": round(cpu, 1), "peak_mb": round(peak / 2**20)}
+
+
+def _child_seconds() -> float:
+    """Return the processor seconds of all processes that this one has started and that have ended."""
+    spent = os.times()
+    return spent.children_user + spent.children_system
 
 
 def _memory(process: psutil.Process) -> int:
@@ -136,6 +154,24 @@ def _memory(process: psutil.Process) -> int:
         return int(process.memory_info().rss)
     except psutil.NoSuchProcess:
         return 0
+
+
+def count_rows(folder: Path) -> int:
+    """Return the number of battles in train.csv and test.csv."""
+    csv.field_size_limit(2**31 - 1)
+    total = 0
+    for name in ("train.csv", "test.csv"):
+        with (folder / name).open(encoding="utf-8", newline="") as file:
+            total += sum(1 for _ in csv.reader(file)) - 1
+    return total
+
+
+def exponents(small: dict[str, Any], large: dict[str, Any]) -> dict[str, float]:
+    """Return the exponent of each step that both measurements have."""
+    ratio = math.log(large["battles"] / small["battles"])
+    common = [name for name in large["steps"] if name in small["steps"]]
+    seconds = {name: [each["steps"][name]["cpu_seconds"] for each in (small, large)] for name in common}
+    return {name: round(math.log(after / before) / ratio, 2) for name, (before, after) in seconds.items()}
 
 
 def complaints(steps: dict[str, dict[str, float]]) -> list[str]:
@@ -169,20 +205,44 @@ def main() -> None:
     measuring.add_argument("--only", nargs="+", default=[], help="names of steps, such as 'run structure'")
     measuring.add_argument("--out", type=Path, help="write the figures as JSON")
     measuring.add_argument("--check", action="store_true", help="fail if a figure is above its bound")
+    growing = parts.add_parser("growth")
+    growing.add_argument("small", type=Path)
+    growing.add_argument("large", type=Path)
+    growing.add_argument("--check", action="store_true", help="fail if an exponent is above its bound")
     options = parser.parse_args()
     if options.part == "make":
         make(options.folder, options.battles_of, options.train, options.test)
         return
+    if options.part == "growth":
+        small, large = (json.loads(file.read_text(encoding="utf-8")) for file in (options.small, options.large))
+        found = exponents(small, large)
+        print(json.dumps(found, indent=2))
+        steep = [f"{name}: {found[name]}" for name in found if found[name] > LARGEST_EXPONENT]
+        if options.check and steep:
+            raise SystemExit(f"exponents above {LARGEST_EXPONENT}: {', '.join(steep)}")
+        return
+    measure_steps(options)
 
-    from pairrank.files import write_json
 
-    if options.runs.exists():
-        raise SystemExit(f"{options.runs}: exists. Finished runs would be measured as no work; name a new folder.")
-    found: dict[str, Any] = {"machine": platform.platform(), "cores": psutil.cpu_count(logical=False), "steps": {}}
+def measure_steps(options: argparse.Namespace) -> None:
+    """Measure the chosen commands, and check them if requested."""
+    from pairrank.files import read_json, write_json
+
+    found: dict[str, Any] = {
+        "machine": platform.platform(),
+        "cores": psutil.cpu_count(logical=False),
+        "battles": count_rows(options.folder),
+        "steps": ((options.out and read_json(options.out)) or {"steps": {}})["steps"],
+    }
     with tempfile.TemporaryDirectory() as scratch:
         for name, arguments in commands(options.folder, options.runs, Path(scratch)).items():
             if options.only and name not in options.only:
                 continue
+            if arguments[0] == "run" and (options.runs / arguments[1]).exists():
+                raise SystemExit(
+                    f"{options.runs}: has a run of {arguments[1]}, which would be measured as no work. Name "
+                    "another folder."
+                )
             found["steps"][name] = measure(arguments, Path(scratch) / "cache")
             print(name, json.dumps(found["steps"][name]), flush=True)
             if options.out:

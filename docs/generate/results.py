@@ -1,6 +1,7 @@
 """The pages of the results, from committed files alone: leaderboard, learning curves, speed."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -132,6 +133,8 @@ def speed() -> str:
                 for each in _json(RESULTS / "scale-memory.json")
             ]
         ),
+        "## Every command at the size of Kaggle's competition",
+        *_kaggle_size(),
         "## How it was measured",
         site_links(below(notes, 1), BENCHMARKS, "results/speed.md"),
     ]
@@ -184,6 +187,45 @@ def _reading(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
         for each in found["predict"]
     ]
     return [table(read), "A file that is predicted in parts:", table(predicted)]
+
+
+def _kaggle_size() -> list[str]:
+    """Return seconds and memory of every command before and after, and how the seconds grow with the battles."""
+    before, after, small = (_json(RESULTS / f"kaggle-size{part}.json") for part in ("-before", "", "-small"))
+    ratio = math.log(after["battles"] / small["battles"])
+    rows = []
+    for name in dict.fromkeys([*after["steps"], *before["steps"]]):
+        step, earlier, fewer = (each["steps"].get(name, {}) for each in (after, before, small))
+        grown = math.log(step["cpu_seconds"] / fewer["cpu_seconds"]) / ratio if step and fewer else None
+        rows.append(
+            {
+                "command": name,
+                "seconds before": _seconds(earlier),
+                "memory before (GB)": _gigabytes(earlier),
+                "seconds": _seconds(step) or "not measured",
+                "processor seconds": f"{step['cpu_seconds']:,.0f}" if step else "",
+                "memory (GB)": _gigabytes(step),
+                "exponent": "" if grown is None else f"{grown:.2f}",
+            }
+        )
+    about = (
+        f"{after['battles']:,} battles, to learn from or to predict, on {after['cores']} cores. A command uses the "
+        "results of those above it. Memory is that of all processes of a command together, at its largest. Other "
+        "programs used the machine at times, which lengthens the wall seconds more than the processor seconds. An "
+        f"exponent of 1 means that from {small['battles']:,} battles on, processor seconds grow as the battles do."
+    )
+    return [" ".join(filter(None, [about, after.get("note")])), table(rows)]
+
+
+def _seconds(step: Mapping[str, Any]) -> str:
+    """Return the wall seconds of a step, after "over" if it did not finish in that time; "" if not measured."""
+    if not step:
+        return ""
+    return f"{'over ' if step.get('is_unfinished') else ''}{step['seconds']:,.0f}"
+
+
+def _gigabytes(step: Mapping[str, Any]) -> str:
+    return f"{step['peak_mb'] / 1024:.1f}" if step.get("peak_mb") else ""
 
 
 def log() -> str:

@@ -21,6 +21,9 @@ R = TypeVar("R", bound=Row)
 BATCH = 32
 """Texts that `compute_cached` computes and writes to the cache together."""
 
+ALONE = 4_096
+"""Texts that `compute_alone` cuts to tokens, computes and writes to the cache together."""
+
 SOURCE_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt")
 """Files other than the weights on which a result depends."""
 
@@ -60,6 +63,29 @@ def compute_cached(
     return compute_in_blocks(
         list(row_of), known, cache, lambda batch: compute([row_of[key] for key in batch]), BATCH, f"{task}: texts"
     )
+
+
+def compute_alone(
+    keys: dict[Text, bytes],
+    cache: VectorCache | None,
+    rows_of: Callable[[list[Text]], Sequence[R]],
+    compute: Callable[[Sequence[R]], FloatArray],
+    task: str = "encoding",
+) -> dict[bytes, Vector]:
+    """Return what `compute_cached` returns, for a module that computes each row alone, such as a static encoder.
+
+    Its batches need no canonical order, so that the tokens of few texts are in memory at a time.
+    """
+    known = cache.get(list(keys.values())) if cache else {}
+    missing = [text for text, key in keys.items() if key not in known]
+    for start in with_progress(range(0, len(missing), ALONE), f"{task}: texts, batches"):
+        texts = missing[start : start + ALONE]
+        computed = compute(rows_of(texts)).astype(np.float32)
+        new = {keys[text]: numbers for text, numbers in zip(texts, computed, strict=True)}
+        known |= new
+        if cache:
+            cache.put(new)
+    return known
 
 
 def compute_in_blocks(

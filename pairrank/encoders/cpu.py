@@ -5,7 +5,7 @@ import os
 import sys
 from functools import cache
 
-import psutil
+from pairrank.cores import usable_cores
 
 # Parameters of glibc's mallopt(3).
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
@@ -34,9 +34,3 @@ def release_memory() -> None:
     """Return the freed memory that glibc has kept to the system."""
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
         libc.malloc_trim(0)
-
-
-def usable_cores() -> int:
-    """Return the number of physical cores, or of the cores that this process may use if that is lower."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(allowed, psutil.cpu_count(logical=False) or allowed))

@@ -13,7 +13,7 @@ from pairrank.encoders.answer_tokens import TextRow
 from pairrank.encoders.architecture import PoolingMode, choose_pooling, has_causal_encoder
 from pairrank.encoders.backend_choice import Sample
 from pairrank.encoders.backends import open_backend
-from pairrank.encoders.cached_batches import Text, compute_cached, source_hashes
+from pairrank.encoders.cached_batches import Text, compute_alone, compute_cached, source_hashes
 from pairrank.encoders.catalogue import Encoder
 from pairrank.encoders.chat import CHAT_FILES, Template
 from pairrank.encoders.devices import Precision, choose_precision, default_backend, device
@@ -57,7 +57,8 @@ class Embedder:
         """Return (n, d) vectors of texts in their order; the encoder is not loaded if all are in the cache.
 
         Batches are cut from all distinct texts in one canonical order, and a batch is encoded as a whole if any of
-        its vectors is missing. An interrupted call that is repeated therefore returns exactly the same vectors.
+        its vectors is missing. An interrupted call that is repeated therefore returns exactly the same vectors. A
+        static encoder computes each vector alone, so that it needs no such order.
         Raises UserError if the encoder has fewer positions than `max_tokens`, or if the window has no room for a
         text.
         """
@@ -79,10 +80,14 @@ class Embedder:
         )
         chat = () if self.template == "plain" else (self.template, source_hashes(self.encoder, CHAT_FILES))
         keys = {text: cache_key(*settings, *(chat if len(text) > 1 else ()), text) for text in dict.fromkeys(texts)}
-        known = compute_cached(keys, self.cache, self._tokens, self._compute)
-        return np.stack([known[keys[text]] for text in texts])
+        computed = compute_alone if is_static(self.encoder.folder) else compute_cached
+        known = computed(keys, self.cache, self._tokens, self._compute)
+        vectors = np.empty((len(texts), len(next(iter(known.values())))), dtype=np.float32)
+        for row, text in enumerate(texts):
+            vectors[row] = known[keys[text]]
+        return vectors
 
-    def _compute(self, rows: list[TextRow]) -> FloatArray:
+    def _compute(self, rows: Sequence[TextRow]) -> FloatArray:
         return compute_outputs(self._module, rows, self._module.collate, self.precision, compute=self._opened)
 
     @property

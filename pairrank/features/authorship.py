@@ -111,7 +111,7 @@ def fit_author_classifier(train: Battles, fewest: float = 10, penalty: float = 5
     texts = [text for side in ("a", "b") for text in _texts(train, side)]
     scaling = fit_scaling(measurements, weight, CLIP)
     centre, scale = scaling.centre, scaling.scale
-    words, openings = (fit_tfidf(texts, **settings)[0] for settings in (WORDS, OPENINGS))
+    words, openings = (fit_tfidf(texts, **settings) for settings in (WORDS, OPENINGS))
     size = len(centre) + len(words.words) + len(openings.words)
     unfitted = AuthorClassifier(
         classes, words, openings, centre, scale, np.zeros((size, len(classes))), np.zeros(len(classes))

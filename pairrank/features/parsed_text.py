@@ -37,6 +37,11 @@ class ParsedText:
         return Counter(self.words)
 
     @cached_property
+    def numbers(self) -> set[str]:
+        """The distinct words of decimal digits."""
+        return set(filter(str.isdecimal, self.counts))
+
+    @cached_property
     def lines(self) -> list[str]:
         """The stripped lines that are not blank."""
         return [line for raw in self.text.split("\n") if (line := raw.strip())]

@@ -4,7 +4,7 @@ import math
 import re
 import zlib
 from collections.abc import Callable
-from itertools import pairwise
+from itertools import compress, pairwise
 
 from pairrank.features.parsed_text import ParsedText, share
 from pairrank.features.phrases import APOLOGIES, HEDGES, MACHINE, OFFERS, QUESTIONS_BACK, REFUSALS, STOP_WORDS
@@ -60,7 +60,7 @@ def repetition(answer: ParsedText, prompt: ParsedText) -> dict[str, float]:
         "types": share(len(counts), n),
         "root_types": len(counts) / math.sqrt(n) if n else 0.0,
         "early_types": share(len(set(words[:100])), min(n, 100)),
-        "once": share(sum(count == 1 for count in counts.values()), n),
+        "once": share(list(counts.values()).count(1), n),
         "commonest": share(max(counts.values(), default=0), n),
         "pairs": 1 - len(set(pairwise(words))) / pairs if pairs > 0 else 0.0,
         "triples": 1 - len(set(zip(words, words[1:], words[2:], strict=False))) / triples if triples > 0 else 0.0,
@@ -115,11 +115,11 @@ def words(answer: ParsedText, prompt: ParsedText) -> dict[str, float]:
     letters = sum(map(len, answer.words))
     return {
         "stop": share(sum(counts[word] for word in counts.keys() & STOP_WORDS), n),
-        "long": share(sum(count for word, count in counts.items() if len(word) >= LONG_WORD), n),
+        "long": share(sum(compress(counts.values(), map(LONG_WORD.__le__, map(len, counts)))), n),
         "letters": share(letters, n),
         "me": share(counts["i"] + counts["my"] + counts["me"] + counts["i'm"], n),
         "you": share(counts["you"] + counts["your"], n),
-        "digits": share(sum(count for word, count in counts.items() if word.isdecimal()), n),
+        "digits": share(sum(map(counts.__getitem__, answer.numbers)), n),
         "foreign": answer.foreign,
         "signs": share(len(answer.text) - letters - answer.text.count(" "), len(answer.text)),
     }

@@ -1,25 +1,22 @@
 """Texts are converted to sparse TF-IDF vectors over the vocabulary of the training texts."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from scipy.sparse import csr_matrix
 from sklearn.feature_extraction.text import TfidfVectorizer
 
+from pairrank.data.probabilities import FloatArray
 from pairrank.data.turns import repair_text
 from pairrank.errors import UserError
+from pairrank.features.ngrams import WORD, Analyzer, Coder, Codes, coder_of_ngrams, coder_of_texts
 from pairrank.files import write_json
-
-Analyzer = Literal["word", "char_wb"]
-"""N-grams of words, or of characters within words."""
-
-WORD = r"\w+"
-"""Pattern of a word. Single letters count, because "I" and "a" distinguish authors."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +43,37 @@ class Tfidf:
         """
         if not self.words or not len(texts):
             return csr_matrix((len(texts), len(self.words)), dtype=np.float64)
-        return csr_matrix(self._vectorizer.transform(_cut(texts, self.characters)))
+        coder, codes, column = self._coder
+        if not coder.block:
+            return csr_matrix(self._vectorizer.transform(_cut(texts, self.characters)))
+        idf = np.array(self.idf)[column]
+
+        def rows(count: int, ngrams: Codes) -> tuple[FloatArray, npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+            """Return the values and columns of some texts, and the number of values of each text."""
+            text, found, occurrences = coder.counts(ngrams)
+            place = np.minimum(np.searchsorted(codes, found), len(codes) - 1)
+            known = codes[place] == found
+            text, place = text[known], place[known]
+            values = (1 + np.log(occurrences[known])) * idf[place]
+            values /= np.sqrt(np.bincount(text, values**2, count))[text]
+            return values, column[place], np.bincount(text, minlength=count)
+
+        parts = coder.each_block(_prepared(texts, self.characters, self.lowercase), rows)
+        data, indices, sizes = map(list, zip(*parts, strict=True))
+        starts = np.cumsum(np.concatenate([[0], *sizes]))
+        return csr_matrix((_joined(data), _joined(indices), starts), (len(texts), len(self.words)))
 
     def save(self, target: Path) -> None:
         """Write the vocabulary as JSON."""
         write_json(target, asdict(self))
+
+    @cached_property
+    def _coder(self) -> tuple[Coder, Codes, npt.NDArray[np.int32]]:
+        """The coder of the vocabulary, the codes of its n-grams in ascending order, and the columns of these."""
+        coder = coder_of_ngrams(self.words, self.analyzer, self.ngrams)
+        codes = coder.code(self.words) if coder.block else np.zeros(0, np.int64)
+        column = np.argsort(codes).astype(np.int32)
+        return coder, codes[column], column
 
     @cached_property
     def _vectorizer(self) -> TfidfVectorizer:
@@ -74,12 +97,12 @@ def fit_tfidf(
     most: int = 20_000,
     characters: int = 4000,
     lowercase: bool = True,
-) -> tuple[Tfidf, csr_matrix]:
-    """Return the vocabulary of n texts, and their (n, v) vectors as `Tfidf.vectors` would compute them again.
+) -> Tfidf:
+    """Return the vocabulary of n texts.
 
-    The vocabulary consists of the `most` most frequent n-grams that occur in at least `min_count` texts. The other
-    arguments are the fields of `Tfidf`. Repeated texts count once. The vocabulary is empty if no n-gram is frequent
-    enough. Raises UserError for settings out of bounds.
+    It consists of the `most` most frequent n-grams that occur in at least `min_count` texts. The other arguments
+    are the fields of `Tfidf`. Repeated texts count once. The vocabulary is empty if no n-gram is frequent enough.
+    Raises UserError for settings out of bounds.
     """
     least, longest = ngrams
     bounds = {
@@ -90,18 +113,33 @@ def fit_tfidf(
     }
     if wrong := [complaint for complaint, good in bounds.items() if not good]:
         raise UserError(" ".join(wrong))
-    cut = _cut(texts, characters)
-    row = {text: i for i, text in enumerate(dict.fromkeys(cut))}
-    vectorizer = _vectorizer(analyzer, ngrams, lowercase, min_df=min_count, max_features=most)
+    distinct = list(dict.fromkeys(_cut(texts, characters)))
+
+    def prepared() -> Iterator[str]:
+        return _prepared(distinct, characters, lowercase)
+
+    coder = coder_of_texts(prepared(), analyzer, ngrams)
+    if not coder.block:
+        words, idf = _by_vectorizer(
+            distinct, _vectorizer(analyzer, ngrams, lowercase, min_df=min_count, max_features=most)
+        )
+    else:
+        codes, holding, occurrences = coder.frequencies(prepared())
+        chosen = np.flatnonzero(holding >= min_count)
+        if len(chosen) > most:
+            chosen = np.sort(chosen[np.argsort(-occurrences[chosen].astype(np.float64))[:most]])
+        words = coder.text(codes[chosen])
+        idf = (np.log((1 + len(distinct)) / (1.0 + holding[chosen])) + 1).tolist()
+    return Tfidf(tuple(words), tuple(idf), analyzer, (least, longest), characters, lowercase)
+
+
+def _by_vectorizer(texts: Collection[str], vectorizer: TfidfVectorizer) -> tuple[list[str], list[float]]:
+    """Return the vocabulary and its inverse document frequencies for n-grams that have no codes."""
     try:
-        vectors = vectorizer.fit_transform(row)
-    except ValueError:
-        # With valid settings, the only error is an empty vocabulary.
-        empty = Tfidf((), (), analyzer, (least, longest), characters, lowercase)
-        return empty, empty.vectors(texts)
-    words, idf = tuple(vectorizer.get_feature_names_out().tolist()), tuple(vectorizer.idf_.tolist())
-    fitted = Tfidf(words, idf, analyzer, (least, longest), characters, lowercase)
-    return fitted, csr_matrix(vectors[[row[text] for text in cut]])
+        vectorizer.fit(texts)
+    except ValueError:  # with valid settings, the only error is an empty vocabulary
+        return [], []
+    return vectorizer.get_feature_names_out().tolist(), vectorizer.idf_.tolist()
 
 
 def _vectorizer(analyzer: Analyzer, ngrams: tuple[int, int], lowercase: bool, **more: object) -> TfidfVectorizer:
@@ -111,10 +149,24 @@ def _vectorizer(analyzer: Analyzer, ngrams: tuple[int, int], lowercase: bool, **
         ngram_range=ngrams,
         lowercase=lowercase,
         # scikit-learn warns of a pattern that is not used, as for n-grams of characters.
-        token_pattern=WORD if analyzer == "word" else None,
+        token_pattern=WORD.pattern if analyzer == "word" else None,
         sublinear_tf=True,
         **more,
     )
+
+
+def _prepared(texts: Iterable[str], characters: int, lowercase: bool) -> Iterator[str]:
+    """Yield the texts whose n-grams are counted."""
+    for text in texts:
+        cut = repair_text(text[:characters])
+        yield cut.lower() if lowercase else cut
+
+
+def _joined(parts: list[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    """Return arrays one after the other, and release them, so that only one large column is in memory twice."""
+    whole = np.concatenate(parts)
+    parts.clear()
+    return whole
 
 
 def _cut(texts: Iterable[str], characters: int) -> list[str]:

@@ -184,11 +184,10 @@ class KernelLogistic(Model):
         odd, kernel = name == "margin", self.kernel(name)
         landmarks = points.take(choose_landmarks(len(target), self.landmarks, self.seed))
         factor = feature_map(kernel, landmarks)
-        x = kernel_product(kernel, points, landmarks, factor)
+        # A battle of two equal sides, won once by each: it does not affect an odd function, and it provides both
+        # classes.
+        x = kernel_product(kernel, points, landmarks, factor, zeros=2 if odd else 0)
         if odd:
-            # A battle of two equal sides, won once by each: it does not affect an odd function, and it provides
-            # both classes.
-            x = np.vstack([x, np.zeros((2, x.shape[1]))])
             target, weight = np.append(target, [0, 1]), np.append(weight, [1.0, 1.0])
         if not x.shape[1]:
             x = np.zeros((len(x), 1))

@@ -16,8 +16,9 @@ from pairrank.atomic import atomic_path
 from pairrank.data.battles import Battles, Winner
 from pairrank.data.probabilities import FloatArray, Labels, Proba, from_logs, log_outcomes
 from pairrank.errors import UserError, bounds_complaints
+from pairrank.features.ngrams import Analyzer
 from pairrank.features.scaling import SMALLEST_SPREAD, Scaling
-from pairrank.features.tfidf import Analyzer, Tfidf, fit_tfidf, load_tfidf
+from pairrank.features.tfidf import Tfidf, fit_tfidf, load_tfidf
 from pairrank.memo import memoise
 from pairrank.models.base import Model, register, require_battles
 from pairrank.models.heads.linear import HeadName
@@ -28,6 +29,9 @@ STATE_FILE = "sparse.safetensors"
 HEADS: tuple[HeadName, ...] = ("margin", "tie")
 SMALLEST_SINGULAR_VALUE = 1e-6
 """Components below this share of the largest singular value are rounding errors."""
+
+BLOCK = 4_096
+"""Battles whose vectors are multiplied at a time, which bounds the memory."""
 
 Rows = npt.NDArray[np.int64]
 
@@ -195,13 +199,15 @@ class Sparse(Model):
         odd_counts = [lengths[0] - lengths[1]]
         even_counts = [lengths[0] + lengths[1], np.abs(lengths[0] - lengths[1]), prompt_length]
         for i, vectors in enumerate(blocks):
-            prompt, a, b = (vectors[row] for row in rows)
-            relevance = _cosine(prompt, a), _cosine(prompt, b)
+            prompts, first, second = rows
+            relevance = _cosine(vectors, prompts, first), _cosine(vectors, prompts, second)
             odd_counts.append(relevance[0] - relevance[1])
-            even_counts += [relevance[0] + relevance[1], _cosine(a, b)]
+            even_counts += [relevance[0] + relevance[1], _cosine(vectors, first, second)]
             if self.axes_:
                 reduced = vectors @ self.axes_[i]
                 prompt, a, b = (csr_matrix(reduced[row]) for row in rows)
+            else:
+                prompt, a, b = (vectors[row] for row in rows)
             odd_blocks.append(csr_matrix(a - b))
             even_blocks += [csr_matrix(a + b), csr_matrix(abs(a - b)), prompt]
         odd = SparseColumns(odd_blocks, np.stack(odd_counts, axis=1))
@@ -226,7 +232,8 @@ class Sparse(Model):
 def _fit_vectors(
     train: Battles, analyzer: Analyzer, ngrams: tuple[int, int], min_count: int, most: int, characters: int
 ) -> tuple[Tfidf, csr_matrix]:
-    return fit_tfidf(_texts(train)[0], analyzer, ngrams, min_count, most, characters)
+    words = fit_tfidf(_texts(train)[0], analyzer, ngrams, min_count, most, characters)
+    return words, _vectors(words, train)
 
 
 @memoise
@@ -253,9 +260,12 @@ def _centre_and_scale(columns: SparseColumns, weight: FloatArray, odd: bool) -> 
     return centre, np.where(scale < SMALLEST_SPREAD, 1.0, scale)
 
 
-def _cosine(one: csr_matrix, other: csr_matrix) -> FloatArray:
-    """Return (n,) products of rows that have length 1 or 0."""
-    product: FloatArray = np.asarray(one.multiply(other).sum(axis=1)).ravel()
+def _cosine(vectors: csr_matrix, one: Rows, other: Rows) -> FloatArray:
+    """Return (n,) products of the rows `one` and `other`, which have length 1 or 0, in blocks of battles."""
+    product = np.zeros(len(one))
+    for start in range(0, len(one), BLOCK):
+        rows = slice(start, start + BLOCK)
+        product[rows] = np.asarray(vectors[one[rows]].multiply(vectors[other[rows]]).sum(axis=1)).ravel()
     return product
 
 

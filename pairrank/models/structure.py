@@ -35,12 +35,12 @@ from pairrank.models.heads.linear import (
 )
 from pairrank.models.heads.trees import (
     TreeParameters,
-    add_trees,
+    add_trees_in_parallel,
     booster_logits,
     detach,
     leaf_count,
     load_boosters,
-    new_booster,
+    new_boosters,
     save_boosters,
 )
 from pairrank.progress import with_progress
@@ -136,7 +136,7 @@ class Structure(Model):
                 else:
                     seeds = range(self.seed, self.seed + self.seeds)
                     classes = 3 if head == "outcome" else 2
-                    self.boosters_[head] = [new_booster(task, self.trees, seed, classes) for seed in seeds]
+                    self.boosters_[head] = new_boosters(task, self.trees, seeds, classes)
         for quarter in with_progress(range(1, QUARTERS + 1), "structure, quarters of the trees"):
             self._train_quarter(quarter)
             # The logistic model has no steps, so without trees there is only a final loss.
@@ -175,11 +175,12 @@ class Structure(Model):
 
     def _train_quarter(self, quarter: int) -> None:
         """Add the trees of one quarter of the rounds (1 to 4) to all boosters."""
+        new: list[tuple[lgb.Booster, int]] = []
         for head, boosters in self.boosters_.items():
             rounds = self.tie_rounds if head == "tie" else self.rounds
             before, now = (rounds * done // QUARTERS for done in (quarter - 1, quarter))
-            for booster in boosters:
-                add_trees(booster, now - before)
+            new += [(booster, now - before) for booster in boosters]
+        add_trees_in_parallel(new, self.trees.threads)
 
     def _log_proba(self, learner: Learner, counted: Features) -> FloatArray:
         """Return the (n, 3) log-probabilities of one learner."""

@@ -85,7 +85,9 @@ class Run:
     @cached_property
     def battles(self) -> Battles:
         """The battles with winners, as the data has them."""
-        return self.data.train.take(slice(self.experiment.limit or None))
+        # The same object, if possible: its hash and its prompt keys are computed once for all runs of a command.
+        limit = self.experiment.limit
+        return self.data.train.take(slice(limit)) if limit else self.data.train
 
     @cached_property
     def fold_index(self) -> Folds:

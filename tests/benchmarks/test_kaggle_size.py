@@ -43,3 +43,13 @@ def test_a_step_that_is_slow_large_or_missing_is_a_complaint(steps, expected):
     assert all(any(line.startswith(start) for line in found) for start in expected)
     within = {name: {"seconds": bound, "peak_mb": 10} for name, bound in PROGRAM["BOUNDS"].items()}
     assert PROGRAM["complaints"](within) == []
+
+
+def test_the_exponent_of_a_step_is_that_of_its_power_of_the_number_of_battles():
+    def measured(battles):
+        seconds = {"linear": 3.0 * battles, "quadratic": battles**2, "constant": 5.0}
+        return {"battles": battles, "steps": {name: {"cpu_seconds": each} for name, each in seconds.items()}}
+
+    small = measured(1_000)
+    del small["steps"]["constant"]
+    assert PROGRAM["exponents"](small, measured(7_000)) == {"linear": 1.0, "quadratic": 2.0}

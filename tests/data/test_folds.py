@@ -1,3 +1,4 @@
+import gc
 import hashlib
 import random
 import sys
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from scipy.stats import chi2_contingency
 
 from pairrank.data.battles import Battles, object_array
+from pairrank.data.battles import _keys as kept
 from pairrank.data.folds import (
     LONG,
     MARKS_END,
@@ -301,3 +303,32 @@ def test_uneven_is_silent_about_few_battles():
 def test_no_combining_mark_lies_beyond_the_searched_range():
     late = range(MARKS_END, sys.maxunicode + 1)
     assert not any(unicodedata.combining(unicodedata.normalize("NFKD", chr(code))[0]) for code in late)
+
+
+# Keys that are kept
+
+
+def test_keys_are_computed_once_for_a_column_of_prompts_and_its_parts(monkeypatch: pytest.MonkeyPatch):
+    battles = of_prompts(["B", " a", "b", "C"])
+    assert prompt_keys(battles) == ["b", "a", "b", "c"]
+    monkeypatch.setattr("pairrank.data.folds.prompt_key", lambda prompt: pytest.fail(f"{prompt} again"))
+    assert prompt_keys(battles.take(np.array([3, 0]))) == ["c", "b"]
+    assert prompt_keys(battles.take(slice(1, 3)).take(np.array([False, True]))) == ["b"]
+    assert prompt_keys(battles.swap()) == prompt_keys(replace(battles, weight=np.ones(4))) == ["b", "a", "b", "c"]
+
+
+def test_battles_with_other_prompts_get_their_own_keys():
+    battles = of_prompts(["b", "a"])
+    prompt_keys(battles)
+    assert prompt_keys(replace(battles, prompt=object_array([("x",), ("y",)]))) == ["x", "y"]
+
+
+def test_keys_are_released_with_the_battles():
+    battles = of_prompts(["b", "a"])
+    prompt_keys(battles)
+    part = battles.take(slice(1))
+    places = [id(battles.prompt), id(part.prompt)]
+    assert all(place in kept for place in places)
+    del battles, part
+    gc.collect()
+    assert not any(place in kept for place in places)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pairrank.encoders.cached_batches import BATCH, Text, compute_cached
+from pairrank.encoders.cached_batches import BATCH, Text, compute_alone, compute_cached
 from pairrank.vector_cache import VectorCache, cache_key
 
 TEXTS: list[Text] = [((f"why {i}" + " red" * (i * 7 % 17),),) for i in range(4 * BATCH + 5)]
@@ -94,3 +94,27 @@ def test_cached_texts_are_neither_tokenised_nor_computed(cache: VectorCache, mon
     monkeypatch.setattr(batches, "rows_of", lambda _: pytest.fail("a text was tokenised"))
     assert np.array_equal(batches.numbers(TEXTS[::-1], cache)[::-1], first)
     assert batches.seen == []
+
+
+def test_rows_that_are_computed_alone_are_the_same_in_parts_and_are_computed_once(
+    cache: VectorCache, monkeypatch: pytest.MonkeyPatch
+):
+    keys = {text: cache_key(text) for text in TEXTS}
+    seen: list[int] = []
+
+    def compute(rows: Sequence[np.ndarray]) -> np.ndarray:
+        seen.append(len(rows))
+        if sum(seen) > 50:
+            raise KeyboardInterrupt
+        return np.array([[row.sum(), len(row)] for row in rows], dtype=np.float64)
+
+    monkeypatch.setattr("pairrank.encoders.cached_batches.ALONE", 20)
+    with pytest.raises(KeyboardInterrupt):
+        compute_alone(keys, cache, Batches().rows_of, compute)
+    assert seen == [20, 20, 20]  # the last part is lost
+    seen[:] = [-200]
+    found = compute_alone(keys, cache, Batches().rows_of, compute)
+    assert seen == [-200, 20, 20, 20, 20, 13]
+    rows = Batches().rows_of(TEXTS)
+    expected = np.array([[row.sum(), len(row)] for row in rows], dtype=np.float32)
+    assert np.array_equal(np.stack([found[keys[text]] for text in TEXTS]), expected)

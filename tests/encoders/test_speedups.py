@@ -16,9 +16,10 @@ from transformers import (
     RobertaForSequenceClassification,
 )
 
+from pairrank.cores import usable_cores
 from pairrank.encoders.attention import FIRST_TOKEN, MATMUL, matmul_attention
 from pairrank.encoders.catalogue import find_encoder
-from pairrank.encoders.cpu import prepare_cpu, usable_cores
+from pairrank.encoders.cpu import prepare_cpu
 from pairrank.encoders.speedups import apply_speedups, compute_first_token_only
 from pairrank.encoders.transformer import TextEncoder
 from pairrank.models.base import build

@@ -14,7 +14,7 @@ from pairrank.data.simulation import simulate
 from pairrank.data.writing import write_battles
 from pairrank.errors import UserError
 from pairrank.evaluation.survey import HashSample, join, survey_file, survey_of
-from pairrank.features.languages import LANGUAGES, UNKNOWN, language_of
+from pairrank.features.languages import LANGUAGES, UNKNOWN, languages_of
 from pairrank.features.ratings import fit_ratings
 from tests.support.battles import tiny_battles
 from tests.support.plain_texts import write_json_lines
@@ -83,7 +83,8 @@ def test_equal_answers_and_code_are_found(battles: Battles):
     ],
 )
 def test_language_of_distinguishes_languages(text: str, code: str):
-    assert language_of((text,), (text,), (text,)) == code
+    column = object_array([(text,)])
+    assert languages_of(Battles(object_array(["1"]), column, column, column)) == [code]
     assert code in (*LANGUAGES, UNKNOWN)
 
 

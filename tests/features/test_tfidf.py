@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import warnings
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.feature_extraction.text import TfidfVectorizer
 
+from pairrank.data.turns import repair_text
 from pairrank.errors import UserError
 from pairrank.features.tfidf import Tfidf, fit_tfidf, load_tfidf
 
@@ -19,7 +22,7 @@ TEXTS = ["The cat sat on the mat.", "the dog sat", "A cat! The CAT, the hat", ""
 
 
 def vocabulary(*args: Any, **settings: Any) -> Tfidf:
-    return fit_tfidf(*args, **settings)[0]
+    return fit_tfidf(*args, **settings)
 
 
 def runs(text: str, shortest: int, longest: int) -> list[str]:
@@ -84,9 +87,63 @@ def test_a_vector_does_not_depend_on_other_texts(texts: list[str], random):
         np.testing.assert_array_equal(known.vectors([text]).toarray()[0], whole[i])
 
 
-def test_fit_tfidf_returns_the_vectors_of_the_fitted_texts():
-    known, vectors = fit_tfidf([*TEXTS, TEXTS[0]], min_count=1)
-    np.testing.assert_allclose(vectors.toarray(), known.vectors([*TEXTS, TEXTS[0]]).toarray(), atol=1e-15)
+ODD = st.text(st.sampled_from("ab cdé\n\t\u2003ßİ😀\x1c_1'\ud83d中"), max_size=30)
+
+
+@given(
+    st.lists(ODD, max_size=12),
+    st.lists(ODD, min_size=1, max_size=4),
+    st.sampled_from([(1, 1), (1, 3), (2, 4), (3, 5)]),
+)
+@pytest.mark.parametrize("analyzer", ["word", "char_wb"])
+@settings(max_examples=60, deadline=None)
+def test_vocabulary_and_vectors_are_those_of_scikit_learn(analyzer, texts, asked, ngrams: tuple[int, int]):
+    own = vocabulary(texts, analyzer, ngrams, min_count=2, most=7)
+    distinct, asked = ([repair_text(text) for text in dict.fromkeys(each)] for each in (texts, asked))
+    theirs = TfidfVectorizer(
+        analyzer=analyzer,
+        ngram_range=ngrams,
+        min_df=2,
+        max_features=7,
+        sublinear_tf=True,
+        token_pattern=r"\w+",  # noqa: S106
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            theirs.fit(dict.fromkeys(distinct))
+        except ValueError:
+            assert own.words == ()
+            return
+    assert own.words == tuple(theirs.get_feature_names_out())
+    assert own.idf == tuple(theirs.idf_)
+    np.testing.assert_allclose(own.vectors(asked).toarray(), theirs.transform(asked).toarray(), atol=1e-15)
+
+
+@pytest.mark.parametrize(("analyzer", "ngrams"), [("word", (1, 2)), ("char_wb", (2, 4)), ("char_wb", (4, 5))])
+def test_ngrams_of_too_many_units_for_a_number_give_the_same_vectors(analyzer, ngrams, monkeypatch):
+    texts = [f"text {number % 9} of {'many ' * (number % 4)}words" for number in range(150)]
+    whole = vocabulary(texts, analyzer, ngrams)
+    expected = whole.vectors(texts).toarray()
+    monkeypatch.setattr("pairrank.features.ngrams.FEWEST_TEXTS", 2**63)
+    without = vocabulary(texts, analyzer, ngrams)
+    assert without == whole
+    np.testing.assert_allclose(without.vectors(texts).toarray(), expected, atol=1e-15)
+
+
+@pytest.mark.parametrize("threads", ["1", "3"])
+def test_the_number_of_threads_and_blocks_changes_nothing(threads: str, monkeypatch):
+    texts = [f"text {number} of {'many ' * (number % 4)}words" for number in range(150)]
+    expected = vocabulary(texts, "char_wb", (1, 3))
+    vectors = expected.vectors(texts).toarray()
+    monkeypatch.setenv("OMP_NUM_THREADS", threads)
+    monkeypatch.setattr("pairrank.cores.usable_cores", lambda: 3)
+    monkeypatch.setattr("pairrank.features.ngrams.FEWEST_TEXTS", 1)
+    monkeypatch.setattr("pairrank.features.ngrams.MOST_TEXTS", 7)
+    monkeypatch.setattr("pairrank.features.ngrams.BUFFER", 50)
+    found = vocabulary(texts, "char_wb", (1, 3))
+    assert found == expected
+    np.testing.assert_array_equal(found.vectors(texts).toarray(), vectors)
 
 
 def test_repeated_texts_count_once_and_order_does_not_matter():
@@ -123,7 +180,7 @@ def test_vectors_without_any_word_have_no_columns(texts: list[str], analyzer, tm
     assert known.words == ()
     assert known.vectors(["a", "b"]).shape == (2, 0)
     assert known.vectors([]).shape == (0, 0)
-    assert fit_tfidf(texts, analyzer, min_count=9)[1].shape == (len(texts), 0)
+    assert known.vectors(texts).shape == (len(texts), 0)
     known.save(tmp_path / "words.json")
     assert load_tfidf(tmp_path / "words.json") == known
 

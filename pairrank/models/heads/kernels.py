@@ -1,6 +1,6 @@
 """Kernels that measure how similar two battles are, and the columns whose products are a kernel's values."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -94,12 +94,16 @@ def feature_map(kernel: Kernel, landmarks: Points) -> FloatArray:
     return columns
 
 
-def kernel_product(kernel: Kernel, points: Points, landmarks: Points, factor: FloatArray) -> FloatArray:
-    """Return (n, r) K(points, landmarks) times `factor` (m, r), computed in blocks of rows."""
-    parts = [kernel(block, landmarks) @ factor for block in _blocks(points)]
-    return np.concatenate(parts) if parts else np.empty((0, factor.shape[1]))
+def kernel_product(
+    kernel: Kernel, points: Points, landmarks: Points, factor: FloatArray, zeros: int = 0
+) -> FloatArray:
+    """Return (n + zeros, r) K(points, landmarks) times `factor` (m, r), with rows of 0 at the end.
 
-
-def _blocks(points: Points) -> Iterator[Points]:
-    for start in range(0, len(points.odd), ROWS):
-        yield points.take(slice(start, start + ROWS))
+    It is computed in blocks of rows, and the rows at the end spare the copy that appending them would need.
+    """
+    count = len(points.odd)
+    product = np.zeros((count + zeros, factor.shape[1]))
+    for start in range(0, count, ROWS):
+        rows = slice(start, min(start + ROWS, count))
+        product[rows] = kernel(points.take(rows), landmarks) @ factor
+    return product

@@ -1,6 +1,7 @@
 """Boosted trees of LightGBM that predict one target, with a fixed number of rounds or stopped by held-out rows."""
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import lightgbm as lgb
 import numpy as np
 
+from pairrank.cores import usable_threads
 from pairrank.data.probabilities import FloatArray
 from pairrank.errors import UserError, bounds_complaints
 from pairrank.files import write_text
@@ -79,15 +81,43 @@ def new_booster(task: Task, parameters: TreeParameters, seed: int, classes: int 
     `classes` fixes the number of outputs, so that three outcomes have their columns in the order A, B, tie even
     where one of them does not occur.
     """
-    settings = _lightgbm_settings(parameters, seed, classes)
+    return new_boosters(task, parameters, [seed], classes)[0]
+
+
+def new_boosters(
+    task: Task, parameters: TreeParameters, seeds: Sequence[int], classes: int = 2
+) -> list[lgb.Booster]:
+    """Return a booster without trees for each seed, as `new_booster` does; they share the binned rows."""
+    settings = [_lightgbm_settings(parameters, seed, classes) for seed in seeds]
     # The data set needs the settings as well: it decides how values are binned.
-    return lgb.Booster(settings, lgb.Dataset(task.x, task.target, weight=task.weight, params=settings))
+    rows = lgb.Dataset(task.x, task.target, weight=task.weight, params=settings[0])
+    return [lgb.Booster(each, rows) for each in settings]
 
 
 def add_trees(booster: lgb.Booster, rounds: int) -> None:
     """Add `rounds` more trees to a booster of `new_booster`."""
     for _ in range(rounds):
         booster.update()
+
+
+def add_trees_in_parallel(rounds: Sequence[tuple[lgb.Booster, int]], threads: int = 1) -> None:
+    """Add a number of trees to each booster, to as many boosters at a time as there are free cores.
+
+    `threads` is the number of threads that each booster uses. Boosters do not affect each other, so the trees are
+    those of `add_trees`.
+    """
+    workers = min(len(rounds), usable_threads() // threads)
+    if workers < 2:
+        for booster, count in rounds:
+            add_trees(booster, count)
+        return
+    with ThreadPoolExecutor(workers, initializer=_silence) as pool:
+        list(pool.map(add_trees, *zip(*rounds, strict=True)))
+
+
+def _silence() -> None:
+    """Set the level of LightGBM's messages, which it keeps for each thread, as `_lightgbm_settings` does."""
+    lgb.Dataset(np.zeros((2, 1)), params={"verbose": -1}).construct()
 
 
 def detach(booster: lgb.Booster) -> lgb.Booster:
@@ -113,6 +143,8 @@ def _lightgbm_settings(parameters: TreeParameters, seed: int, classes: int) -> d
         "num_threads": parameters.threads,
         "verbose": -1,
         "seed": seed,
+        # Which rows the bins are estimated from. It is the same for all seeds, so that boosters can share the bins.
+        "data_random_seed": 1,
     }
 
 

@@ -13,11 +13,13 @@ from pairrank.models.heads.linear import Task
 from pairrank.models.heads.trees import (
     TreeParameters,
     add_trees,
+    add_trees_in_parallel,
     booster_logits,
     detach,
     fit_booster,
     leaf_count,
     new_booster,
+    new_boosters,
 )
 from tests.support.tasks import some_task
 
@@ -206,3 +208,26 @@ def test_many_distinct_values_are_binned_the_same_in_steps_and_at_once():
     add_trees(booster, 10)
     own = directly(QUICK, 10, 0).fit(task.x, task.target, sample_weight=task.weight)
     assert booster.predict(task.x) == pytest.approx(own.predict_proba(task.x)[:, 1], abs=1e-12)
+
+
+# --- In parallel
+
+
+@pytest.mark.parametrize("threads", ["1", "2", "3"])
+def test_boosters_that_share_their_rows_and_are_trained_in_parallel_have_the_trees_of_single_ones(
+    threads, monkeypatch, capfd
+):
+    monkeypatch.setenv("OMP_NUM_THREADS", threads)
+    monkeypatch.setattr("pairrank.cores.usable_cores", lambda: 3)
+    task, seeds = some_task(), range(3, 8)
+    boosters = new_boosters(task, QUICK, seeds)
+    for counts in ([4, 0, 9, 2, 7], [5, 9, 0, 7, 2]):
+        add_trees_in_parallel(list(zip(boosters, counts, strict=True)))
+    alone = [fit_booster(task, QUICK, 9, seed).model_to_string() for seed in seeds]
+    assert [detach(booster).model_to_string() for booster in boosters] == alone
+    assert len(set(alone)) == len(seeds)
+    assert "LightGBM" not in "".join(capfd.readouterr())
+
+
+def test_no_boosters_need_no_threads():
+    add_trees_in_parallel([])
