@@ -52,7 +52,7 @@ def require_backend(backend: str) -> None:
 def open_backend(backend: str, module: nn.Module, precision: str) -> Compute:
     """Return a function that computes the outputs of a module with its present weights; see `Backend`.
 
-    `precision` is "bf16", "fp16" or "fp32". The module itself is not changed, except for its mode: it evaluates.
+    `precision` is "bf16", "fp16" or "fp32". The module itself is not changed.
     """
     if backend == "openvino":
         return _openvino(module, precision)
@@ -74,7 +74,7 @@ def _prepared_copy(module: nn.Module, precision: str) -> nn.Module:
     """
     weights = list(module.parameters())
     if not all(weight.is_floating_point() for weight in weights):
-        return module.eval()
+        return module
     size = sum(weight.nbytes for weight in weights)
     converts = device().type == "cpu" and precision != "fp32" and size <= COPIED
     converts = converts and all(weight.dtype == torch.float32 for weight in weights)

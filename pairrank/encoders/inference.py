@@ -64,7 +64,8 @@ def _forward(
 ) -> FloatArray:
     """Return (n, k) outputs for the rows of all parts, one part after the other; (0, 0) without parts."""
     target = device()
-    compute = compute or in_autocast(module.to(target).eval(), precision)
+    module.to(target).eval()
+    compute = compute or in_autocast(module, precision)
     outputs = []
     with torch.inference_mode():
         for rows in with_progress(parts, "predicting, batches"):

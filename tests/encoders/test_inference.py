@@ -122,3 +122,10 @@ def test_rows_are_padded_to_the_longest_or_to_the_window(width: int, expected: i
     batch = pad([np.array([4, 5, 6], np.int32), np.array([7], np.int32)], 9, width)
     assert batch["input_ids"].tolist() == [[4, 5, 6, *[9] * (expected - 3)], [7, *[9] * (expected - 1)]]
     assert batch["attention_mask"].sum(dim=1).tolist() == [3, 1]
+
+
+def test_a_module_evaluates_after_its_outputs_were_computed_by_whatever():
+    module = nn.Dropout(0.5).train()
+    rows = [np.array([1, 2], dtype=np.int32)]
+    compute_outputs(module, rows, lambda rows: {}, "fp32", compute=lambda batch: torch.zeros(1, 1))
+    assert not module.training
