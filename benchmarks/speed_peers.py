@@ -145,8 +145,10 @@ def _compute_by_openvino(model: Any) -> str:
     The OpenVINO backend of sentence-transformers is optimum-intel, which does not work with the transformers that
     pairrank needs (2.2 needs transformers below 5.6). It converts and compiles a model as is done here.
     """
-    import openvino
+    from openvino import Core
     from transformers.modeling_outputs import BaseModelOutput
+
+    from pairrank.encoders.backends import to_openvino
 
     class Vectors(nn.Module):
         def __init__(self) -> None:
@@ -159,11 +161,12 @@ def _compute_by_openvino(model: Any) -> str:
 
     ids = torch.ones(2, 8, dtype=torch.long)
     example = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-    converted = openvino.convert_model(Vectors().eval(), example_input=example)
-    compiled = openvino.compile_model(converted, "CPU", {"INFERENCE_NUM_THREADS": torch.get_num_threads()})
+    # Not by `openvino.convert_model`, which reports its use.
+    converted = to_openvino(Vectors().eval(), example)
+    compiled = Core().compile_model(converted, "CPU", {"INFERENCE_NUM_THREADS": torch.get_num_threads()})
 
     def forward(input_ids: torch.Tensor, attention_mask: torch.Tensor, **others: Any) -> BaseModelOutput:
-        outputs = compiled({"input_ids": input_ids.numpy(), "attention_mask": attention_mask.numpy()})
+        outputs = compiled([input_ids.numpy(), attention_mask.numpy()])
         return BaseModelOutput(last_hidden_state=torch.from_numpy(outputs[0]))
 
     model.forward = forward

@@ -24,7 +24,7 @@ def doctor(data: Path | None) -> None:
     for measured in known_measurements():
         window = f"{measured.encoder}, {measured.max_tokens} tokens"
         say(f"{'backend':22}{window}: {measured.backend} ({describe_rates(measured)})")
-    say(f"{'backend':22}{default_backend()} for other encoders, until a long run measures it")
+    say(f"{'backend':22}{default_backend()} where nothing was measured; a long run measures its encoder")
     for name in (*WHEELS, *SPLIT_WHEELS, *PINNED):
         try:
             found = find_encoder([name])

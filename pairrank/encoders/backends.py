@@ -102,23 +102,42 @@ class _ByPosition(nn.Module):
 
 def _openvino(module: nn.Module, precision: str) -> Compute:
     """Convert a module to OpenVINO at the first batch, for batches of any size."""
-    import openvino
+    from openvino import Core
 
     compiled: Any = None
 
     def compute(batch: Batch) -> torch.Tensor:
         nonlocal compiled
         if compiled is None:
-            model = openvino.convert_model(
-                _trace(module, batch), input=[openvino.PartialShape([-1] * value.dim()) for value in batch.values()]
-            )
             settings: dict[str, Any] = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "NUM_STREAMS": 1}
             settings["ENABLE_CPU_PINNING"] = False  # other processes may use these cores
             settings["INFERENCE_PRECISION_HINT"] = {"bf16": "bf16", "fp16": "f16"}.get(precision, "f32")
-            compiled = openvino.Core().compile_model(model, "CPU", settings)
+            compiled = Core().compile_model(to_openvino(module, batch), "CPU", settings)
         return torch.from_numpy(compiled([value.numpy() for value in batch.values()])[0])
 
     return compute
+
+
+def to_openvino(module: nn.Module, batch: Batch) -> Any:
+    """Return the OpenVINO model of a module, for batches of any size with these keyword arguments.
+
+    The front end is called directly: `openvino.convert_model` sends usage data to its makers unless each user has
+    opted out.
+    """
+    from openvino import PartialShape, Type
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+    manager = FrontEndManager()
+    converter = manager.load_by_framework("pytorch")
+    # OpenVINO does not keep the decoder, so that this name must.
+    decoder = TorchScriptPythonDecoder(_trace(module, batch))
+    model = converter.convert(converter.load(decoder))
+    for parameter, value in zip(model.get_parameters(), batch.values(), strict=True):
+        parameter.set_element_type(Type(value.numpy().dtype))
+        parameter.set_partial_shape(PartialShape([-1] * value.dim()))
+    model.validate_nodes_and_infer_types()
+    return model
 
 
 def _trace(module: nn.Module, batch: Batch) -> Any:

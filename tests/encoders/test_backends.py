@@ -156,3 +156,11 @@ def test_what_is_missing_is_named_with_its_remedy(backend: str, remedy: str, mon
     assert remedy in str(caught.value)
     monkeypatch.setattr(backends, "device", lambda: torch.device("cuda"))
     assert "for a CPU" in reason_against(backend)
+
+
+def test_a_conversion_reports_nothing_to_the_makers_of_openvino(tiny_bert: Path, monkeypatch: pytest.MonkeyPatch):
+    need("openvino")
+    telemetry = pytest.importorskip("openvino_telemetry").Telemetry
+    for name in ("init", "start_session", "send_event", "end_session"):
+        monkeypatch.setattr(telemetry, name, lambda *_, **__: pytest.fail("usage data would be sent"))
+    compute("openvino", TextEncoder(tiny_bert, "mean"), "fp32", batch(5, 3))
