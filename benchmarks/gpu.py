@@ -89,10 +89,11 @@ def measure_prediction(model: Model, battles: Battles, product: float) -> dict[s
     meter, forward = Meter(), inference._forward
     times: list[tuple[Any, Any]] = []
 
-    def timed(module: nn.Module, *rest: Any) -> Any:
+    def timed(module: nn.Module, parts: Any, collate: Any, precision: str, _: Any) -> Any:
+        # The module itself is watched, not the copy of a backend: on a GPU, both compute in the same way.
         meter.watch(module)
         begun = now()
-        outputs = forward(module, *rest)
+        outputs = forward(module, parts, collate, precision, None)
         times.append((begun, now()))
         return outputs
 
