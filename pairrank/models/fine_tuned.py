@@ -17,7 +17,7 @@ from pairrank.encoders.adapter_settings import AdapterSettings, require_librarie
 from pairrank.encoders.adapters import merge_adapter, set_trained_weights
 from pairrank.encoders.attention import set_attention
 from pairrank.encoders.backend_choice import Sample, choose_backend, read_backend, write_backend
-from pairrank.encoders.backends import ATTENTIONS, Backend, open_backend
+from pairrank.encoders.backends import ATTENTIONS, Backend, open_backend, require_backend
 from pairrank.encoders.catalogue import Encoder, find_encoder
 from pairrank.encoders.devices import choose_precision, device
 from pairrank.encoders.encoder_record import find_recorded_encoder
@@ -136,6 +136,7 @@ class FineTuned(Model):
         `monitor` receives the log loss of held-out training prompts after each epoch.
         """
         require_available(self.training, self.adapter)
+        require_backend(self.backend)
         self.encoder_, self.coverage_ = find_encoder(self.encoder), None
         self._start_from(self.encoder_)
         if self.backend in ATTENTIONS:

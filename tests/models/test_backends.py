@@ -9,6 +9,7 @@ import torch
 
 from pairrank.encoders import backend_choice
 from pairrank.errors import UserError
+from pairrank.models import fine_tuned
 from pairrank.models.base import Model, build
 from pairrank.models.saving import load_model, save_model
 from pairrank.training.recipe import Recipe
@@ -88,5 +89,6 @@ def test_a_long_run_measures_on_its_own_texts(name: str, tiny_bert: Path, monkey
 @pytest.mark.parametrize("name", ["frozen", "siamese", "baseline"])
 def test_a_backend_that_is_missing_is_refused_before_training(name: str, tiny_bert: Path, monkeypatch):
     monkeypatch.setattr("pairrank.encoders.backends.reason_against", lambda name: "it is missing")
+    monkeypatch.setattr(fine_tuned, "fine_tune_battles", lambda *_, **__: pytest.fail("it was trained"))
     with pytest.raises(UserError, match="backend = 'openvino': it is missing"):
         make(name, tiny_bert, backend="openvino").fit(replace(BATTLES))
