@@ -69,6 +69,15 @@ def test_memory_and_disk_return_the_measured_numbers_bit_for_bit(battles, expect
     assert measured() == 0
 
 
+def test_several_processes_return_the_measured_numbers_bit_for_bit(battles, expected, measured, monkeypatch):
+    monkeypatch.setattr(measurements, "PARALLEL", 24)
+    monkeypatch.setattr(measurements, "usable_threads", lambda: 2)
+    assert measurements.measure(battles, ALL).tobytes() == expected.tobytes()
+    assert measured() == 0  # none in this process
+    measurements.clear()
+    assert measurements.measure(battles, ALL).tobytes() == expected.tobytes()  # all of them are on disk
+
+
 def test_texts_that_join_to_the_same_characters_have_different_hashes():
     parts = [
         (("a", "b"), ("c",), ("d",)),
