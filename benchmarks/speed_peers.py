@@ -148,7 +148,7 @@ def _compute_by_openvino(model: Any) -> str:
     from openvino import Core
     from transformers.modeling_outputs import BaseModelOutput
 
-    from pairrank.encoders.backends import to_openvino
+    from pairrank.encoders.openvino_models import to_openvino
 
     class Vectors(nn.Module):
         def __init__(self) -> None:

@@ -77,7 +77,9 @@ class ProgressMessages:
         if now - self.reported >= PAUSE and self.done < self.total:
             self.reported = now
             # An item that an earlier run finished takes almost no time, which would make the estimate too low.
-            full = [duration for duration in self.durations if duration >= max(self.durations) / 10]
+            # Compared with the mean, because a single long item, such as a step with an evaluation, is no rule.
+            mean = sum(self.durations) / len(self.durations)
+            full = [duration for duration in self.durations if duration >= mean / 10]
             remaining = sum(full) / len(full) * (self.total - self.done)
             logger.info("%s: %d of %d done, %s remain", self.step, self.done, self.total, in_words(remaining))
 

@@ -59,6 +59,19 @@ def test_items_that_an_earlier_process_finished_do_not_enter_the_estimate(monkey
     ]
 
 
+def test_one_long_step_among_many_short_ones_enters_the_estimate_once(monkeypatch, caplog):
+    """A step with an evaluation of 40 s, among steps of 1 s."""
+    clock = 0.0
+    monkeypatch.setattr(progress.time, "monotonic", lambda: clock)
+    caplog.set_level("INFO")
+    messages = progress.ProgressMessages("training, steps", 1_000)
+    for step in range(200):
+        clock += 40 if step == 99 else 1
+        messages.advance()
+    # 199 s for 160 steps, and as much for each of the other 840
+    assert caplog.messages[-1] == "training, steps: 160 of 1000 done, about 17 min remain"
+
+
 def test_no_other_module_draws_bars_of_its_own():
     """A bar that is hidden without a terminal would leave the readers of a log file without any news."""
     package = ROOT / "pairrank"

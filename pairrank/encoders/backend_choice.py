@@ -89,7 +89,8 @@ def choose_backend(
     operations = 2 * _parameters(encoder.folder) * tokens
     if operations < WORTHWHILE:
         return default_backend()
-    names = [name for name in usable_backends() if name != "compile" or operations >= COMPILES]
+    left_out = {"openvino-int8"} if operations >= COMPILES else {"openvino-int8", "compile"}
+    names = [name for name in usable_backends() if name not in left_out]
     logger.info("measuring which backend encodes fastest here, once for %s: %s", encoder.name, ", ".join(names))
     rates = measure_backends(sample(), names, precision)
     best = max(rates, key=rates.__getitem__, default=default_backend())

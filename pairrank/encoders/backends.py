@@ -3,7 +3,6 @@
 import copy
 import importlib.util
 import shutil
-import warnings
 from typing import Any, Literal, get_args
 
 import torch
@@ -14,12 +13,14 @@ from pairrank.encoders.devices import DTYPES, device
 from pairrank.encoders.inference import Batch, Compute, in_autocast
 from pairrank.errors import UserError
 
-Backend = Literal["auto", "matmul", "sdpa", "eager", "compile", "openvino"]
+Backend = Literal["auto", "matmul", "sdpa", "eager", "compile", "openvino", "openvino-int8"]
 """What computes the outputs of an encoder in prediction; "auto" is measured where it pays, see `choose_backend`.
 
 PyTorch with attention by matrix products, by its fused kernel, or as transformers writes it; PyTorch compiled for
-this processor (needs a C++ compiler); or OpenVINO (needs `pip install 'pairrank[openvino]'`).
+this processor (needs a C++ compiler); or OpenVINO (needs `pip install 'pairrank[openvino]'`), also with matrix
+products of 8-bit integers, which is faster and less exact than rounding, so "auto" never takes it.
 """
+OPENVINO = ("openvino", "openvino-int8")
 ATTENTIONS = {"matmul": MATMUL, "sdpa": "sdpa", "eager": "eager"}
 """The backends that differ in their attention alone, which training uses as well -> its name in transformers."""
 COPIED = 2 * 2**30
@@ -34,9 +35,9 @@ def usable_backends() -> list[str]:
 
 def reason_against(backend: str) -> str:
     """Return why a backend cannot be used here, and what to do; "" if it can."""
-    if backend in ("compile", "openvino") and device().type != "cpu":
+    if backend in ("compile", *OPENVINO) and device().type != "cpu":
         return "it is for a CPU. Set it to sdpa"
-    if backend == "openvino" and importlib.util.find_spec("openvino") is None:
+    if backend in OPENVINO and importlib.util.find_spec("openvino") is None:
         return "OpenVINO is not installed. Install it with: pip install 'pairrank[openvino]'"
     if backend == "compile" and not any(map(shutil.which, ("c++", "g++", "clang++", "cl"))):
         return "PyTorch needs a C++ compiler for it, and none was found. Install g++"
@@ -54,8 +55,8 @@ def open_backend(backend: str, module: nn.Module, precision: str) -> Compute:
 
     `precision` is "bf16", "fp16" or "fp32". The module itself is not changed.
     """
-    if backend == "openvino":
-        return _openvino(module, precision)
+    if backend in OPENVINO:
+        return _openvino(module, precision, quantised=backend == "openvino-int8")
     prepared = _prepared_copy(module, precision)
     if prepared is not module:
         set_attention(prepared, ATTENTIONS.get(backend, "sdpa"))
@@ -88,21 +89,11 @@ def _prepared_copy(module: nn.Module, precision: str) -> nn.Module:
     return copy.deepcopy(module, memo).eval()
 
 
-class _ByPosition(nn.Module):
-    """A module whose arguments have an order, as the conversion to OpenVINO needs."""
-
-    def __init__(self, module: nn.Module, names: list[str]) -> None:
-        super().__init__()
-        self.module, self.names = module, names
-
-    def forward(self, *values: torch.Tensor) -> torch.Tensor:
-        outputs: torch.Tensor = self.module(**dict(zip(self.names, values, strict=True)))
-        return outputs
-
-
-def _openvino(module: nn.Module, precision: str) -> Compute:
+def _openvino(module: nn.Module, precision: str, quantised: bool) -> Compute:
     """Convert a module to OpenVINO at the first batch, for batches of any size."""
     from openvino import Core
+
+    from pairrank.encoders.openvino_models import quantise_weights, to_openvino
 
     compiled: Any = None
 
@@ -112,43 +103,10 @@ def _openvino(module: nn.Module, precision: str) -> Compute:
             settings: dict[str, Any] = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "NUM_STREAMS": 1}
             settings["ENABLE_CPU_PINNING"] = False  # other processes may use these cores
             settings["INFERENCE_PRECISION_HINT"] = {"bf16": "bf16", "fp16": "f16"}.get(precision, "f32")
-            compiled = Core().compile_model(to_openvino(module, batch), "CPU", settings)
+            model = to_openvino(module, batch)
+            if quantised:
+                settings["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = quantise_weights(model)
+            compiled = Core().compile_model(model, "CPU", settings)
         return torch.from_numpy(compiled([value.numpy() for value in batch.values()])[0])
 
     return compute
-
-
-def to_openvino(module: nn.Module, batch: Batch) -> Any:
-    """Return the OpenVINO model of a module, for batches of any size with these keyword arguments.
-
-    The front end is called directly: `openvino.convert_model` sends usage data to its makers unless each user has
-    opted out.
-    """
-    from openvino import PartialShape, Type
-    from openvino.frontend import FrontEndManager
-    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
-
-    manager = FrontEndManager()
-    converter = manager.load_by_framework("pytorch")
-    # OpenVINO does not keep the decoder, so that this name must.
-    decoder = TorchScriptPythonDecoder(_trace(module, batch))
-    model = converter.convert(converter.load(decoder))
-    for parameter, value in zip(model.get_parameters(), batch.values(), strict=True):
-        parameter.set_element_type(Type(value.numpy().dtype))
-        parameter.set_partial_shape(PartialShape([-1] * value.dim()))
-    model.validate_nodes_and_infer_types()
-    return model
-
-
-def _trace(module: nn.Module, batch: Batch) -> Any:
-    """Return the operations of a module for these keyword arguments, whose order becomes that of its inputs.
-
-    Two rows stand for all: no size is written into the operations.
-    """
-    prepared = copy.deepcopy(module).eval()
-    set_attention(prepared, "sdpa")
-    with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of sizes that seem to be written into the operations
-        return torch.jit.trace(  # type: ignore[no-untyped-call]
-            _ByPosition(prepared, list(batch)), tuple(value[:2] for value in batch.values()), check_trace=False
-        )

@@ -102,6 +102,12 @@ def test_a_backend_that_is_gone_is_measured_again(tiny_bert, measured, monkeypat
     assert choose(tiny_bert) == "sdpa"
 
 
+def test_8_bit_products_are_never_chosen_by_themselves(tiny_bert, measured, monkeypatch):
+    monkeypatch.setattr(backend_choice, "usable_backends", lambda: ["sdpa", "openvino", "openvino-int8"])
+    choose(tiny_bert)
+    assert measured == [["sdpa", "openvino"]]
+
+
 def test_compiling_is_tried_for_very_many_texts_only(tiny_bert, measured, monkeypatch):
     monkeypatch.setattr(backend_choice, "usable_backends", lambda: ["sdpa", "compile"])
     weights = sum(file.stat().st_size for file in tiny_bert.glob("*.safetensors")) / 4
