@@ -38,6 +38,9 @@ TEACHES = ("both", "margin", "tie")
 DETAILS = ("group", "judge", "language", "category", "time")
 """Text columns that describe a vote."""
 
+HASHED = 256
+"""Battles whose cells are hashed together."""
+
 KINDS = {"winner": "iu", "soft": "f", "weight": "fiu", "inputs": "f", "strength": "f"}
 KINDS |= {"both_bad": "b", "is_extra": "b", "is_voted": "b"}
 """Kinds of the dtypes of columns (`numpy.dtype.kind`); all others hold objects."""
@@ -201,10 +204,11 @@ class Battles:
         digest = hashlib.sha256()
         for name, column in self.columns().items():
             if column is not None:
-                # The JSON of [name, column], one battle at a time, because a column may be as large as its file.
+                # The JSON of [name, column], some battles at a time, because a column may be as large as its file.
                 digest.update(f"[{json.dumps(name)}, [".encode())
-                for row, cell in enumerate(column.tolist()):
-                    digest.update((", " if row else "").encode() + json.dumps(cell).encode())
+                for start in range(0, len(column), HASHED):
+                    cells = json.dumps(column[start : start + HASHED].tolist())[1:-1]
+                    digest.update((", " if start else "").encode() + cells.encode())
                 digest.update(b"]]")
         if self.input_names:
             digest.update(json.dumps(self.input_names).encode())
@@ -298,6 +302,11 @@ def _column_complaints(battles: Battles) -> list[str]:
         if name in columns and (shown := sorted({x for x in columns[name] if x and not name_of(x)}))
     ]
     return complaints
+
+
+def evenly_spaced(battles: Battles, count: int) -> Battles:
+    """Return up to `count` battles, at equal distances in the table, from the first to the last."""
+    return battles.take(np.unique(np.linspace(0, len(battles) - 1, min(count, len(battles))).astype(np.int64)))
 
 
 def concatenate(parts: list[Battles]) -> Battles:

@@ -30,6 +30,8 @@ WORTHWHILE = 60e12
 """Operations of a run from which a measurement pays: several minutes on two cores with bf16."""
 COMPILES = 10 * WORTHWHILE
 """Operations from which compiling, which takes half a minute in each fold, is tried as well."""
+SAMPLED = 64
+"""Battles of a run whose texts are encoded to choose a backend."""
 PARTS, ROUNDS = 3, 3
 """Number of batches that are measured, from short to long texts, and how often."""
 TOLERANCE = 0.05

@@ -150,7 +150,7 @@ def is_run_on(record: RunRecord, battles: Battles) -> bool:
 
 @memoise
 def _hash_of_first(battles: Battles, limit: int) -> str:
-    return battles.take(slice(limit)).content_hash()
+    return (battles if limit >= len(battles) else battles.take(slice(limit))).content_hash()
 
 
 def _read_runs(folders: Mapping[str, Path], battles: Battles, are_former: bool = False) -> list[Entry]:

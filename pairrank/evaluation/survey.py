@@ -17,7 +17,7 @@ from pairrank.data.folds import connected_keys, prompt_keys
 from pairrank.data.months import month_of
 from pairrank.data.reading import MOST_COMPLAINTS, stream_battles
 from pairrank.data.turns import Turns
-from pairrank.features.contexts import prompt_kind
+from pairrank.features.contexts import mentions_code
 from pairrank.features.languages import languages_of
 from pairrank.features.parsed_text import ParsedText
 from pairrank.features.phrases import REFUSALS
@@ -243,4 +243,4 @@ def _refuses(answer: Turns) -> bool:
 
 def _has_code(prompt: Turns, response_a: Turns, response_b: Turns) -> bool:
     fenced = any("```" in turn for turns in (response_a, response_b) for turn in turns)
-    return fenced or bool(prompt_kind(ParsedText(prompt or ("",)))["code"])
+    return fenced or mentions_code(ParsedText(prompt or ("",)))

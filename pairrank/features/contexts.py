@@ -42,12 +42,17 @@ def prompt_kind(prompt: ParsedText) -> dict[str, float]:
         "working": float(first in WORKING),
         "fiction": float(bool(known & FICTION)),
         "sums": float(bool(known & SUMS)),
-        "code": float(bool(CODE.search(prompt.text[:20_000])) or bool(known & CODE_WORDS)),
+        "code": float(mentions_code(prompt)),
         "digits": share(sum(map(str.isdigit, prompt.text)), len(prompt.text)),
         "foreign": prompt.foreign,
         "letters": share(sum(map(len, prompt.words)), len(prompt.words)),
         "types": share(len(prompt.counts), len(prompt.words)),
     }
+
+
+def mentions_code(prompt: ParsedText) -> bool:
+    """Return whether a prompt has code, or a word that is typical of requests for it."""
+    return bool(CODE.search(prompt.text[:20_000])) or not CODE_WORDS.isdisjoint(prompt.counts)
 
 
 def similarity(a: ParsedText, b: ParsedText) -> dict[str, float]:

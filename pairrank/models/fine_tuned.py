@@ -7,16 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Self, cast
 
-import numpy as np
 import torch
 from torch import nn
 
-from pairrank.data.battles import Battles
+from pairrank.data.battles import Battles, evenly_spaced
 from pairrank.encoders.adapter_files import read_trained, write_trained
 from pairrank.encoders.adapter_settings import AdapterSettings, require_libraries
 from pairrank.encoders.adapters import merge_adapter, set_trained_weights
 from pairrank.encoders.attention import set_attention
-from pairrank.encoders.backend_choice import Sample, choose_backend, read_backend, write_backend
+from pairrank.encoders.backend_choice import SAMPLED, Sample, choose_backend, read_backend, write_backend
 from pairrank.encoders.backends import ATTENTIONS, Backend, open_backend, require_backend
 from pairrank.encoders.catalogue import Encoder, find_encoder
 from pairrank.encoders.devices import choose_precision, device
@@ -33,8 +32,6 @@ from pairrank.training.recipe import Recipe, require_available
 
 DROPOUT = ("attention_dropout", "hidden_dropout", "head_dropout")
 """Hyperparameters that are shares, in the models that have them."""
-SAMPLED = 64
-"""Battles whose texts are encoded to choose a backend."""
 TEMPERATURE, TEMPERATURE_FILE = "temperature", "temperature.json"
 """Name of the temperature among the weights of an adapter, and its file, which is missing if it is 1."""
 
@@ -159,7 +156,7 @@ class FineTuned(Model):
 
     def _choose_backend(self, train: Battles) -> str:
         """Return the backend for the predictions, which is measured on some of the battles if that pays."""
-        some = train.take(np.unique(np.linspace(0, len(train) - 1, SAMPLED).astype(np.int64)))
+        some = evenly_spaced(train, SAMPLED)
         sample = self._sample(some)
         if sample is None:
             return ""

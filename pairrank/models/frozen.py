@@ -12,11 +12,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from pairrank.atomic import atomic_path
-from pairrank.data.battles import Battles
+from pairrank.data.battles import Battles, evenly_spaced
 from pairrank.data.folds import hold_out
 from pairrank.data.probabilities import FloatArray, Proba, softmax
 from pairrank.encoders.adapter_settings import Bits
-from pairrank.encoders.backend_choice import choose_backend, read_backend, write_backend
+from pairrank.encoders.backend_choice import SAMPLED, choose_backend, read_backend, write_backend
 from pairrank.encoders.backends import Backend
 from pairrank.encoders.cached_batches import Text
 from pairrank.encoders.catalogue import Encoder
@@ -35,8 +35,6 @@ from pairrank.vector_cache import open_cache
 HEAD_FILE = "head.safetensors"
 CLIP = 4.0
 """Bound of each standardised column of the logistic head, in standard deviations."""
-SAMPLED = 64
-"""Battles whose texts are encoded to choose a backend."""
 CHARACTERS = 4
 """Characters per token on average. Lengths are estimated with it, since a tokenizer takes seconds to load."""
 
@@ -242,7 +240,7 @@ class Frozen(LinearReader):
         """Return the backend for the texts of these battles, measured on some of them if that pays."""
         if is_static(self.encoder_.folder):
             return ""
-        some = train.take(np.unique(np.linspace(0, len(train) - 1, SAMPLED).astype(np.int64)))
+        some = evenly_spaced(train, SAMPLED)
         texts = [text for column in _columns_of_texts(some) for text in column]
         tokens = sum(min(self.max_tokens, sum(map(len, chain(*text))) / CHARACTERS) for text in texts)
         return choose_backend(

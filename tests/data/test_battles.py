@@ -1,13 +1,26 @@
 """Battles keep their rows aligned, exchange their sides exactly and are identified by a hash."""
 
 import dataclasses
+import hashlib
+import json
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 
-from pairrank.data.battles import TABLE_FIELDS, TEXTS, WINNERS, Battles, Winner, concatenate, object_array
+import pairrank.data.battles
+from pairrank.data.battles import (
+    TABLE_FIELDS,
+    TEXTS,
+    WINNERS,
+    Battles,
+    Winner,
+    concatenate,
+    evenly_spaced,
+    object_array,
+)
+from pairrank.data.simulation import simulate
 from pairrank.errors import UserError
 from tests.support.strategies import valid_battles
 
@@ -207,6 +220,21 @@ def test_content_hash_changes_with_any_content():
             hashes.add(dataclasses.replace(battles, **{name: None}).content_hash())
     hashes.add(dataclasses.replace(battles, input_names=("structure", "frozen")).content_hash())
     assert len(hashes) == 3 + len(COLUMNS) + 16 + 1
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 7])
+def test_content_hash_is_that_of_the_json_of_all_columns(monkeypatch: pytest.MonkeyPatch, count: int):
+    monkeypatch.setattr(pairrank.data.battles, "HASHED", 2)
+    battles = simulate(7)[0].take(slice(count))
+    columns = [[name, column.tolist()] for name, column in battles.columns().items() if column is not None]
+    whole = hashlib.sha256("".join(map(json.dumps, columns)).encode())
+    assert battles.content_hash() == whole.hexdigest()[:16]
+
+
+@pytest.mark.parametrize(("count", "expected"), [(1, [0]), (2, [0, 6]), (3, [0, 3, 6]), (9, [0, 1, 2, 3, 4, 5, 6])])
+def test_evenly_spaced_battles_cover_the_table(count: int, expected: list[int]):
+    battles = simulate(7)[0]
+    assert evenly_spaced(battles, count).id.tolist() == battles.id[expected].tolist()
 
 
 def test_content_hash_changes_when_a_text_moves_between_turns_or_columns(battles: Battles):

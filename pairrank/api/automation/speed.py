@@ -4,9 +4,7 @@ import time
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-
-from pairrank.data.battles import Battles
+from pairrank.data.battles import Battles, evenly_spaced
 from pairrank.features.counting import count_features
 from pairrank.features.groups import DEFAULT_GROUPS
 
@@ -58,11 +56,11 @@ def measure_speed(battles: Battles, with_encoders: bool) -> Speed:
 
 def _counting_seconds(battles: Battles) -> float:
     """Return the seconds per battle of counting features, from battles spread over the whole table."""
-    rows = np.unique(np.linspace(0, len(battles) - 1, min(PROBED, len(battles))).astype(np.int64))
-    count_features(battles.take(rows[:1]), DEFAULT_GROUPS)  # the first battle also loads word lists
+    some = evenly_spaced(battles, PROBED)
+    count_features(some.take(slice(1)), DEFAULT_GROUPS)  # the first battle also loads word lists
     begun = time.perf_counter()
-    count_features(battles.take(rows[1:] if len(rows) > 1 else rows), DEFAULT_GROUPS)
-    return (time.perf_counter() - begun) / max(1, len(rows) - 1)
+    count_features(some.take(slice(1, None)) if len(some) > 1 else some, DEFAULT_GROUPS)
+    return (time.perf_counter() - begun) / max(1, len(some) - 1)
 
 
 def _multiplying_seconds() -> float:
