@@ -13,7 +13,7 @@ from scipy.sparse import csr_matrix, hstack
 from sklearn.linear_model import LogisticRegression
 
 from pairrank.atomic import atomic_path
-from pairrank.data.battles import Battles
+from pairrank.data.battles import Battles, evenly_spaced
 from pairrank.data.probabilities import FloatArray, Proba, softmax
 from pairrank.errors import UserError
 from pairrank.features.counting import count_features
@@ -33,6 +33,8 @@ OPENING = 100
 """Number of characters of an opening. Phrases such as "Certainly!" are most informative there."""
 VECTOR_LENGTH = 10.0
 """Euclidean length of word vectors. Measurements have about the same length, so neither dominates the other."""
+MOST_BATTLES = 5_000
+"""Largest number of battles that a classifier is fitted to: more would take hours at Kaggle's size."""
 WORDS: dict[str, Any] = {"ngrams": (1, 1), "most": 1500, "min_count": 5, "lowercase": False}
 """Settings of `fit_tfidf` for the words of an answer."""
 OPENINGS: dict[str, Any] = {
@@ -94,16 +96,18 @@ def load_author_classifier(folder: Path) -> AuthorClassifier:
 
 
 def fit_author_classifier(train: Battles, fewest: float = 10, penalty: float = 50.0) -> AuthorClassifier:
-    """Fit the classifier to all answers with a known model; winners are not used.
+    """Fit the classifier to the answers with a known model, in up to `MOST_BATTLES` battles; winners are not used.
 
-    Answers without a name contribute to vocabularies and scales. Models whose answers have a total weight below
-    `fewest` share one class. `penalty` is the L2 penalty of the weights of standardised inputs. If no name is
-    known, there is one class without models. Raises UserError for settings out of bounds.
+    The battles are spread over the whole table. Answers without a name contribute to vocabularies and scales.
+    Models whose answers have a total weight below `fewest` share one class. `penalty` is the L2 penalty of the
+    weights of standardised inputs. If no name is known, there is one class without models. Raises UserError for
+    settings out of bounds.
     """
     wrong = [f"fewest = {fewest}: expected 1 or more."] if fewest < 1 else []
     wrong += [f"penalty = {penalty}: expected a number above 0."] if penalty <= 0 else []
     if wrong:
         raise UserError(" ".join(wrong))
+    train = evenly_spaced(train, MOST_BATTLES)
     names = np.concatenate([names_of(train, f"model_{side}") for side in "ab"])
     weight = np.tile(train.weights, 2)
     classes = _classes(names, weight, fewest)

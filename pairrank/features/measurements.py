@@ -37,6 +37,8 @@ BLOCK = 250
 """Battles that are measured and written together."""
 PARALLEL = 10_000
 """Number of new battles from which all cores measure in processes of their own, which start in a second."""
+IDLE = 10
+"""Seconds without work after which such a process ends."""
 
 _known: OrderedDict[tuple[tuple[Group, ...], bytes], FloatArray] = OrderedDict()
 """Rows by groups and hash of the texts, least recently used first."""
@@ -137,10 +139,10 @@ def _measure_blocks(
         return (_measure_block(block, groups) for block in blocks)
     from joblib import Parallel, delayed  # takes a tenth of a second
 
-    # Unlike those of the standard library, joblib's processes need no guard in the user's main program.
-    measured: Iterable[FloatArray] = Parallel(processes, return_as="generator", batch_size=1)(
-        delayed(_measure_block)(block, groups) for block in blocks
-    )
+    # Unlike those of the standard library, joblib's processes need no guard in the user's main program. They end
+    # when they have been idle for some seconds, even if this process was killed.
+    parallel = Parallel(processes, "loky", "generator", batch_size=1, idle_worker_timeout=IDLE)
+    measured: Iterable[FloatArray] = parallel(delayed(_measure_block)(block, groups) for block in blocks)
     return measured
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pairrank.data.battles import Battles, concatenate, object_array
+from pairrank.data.battles import Battles, concatenate, evenly_spaced, object_array
 from pairrank.errors import UserError
+from pairrank.features import authorship
 from pairrank.features.authorship import CLIP, VECTOR_LENGTH, fit_author_classifier, load_author_classifier
 from pairrank.features.parsed_text import ParsedText
 from pairrank.features.sides import SIDES
@@ -100,6 +101,14 @@ def test_a_battle_of_weight_2_equals_the_battle_twice(train: Battles, fresh: Bat
     one, two = (fit_author_classifier(each).proba(fresh, "a") for each in (heavy, twice))
     assert two == pytest.approx(one, abs=2e-3)
     assert np.abs(fit_author_classifier(train).proba(fresh, "a") - one).max() > 0.01
+
+
+def test_a_large_table_gives_the_classifier_of_some_of_its_battles(train: Battles, fresh: Battles, monkeypatch):
+    some = fit_author_classifier(evenly_spaced(train, 50)).proba(fresh, "a")
+    whole = fit_author_classifier(train).proba(fresh, "a")
+    monkeypatch.setattr(authorship, "MOST_BATTLES", 50)
+    assert np.array_equal(fit_author_classifier(train).proba(fresh, "a"), some)
+    assert not np.array_equal(some, whole)
 
 
 def test_answers_without_a_name_contribute_words_but_no_author(train: Battles, fresh: Battles):
