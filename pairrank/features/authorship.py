@@ -17,6 +17,7 @@ from pairrank.data.battles import Battles, evenly_spaced
 from pairrank.data.probabilities import FloatArray, Proba, softmax
 from pairrank.errors import UserError
 from pairrank.features.counting import count_features
+from pairrank.features.groups import DEFAULT_GROUPS
 from pairrank.features.ratings import names_of
 from pairrank.features.scaling import Scaling, fit_scaling
 from pairrank.features.tfidf import Tfidf, fit_tfidf, load_tfidf
@@ -145,9 +146,14 @@ def _classes(names: npt.NDArray[Any], weight: FloatArray, fewest: float) -> tupl
 
 def _measurements(battles: Battles, side: Side) -> FloatArray:
     """Return the (n, p) measurements of one side, from the sums and differences of both sides."""
-    counted = count_features(battles, GROUPS)
-    total = counted.even[:, : counted.odd.shape[1]]
-    return np.asarray((total + counted.odd if side == "a" else total - counted.odd) / 2)
+    columns: dict[str, FloatArray] = {}
+    # The groups that other models use are counted together, as they do it, so that they are counted once.
+    for groups in (DEFAULT_GROUPS, ("style",)):
+        counted = count_features(battles, groups)
+        total = counted.even[:, : counted.odd.shape[1]]
+        of_side = (total + counted.odd if side == "a" else total - counted.odd) / 2
+        columns |= dict(zip(counted.odd_names, of_side.T, strict=True))
+    return np.stack([columns[name] for group in GROUPS for name in columns if name.startswith(f"{group}.")], axis=1)
 
 
 def _texts(battles: Battles, side: Side) -> list[str]:
