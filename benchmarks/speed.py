@@ -176,11 +176,11 @@ def machine() -> dict[str, Any]:
 
 def bf16_unit() -> str:
     """Return what multiplies bf16 in this processor, "AMX" or "AVX512-bf16", or ""."""
-    import torch
+    from pairrank.encoders.devices import cpu_has_amx, cpu_has_bf16
 
-    if torch.cpu._is_amx_tile_supported():
+    if cpu_has_amx():
         return "AMX"
-    return "AVX512-bf16" if torch.cpu._is_avx512_bf16_supported() else ""
+    return "AVX512-bf16" if cpu_has_bf16() else ""
 
 
 def table(figures: Mapping[str, Any]) -> str:

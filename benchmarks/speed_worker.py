@@ -265,12 +265,14 @@ class Worker(Timed):
 
     def _opened(self, quantity: str, module: Any, rows: Sequence[Any], collate: Callable[..., Any]) -> Any:
         """Return what computes the outputs of a module; the fastest backend is measured and opened once."""
-        from pairrank.encoders.backend_choice import Sample, measure_backends
-        from pairrank.encoders.backends import open_backend, usable_backends
+        from pairrank.encoders.backend_choice import COMPILES, Sample, candidates, measure_backends
+        from pairrank.encoders.backends import open_backend
+        from pairrank.encoders.catalogue import find_encoder
 
         if self.setting.chooses and quantity not in self.opened:
             sample = Sample(module, rows[:128], collate)
-            rates = measure_backends(sample, usable_backends(), self.setting.precision)
+            names = candidates(find_encoder(["minilm"]), COMPILES)
+            rates = measure_backends(sample, names, self.setting.precision)
             best = max(rates, key=rates.__getitem__)
             self.opened[quantity] = open_backend(best, module, self.setting.precision)
             chosen = f"{quantity}: {best}"

@@ -5,16 +5,18 @@ They exchange JSON and numbers, never pickled objects.
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pairrank.errors import UserError, excerpt
 
 if TYPE_CHECKING:  # the command line calls `rank` before it loads numpy
     import numpy as np
     import numpy.typing as npt
+
+T = TypeVar("T")
 
 SET_BY_TORCHRUN = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 """The environment variables that processes need to find each other."""
@@ -117,6 +119,14 @@ def barrier() -> None:
 def own_share(n: int) -> range:
     """Return the indices of the pieces, of n in all, that this process works on: all outside a collective block."""
     return range(rank(), n, world_size()) if _in_collective else range(n)
+
+
+def from_first(work: Callable[[], T]) -> T:
+    """Return what `work` returns, a JSON value; in a collective block, what it returns in the first process."""
+    if not _in_collective:
+        return work()
+    value: T = _broadcast(work() if rank() == 0 else None)
+    return value
 
 
 def gather_rows(

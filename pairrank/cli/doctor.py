@@ -22,8 +22,8 @@ def doctor(data: Path | None) -> None:
     say(f"{'commit':22}{commit() or 'not a checkout'}")
     say(f"{'device':22}{device_name()}")
     for measured in known_measurements():
-        window = f"{measured.encoder}, {measured.max_tokens} tokens"
-        say(f"{'backend':22}{window}: {measured.backend} ({describe_rates(measured)})")
+        what = f"{measured.encoder}, {measured.kind}, {measured.max_tokens} tokens"
+        say(f"{'backend':22}{what}: {describe_rates(measured)}")
     say(f"{'backend':22}{default_backend()} where nothing was measured; a long run measures its encoder")
     for name in (*WHEELS, *SPLIT_WHEELS, *PINNED):
         try:

@@ -6,7 +6,7 @@ import logging
 import os
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib import metadata
@@ -15,11 +15,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from pairrank.encoders.backends import open_backend, require_backend, usable_backends
+from pairrank.distributed import from_first
+from pairrank.encoders.backends import COPIED, open_backend, require_backend, usable_backends
 from pairrank.encoders.catalogue import Encoder
+from pairrank.encoders.cpu import prepare_cpu
 from pairrank.encoders.devices import DTYPES, choose_precision, default_backend, device, tokens_at_once
 from pairrank.encoders.inference import Batch, Collate, Compute, Row, cut_by_tokens
-from pairrank.errors import excerpt
+from pairrank.errors import UserError, excerpt
 from pairrank.files import cache_folder, read_json, write_json
 
 logger = logging.getLogger(__name__)
@@ -42,14 +44,20 @@ TOLERANCE = 0.05
 class Measurement:
     """What was measured of an encoder on this machine."""
 
-    backend: str
-    """The fastest backend whose outputs agree with those in fp32."""
     tokens_per_second: dict[str, float]
-    """The rate of each backend that was tried; padding is not counted."""
+    """The rate of each backend whose outputs agree with those in fp32; padding is not counted."""
+    tried: list[str]
+    """All backends that were tried."""
     encoder: str
+    kind: str
+    """What is computed, such as the vectors of one pooling or the logits of a classifier."""
     max_tokens: int
     machine: str
     """Processor, threads, precision and versions. On another machine, it is measured again."""
+
+    def fastest(self, among: Iterable[str]) -> str:
+        """Return the fastest of some backends; "" if none of them has a rate."""
+        return max(set(among) & set(self.tokens_per_second), key=self.tokens_per_second.__getitem__, default="")
 
 
 @dataclass(frozen=True)
@@ -64,6 +72,7 @@ class Sample:
 def choose_backend(
     requested: str,
     encoder: Encoder,
+    kind: str,
     precision: str,
     max_tokens: int,
     tokens: float,
@@ -71,9 +80,10 @@ def choose_backend(
 ) -> str:
     """Return the backend that was requested; for "auto", the fastest one, measured if that pays.
 
-    `tokens` is about how many are to be encoded. A run of few texts uses `default_backend` unless the encoder was
-    measured here before. So does a run without a cache, whose folds would not remember the choice, and one on a
-    GPU. `sample` is called if there is something to measure.
+    `kind` says what is computed, and `tokens` is about how many are to be encoded. A run of few texts uses
+    `default_backend` unless the same was measured here before. So does a run without a cache, whose folds would not
+    remember the choice, and one on a GPU. `sample` is called if there is something to measure. In a collective
+    block, the first process chooses for all.
 
     Raises UserError if the requested backend cannot be used here.
     """
@@ -82,25 +92,45 @@ def choose_backend(
         return requested
     if device().type != "cpu" or os.environ.get("PAIRRANK_NO_CACHE"):
         return default_backend()
+    return from_first(lambda: _fastest_backend(encoder, kind, precision, max_tokens, tokens, sample))
+
+
+def candidates(encoder: Encoder, operations: float) -> list[str]:
+    """Return the backends that "auto" chooses from for a run with this many operations.
+
+    Products of 8-bit integers change predictions by more than rounding. Compiling pays in very long runs alone, and
+    OpenVINO copies the weights.
+    """
+    left_out = {"openvino-int8"}
+    if operations < COMPILES:
+        left_out.add("compile")
+    if _bytes_of(encoder.folder) > COPIED:
+        left_out.add("openvino")
+    return [name for name in usable_backends() if name not in left_out]
+
+
+def _fastest_backend(
+    encoder: Encoder, kind: str, precision: str, max_tokens: int, tokens: float, sample: Callable[[], Sample]
+) -> str:
+    """Return the fastest backend by an earlier measurement, or by one now if it pays, or the default."""
+    prepare_cpu()
     precision = choose_precision(precision)
     machine = _describe_machine(precision)
-    file = _folder() / f"{_key(encoder.sha256, max_tokens, machine)}.json"
-    known = _read(file)
-    if known is not None and known.backend in usable_backends():
-        return known.backend
-    operations = 2 * _parameters(encoder.folder) * tokens
-    if operations < WORTHWHILE:
-        return default_backend()
-    left_out = {"openvino-int8"} if operations >= COMPILES else {"openvino-int8", "compile"}
-    names = [name for name in usable_backends() if name not in left_out]
+    name = f"{_key(encoder.sha256, kind, max_tokens, machine)}.json"
+    operations = 2 * _bytes_of(encoder.folder) / 4 * tokens
+    names = candidates(encoder, operations)
+    known = _read(name)
+    if operations < WORTHWHILE or (known is not None and set(names) <= set(known.tried)):
+        return (known.fastest(names) if known else "") or default_backend()
     logger.info("measuring which backend encodes fastest here, once for %s: %s", encoder.name, ", ".join(names))
     rates = measure_backends(sample(), names, precision)
-    best = max(rates, key=rates.__getitem__, default=default_backend())
-    found = Measurement(best, rates, str(encoder.name), max_tokens, machine)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    write_json(file, asdict(found))
-    logger.info("backend %s (%s)", best, describe_rates(found))
-    return best
+    found = Measurement(rates, names, str(encoder.name), kind, max_tokens, machine)
+    if not rates:
+        logger.warning("no backend computes the outputs of %s as in fp32; %s is used", kind, default_backend())
+        return default_backend()
+    _write(name, found)
+    logger.info("backend %s (%s)", found.fastest(names), describe_rates(found))
+    return found.fastest(names)
 
 
 def write_backend(backend: str, folder: Path) -> None:
@@ -115,7 +145,7 @@ def read_backend(folder: Path) -> str:
     """
     file = folder / BACKEND_FILE
     backend = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else ""
-    if not backend or backend in usable_backends():
+    if backend == "" or backend in usable_backends():
         return str(backend)
     logger.warning(
         "%s: its predictions were computed by the backend %s, which cannot be used here. They are computed by %s, "
@@ -126,7 +156,9 @@ def read_backend(folder: Path) -> str:
 
 def known_measurements() -> list[Measurement]:
     """Return what was measured on this machine."""
-    found = [_read(file) for file in sorted(_folder().glob("*.json"))]
+    prepare_cpu()
+    folder = _folder()
+    found = [_read(file.name) for file in sorted(folder.glob("*.json"))] if folder else []
     here = {_describe_machine(precision) for precision in DTYPES}
     return [each for each in found if each is not None and each.machine in here]
 
@@ -192,17 +224,32 @@ def _seconds(compute: Compute, batch: Batch) -> float:
     return time.perf_counter() - begun
 
 
-def _folder() -> Path:
-    return cache_folder() / "backends"
+def _folder() -> Path | None:
+    """Return the folder of the measurements; None without a cache folder."""
+    with suppress(UserError):
+        return cache_folder() / "backends"
+    return None
 
 
-def _read(file: Path) -> Measurement | None:
+def _read(name: str) -> Measurement | None:
     """Return a measurement; None if there is none, or if its file is damaged."""
-    content = read_json(file)
+    folder = _folder()
+    content = read_json(folder / name) if folder else None
     try:
         return None if content is None else Measurement(**content)
     except TypeError:
         return None
+
+
+def _write(name: str, measured: Measurement) -> None:
+    """Keep a measurement. A cache that cannot be written only costs time: the next run measures again."""
+    if (folder := _folder()) is None:
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / name, asdict(measured))
+    except OSError as error:
+        logger.warning("%s: the measurement of backends cannot be kept (%s)", folder, error.strerror)
 
 
 def _key(*parts: object) -> str:
@@ -228,6 +275,6 @@ def processor() -> str:
     return " ".join([values.get("model name", platform.machine()).strip(), *sorted(flags)])
 
 
-def _parameters(folder: Path) -> float:
-    """Return about how many weights an encoder has, from the size of its files."""
-    return sum(file.stat().st_size for file in folder.glob("*.safetensors")) / 4
+def _bytes_of(folder: Path) -> float:
+    """Return the size of an encoder's weights, from that of its files."""
+    return sum(file.stat().st_size for file in folder.glob("*.safetensors"))

@@ -56,15 +56,33 @@ def open_backend(backend: str, module: nn.Module, precision: str) -> Compute:
     `precision` is "bf16", "fp16" or "fp32". The module itself is not changed.
     """
     if backend in OPENVINO:
-        return _openvino(module, precision, quantised=backend == "openvino-int8")
+        shared = _prepared_copy(module, "fp32")
+        if shared is module:
+            raise UserError(f"backend = {backend!r}: not for weights of 8 or 4 bits. Set base_bits = 32.")
+        if backend == "openvino-int8" and any(each.dtype != torch.float32 for each in shared.parameters()):
+            raise UserError(f"backend = {backend!r}: only for weights of 32 bits. Set base_bits = 32.")
+        return _openvino(shared, precision, quantised=backend == "openvino-int8")
     prepared = _prepared_copy(module, precision)
     if prepared is not module:
         set_attention(prepared, ATTENTIONS.get(backend, "sdpa"))
-    # Frozen weights are stored in the layout that the processor multiplies fastest.
-    run: Any = prepared
-    if backend == "compile":
-        run = torch.compile(prepared, dynamic=True, options={"freezing": True})
-    return in_autocast(run, precision)
+    return in_autocast(_compiled(prepared) if backend == "compile" else prepared, precision)
+
+
+def _compiled(module: nn.Module) -> Any:
+    """Return a module compiled for this processor at the first batch.
+
+    Frozen weights are constants, stored in the layout that the processor multiplies fastest.
+    """
+    from torch._inductor import config
+
+    compiled = torch.compile(module, dynamic=True)
+
+    def run(**batch: torch.Tensor) -> Any:
+        # An option of `torch.compile` would come too late: the weights are inputs or constants before it is read.
+        with config.patch(freezing=True):
+            return compiled(**batch)
+
+    return run
 
 
 def _prepared_copy(module: nn.Module, precision: str) -> nn.Module:

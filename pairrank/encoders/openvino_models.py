@@ -1,6 +1,5 @@
 """PyTorch modules become OpenVINO models, whose weights may be 8-bit integers."""
 
-import copy
 import math
 import warnings
 from typing import Any
@@ -11,6 +10,7 @@ from torch import nn
 
 from pairrank.encoders.attention import set_attention
 from pairrank.encoders.inference import Batch
+from pairrank.errors import UserError
 
 LARGEST = 127
 """Largest integer of a quantised weight; the scale is symmetric."""
@@ -19,8 +19,8 @@ LARGEST = 127
 def to_openvino(module: nn.Module, batch: Batch) -> Any:
     """Return the OpenVINO model of a module, for batches of any size with these keyword arguments.
 
-    The front end is called directly: `openvino.convert_model` sends usage data to its makers unless each user has
-    opted out.
+    The module must be in evaluation mode, and gets the fused attention. The front end is called directly:
+    `openvino.convert_model` sends usage data to its makers unless each user has opted out.
     """
     from openvino import PartialShape, Type
     from openvino.frontend import FrontEndManager
@@ -55,12 +55,16 @@ def quantise_weights(model: Any) -> int:
         matrix = source.get_node()
         if matrix.get_type_name() != "Constant" or len(matrix.shape) != 2:
             continue
-        weights = matrix.get_data().astype(np.float32)
+        weights = matrix.get_data()
         scale = np.maximum(np.abs(weights).max(axis=1, keepdims=True), np.finfo(np.float32).tiny) / LARGEST
         integers = ops.constant(np.round(weights / scale).astype(np.int8))
         restored = ops.multiply(ops.convert(integers, "f32"), ops.constant(scale))
         operation.input(1).replace_source_output(restored.output(0))
         width = math.gcd(width, weights.shape[1])
+    if not width:
+        raise UserError(
+            "backend = 'openvino-int8': this encoder has no linear layer of the usual form. Use 'openvino'."
+        )
     model.validate_nodes_and_infer_types()
     return width
 
@@ -82,10 +86,9 @@ def _trace(module: nn.Module, batch: Batch) -> Any:
 
     Two rows stand for all: no size is written into the operations.
     """
-    prepared = copy.deepcopy(module).eval()
-    set_attention(prepared, "sdpa")
+    set_attention(module, "sdpa")
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of sizes that seem to be written into the operations
         return torch.jit.trace(  # type: ignore[no-untyped-call]
-            _ByPosition(prepared, list(batch)), tuple(value[:2] for value in batch.values()), check_trace=False
+            _ByPosition(module, list(batch)), tuple(value[:2] for value in batch.values()), check_trace=False
         )

@@ -34,7 +34,7 @@ OPENING = 100
 """Number of characters of an opening. Phrases such as "Certainly!" are most informative there."""
 VECTOR_LENGTH = 10.0
 """Euclidean length of word vectors. Measurements have about the same length, so neither dominates the other."""
-MOST_BATTLES = 5_000
+MOST_BATTLES = 2_500
 """Largest number of battles that a classifier is fitted to: more would take hours at Kaggle's size."""
 WORDS: dict[str, Any] = {"ngrams": (1, 1), "most": 1500, "min_count": 5, "lowercase": False}
 """Settings of `fit_tfidf` for the words of an answer."""
@@ -99,16 +99,18 @@ def load_author_classifier(folder: Path) -> AuthorClassifier:
 def fit_author_classifier(train: Battles, fewest: float = 10, penalty: float = 50.0) -> AuthorClassifier:
     """Fit the classifier to the answers with a known model, in up to `MOST_BATTLES` battles; winners are not used.
 
-    The battles are spread over the whole table. Answers without a name contribute to vocabularies and scales.
-    Models whose answers have a total weight below `fewest` share one class. `penalty` is the L2 penalty of the
-    weights of standardised inputs. If no name is known, there is one class without models. Raises UserError for
-    settings out of bounds.
+    Of more battles, some of those with a name are used, spread over the whole table. Answers without a name
+    contribute to vocabularies and scales. Models whose answers have a total weight below `fewest` share one class.
+    `penalty` is the L2 penalty of the weights of standardised inputs. If no name is known, there is one class
+    without models. Raises UserError for settings out of bounds.
     """
     wrong = [f"fewest = {fewest}: expected 1 or more."] if fewest < 1 else []
     wrong += [f"penalty = {penalty}: expected a number above 0."] if penalty <= 0 else []
     if wrong:
         raise UserError(" ".join(wrong))
-    train = evenly_spaced(train, MOST_BATTLES)
+    if len(train) > MOST_BATTLES:
+        named = np.any([names_of(train, f"model_{side}") != "" for side in "ab"], axis=0)
+        train = evenly_spaced(train.take(named) if named.any() else train, MOST_BATTLES)
     names = np.concatenate([names_of(train, f"model_{side}") for side in "ab"])
     weight = np.tile(train.weights, 2)
     classes = _classes(names, weight, fewest)
@@ -148,7 +150,8 @@ def _measurements(battles: Battles, side: Side) -> FloatArray:
     """Return the (n, p) measurements of one side, from the sums and differences of both sides."""
     columns: dict[str, FloatArray] = {}
     # The groups that other models use are counted together, as they do it, so that they are counted once.
-    for groups in (DEFAULT_GROUPS, ("style",)):
+    others = tuple(group for group in GROUPS if group not in DEFAULT_GROUPS)
+    for groups in (DEFAULT_GROUPS, others):
         counted = count_features(battles, groups)
         total = counted.even[:, : counted.odd.shape[1]]
         of_side = (total + counted.odd if side == "a" else total - counted.odd) / 2

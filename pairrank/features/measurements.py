@@ -4,11 +4,13 @@ Measurements are kept in memory, and those of large tables on disk as well, whic
 """
 
 import hashlib
+import logging
 import sys
 import unicodedata
 import zlib
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
@@ -25,6 +27,8 @@ from pairrank.features.groups import GROUPS, Group
 from pairrank.features.parsed_text import ParsedText
 from pairrank.progress import with_progress
 from pairrank.vector_cache import VectorCache, cache_key, open_cache
+
+logger = logging.getLogger(__name__)
 
 Texts = tuple[tuple[str, ...], ...]
 """The turns of the prompt, of A and of B."""
@@ -103,8 +107,10 @@ def _new_rows(missing: dict[bytes, Texts], groups: tuple[Group, ...]) -> dict[by
     left = [each for each in missing if each not in rows]
     blocks = [left[start : start + BLOCK] for start in range(0, len(left), BLOCK)]
     processes = usable_threads() if is_large and len(left) >= PARALLEL else 1
-    measured = _measure_blocks(([missing[each] for each in block] for block in blocks), groups, processes)
-    measured = with_progress(measured, f"features, blocks of {BLOCK} battles", len(blocks), delay=2)
+    texts = [[missing[each] for each in block] for block in blocks]
+    measured = with_progress(
+        _measure_blocks(texts, groups, processes), f"features, blocks of {BLOCK} battles", len(blocks), delay=2
+    )
     for block, values in zip(blocks, measured, strict=True):
         new = dict(zip(block, values, strict=True))
         rows |= new
@@ -125,25 +131,31 @@ def _disk_key(texts: bytes, groups: tuple[Group, ...]) -> bytes:
 
 @cache
 def _sources() -> str:
-    """Return a hash of what a measurement depends on besides the texts: code, Unicode's tables and zlib."""
+    """Return a hash of what a measurement depends on besides the texts: code, numpy, Unicode's tables and zlib."""
     files = [*sorted(Path(__file__).parent.glob("*.py")), Path(turns.__file__)]
-    versions = (sys.version, unicodedata.unidata_version, zlib.ZLIB_RUNTIME_VERSION)
+    versions = (sys.version, np.__version__, unicodedata.unidata_version, zlib.ZLIB_RUNTIME_VERSION)
     return hashlib.sha256(b"\0".join([*(file.read_bytes() for file in files), repr(versions).encode()])).hexdigest()
 
 
 def _measure_blocks(
-    blocks: Iterable[Sequence[Texts]], groups: tuple[Group, ...], processes: int
-) -> Iterable[FloatArray]:
+    blocks: Sequence[Sequence[Texts]], groups: tuple[Group, ...], processes: int
+) -> Iterator[FloatArray]:
     """Yield the measurements of each block, in the order of the blocks, measured by this number of processes."""
-    if processes == 1:
-        return (_measure_block(block, groups) for block in blocks)
-    from joblib import Parallel, delayed  # takes a tenth of a second
+    done = 0
+    if processes > 1:
+        from joblib import Parallel, delayed
 
-    # Unlike those of the standard library, joblib's processes need no guard in the user's main program. They end
-    # when they have been idle for some seconds, even if this process was killed.
-    parallel = Parallel(processes, "loky", "generator", batch_size=1, idle_worker_timeout=IDLE)
-    measured: Iterable[FloatArray] = parallel(delayed(_measure_block)(block, groups) for block in blocks)
-    return measured
+        # Unlike those of the standard library, joblib's processes need no guard in the user's main program. They
+        # end when they have been idle for some seconds, even if this process was killed.
+        parallel = Parallel(processes, "loky", "generator", batch_size=1, idle_worker_timeout=IDLE)
+        try:
+            for rows in parallel(delayed(_measure_block)(block, groups) for block in blocks):
+                yield rows
+                done += 1
+        except BrokenProcessPool:
+            logger.warning("a process that measured features was killed; this process measures the rest")
+    for block in blocks[done:]:
+        yield _measure_block(block, groups)
 
 
 def _measure_block(texts: Sequence[Texts], groups: tuple[Group, ...]) -> FloatArray:

@@ -1,12 +1,14 @@
 """The features of a battle include the strengths of its models, estimated without the battle's own result."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
+from pairrank.cores import usable_threads
 from pairrank.data.battles import Battles
 from pairrank.data.folds import assign_folds
 from pairrank.data.probabilities import FloatArray
@@ -108,10 +110,14 @@ def fit_model_strengths(
     shape = whole.columns(train.take(slice(0)))
     odd, even = (np.full((len(train), part.shape[1]), np.nan) for part in (shape.odd, shape.even))
     fold = assign_folds(train, INNER, salt)
-    for k in np.unique(fold):
-        inside = fold == k
-        columns = _fit(train.take(~inside), kind, penalty, fewest).columns(train.take(inside))
-        odd[inside], even[inside] = columns.odd, columns.even
+
+    def columns_of(k: int) -> Features:
+        return _fit(train.take(fold != k), kind, penalty, fewest).columns(train.take(fold == k))
+
+    folds = np.unique(fold).tolist()
+    with ThreadPoolExecutor(usable_threads()) as pool:
+        for k, columns in zip(folds, pool.map(columns_of, folds), strict=True):
+            odd[fold == k], even[fold == k] = columns.odd, columns.even
     return replace(shape, odd=odd, even=even), whole
 
 

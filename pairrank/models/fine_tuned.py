@@ -161,8 +161,10 @@ class FineTuned(Model):
         if sample is None:
             return ""
         tokens = len(train) / len(some) * sum(map(len, sample.rows))
+        of = type(self).__name__.lower(), getattr(self, "pooling", "logits")
+        kind = f"{', '.join(of)}, adapter of rank {self.adapter.rank}, {self.adapter.base_bits} bits"
         return choose_backend(
-            self.backend, self._frozen, self.training.precision, self.max_tokens, tokens, lambda: sample
+            self.backend, self._frozen, kind, self.training.precision, self.max_tokens, tokens, lambda: sample
         )
 
     def _open_backend(self, module: nn.Module) -> Compute | None:

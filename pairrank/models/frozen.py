@@ -246,6 +246,7 @@ class Frozen(LinearReader):
         return choose_backend(
             self.backend,
             self.encoder_,
+            f"vectors, {self.pooling}, {self.base_bits} bits",
             self.precision,
             self.max_tokens,
             len(train) / len(some) * tokens,

@@ -1,5 +1,6 @@
 """A backend is chosen once for an encoder and a machine: the fastest whose outputs are right."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -49,10 +50,16 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
 
 def choose(
-    folder: Path, requested: str = "auto", tokens: float = LONG, window: int = 32, sha: str = "0" * 64
+    folder: Path,
+    requested: str = "auto",
+    tokens: float = LONG,
+    window: int = 32,
+    sha: str = "0" * 64,
+    kind: str = "vectors",
 ) -> str:
     encoder = Encoder("tiny", folder, sha)
-    return choose_backend(requested, encoder, "fp32", window, tokens, lambda: Sample(torch.nn.Identity(), [], dict))
+    sample = Sample(torch.nn.Identity(), [], dict)
+    return choose_backend(requested, encoder, kind, "fp32", window, tokens, lambda: sample)
 
 
 def test_a_requested_backend_is_used_without_a_measurement(tiny_bert, measured, monkeypatch):
@@ -76,13 +83,14 @@ def test_many_texts_are_measured_once_and_few_ones_then_use_the_same(tiny_bert, 
     assert (known.encoder, known.max_tokens) == ("tiny", 32)
 
 
-def test_another_encoder_window_or_machine_is_measured_again(tiny_bert, measured, monkeypatch):
+def test_another_encoder_output_window_or_machine_is_measured_again(tiny_bert, measured, monkeypatch):
     choose(tiny_bert)
     choose(tiny_bert, window=64)
+    choose(tiny_bert, kind="logits")
     choose(tiny_bert, sha="1" * 64)
     monkeypatch.setattr(backend_choice, "processor", lambda: "another processor")
     choose(tiny_bert)
-    assert len(measured) == 4
+    assert len(measured) == 5
     assert len(known_measurements()) == 1
 
 
@@ -95,11 +103,55 @@ def test_a_damaged_record_is_measured_again(tiny_bert, measured, cache, content)
     assert len(measured) == 2
 
 
-def test_a_backend_that_is_gone_is_measured_again(tiny_bert, measured, monkeypatch):
+def test_of_the_measured_backends_one_that_is_left_is_chosen(tiny_bert, measured, monkeypatch):
     choose(tiny_bert)
     monkeypatch.setattr(backend_choice, "usable_backends", lambda: ["matmul", "sdpa"])
-    monkeypatch.setattr(backend_choice, "measure_backends", lambda *_: {"sdpa": 2.0, "matmul": 1.0})
     assert choose(tiny_bert) == "sdpa"
+    assert len(measured) == 1
+
+
+def test_a_new_backend_is_measured_with_the_others(tiny_bert, measured, monkeypatch):
+    monkeypatch.setattr(backend_choice, "usable_backends", lambda: ["matmul", "sdpa"])
+    choose(tiny_bert)
+    monkeypatch.setattr(backend_choice, "usable_backends", lambda: ["matmul", "sdpa", "eager"])
+    assert choose(tiny_bert) == "eager"
+    assert measured == [["matmul", "sdpa"], ["matmul", "sdpa", "eager"]]
+
+
+def test_without_a_right_backend_the_default_is_used_and_nothing_is_kept(tiny_bert, monkeypatch, log_lines):
+    monkeypatch.setattr(backend_choice, "measure_backends", lambda *_: {})
+    assert choose(tiny_bert) == default_backend()
+    assert not known_measurements()
+    assert any("no backend" in line for line in log_lines)
+
+
+def test_a_cache_that_cannot_be_written_costs_a_measurement_alone(tiny_bert, measured, monkeypatch, log_lines):
+    monkeypatch.setenv("PAIRRANK_CACHE", "/proc/none")
+    assert [choose(tiny_bert), choose(tiny_bert)] == ["eager", "eager"]
+    assert len(measured) == 2
+    assert any("cannot be kept" in line for line in log_lines)
+
+
+def test_without_a_home_folder_a_short_run_uses_the_default(tiny_bert, measured, monkeypatch):
+    def fail() -> Path:
+        raise UserError("no home folder")
+
+    monkeypatch.setattr(backend_choice, "cache_folder", fail)
+    assert choose(tiny_bert, tokens=1_000) == default_backend()
+    assert known_measurements() == []
+
+
+def test_the_first_of_several_processes_chooses_for_all(tiny_bert, measured, monkeypatch):
+    monkeypatch.setattr(backend_choice, "from_first", lambda work: "sdpa")  # what the first process sends
+    assert choose(tiny_bert) == "sdpa"
+    assert not measured
+
+
+def test_openvino_is_not_tried_with_weights_that_it_would_copy_at_length(tiny_bert, measured, monkeypatch):
+    monkeypatch.setattr(backend_choice, "usable_backends", lambda: ["sdpa", "openvino"])
+    monkeypatch.setattr(backend_choice, "COPIED", 1_000)
+    choose(tiny_bert)
+    assert measured == [["sdpa"]]
 
 
 def test_8_bit_products_are_never_chosen_by_themselves(tiny_bert, measured, monkeypatch):
@@ -112,8 +164,15 @@ def test_compiling_is_tried_for_very_many_texts_only(tiny_bert, measured, monkey
     monkeypatch.setattr(backend_choice, "usable_backends", lambda: ["sdpa", "compile"])
     weights = sum(file.stat().st_size for file in tiny_bert.glob("*.safetensors")) / 4
     choose(tiny_bert, tokens=WORTHWHILE / weights)
-    choose(tiny_bert, tokens=10 * WORTHWHILE / weights, window=64)
+    choose(tiny_bert, tokens=10 * WORTHWHILE / weights)
     assert measured == [["sdpa"], ["sdpa", "compile"]]
+
+
+def test_a_short_run_does_not_compile_although_a_long_one_did(tiny_bert, monkeypatch):
+    monkeypatch.setattr(backend_choice, "usable_backends", lambda: ["matmul", "sdpa", "compile"])
+    rates = {"matmul": 1.0, "sdpa": 2.0, "compile": 3.0}
+    monkeypatch.setattr(backend_choice, "measure_backends", lambda *_: rates)
+    assert [choose(tiny_bert), choose(tiny_bert, tokens=1_000)] == ["compile", "sdpa"]
 
 
 def test_without_a_cache_and_on_a_gpu_nothing_is_measured(tiny_bert, measured, monkeypatch):
@@ -148,10 +207,10 @@ def test_only_backends_whose_outputs_are_right_are_measured(tiny_bert, monkeypat
         }.get(name, opened)
 
     monkeypatch.setattr(backend_choice, "open_backend", spoiled)
-    rates = measure_backends(sample(tiny_bert), ["sdpa", "zero", "nan", "broken"], "fp32")
+    rates = measure_backends(sample(tiny_bert), ["sdpa", "zero", "nan", "sides", "broken"], "fp32")
     assert list(rates) == ["sdpa"]
     assert rates["sdpa"] > 0
-    assert sum("is not used" in line for line in log_lines) == 3
+    assert sum("is not used" in line for line in log_lines) == 4
     assert any("no compiler" in line and "architecture" not in line for line in log_lines)
 
 
@@ -185,10 +244,10 @@ def test_a_saved_backend_is_read_again(tmp_path):
     assert read_backend(tmp_path) == "eager"
 
 
-@pytest.mark.parametrize("content", ['"openvino"', '"unknown"', "3"])
+@pytest.mark.parametrize("content", ['"openvino"', '"unknown"', "3", "0", "null", "[]"])
 def test_a_backend_that_cannot_be_used_here_is_replaced_and_named(tmp_path, content, log_lines):
     (tmp_path / "backend.json").write_text(content)
     assert read_backend(tmp_path) == default_backend()
     [line] = log_lines
-    assert content.strip('"') in line
+    assert str(json.loads(content)) in line
     assert default_backend() in line

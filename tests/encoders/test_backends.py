@@ -91,6 +91,21 @@ def test_a_compiled_module_computes_what_transformers_does(tiny_bert: Path):
         assert (compute("compile", module, "bf16", rows) - expected).abs().max() < ROUGH * expected.abs().max()
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+def test_a_compiled_module_has_its_weights_as_constants(tiny_bert: Path):
+    if reason := reason_against("compile"):
+        pytest.skip(reason)
+    module, rows = TextEncoder(tiny_bert, "mean"), batch(11, 3)
+    with torch.inference_mode():
+        opened = open_backend("compile", module, "fp32")  # in fp32, the module's own weights are used
+        before = opened(rows)
+        for weight in module.parameters():
+            weight.mul_(2)
+        assert torch.equal(opened(rows), before)
+        assert not torch.allclose(open_backend("compile", module, "fp32")(rows), before)
+
+
 @pytest.mark.parametrize("backend", QUICK)
 def test_one_opened_backend_takes_batches_of_any_size(backend: str, tiny_bert: Path):
     need(backend)

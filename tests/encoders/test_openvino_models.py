@@ -9,7 +9,9 @@ import torch
 from pairrank.encoders.backends import open_backend
 from pairrank.encoders.openvino_models import quantise_weights, to_openvino
 from pairrank.encoders.transformer import TextEncoder
+from pairrank.errors import UserError
 from tests.encoders.test_backends import batch
+from tests.support.architectures import write_checkpoint
 
 pytest.importorskip("openvino")
 
@@ -54,6 +56,18 @@ def test_a_row_of_zeros_stays_zero(tiny_bert: Path):
     model = to_openvino(module, rows)
     quantise_weights(model)
     assert all((each[0] == 0).all() and np.isfinite(each).all() for each in matrices(model))
+
+
+def test_an_encoder_without_such_layers_is_refused(tmp_path: Path):
+    module = TextEncoder(write_checkpoint(tmp_path, "gpt2"), "mean")  # its matrices are not transposed
+    with torch.inference_mode(), pytest.raises(UserError, match="no linear layer"):
+        open_backend("openvino-int8", module, "fp32")(batch(5, 3))
+
+
+def test_weights_in_16_bits_are_refused(tiny_bert: Path):
+    half = TextEncoder(tiny_bert, "mean", weights={"dtype": torch.bfloat16})
+    with pytest.raises(UserError, match="base_bits = 32"):
+        open_backend("openvino-int8", half, "bf16")
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

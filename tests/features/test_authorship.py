@@ -111,6 +111,14 @@ def test_a_large_table_gives_the_classifier_of_some_of_its_battles(train: Battle
     assert not np.array_equal(some, whole)
 
 
+def test_of_a_large_table_battles_with_a_name_are_used(train: Battles, fresh: Battles, monkeypatch):
+    monkeypatch.setattr(authorship, "MOST_BATTLES", 50)
+    expected = fit_author_classifier(train).proba(fresh, "a")
+    nameless = object_array([""] * 300)
+    others = replace(chatter(300, 2), model_a=nameless, model_b=nameless)
+    assert np.array_equal(fit_author_classifier(concatenate([others, train])).proba(fresh, "a"), expected)
+
+
 def test_answers_without_a_name_contribute_words_but_no_author(train: Battles, fresh: Battles):
     strange = replace(chatter(30, 2, {"x": "zebra zebra"}), model_a=object_array([""] * 30), model_b=None)
     both = replace(

@@ -1,6 +1,7 @@
 """Measurements are the same numbers wherever they come from: memory, disk, this process or others."""
 
 from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +77,25 @@ def test_several_processes_return_the_measured_numbers_bit_for_bit(battles, expe
     assert measured() == 0  # none in this process
     measurements.clear()
     assert measurements.measure(battles, ALL).tobytes() == expected.tobytes()  # all of them are on disk
+
+
+def test_this_process_goes_on_if_another_is_killed(battles, expected, monkeypatch, log_lines):
+    class Killed:
+        """Returns the first block, and then finds that a process has ended."""
+
+        def __init__(self, *_: object, **__: object) -> None:
+            pass
+
+        def __call__(self, tasks):
+            function, arguments, _ = next(iter(tasks))
+            yield function(*arguments)
+            raise BrokenProcessPool
+
+    monkeypatch.setattr("joblib.Parallel", Killed)
+    monkeypatch.setattr(measurements, "PARALLEL", 24)
+    monkeypatch.setattr(measurements, "usable_threads", lambda: 2)
+    assert measurements.measure(battles, ALL).tobytes() == expected.tobytes()
+    assert any("was killed" in line for line in log_lines)
 
 
 def test_texts_that_join_to_the_same_characters_have_different_hashes():
