@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch._dynamo.utils import counters
 from transformers import AutoModel
 
 from pairrank.encoders import backends, devices
@@ -93,17 +94,23 @@ def test_a_compiled_module_computes_what_transformers_does(tiny_bert: Path):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
-def test_a_compiled_module_has_its_weights_as_constants(tiny_bert: Path):
+def test_compiled_modules_have_weights_as_constants_each_its_own(tiny_bert: Path):
     if reason := reason_against("compile"):
         pytest.skip(reason)
-    module, rows = TextEncoder(tiny_bert, "mean"), batch(11, 3)
+    modules, rows = [TextEncoder(tiny_bert, "mean") for _ in range(2)], batch(11, 3)
     with torch.inference_mode():
-        opened = open_backend("compile", module, "fp32")  # in fp32, the module's own weights are used
-        before = opened(rows)
-        for weight in module.parameters():
-            weight.mul_(2)
-        assert torch.equal(opened(rows), before)
-        assert not torch.allclose(open_backend("compile", module, "fp32")(rows), before)
+        for weight in modules[1].parameters():
+            weight.mul_(1.5)
+        counters.clear()
+        opened = [open_backend("compile", module, "fp32") for module in modules]
+        found = [each(rows) for each in (*opened, *opened)]
+        expected = [open_backend("sdpa", module, "fp32")(rows) for module in (*modules, *modules)]
+    assert all(torch.allclose(one, other, atol=1e-4) for one, other in zip(found, expected, strict=True))
+    assert not torch.allclose(found[0], found[1], atol=0.1)
+    if devices.cpu_has_bf16():  # else PyTorch has no other layout for them
+        with torch.inference_mode():
+            open_backend("compile", modules[0], "bf16")(rows)
+        assert counters["inductor"]["mkldnn_linear_weight_pack_matcher_count"] > 0
 
 
 @pytest.mark.parametrize("backend", QUICK)
