@@ -19,8 +19,8 @@ from pairrank.distributed import from_first
 from pairrank.encoders.backends import COPIED, open_backend, require_backend, usable_backends
 from pairrank.encoders.catalogue import Encoder
 from pairrank.encoders.cpu import prepare_cpu
-from pairrank.encoders.devices import DTYPES, choose_precision, default_backend, device, tokens_at_once
-from pairrank.encoders.inference import Batch, Collate, Compute, Row, cut_by_tokens
+from pairrank.encoders.devices import DTYPES, choose_precision, default_backend, device
+from pairrank.encoders.inference import Batch, Collate, Compute, Row, parts_for_prediction
 from pairrank.errors import UserError, excerpt
 from pairrank.files import cache_folder, read_json, write_json
 
@@ -192,7 +192,7 @@ def measure_backends(sample: Sample, names: Sequence[str], precision: str) -> di
 
 
 def _parts(rows: Sequence[Row]) -> list[list[int]]:
-    return cut_by_tokens([len(row) for row in rows], tokens_at_once())
+    return parts_for_prediction([len(row) for row in rows])
 
 
 def _spread(parts: list[list[Row]]) -> list[list[Row]]:

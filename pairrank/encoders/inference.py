@@ -22,6 +22,9 @@ Row = Any
 Collate = Callable[[list[Row]], Batch]
 """Pads rows and puts them into tensors, the keyword arguments of the module."""
 
+MOST_PADDING = 0.15
+"""Largest padding of a row in prediction, as a share of the longest row, in parts that are at least half full."""
+
 
 def compute_outputs(
     module: nn.Module,
@@ -44,7 +47,7 @@ def compute_outputs(
     keys = [(len(row), row.tobytes()) for row in rows]
     distinct = dict(zip(keys, rows, strict=True))
     order = sorted(distinct)
-    parts = cut_by_tokens([length for length, _ in order], max_tokens or tokens_at_once())
+    parts = parts_for_prediction([length for length, _ in order], max_tokens)
     own = [parts[i] for i in distributed.own_share(len(parts))]
     outputs = _forward(module, [[distinct[order[i]] for i in part] for part in own], collate, chosen, compute)
     places = np.array([i for part in own for i in part], dtype=np.int64)
@@ -85,18 +88,27 @@ def in_autocast(run: Callable[..., torch.Tensor], precision: str) -> Compute:
     return compute
 
 
-def cut_by_tokens(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
+def parts_for_prediction(lengths: Sequence[int], max_tokens: int = 0) -> list[list[int]]:
+    """Return the parts of `cut_by_tokens` in which rows of these lengths are predicted; 0 tokens as above."""
+    return cut_by_tokens(lengths, max_tokens or tokens_at_once(), MOST_PADDING)
+
+
+def cut_by_tokens(lengths: Sequence[int], max_tokens: int, most_padding: float = 1.0) -> list[list[int]]:
     """Split rows of these lengths into parts of similar length, shortest first; return the indices of each part.
 
-    A part has at most `max_tokens` tokens, padding to its longest row included, or is a single longer row.
+    A part has at most `max_tokens` tokens, padding to its longest row included, or is a single longer row. A part
+    that is at least half full ends before a row to which its shortest row would be padded by more than this share.
     """
-    parts: list[list[int]] = []
+    parts: list[list[int]] = [[]]
     for row in sorted(range(len(lengths)), key=lengths.__getitem__):
         # Rows come in ascending length, so the new row would be the longest of its part.
-        if not parts or lengths[row] * (len(parts[-1]) + 1) > max_tokens:
+        part, length = parts[-1], lengths[row]
+        is_full = length * (len(part) + 1) > max_tokens
+        is_half_full = bool(part) and 2 * len(part) * lengths[part[-1]] >= max_tokens
+        if part and (is_full or (is_half_full and length - lengths[part[0]] > most_padding * length)):
             parts.append([])
         parts[-1].append(row)
-    return parts
+    return parts if parts[0] else []
 
 
 def pad(rows: Sequence[npt.NDArray[np.int32]], padding: int, width: int = 0) -> Batch:

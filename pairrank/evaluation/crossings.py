@@ -10,6 +10,9 @@ from pairrank.evaluation.power_law import PowerLaws, fit_power_laws
 FEWEST_SIZES = 4
 """Sizes below which a law of three parameters is not fitted."""
 
+LARGEST_MISS = 1 / 3
+"""Largest error of a law at the largest size, as a share of how far the law says that the loss will still fall."""
+
 STEPS = 400
 """Sizes beyond the largest measured one at which two laws are compared, equally spaced in their logarithm."""
 
@@ -34,14 +37,29 @@ class Sampled:
     def with_laws(self, lowest: FloatArray, target: int, room: float) -> "Sampled":
         """Return the curve with fitted laws, in doubt if their interval at `target` is wider than `room` nats.
 
-        `lowest` are the (1 + d) lower bounds of the floor. With fewer than `FEWEST_SIZES` sizes, none is fitted.
+        They are in doubt as well if the losses do not follow a power law, as those of an encoder that begins to
+        read at some size. `lowest` are the (1 + d) lower bounds of the floor. With fewer than `FEWEST_SIZES` sizes,
+        none is fitted.
         """
         if len(self.sizes) < FEWEST_SIZES:
             return replace(self, doubt=f"not determined: {len(self.sizes)} sizes, and a law needs {FEWEST_SIZES}")
         laws = fit_power_laws(self.sizes, np.vstack([self.means, self.draws]), lowest)
         low, high = np.quantile(laws.at(target)[1:], [0.025, 0.975])
-        doubt = f"not determined: the interval is wider than {room:.3f} nats" if high - low > room else ""
-        return replace(self, laws=laws, doubt=doubt)
+        too_wide = f"not determined: the interval is wider than {room:.3f} nats" if high - low > room else ""
+        return replace(self, laws=laws, doubt=too_wide or self._misfit(laws, target))
+
+    def _misfit(self, laws: PowerLaws, target: int) -> str:
+        """Return a sentence if the law of the means is wrong at the largest size; "" if it is not, or by chance."""
+        last = float(self.sizes[-1])
+        missed = laws.at(last) - np.append(self.means[-1], self.draws[:, -1])
+        low, high = np.quantile(missed[1:], [0.025, 0.975])
+        fall = float((laws.at(last) - laws.at(target))[0])
+        if low <= 0 <= high or abs(missed[0]) <= LARGEST_MISS * fall:
+            return ""
+        return (
+            f"not determined: the losses do not follow a power law, which is off by {missed[0]:+.3f} at "
+            f"{last:,.0f} battles"
+        )
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,7 @@ from transformers.trainer_utils import speed_metrics
 
 from pairrank import distributed
 from pairrank.atomic import sync
-from pairrank.encoders.devices import tokens_at_once
-from pairrank.encoders.inference import Batch, cut_by_tokens
+from pairrank.encoders.inference import Batch, parts_for_prediction
 from pairrank.errors import UserError
 from pairrank.files import damaged_files, read_json, sha256_of, write_json
 from pairrank.progress import ProgressMessages
@@ -140,7 +139,7 @@ class BattleTrainer(Trainer):
         started = time.time()
         scores = self._score_validation()
         validation: Any = self.eval_dataset
-        steps = len(cut_by_tokens([*map(len, validation.tokens)], tokens_at_once()))
+        steps = len(parts_for_prediction([*map(len, validation.tokens)]))
         metrics = {f"eval_{name}": value for name, value in scores.items()}
         metrics |= speed_metrics("eval", started, num_samples=len(validation), num_steps=steps)  # type: ignore[no-untyped-call]
         self.log(metrics)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from pairrank.encoders import backend_choice
+from pairrank.encoders import backend_choice, inference
 from pairrank.encoders.backend_choice import (
     WORTHWHILE,
     Sample,
@@ -215,7 +215,7 @@ def test_only_backends_whose_outputs_are_right_are_measured(tiny_bert, monkeypat
 
 
 def test_the_batches_reach_from_short_to_long_texts(tiny_bert, monkeypatch):
-    monkeypatch.setattr(backend_choice, "tokens_at_once", lambda: 20)
+    monkeypatch.setattr(inference, "tokens_at_once", lambda: 20)
     seen: list[tuple[int, ...]] = []
     real = backend_choice.open_backend
 

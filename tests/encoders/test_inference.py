@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from pairrank.data.probabilities import softmax
-from pairrank.encoders.inference import compute_outputs, cut_by_tokens, pad
+from pairrank.encoders.inference import compute_outputs, cut_by_tokens, pad, parts_for_prediction
 from pairrank.errors import UserError
 from tests.support.fine_tuning import Bag, collate, some_rows
 
@@ -111,6 +111,25 @@ def test_cut_by_tokens_groups_similar_lengths_and_keeps_the_limit(most: int):
     # None is cut short: the next row would not have fitted.
     for part, after in pairwise(parts):
         assert (len(part) + 1) * lengths[after[0]] > most
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.2])
+def test_a_part_that_is_half_full_ends_before_it_pads_a_row_too_much(share: float):
+    most, lengths = 60, np.random.default_rng(1).integers(1, 25, 200).tolist()
+    parts = cut_by_tokens(lengths, most, share)
+    assert sorted(row for part in parts for row in part) == list(range(200))
+    for part in parts:
+        shortest, longest, before = lengths[part[0]], lengths[part[-1]], lengths[part[-2]] if len(part) > 1 else 0
+        assert longest - shortest <= share * longest or before * (len(part) - 1) < most / 2
+    assert len(parts) > len(cut_by_tokens(lengths, most))
+
+
+def test_rows_for_prediction_are_padded_less_than_in_the_fewest_parts():
+    lengths = np.random.default_rng(2).integers(10, 257, 150).tolist()
+    fewest, chosen = cut_by_tokens(lengths, 2_048), parts_for_prediction(lengths, 2_048)
+    tokens = [sum(len(part) * lengths[part[-1]] for part in parts) for parts in (fewest, chosen)]
+    assert tokens[1] < 0.99 * tokens[0]
+    assert len(chosen) < 1.3 * len(fewest)
 
 
 def test_cut_by_tokens_of_no_rows_is_empty():

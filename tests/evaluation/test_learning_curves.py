@@ -154,6 +154,23 @@ def test_few_sizes_and_wide_intervals_are_called_undetermined(battles: Battles):
     assert "not determined" in columns(wide)["log loss [95 %]"][-1]
 
 
+def test_no_law_is_drawn_through_losses_that_fall_ever_faster_towards_a_known_floor(battles: Battles):
+    """As those of an encoder which begins to read at some size: per doubling, a power law always gains less."""
+
+    def reader(size: float) -> float:
+        return 1.09 - 0.025 * np.log2(size / 100) ** 2
+
+    truth = Predictions(battles.id, made_up_run(battles, "truth", 0, 0, np.full(N, 0.65)).predictions.proba)
+    curves = build_curves("made-up", battles, runs_of(battles, "reader", reader, 1), TARGET, truth=truth)
+    assert curves is not None
+    (curve,) = curves.curves
+    assert curve.law is not None
+    missed = curve.law.floor + curve.law.scale * 1_600**-curve.law.exponent - reader(1_600)
+    assert "do not follow a power law" in curve.doubt
+    assert f"off by {missed:+.3f} at 1,600 battles" in curve.doubt
+    assert "not determined" in columns(curves)["log loss [95 %]"][-1]
+
+
 def test_runs_of_a_single_size_make_no_curve_and_an_unknown_reference_is_refused(battles: Battles):
     runs = runs_of(battles, "late", late, 1)
     assert build_curves("made-up", battles, runs[-1:], TARGET) is None

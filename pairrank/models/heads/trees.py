@@ -15,6 +15,9 @@ from pairrank.errors import UserError, bounds_complaints
 from pairrank.files import write_text
 from pairrank.models.heads.linear import HeadName, Task
 
+PARALLEL = 10_000
+"""Rows from which boosters predict at the same time; fewer take less time than threads need to start."""
+
 
 @dataclass(frozen=True)
 class TreeParameters:
@@ -111,8 +114,10 @@ def add_trees_in_parallel(rounds: Sequence[tuple[lgb.Booster, int]], threads: in
         for booster, count in rounds:
             add_trees(booster, count)
         return
+    # The most trees first, so that no core waits for a long booster that was begun last.
+    longest_first = sorted(rounds, key=lambda each: -each[1])
     with ThreadPoolExecutor(workers, initializer=_silence) as pool:
-        list(pool.map(add_trees, *zip(*rounds, strict=True)))
+        list(pool.map(add_trees, *zip(*longest_first, strict=True)))
 
 
 def _silence() -> None:
@@ -150,7 +155,16 @@ def _lightgbm_settings(parameters: TreeParameters, seed: int, classes: int) -> d
 
 def booster_logits(boosters: list[lgb.Booster], x: FloatArray, threads: int = 1) -> FloatArray:
     """Return (n, k) logits, the mean over the boosters; k is 1 for two classes."""
-    raw = [np.asarray(booster.predict(x, raw_score=True, num_threads=threads)) for booster in boosters]
+
+    def logits(booster: lgb.Booster) -> FloatArray:
+        return np.asarray(booster.predict(x, raw_score=True, num_threads=threads))
+
+    workers = min(len(boosters), usable_threads() // threads) if len(x) >= PARALLEL else 1
+    if workers < 2:
+        raw = list(map(logits, boosters))
+    else:
+        with ThreadPoolExecutor(workers) as pool:
+            raw = list(pool.map(logits, boosters))
     mean: FloatArray = np.mean(raw, axis=0).reshape(len(x), -1)
     return mean
 

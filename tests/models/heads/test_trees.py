@@ -1,6 +1,7 @@
 """Boosters are LightGBM's own, use the weights, and stop where held-out rows stop gaining."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 
 import lightgbm as lgb
@@ -9,6 +10,7 @@ import pytest
 
 from pairrank.data.probabilities import log_softmax
 from pairrank.errors import UserError
+from pairrank.models.heads import trees
 from pairrank.models.heads.linear import Task
 from pairrank.models.heads.trees import (
     TreeParameters,
@@ -159,6 +161,20 @@ def test_logits_are_the_mean_over_boosters():
     three = fit_booster(some_task(classes=3), QUICK, 5, seed=0, classes=3)
     assert booster_logits([three], fresh).shape == (20, 3)
     assert log_softmax(booster_logits([three], fresh)) == pytest.approx(np.log(three.predict(fresh)), abs=1e-12)
+
+
+def test_boosters_that_predict_at_the_same_time_give_the_same_logits(monkeypatch: pytest.MonkeyPatch):
+    task, fresh = some_task(), some_task(40, seed=4).x
+    boosters = [fit_booster(task, QUICK, 10, seed) for seed in range(3)]
+    one_by_one = booster_logits(boosters, fresh)
+    begun = []
+    monkeypatch.setattr(trees, "PARALLEL", 40)
+    monkeypatch.setattr(trees, "usable_threads", lambda: 2)
+    monkeypatch.setattr(
+        trees, "ThreadPoolExecutor", lambda workers: begun.append(workers) or ThreadPoolExecutor(workers)
+    )
+    assert np.array_equal(booster_logits(boosters, fresh), one_by_one)
+    assert begun == [2]
 
 
 def test_a_class_that_does_not_occur_keeps_its_column():
