@@ -7,11 +7,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 
-from pairrank.atomic import atomic_path
 from pairrank.data.battles import Battles
 from pairrank.data.folder import find_data
 from pairrank.data.folds import assign_folds, prompt_keys
@@ -19,7 +17,7 @@ from pairrank.data.frames import from_records
 from pairrank.data.predictions import read_predictions
 from pairrank.data.probabilities import margin_and_tie, softmax
 from pairrank.features.evidence import Evidence
-from pairrank.report.charts import BLUE, GREEN, GREY, OUTCOMES, RED, STYLE, Chart, new_axes, styled
+from pairrank.report.charts import BLUE, GREEN, GREY, OUTCOMES, RED, Chart, new_axes, styled
 
 ROOT = Path(__file__).parents[1]
 SAMPLE, PICTURES = ROOT / "Dataset" / "sample", ROOT / "docs" / "pictures"
@@ -201,8 +199,7 @@ DRAWN = (folds, nesting, ranks, difference_head, ties, evidence, floor)
 def write(chart: Chart, folder: Path) -> Path:
     """Write a chart as SVG, the same bytes each time; return the file."""
     file = folder / f"{chart.name}.svg"
-    with mpl.rc_context(STYLE | {"svg.hashsalt": chart.name}), atomic_path(file) as temporary:
-        chart.figure.savefig(temporary, format="svg", metadata={"Date": None, "Creator": None})
+    chart.save(file)
     return file
 
 

@@ -64,6 +64,8 @@ STYLE: dict[Any, Any] = {
 
 SVG = "http://www.w3.org/2000/svg"
 LINK = "{http://www.w3.org/1999/xlink}href"
+UNDATED: dict[str, dict[str, None]] = {".svg": {"Date": None, "Creator": None}, ".pdf": {"CreationDate": None}}
+"""Metadata by the suffix of a file: without the time, the same figure gives the same bytes."""
 # The CSS shorthand that matplotlib writes: weight and style, size, family.
 FONT = re.compile(r"(?P<before>[\w ]*?)(?P<size>[\d.]+)px (?P<family>.+)")
 
@@ -89,13 +91,15 @@ class Chart:
         """Return the figure as inline SVG without styles, which a strict content security policy allows."""
         text = io.StringIO()
         with mpl.rc_context(STYLE | {"svg.hashsalt": self.name}), _any_glyph():
-            self.figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
+            self.figure.savefig(text, format="svg", metadata=UNDATED[".svg"])
         return inline(text.getvalue(), self.name, self.alt, self.marks)
 
     def save(self, path: str | Path) -> None:
-        """Write the figure as .png, .svg or .pdf, according to the suffix of `path`."""
-        with mpl.rc_context(STYLE), _any_glyph(), atomic_path(Path(path)) as temporary:
-            self.figure.savefig(temporary, dpi=150)
+        """Write the figure as .png, .svg or .pdf, according to the suffix of `path`; the same bytes each time."""
+        path = Path(path)
+        salted = mpl.rc_context(STYLE | {"svg.hashsalt": self.name})
+        with salted, _any_glyph(), atomic_path(path) as temporary:
+            self.figure.savefig(temporary, dpi=150, metadata=UNDATED.get(path.suffix.lower()))
 
     def _repr_html_(self) -> str:
         return f"<figure>{self.svg()}<figcaption>{escape(self.caption)}</figcaption></figure>"

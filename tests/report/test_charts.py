@@ -140,6 +140,15 @@ def test_a_chart_is_shown_in_a_notebook_and_saved_to_a_file(charts: dict[str, Ch
     assert (tmp_path / "labels.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
+def test_a_saved_chart_has_the_same_bytes_each_time(charts: dict[str, Chart], tmp_path, monkeypatch, suffix: str):
+    chart = charts["labels"]
+    chart.save(tmp_path / f"one.{suffix}")
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "0")  # matplotlib would write another time
+    chart.save(tmp_path / f"two.{suffix}")
+    assert (tmp_path / f"one.{suffix}").read_bytes() == (tmp_path / f"two.{suffix}").read_bytes()
+
+
 def ends_of(axes, container: int = 0) -> list[tuple[float, float]]:
     """Return the ends of the horizontal error bars of a chart."""
     [bars] = axes.containers[container][2]
