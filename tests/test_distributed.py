@@ -1,5 +1,9 @@
 """A single process does all the work; of several, the helpers are silent and wait for tasks."""
 
+import json
+import os
+import socket
+import subprocess
 import sys
 
 import numpy as np
@@ -97,3 +101,50 @@ def test_a_helper_prints_nothing_but_errors_with_its_number(
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("Error: process 1: ")
+
+
+TOGETHER = """
+import json
+import numpy as np
+from pairrank import distributed as d
+
+def own():
+    share = np.array(d.own_share(5))
+    rows = d.gather_rows(share[:, None] * 10.0, share, 5)
+    return rows[:, 0].tolist(), d.from_first(lambda: {"rank": d.rank(), "share": share.tolist()})
+
+d.connect()
+found = []
+if d.rank() == 0:
+    for task in ({"fold": 3}, {"fold": 4}):
+        with d.collective(task):
+            found.append((task, own()))
+    d.stop_helpers()
+else:
+    while (task := d.next_task()) is not None:
+        with d.collective(task):
+            found.append((task, own()))
+print(json.dumps([found, d.from_first(d.rank)]))
+"""
+
+
+@pytest.mark.slow
+def test_processes_share_rows_and_what_the_first_has_chosen():
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    processes = []
+    for rank in range(3):
+        together = {"RANK": rank, "WORLD_SIZE": 3, "MASTER_ADDR": "localhost", "MASTER_PORT": port}
+        environment = os.environ | {name: str(value) for name, value in together.items()}
+        command = [sys.executable, "-c", TOGETHER]
+        processes.append(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True))
+    try:
+        printed = [json.loads(process.communicate(timeout=120)[0].splitlines()[-1]) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    first = {"rank": 0, "share": [0, 3]}
+    expected = [[{"fold": fold}, [[0.0, 10.0, 20.0, 30.0, 40.0], first]] for fold in (3, 4)]
+    # Outside a collective block, each process decides for itself.
+    assert printed == [[expected, 0], [expected, 1], [expected, 2]]
