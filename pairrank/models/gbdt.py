@@ -53,7 +53,7 @@ from pairrank.models.heads.stack_columns import (
 from pairrank.models.heads.trees import (
     TreeParameters,
     booster_logits,
-    fit_booster,
+    fit_boosters,
     leaf_count,
     load_boosters,
     save_boosters,
@@ -165,8 +165,8 @@ class Gbdt(Model):
             increases = self._loss_increases(take_rows(columns, held), train.take(held))
             for head in HEADS:
                 task = head_task(head, columns, train)
-                seeds = with_progress(self._seeds(), f"stack, {head} head: seeds")
-                self.boosters_[head] = [fit_booster(task, self.trees, rounds[head], seed) for seed in seeds]
+                boosters = fit_boosters(task, self.trees, rounds[head], self._seeds())
+                self.boosters_[head] = list(with_progress(boosters, f"stack, {head} head: seeds", self.seeds))
         gains = self._gains(columns)
         self.importances_ = sorted(
             (Importance(name, gains[name], increases[name]) for name in gains), key=lambda each: -each.gain
@@ -249,10 +249,8 @@ class Gbdt(Model):
         for head in HEADS:
             task = head_task(head, take_rows(columns, learned), train.take(learned))
             validation = head_task(head, take_rows(columns, held), train.take(held)) if held.any() else None
-            boosters = [
-                fit_booster(task, self.trees, self.rounds, seed, validation=validation, patience=self.patience)
-                for seed in with_progress(self._seeds(), f"stack, {head} head: early stopping")
-            ]
+            fitted = fit_boosters(task, self.trees, self.rounds, self._seeds(), validation, self.patience)
+            boosters = list(with_progress(fitted, f"stack, {head} head: early stopping", self.seeds))
             self.boosters_[head] = boosters
             best = [booster.best_iteration if held.any() else self.rounds for booster in boosters]
             rounds[head] = max(1, round(float(np.mean(best))))

@@ -18,9 +18,9 @@ from pairrank.data.folds import prompt_key
 from pairrank.errors import UserError
 from pairrank.evaluation.scoring import log_loss
 from pairrank.features.counting import GROUPS, count_features
-from pairrank.models import gbdt as module
 from pairrank.models.base import build
 from pairrank.models.gbdt import Gbdt
+from pairrank.models.heads import trees
 from pairrank.models.heads.trees import TreeParameters
 from pairrank.models.saving import load_model, save_model
 from tests.support.battles import plain_battles
@@ -130,7 +130,7 @@ def spied_fits(
 ) -> list[tuple[set[str], set[str], Any]]:
     """Return (prompts learned from, prompts held out, arguments) of every booster that `fit` makes."""
     fits: list[tuple[set[str], set[str], Any]] = []
-    fit_booster = module.fit_booster
+    fit_booster = trees.fit_booster
     # Even columns, which are the same in both orders, identify the battle.
     model = Gbdt(groups=(), **(FAST | more))
     model.names_, model.language_model_ = train.input_names, None
@@ -148,7 +148,8 @@ def spied_fits(
         )
         return booster
 
-    monkeypatch.setattr(module, "fit_booster", spied)
+    monkeypatch.setattr(trees, "fit_booster", spied)
+    monkeypatch.setattr(trees, "usable_threads", lambda: 1)  # in the order of the seeds
     model.fit(train)
     return fits
 

@@ -1,6 +1,6 @@
 """Boosted trees of LightGBM that predict one target, with a fixed number of rounds or stopped by held-out rows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,6 +76,24 @@ def fit_booster(
     stop = lgb.early_stopping(patience, verbose=False)
     settings = _lightgbm_settings(parameters, seed, classes)
     return lgb.train(settings, data, rounds, valid_sets=[held_out], callbacks=[stop])
+
+
+def fit_boosters(
+    task: Task,
+    parameters: TreeParameters,
+    rounds: int,
+    seeds: Sequence[int],
+    validation: Task | None = None,
+    patience: int = 50,
+) -> Iterator[lgb.Booster]:
+    """Yield the booster of `fit_booster` for each seed; as many are fitted at a time as there are free cores."""
+
+    def fit(seed: int) -> lgb.Booster:
+        return fit_booster(task, parameters, rounds, seed, validation=validation, patience=patience)
+
+    workers = max(1, min(len(seeds), usable_threads() // parameters.threads))
+    with ThreadPoolExecutor(workers, initializer=_silence) as pool:
+        yield from pool.map(fit, seeds)
 
 
 def new_booster(task: Task, parameters: TreeParameters, seed: int, classes: int = 2) -> lgb.Booster:

@@ -19,6 +19,7 @@ from pairrank.models.heads.trees import (
     booster_logits,
     detach,
     fit_booster,
+    fit_boosters,
     leaf_count,
     new_booster,
     new_boosters,
@@ -195,6 +196,20 @@ def test_leaves_are_counted():
     boosters = [fit_booster(some_task(), QUICK, 6, seed) for seed in range(2)]
     assert leaf_count(boosters) == sum(b.trees_to_dataframe()["split_feature"].isna().sum() for b in boosters)
     assert leaf_count([]) == 0
+
+
+@pytest.mark.parametrize("validated", [False, True])
+def test_boosters_that_are_fitted_at_the_same_time_are_those_fitted_alone(
+    monkeypatch: pytest.MonkeyPatch, capfd, validated: bool
+):
+    task, validation = some_task(), some_task(400, seed=1) if validated else None
+    alone = [fit_booster(task, QUICK, 60, seed, validation=validation, patience=5) for seed in range(5)]
+    for cores in (1, 2, 16):
+        monkeypatch.setattr(trees, "usable_threads", lambda cores=cores: cores)
+        together = list(fit_boosters(task, QUICK, 60, range(5), validation, patience=5))
+        assert [each.model_to_string() for each in together] == [each.model_to_string() for each in alone]
+        assert [each.best_iteration for each in together] == [each.best_iteration for each in alone]
+    assert "LightGBM" not in "".join(capfd.readouterr())
 
 
 # --- In steps
