@@ -63,6 +63,14 @@ def test_the_check_names_its_bounds_and_fails_below_them(speed, capsys):
     assert "AVX512-bf16" in capsys.readouterr().out
 
 
+def test_only_what_was_measured_is_checked(speed):
+    found = figures(speed, "AVX512-bf16", 0.6, 1, 1)
+    for row in found["rows"]:
+        del row["predict_times_published"], row["train_times_published"]
+    [complaint] = speed.complaints(found)
+    assert complaint.startswith("encode: 0.60 ")
+
+
 def test_the_check_does_not_apply_without_bf16(speed, capsys):
     speed.check(figures(speed, "", 0, 0, 0))
     assert "does not apply" in capsys.readouterr().out
