@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from enum import IntEnum
@@ -15,6 +14,7 @@ import numpy.typing as npt
 
 from pairrank.data.cells import name_of
 from pairrank.data.probabilities import SWAP, FloatArray, Labels, Proba
+from pairrank.data.prompt_key_cache import cache_keys, cached_keys
 from pairrank.errors import UserError
 
 TEXTS = ("prompt", "response_a", "response_b")
@@ -134,8 +134,8 @@ class Battles:
         `repairs` and `lost_rows` are not kept.
         """
         taken: dict[str, Any] = {name: None if v is None else v[rows] for name, v in self.columns().items()}
-        if (keys := kept_keys(self.prompt)) is not None:
-            keep_keys(taken["prompt"], keys[rows])
+        if (keys := cached_keys(self.prompt)) is not None:
+            cache_keys(taken["prompt"], keys[rows])
         return replace(self, repairs=(), lost_rows=0, **taken)
 
     def swap(self) -> Self:
@@ -217,26 +217,6 @@ class Battles:
     def columns(self) -> dict[str, npt.NDArray[Any] | None]:
         """Return the fields that have a row per battle."""
         return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in TABLE_FIELDS}
-
-
-_keys: dict[int, tuple[weakref.ref[Objects], Objects]] = {}
-"""Prompt keys by the `id` of the column of prompts that they belong to, for as long as that column exists."""
-
-
-def kept_keys(prompts: Objects) -> Objects | None:
-    """Return the (n,) prompt keys that `keep_keys` has kept for this very column of prompts, or None."""
-    column, keys = _keys.get(id(prompts), (None, None))
-    return keys if column is not None and column() is prompts else None
-
-
-def keep_keys(prompts: Objects, keys: Objects) -> None:
-    """Keep the (n,) keys of (n,) prompts for as long as the column of prompts exists.
-
-    Every split, bootstrap and exclusion needs the keys, and their normalisation is slow. They belong to the column
-    and not to the table, because tables share columns; another column of prompts never gets them.
-    """
-    place = id(prompts)
-    _keys[place] = weakref.ref(prompts, lambda _: _keys.pop(place, None)), keys
 
 
 def require_both_heads(train: Battles) -> None:

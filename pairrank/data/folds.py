@@ -15,7 +15,8 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from pairrank.data.battles import Battles, keep_keys, kept_keys, object_array
+from pairrank.data.battles import Battles, object_array
+from pairrank.data.prompt_key_cache import cache_keys, cached_keys
 from pairrank.data.turns import repair_text
 
 Folds = npt.NDArray[np.int64]
@@ -70,10 +71,10 @@ def _sorted_marks(found: re.Match[str]) -> str:
 
 def prompt_keys(battles: Battles) -> list[str]:
     """Return the n prompt keys of n battles, in their order; they are computed once for a column of prompts."""
-    keys = kept_keys(battles.prompt)
+    keys = cached_keys(battles.prompt)
     if keys is None:
         keys = object_array([prompt_key(prompt) for prompt in battles.prompt])
-        keep_keys(battles.prompt, keys)
+        cache_keys(battles.prompt, keys)
     found: list[str] = keys.tolist()
     return found
 

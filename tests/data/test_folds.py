@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from scipy.stats import chi2_contingency
 
 from pairrank.data.battles import Battles, object_array
-from pairrank.data.battles import _keys as kept
 from pairrank.data.folds import (
     LONG,
     MARKS_END,
@@ -28,6 +27,7 @@ from pairrank.data.folds import (
     split_keys,
     uneven,
 )
+from pairrank.data.prompt_key_cache import _keys as kept
 from pairrank.data.reading import read_battles
 from tests.support.strategies import valid_battles
 
