@@ -52,10 +52,13 @@ from pairrank.models.heads.stack_columns import (
 )
 from pairrank.models.heads.trees import (
     TreeParameters,
+    add_trees_in_parallel,
     booster_logits,
+    detach,
     fit_boosters,
     leaf_count,
     load_boosters,
+    new_boosters,
     save_boosters,
 )
 from pairrank.progress import with_progress
@@ -163,10 +166,7 @@ class Gbdt(Model):
         else:
             rounds = self._stop_early(columns, train, learned, held)
             increases = self._loss_increases(take_rows(columns, held), train.take(held))
-            for head in HEADS:
-                task = head_task(head, columns, train)
-                boosters = fit_boosters(task, self.trees, rounds[head], self._seeds())
-                self.boosters_[head] = list(with_progress(boosters, f"stack, {head} head: seeds", self.seeds))
+            self.boosters_ = self._fit_boosters(columns, train, rounds)
         gains = self._gains(columns)
         self.importances_ = sorted(
             (Importance(name, gains[name], increases[name]) for name in gains), key=lambda each: -each.gain
@@ -243,14 +243,22 @@ class Gbdt(Model):
         task = outcome_task(all_columns(columns), all_columns(columns.swap()), train)
         self.linear_ = [fit_linear_head(task, self.penalty, self.clip, odd=False)]
 
+    def _fit_boosters(
+        self, columns: Features, train: Battles, rounds: Mapping[HeadName, int]
+    ) -> dict[HeadName, list[lgb.Booster]]:
+        """Return the boosters of both heads, fitted to all battles with this number of rounds."""
+        new = {head: new_boosters(head_task(head, columns, train), self.trees, self._seeds()) for head in HEADS}
+        every = [(booster, rounds[head]) for head in HEADS for booster in new[head]]
+        add_trees_in_parallel(every, self.trees.threads)
+        return {head: list(map(detach, boosters)) for head, boosters in new.items()}
+
     def _stop_early(self, columns: Features, train: Battles, learned: Mask, held: Mask) -> dict[HeadName, int]:
         """Return the number of rounds of each head by its held-out loss; leaves these boosters in `boosters_`."""
         rounds: dict[HeadName, int] = {}
-        for head in HEADS:
+        for head in with_progress(HEADS, "stack, early stopping of heads"):
             task = head_task(head, take_rows(columns, learned), train.take(learned))
             validation = head_task(head, take_rows(columns, held), train.take(held)) if held.any() else None
-            fitted = fit_boosters(task, self.trees, self.rounds, self._seeds(), validation, self.patience)
-            boosters = list(with_progress(fitted, f"stack, {head} head: early stopping", self.seeds))
+            boosters = fit_boosters(task, self.trees, self.rounds, self._seeds(), validation, self.patience)
             self.boosters_[head] = boosters
             best = [booster.best_iteration if held.any() else self.rounds for booster in boosters]
             rounds[head] = max(1, round(float(np.mean(best))))

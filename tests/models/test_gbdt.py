@@ -18,6 +18,7 @@ from pairrank.data.folds import prompt_key
 from pairrank.errors import UserError
 from pairrank.evaluation.scoring import log_loss
 from pairrank.features.counting import GROUPS, count_features
+from pairrank.models import gbdt
 from pairrank.models.base import build
 from pairrank.models.gbdt import Gbdt
 from pairrank.models.heads import trees
@@ -139,7 +140,7 @@ def spied_fits(
     # Rows that `complete` may add belong to no battle.
     found = lambda task: {key_of[row[-even.shape[1] :].tobytes()] for row in task.x}  # noqa: E731
 
-    def spied(task: Any, parameters: TreeParameters, rounds: int, seed: int, **options: Any) -> Any:
+    def stopped_early(task: Any, parameters: TreeParameters, rounds: int, seed: int, **options: Any) -> Any:
         validation = options.get("validation")
         booster = fit_booster(task, parameters, rounds, seed, **options)
         held = set() if validation is None else found(validation)
@@ -148,8 +149,24 @@ def spied_fits(
         )
         return booster
 
-    monkeypatch.setattr(trees, "fit_booster", spied)
+    tasks: dict[int, tuple[Any, int]] = {}
+
+    def begun(task: Any, parameters: TreeParameters, seeds: Any) -> Any:
+        boosters = trees.new_boosters(task, parameters, seeds)
+        tasks.update({id(booster): (task, seed) for booster, seed in zip(boosters, seeds, strict=True)})
+        return boosters
+
+    def finished(rounds: Any, threads: int) -> None:
+        trees.add_trees_in_parallel(rounds, threads)
+        for booster, count in rounds:
+            task, seed = tasks[id(booster)]
+            assert booster.num_trees() == count
+            fits.append((found(task), set(), {"rounds": count, "seed": seed, "validation": None}))
+
+    monkeypatch.setattr(trees, "fit_booster", stopped_early)
     monkeypatch.setattr(trees, "usable_threads", lambda: 1)  # in the order of the seeds
+    monkeypatch.setattr(gbdt, "new_boosters", begun)
+    monkeypatch.setattr(gbdt, "add_trees_in_parallel", finished)
     model.fit(train)
     return fits
 

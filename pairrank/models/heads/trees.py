@@ -1,10 +1,12 @@
 """Boosted trees of LightGBM that predict one target, with a fixed number of rounds or stopped by held-out rows."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from threading import Event
+from typing import Any, TypeVar
 
 import lightgbm as lgb
 import numpy as np
@@ -15,8 +17,11 @@ from pairrank.errors import UserError, bounds_complaints
 from pairrank.files import write_text
 from pairrank.models.heads.linear import HeadName, Task
 
-PARALLEL = 10_000
-"""Rows from which boosters predict at the same time; fewer take less time than threads need to start."""
+PARALLEL = 1_000
+"""Rows from which boosters predict at the same time."""
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,8 @@ class TreeParameters:
     row_share: float = 0.6
     """Share of the battles that each tree is fitted to."""
     threads: int = 1
-    """Threads of LightGBM. The result is the same for any number; more threads than free cores are far slower."""
+    """Threads of one booster; as many boosters as then fit the cores are trained at a time. The result is the same
+    for any number."""
 
     def __post_init__(self) -> None:
         bounds = {
@@ -61,21 +67,30 @@ def fit_booster(
     classes: int = 2,
     validation: Task | None = None,
     patience: int = 50,
+    stop: Event | None = None,
 ) -> lgb.Booster:
     """Fit a booster of `rounds` trees, or of fewer with early stopping on `validation`.
 
     Early stopping ends after `patience` rounds without a lower loss on `validation`; `best_iteration` of the result
-    is then the number of trees with the lowest loss, which is also what predictions use.
+    is then the number of trees with the lowest loss, which is also what predictions use. Once `stop` is set, no
+    tree is added, and the result is of no use.
     """
     if validation is None:
         booster = new_booster(task, parameters, seed, classes)
-        add_trees(booster, rounds)
+        add_trees(booster, rounds, stop)
         return detach(booster)
     data = lgb.Dataset(task.x, task.target, weight=task.weight)
     held_out = lgb.Dataset(validation.x, validation.target, weight=validation.weight, reference=data)
-    stop = lgb.early_stopping(patience, verbose=False)
+    callbacks: list[Callable[..., Any]] = [lgb.early_stopping(patience, verbose=False)]
+    if stop is not None:
+        callbacks.append(partial(_raise_if_stopped, stop))
     settings = _lightgbm_settings(parameters, seed, classes)
-    return lgb.train(settings, data, rounds, valid_sets=[held_out], callbacks=[stop])
+    return lgb.train(settings, data, rounds, valid_sets=[held_out], callbacks=callbacks)
+
+
+def _raise_if_stopped(stop: Event, _: Any) -> None:
+    if stop.is_set():
+        raise InterruptedError("the training was stopped")
 
 
 def fit_boosters(
@@ -85,15 +100,13 @@ def fit_boosters(
     seeds: Sequence[int],
     validation: Task | None = None,
     patience: int = 50,
-) -> Iterator[lgb.Booster]:
-    """Yield the booster of `fit_booster` for each seed; as many are fitted at a time as there are free cores."""
+) -> list[lgb.Booster]:
+    """Return the booster of `fit_booster` for each seed, fitted on all usable cores."""
 
-    def fit(seed: int) -> lgb.Booster:
-        return fit_booster(task, parameters, rounds, seed, validation=validation, patience=patience)
+    def fit(stop: Event, seed: int) -> lgb.Booster:
+        return fit_booster(task, parameters, rounds, seed, validation=validation, patience=patience, stop=stop)
 
-    workers = max(1, min(len(seeds), usable_threads() // parameters.threads))
-    with ThreadPoolExecutor(workers, initializer=_silence) as pool:
-        yield from pool.map(fit, seeds)
+    return _in_parallel(fit, seeds, parameters.threads)
 
 
 def new_booster(task: Task, parameters: TreeParameters, seed: int, classes: int = 2) -> lgb.Booster:
@@ -115,32 +128,47 @@ def new_boosters(
     return [lgb.Booster(each, rows) for each in settings]
 
 
-def add_trees(booster: lgb.Booster, rounds: int) -> None:
-    """Add `rounds` more trees to a booster of `new_booster`."""
+def add_trees(booster: lgb.Booster, rounds: int, stop: Event | None = None) -> None:
+    """Add `rounds` more trees to a booster of `new_booster`, or fewer once `stop` is set."""
     for _ in range(rounds):
+        if stop is not None and stop.is_set():
+            return
         booster.update()
 
 
 def add_trees_in_parallel(rounds: Sequence[tuple[lgb.Booster, int]], threads: int = 1) -> None:
-    """Add a number of trees to each booster, to as many boosters at a time as there are free cores.
+    """Add a number of trees to each booster, to as many boosters at a time as there are usable cores.
 
     `threads` is the number of threads that each booster uses. Boosters do not affect each other, so the trees are
     those of `add_trees`.
     """
-    workers = min(len(rounds), usable_threads() // threads)
-    if workers < 2:
-        for booster, count in rounds:
-            add_trees(booster, count)
-        return
     # The most trees first, so that no core waits for a long booster that was begun last.
     longest_first = sorted(rounds, key=lambda each: -each[1])
-    with ThreadPoolExecutor(workers, initializer=_silence) as pool:
-        list(pool.map(add_trees, *zip(*longest_first, strict=True)))
+    _in_parallel(lambda stop, each: add_trees(*each, stop), longest_first, threads)
 
 
-def _silence() -> None:
-    """Set the level of LightGBM's messages, which it keeps for each thread, as `_lightgbm_settings` does."""
-    lgb.Dataset(np.zeros((2, 1)), params={"verbose": -1}).construct()
+def _in_parallel(work: Callable[[Event, T], R], items: Sequence[T], threads: int) -> list[R]:
+    """Return `work(stop, item)` for each item; there are as many at a time as cores, of which each uses `threads`.
+
+    An interrupt or an error sets `stop`, so that threads which still work end soon and are not waited for.
+    """
+    stop = Event()
+    workers = min(len(items), usable_threads() // threads)
+    if workers < 2:
+        return [work(stop, item) for item in items]
+    with ThreadPoolExecutor(workers, initializer=_set_up_thread, initargs=(threads,)) as pool:
+        try:
+            return list(pool.map(partial(work, stop), items))
+        finally:
+            stop.set()
+
+
+def _set_up_thread(threads: int) -> None:
+    """Set the level of LightGBM's messages, which it keeps for each thread, as `_lightgbm_settings` does.
+
+    This sets the number of threads as well, which LightGBM keeps for the whole process.
+    """
+    lgb.Dataset(np.zeros((2, 1)), params={"verbose": -1, "num_threads": threads}).construct()
 
 
 def detach(booster: lgb.Booster) -> lgb.Booster:
@@ -174,15 +202,13 @@ def _lightgbm_settings(parameters: TreeParameters, seed: int, classes: int) -> d
 def booster_logits(boosters: list[lgb.Booster], x: FloatArray, threads: int = 1) -> FloatArray:
     """Return (n, k) logits, the mean over the boosters; k is 1 for two classes."""
 
-    def logits(booster: lgb.Booster) -> FloatArray:
+    def logits(_: Event | None, booster: lgb.Booster) -> FloatArray:
         return np.asarray(booster.predict(x, raw_score=True, num_threads=threads))
 
-    workers = min(len(boosters), usable_threads() // threads) if len(x) >= PARALLEL else 1
-    if workers < 2:
-        raw = list(map(logits, boosters))
+    if len(x) < PARALLEL:
+        raw = [logits(None, booster) for booster in boosters]
     else:
-        with ThreadPoolExecutor(workers) as pool:
-            raw = list(pool.map(logits, boosters))
+        raw = _in_parallel(logits, boosters, threads)
     mean: FloatArray = np.mean(raw, axis=0).reshape(len(x), -1)
     return mean
 

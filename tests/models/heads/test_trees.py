@@ -1,8 +1,11 @@
 """Boosters are LightGBM's own, use the weights, and stop where held-out rows stop gaining."""
 
+import ctypes
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields
+from dataclasses import fields, replace
+from threading import Barrier
+from typing import Any
 
 import lightgbm as lgb
 import numpy as np
@@ -164,18 +167,32 @@ def test_logits_are_the_mean_over_boosters():
     assert log_softmax(booster_logits([three], fresh)) == pytest.approx(np.log(three.predict(fresh)), abs=1e-12)
 
 
-def test_boosters_that_predict_at_the_same_time_give_the_same_logits(monkeypatch: pytest.MonkeyPatch):
+@pytest.fixture
+def pools(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The number of workers of every pool of threads that is made; four cores are usable."""
+    made: list[int] = []
+
+    def pool(workers: int, **options: Any) -> ThreadPoolExecutor:
+        made.append(workers)
+        return ThreadPoolExecutor(workers, **options)
+
+    monkeypatch.setattr(trees, "usable_threads", lambda: 4)
+    monkeypatch.setattr(trees, "ThreadPoolExecutor", pool)
+    return made
+
+
+def test_boosters_that_predict_at_the_same_time_give_the_same_logits(
+    monkeypatch: pytest.MonkeyPatch, pools: list[int]
+):
     task, fresh = some_task(), some_task(40, seed=4).x
     boosters = [fit_booster(task, QUICK, 10, seed) for seed in range(3)]
     one_by_one = booster_logits(boosters, fresh)
-    begun = []
+    assert pools == []
     monkeypatch.setattr(trees, "PARALLEL", 40)
-    monkeypatch.setattr(trees, "usable_threads", lambda: 2)
-    monkeypatch.setattr(
-        trees, "ThreadPoolExecutor", lambda workers: begun.append(workers) or ThreadPoolExecutor(workers)
-    )
-    assert np.array_equal(booster_logits(boosters, fresh), one_by_one)
-    assert begun == [2]
+    for threads, workers in ((1, 3), (2, 2), (4, None)):
+        assert np.array_equal(booster_logits(boosters, fresh, threads), one_by_one)
+        assert pools == ([] if workers is None else [workers])
+        pools.clear()
 
 
 def test_a_class_that_does_not_occur_keeps_its_column():
@@ -198,18 +215,50 @@ def test_leaves_are_counted():
     assert leaf_count([]) == 0
 
 
+@pytest.mark.parametrize(("threads", "workers"), [(1, 4), (2, 2), (4, None)])
 @pytest.mark.parametrize("validated", [False, True])
 def test_boosters_that_are_fitted_at_the_same_time_are_those_fitted_alone(
-    monkeypatch: pytest.MonkeyPatch, capfd, validated: bool
+    pools: list[int], capfd, validated: bool, threads: int, workers: int | None
 ):
     task, validation = some_task(), some_task(400, seed=1) if validated else None
-    alone = [fit_booster(task, QUICK, 60, seed, validation=validation, patience=5) for seed in range(5)]
-    for cores in (1, 2, 16):
-        monkeypatch.setattr(trees, "usable_threads", lambda cores=cores: cores)
-        together = list(fit_boosters(task, QUICK, 60, range(5), validation, patience=5))
-        assert [each.model_to_string() for each in together] == [each.model_to_string() for each in alone]
-        assert [each.best_iteration for each in together] == [each.best_iteration for each in alone]
+    parameters = replace(QUICK, threads=threads)
+    alone = [fit_booster(task, parameters, 60, seed, validation=validation, patience=5) for seed in range(5)]
+    together = fit_boosters(task, parameters, 60, range(5), validation, patience=5)
+    assert [each.model_to_string() for each in together] == [each.model_to_string() for each in alone]
+    assert [each.best_iteration for each in together] == [each.best_iteration for each in alone]
+    assert pools == ([] if workers is None else [workers])
     assert "LightGBM" not in "".join(capfd.readouterr())
+
+
+@pytest.mark.parametrize("validated", [False, True])
+@pytest.mark.usefixtures("pools")
+def test_an_interrupt_ends_the_boosters_that_are_being_fitted(monkeypatch: pytest.MonkeyPatch, validated: bool):
+    """One booster fails while the others would have trees for hours; all of them end, and nothing is waited for."""
+    task, validation = some_task(), some_task(400, seed=1) if validated else None
+    fit, begun = trees.fit_booster, Barrier(2)
+
+    def failing(task: Task, parameters: TreeParameters, rounds: int, seed: int, **options: Any) -> Any:
+        begun.wait(60)
+        if seed == 0:
+            raise KeyboardInterrupt
+        return fit(task, parameters, rounds, seed, **options)
+
+    monkeypatch.setattr(trees, "fit_booster", failing)
+    with pytest.raises(KeyboardInterrupt):
+        fit_boosters(task, QUICK, 10**7, range(2), validation, patience=10**7)
+
+
+@pytest.mark.usefixtures("pools")
+def test_threads_of_their_own_leave_lightgbm_its_number_of_threads(monkeypatch: pytest.MonkeyPatch):
+    """LightGBM keeps the number for the whole process; with -1, every booster would use all cores."""
+    number = ctypes.c_int.in_dll(lgb.basic._LIB, "LGBM_DEFAULT_NUM_THREADS")
+    monkeypatch.setattr(trees, "PARALLEL", 1)
+    for threads in (1, 2):
+        parameters, seen = replace(QUICK, threads=threads), []
+        boosters = new_boosters(some_task(), parameters, range(3))
+        monkeypatch.setattr(trees, "add_trees", lambda *_, seen=seen: seen.append(number.value))
+        add_trees_in_parallel([(booster, 2) for booster in boosters], threads)
+        assert seen == [threads] * 3
 
 
 # --- In steps
@@ -258,6 +307,14 @@ def test_boosters_that_share_their_rows_and_are_trained_in_parallel_have_the_tre
     assert [detach(booster).model_to_string() for booster in boosters] == alone
     assert len(set(alone)) == len(seeds)
     assert "LightGBM" not in "".join(capfd.readouterr())
+
+
+def test_the_boosters_with_the_most_trees_begin_first(monkeypatch: pytest.MonkeyPatch):
+    counts: list[int] = []
+    monkeypatch.setattr(trees, "usable_threads", lambda: 1)
+    monkeypatch.setattr(trees, "add_trees", lambda booster, count, stop: counts.append(count))
+    add_trees_in_parallel(list(zip(new_boosters(some_task(), QUICK, range(4)), [2, 5, 0, 3], strict=True)))
+    assert counts == [5, 3, 2, 0]
 
 
 def test_no_boosters_need_no_threads():
