@@ -23,7 +23,7 @@ Collate = Callable[[list[Row]], Batch]
 """Pads rows and puts them into tensors, the keyword arguments of the module."""
 
 MOST_PADDING = 0.15
-"""Largest padding of a row in prediction, as a share of the longest row, in parts that are at least half full."""
+"""A part that is half full takes no row to which its shortest row would be padded by more than this share."""
 
 
 def compute_outputs(
@@ -89,7 +89,10 @@ def in_autocast(run: Callable[..., torch.Tensor], precision: str) -> Compute:
 
 
 def parts_for_prediction(lengths: Sequence[int], max_tokens: int = 0) -> list[list[int]]:
-    """Return the parts of `cut_by_tokens` in which rows of these lengths are predicted; 0 tokens as above."""
+    """Return the parts of `cut_by_tokens` in which rows of these lengths are predicted.
+
+    `max_tokens` 0 uses the number that is fast on the device.
+    """
     return cut_by_tokens(lengths, max_tokens or tokens_at_once(), MOST_PADDING)
 
 
@@ -97,18 +100,20 @@ def cut_by_tokens(lengths: Sequence[int], max_tokens: int, most_padding: float =
     """Split rows of these lengths into parts of similar length, shortest first; return the indices of each part.
 
     A part has at most `max_tokens` tokens, padding to its longest row included, or is a single longer row. A part
-    that is at least half full ends before a row to which its shortest row would be padded by more than this share.
+    that is at least half full takes no row to whose length its shortest row would be padded by more than the share
+    `most_padding`.
     """
-    parts: list[list[int]] = [[]]
+    parts: list[list[int]] = []
     for row in sorted(range(len(lengths)), key=lengths.__getitem__):
         # Rows come in ascending length, so the new row would be the longest of its part.
-        part, length = parts[-1], lengths[row]
+        length, part = lengths[row], parts[-1] if parts else []
         is_full = length * (len(part) + 1) > max_tokens
-        is_half_full = bool(part) and 2 * len(part) * lengths[part[-1]] >= max_tokens
-        if part and (is_full or (is_half_full and length - lengths[part[0]] > most_padding * length)):
+        if part and 2 * len(part) * lengths[part[-1]] >= max_tokens:
+            is_full = is_full or length - lengths[part[0]] > most_padding * length
+        if not part or is_full:
             parts.append([])
         parts[-1].append(row)
-    return parts if parts[0] else []
+    return parts
 
 
 def pad(rows: Sequence[npt.NDArray[np.int32]], padding: int, width: int = 0) -> Batch:

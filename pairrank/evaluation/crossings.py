@@ -10,8 +10,10 @@ from pairrank.evaluation.power_law import PowerLaws, fit_power_laws
 FEWEST_SIZES = 4
 """Sizes below which a law of three parameters is not fitted."""
 
-LARGEST_MISS = 1 / 3
-"""Largest error of a law at the largest size, as a share of how far the law says that the loss will still fall."""
+LARGEST_MISS = 0.5
+"""Largest error of a law at the largest size, as a share of the fall that it expects from the next doubling."""
+NEGLIGIBLE = 0.002
+"""Error of a law in nats that is never too large."""
 
 STEPS = 400
 """Sizes beyond the largest measured one at which two laws are compared, equally spaced in their logarithm."""
@@ -30,36 +32,39 @@ class Sampled:
     draws: FloatArray
     """(d, m) log losses of the bootstrap samples."""
     laws: PowerLaws | None = None
-    """1 + d laws: that of the means, and those of the samples; None if there are too few sizes."""
+    """1 + d laws: that of the means, and those of the samples; None if there are too few sizes, or if they miss."""
     doubt: str = "not determined: no law was fitted"
     """Why the laws say nothing about larger sizes; "" if they do."""
 
     def with_laws(self, lowest: FloatArray, target: int, room: float) -> "Sampled":
-        """Return the curve with fitted laws, in doubt if their interval at `target` is wider than `room` nats.
+        """Return the curve with fitted laws, and why they say nothing about larger sizes, if that is so.
 
-        They are in doubt as well if the losses do not follow a power law, as those of an encoder that begins to
-        read at some size. `lowest` are the (1 + d) lower bounds of the floor. With fewer than `FEWEST_SIZES` sizes,
-        none is fitted.
+        There are none if they miss the loss at the largest size, or if there are fewer than `FEWEST_SIZES` sizes.
+        They say nothing if their interval at `target` is wider than `room` nats. `lowest` are the (1 + d) lower
+        bounds of the floor.
         """
         if len(self.sizes) < FEWEST_SIZES:
             return replace(self, doubt=f"not determined: {len(self.sizes)} sizes, and a law needs {FEWEST_SIZES}")
         laws = fit_power_laws(self.sizes, np.vstack([self.means, self.draws]), lowest)
+        missed = self._miss(laws)
+        if missed:
+            side = "above" if missed > 0 else "below"
+            doubt = (
+                f"not determined: the fitted power law is {abs(missed):.3f} nats {side} the loss that was measured "
+                f"at {self.sizes[-1]:,.0f} battles"
+            )
+            return replace(self, doubt=doubt)
         low, high = np.quantile(laws.at(target)[1:], [0.025, 0.975])
-        too_wide = f"not determined: the interval is wider than {room:.3f} nats" if high - low > room else ""
-        return replace(self, laws=laws, doubt=too_wide or self._misfit(laws, target))
+        doubt = f"not determined: the interval is wider than {room:.3f} nats" if high - low > room else ""
+        return replace(self, laws=laws, doubt=doubt)
 
-    def _misfit(self, laws: PowerLaws, target: int) -> str:
-        """Return a sentence if the law of the means is wrong at the largest size; "" if it is not, or by chance."""
+    def _miss(self, laws: PowerLaws) -> float:
+        """Return the law of the means minus the loss at the largest size; 0 if that is small or may be chance."""
         last = float(self.sizes[-1])
         missed = laws.at(last) - np.append(self.means[-1], self.draws[:, -1])
         low, high = np.quantile(missed[1:], [0.025, 0.975])
-        fall = float((laws.at(last) - laws.at(target))[0])
-        if low <= 0 <= high or abs(missed[0]) <= LARGEST_MISS * fall:
-            return ""
-        return (
-            f"not determined: the losses do not follow a power law, which is off by {missed[0]:+.3f} at "
-            f"{last:,.0f} battles"
-        )
+        largest = max(NEGLIGIBLE, LARGEST_MISS * float((laws.at(last) - laws.at(2 * last))[0]))
+        return 0.0 if low <= 0 <= high or abs(missed[0]) <= largest else float(missed[0])
 
 
 @dataclass(frozen=True)

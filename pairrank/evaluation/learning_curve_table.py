@@ -106,10 +106,10 @@ def _law_text(curve: Curve, target: int) -> str:
     found = (
         f"{curve.label}: {law.floor:.3f} + {law.scale:.3g} n^-{law.exponent:.2f}; "
         f"{_signed(law.per_doubling)} per doubling at {curve.points[-1].battles:,.0f} battles; "
-        f"at {target:,} battles {curve.doubt or _mean(law.expected)}"
+        f"at {target:,} battles {_mean(law.expected)}"
     )
     if curve.doubt:
-        return f"{found}."
+        return f"{found}, {curve.doubt}."
     if law.exponent < 1.01 * EXPONENTS[0]:
         return (
             f"{found}. The losses show no bend yet, so the law is almost a line in log size: an optimistic guess."

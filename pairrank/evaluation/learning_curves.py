@@ -73,7 +73,7 @@ class Curve:
     points: tuple[Point, ...]
     """In the order of their sizes."""
     law: Law | None
-    """None with fewer than `crossings.FEWEST_SIZES` sizes."""
+    """None with fewer than `crossings.FEWEST_SIZES` sizes, or if it misses the loss at the largest one."""
     doubt: str
     """Why the law says nothing about larger sizes; "" if it does."""
 
