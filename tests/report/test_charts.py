@@ -140,13 +140,15 @@ def test_a_chart_is_shown_in_a_notebook_and_saved_to_a_file(charts: dict[str, Ch
     assert (tmp_path / "labels.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
-def test_a_saved_chart_has_the_same_bytes_each_time(charts: dict[str, Chart], tmp_path, monkeypatch, suffix: str):
-    chart = charts["labels"]
-    chart.save(tmp_path / f"one.{suffix}")
-    monkeypatch.setenv("SOURCE_DATE_EPOCH", "0")  # matplotlib would write another time
-    chart.save(tmp_path / f"two.{suffix}")
-    assert (tmp_path / f"one.{suffix}").read_bytes() == (tmp_path / f"two.{suffix}").read_bytes()
+@pytest.mark.parametrize("suffix", ["svg", "pdf"])
+def test_a_saved_chart_has_the_same_bytes_each_time(tmp_path, monkeypatch, suffix: str):
+    """PNG files contain no time."""
+    survey, saved = survey_of(simulate(5)[0]), []
+    for second in range(2):
+        monkeypatch.setenv("SOURCE_DATE_EPOCH", str(second))  # the time that matplotlib would write
+        data_charts.label_counts(survey).save(tmp_path / f"{second}.{suffix}")
+        saved.append((tmp_path / f"{second}.{suffix}").read_bytes())
+    assert saved[0] == saved[1]
 
 
 def ends_of(axes, container: int = 0) -> list[tuple[float, float]]:
