@@ -134,17 +134,18 @@ def test_processes_share_rows_and_what_the_first_has_chosen():
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
     processes = []
-    for rank in range(3):
-        together = {"RANK": rank, "WORLD_SIZE": 3, "MASTER_ADDR": "localhost", "MASTER_PORT": port}
-        environment = os.environ | {name: str(value) for name, value in together.items()}
-        command = [sys.executable, "-c", TOGETHER]
-        processes.append(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True))
     try:
-        printed = [json.loads(process.communicate(timeout=120)[0].splitlines()[-1]) for process in processes]
+        for rank in range(3):
+            together = {"RANK": rank, "WORLD_SIZE": 3, "MASTER_ADDR": "localhost", "MASTER_PORT": port}
+            environment = os.environ | {name: str(value) for name, value in together.items()}
+            command = [sys.executable, "-c", TOGETHER]
+            processes.append(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True))
+        printed = [process.communicate(timeout=120)[0] for process in processes]
     finally:
         for process in processes:
             process.kill()
+    assert [process.returncode for process in processes] == [0, 0, 0]
     first = {"rank": 0, "share": [0, 3]}
     expected = [[{"fold": fold}, [[0.0, 10.0, 20.0, 30.0, 40.0], first]] for fold in (3, 4)]
     # Outside a collective block, each process decides for itself.
-    assert printed == [[expected, 0], [expected, 1], [expected, 2]]
+    assert [json.loads(text.splitlines()[-1]) for text in printed] == [[expected, rank] for rank in range(3)]
