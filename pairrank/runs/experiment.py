@@ -134,7 +134,10 @@ class Experiment:
         changes = [f"@{_folder_name(Path(self.encoder).name, '[^a-zA-Z0-9._@-]')}"] if self.encoder else []
         # Lower case only: on a file system that ignores case, C=1 and c=1 would share a folder.
         changes += [f"+{_folder_name(change, '[^a-z0-9._=,-]')}" for change in self.overrides]
-        return _folder_name(self.name + "".join(changes), r'[<>:"/\\|?*\x00-\x1f\x7f]', LONGEST_LABEL)
+        # The size comes last and is never cut off: a learning curve knows its runs by what is before it.
+        size = [change for change in changes if change.startswith(("+train_size=", "+train_sample="))]
+        others = "".join(change for change in changes if change not in size)
+        return _folder_name(self.name + others, r'[<>:"/\\|?*\x00-\x1f\x7f]', LONGEST_LABEL) + "".join(size)
 
     @property
     def column(self) -> str:

@@ -2,10 +2,15 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pairrank.data.battles import object_array
+from pairrank.data.predictions import Predictions
+from pairrank.evaluation.curve_runs import curve_label
+from pairrank.evaluation.entries import Entry
 from pairrank.runs.experiment import Experiment
 from pairrank.runs.experiment_files import load_experiment
 from tests.support.runs import write_toml
@@ -51,6 +56,18 @@ def test_labels_are_safe_folder_names_and_distinct(tmp_path):
         assert not label.endswith((".", " "))
         assert len(label) <= 130
         (tmp_path / label).mkdir()
+
+
+def test_the_runs_of_a_learning_curve_have_one_label_however_long_their_changes(here):
+    changes = [f"trees.{name}={value}" for name, value in (("learning_rate", 0.0123), ("leaves", 7))]
+    changes += ["tie_rounds=123", "rounds=234", "penalty=12.5", "clip=2.75", "seeds=3", "trees.leaf_penalty=12.25"]
+    whole = load_experiment("structure", changes).label
+    assert len(whole) > 120
+    assert "~" in whole
+    subset = load_experiment("structure", changes, train_size=400, train_sample=1).label
+    assert subset == f"{whole}+train_size=400+train_sample=1"
+    entries = [Entry(label, Predictions(object_array([]), np.empty((0, 3)))) for label in (whole, subset)]
+    assert {curve_label(entry) for entry in entries} == {whole}
 
 
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=80), max_size=4), st.text(max_size=200))
