@@ -150,7 +150,7 @@ def add_trees_in_parallel(rounds: Sequence[tuple[lgb.Booster, int]], threads: in
 def _in_parallel(work: Callable[[Event, T], R], items: Sequence[T], threads: int) -> list[R]:
     """Return `work(stop, item)` for each item; there are as many at a time as cores, of which each uses `threads`.
 
-    An interrupt or an error sets `stop`, so that threads which still work end soon and are not waited for.
+    An interrupt or an error sets `stop`, by which the work of the other threads ends early.
     """
     stop = Event()
     workers = min(len(items), usable_threads() // threads)
