@@ -63,17 +63,24 @@ def _number(name: str, default: int) -> int:
     return int(text)
 
 
-def connect() -> None:
-    """Connect to the other processes. Does nothing if there are none or they are connected already."""
+@contextmanager
+def connected() -> Iterator[None]:
+    """Mark a block in which this process is connected to the others, if there are any.
+
+    After an error the connection stays open, because closing it waits for processes that still use it.
+    """
     if world_size() == 1:
-        return  # before torch is imported, because most experiments do not need it
+        yield  # before torch is imported, because most experiments do not need it
+        return
     import torch
     from torch import distributed
 
-    if not distributed.is_initialized():
-        # Messages are tensors on the CPU, which need gloo even if there are GPUs.
-        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-        distributed.init_process_group(backend, timeout=HELPER_TIMEOUT)
+    # Messages are tensors on the CPU, which need gloo even if there are GPUs.
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    distributed.init_process_group(backend, timeout=HELPER_TIMEOUT)
+    yield
+    # Otherwise the interpreter sometimes aborts at its end, with the threads of the connection still running.
+    distributed.destroy_process_group()
 
 
 @contextmanager

@@ -68,18 +68,18 @@ def run(request: RunRequest) -> None:
     if request.dry_run:
         _show_plan(plan)
         return
-    distributed.connect()
-    if distributed.rank():
-        assist_rank_zero(plan.runs)
-        return
-    for line in plan.lines():
-        say(line)
-    if REFERENCE not in [each.experiment.label for each in plan.runs]:
-        train_reference(source, home)
-    if request.cluster:
-        make_folds(plan.runs, plan.folds, request.cluster, show_count)
-    _train(plan, request, {each.name: each for each in experiments})
-    distributed.stop_helpers()
+    with distributed.connected():
+        if distributed.rank():
+            assist_rank_zero(plan.runs)
+            return
+        for line in plan.lines():
+            say(line)
+        if REFERENCE not in [each.experiment.label for each in plan.runs]:
+            train_reference(source, home)
+        if request.cluster:
+            make_folds(plan.runs, plan.folds, request.cluster, show_count)
+        _train(plan, request, {each.name: each for each in experiments})
+        distributed.stop_helpers()
     _show_results(source, home, plan.runs)
 
 
