@@ -98,7 +98,7 @@ def _written(table: malformed.Table, suffix: str, rng: Rng, is_plain: bool) -> t
 # --- What all cases share
 
 
-def prepare(folder: Path) -> None:
+def prepare(folder: Path, _seed: int, _indices: range) -> None:
     """Write simulated battles and train two runs on them."""
     for arguments in (["simulate", "good", "--train", "30", "--test", "12"], ["run", "prior", "--data", "good"]):
         ended = run_command(arguments, folder)

@@ -44,9 +44,10 @@ class Tally:
 def run_cases(name: str, seed: int, indices: range, jobs: int = 2, keep: Path | None = None) -> Tally:
     """Run cases of the class in the module `name`, divided among `jobs` processes.
 
-    The module has `prepare(shared)`, which makes what all cases share, `check(shared, folder, seed, index)`, which
-    returns the faults of a case, and `describe(seed, index)`. It may have `summary(shared)`, which returns a
-    sentence about all cases. With `keep`, the folders of failures are kept there.
+    The module has `prepare(shared, seed, indices)`, which makes what these cases share,
+    `check(shared, folder, seed, index)`, which returns the faults of a case, and `describe(seed, index)`. It may
+    have `summary(shared)`, which returns a sentence about all cases. With `keep`, the folders of failures are kept
+    there.
     """
     module = importlib.import_module(f"benchmarks.reliability.{name}")
     begun = time.monotonic()
@@ -55,7 +56,7 @@ def run_cases(name: str, seed: int, indices: range, jobs: int = 2, keep: Path | 
         root = Path(scratch)
         os.environ["PAIRRANK_CACHE"] = str(root / "cache")
         (root / "shared").mkdir()
-        module.prepare(root / "shared")
+        module.prepare(root / "shared", seed, indices)
         read, write = os.pipe()
         workers = [_start(module, root, seed, indices[job::jobs], keep, (read, write)) for job in range(jobs)]
         os.close(write)

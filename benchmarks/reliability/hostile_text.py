@@ -69,7 +69,7 @@ def has_browser() -> bool:
 # --- What all cases share
 
 
-def prepare(folder: Path) -> None:
+def prepare(folder: Path, _seed: int, _indices: range) -> None:
     """Write simulated battles, and say once if there is no browser."""
     ended = run_command(["simulate", "good", "--train", "40", "--test", "8"], folder)
     if ended.code:

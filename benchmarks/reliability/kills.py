@@ -10,6 +10,7 @@ import shutil
 import signal
 import sqlite3
 import sys
+from collections.abc import Set as AbstractSet
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -81,7 +82,12 @@ def summary(shared: Path) -> str:
     return f"{stopped.count(b'k')} commands were killed, {stopped.count(b'i')} were ended by Ctrl-C."
 
 
-def prepare(folder: Path) -> None:
+def prepare(folder: Path, seed: int, indices: range) -> None:
+    """Prepare the commands of these cases."""
+    prepare_commands(folder, {_plan(seed, index)[0] for index in indices})
+
+
+def prepare_commands(folder: Path, names: AbstractSet[str]) -> None:
     """Make the folder in which each command begins, and what it looks like after an uninterrupted one."""
     from tests.support.architectures import write_checkpoint
 
@@ -94,6 +100,8 @@ def prepare(folder: Path) -> None:
     _succeed(["simulate", "data", "--train", "40", "--test", "10"], first)
     counts = {}
     for number, (name, (before, command)) in enumerate(COMMANDS.items()):
+        if name not in names:
+            continue
         begin, end = folder / f"begin-{number}", folder / f"end-{number}"
         shutil.copytree(first, begin)
         for each in before:

@@ -29,7 +29,11 @@ MEGABYTES = 50
 WRITING = ("run", "run with inputs", "submit", "predict", "compare --publish", "simulate")
 SIDE_BY_SIDE = ("run", "run with inputs")
 
-prepare = kills.prepare
+
+def prepare(folder: Path, seed: int, indices: range) -> None:
+    """Prepare the commands of these cases; that of the stream starts from nothing."""
+    kinds = [_plan(seed, index) for index in indices]
+    kills.prepare_commands(folder, {name for kind, name, _ in kinds if kind != "stream"})
 
 
 def describe(seed: int, index: int) -> str:

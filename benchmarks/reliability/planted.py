@@ -514,9 +514,9 @@ COUNT = len(CASES)
 # --- Checks
 
 
-def prepare(folder: Path) -> None:
+def prepare(folder: Path, seed: int, indices: range) -> None:
     """Train the runs of damaged run folders, and interrupt a fine-tuning after its first checkpoint."""
-    run_folders.prepare(folder)
+    run_folders.prepare(folder, seed, indices)
     text = (folder / "experiments" / "siamese.toml").read_text(encoding="utf-8")
     interrupted = text.replace("epochs = 1", "epochs = 3")
     (folder / "experiments" / "interrupted.toml").write_text(interrupted, encoding="utf-8")

@@ -42,7 +42,7 @@ class Damage(NamedTuple):
 # --- What all cases share
 
 
-def prepare(folder: Path) -> None:
+def prepare(folder: Path, _seed: int, _indices: range) -> None:
     """Train a run of every model on simulated battles, and keep its predictions."""
     from tests.support.architectures import write_checkpoint
 

@@ -314,7 +314,7 @@ def _environment(rng: Rng) -> Command:
 # --- Checks
 
 
-def prepare(folder: Path) -> None:
+def prepare(folder: Path, _seed: int, _indices: range) -> None:
     """Write simulated battles and a tiny encoder, and train one run."""
     from tests.support.architectures import write_checkpoint
 
