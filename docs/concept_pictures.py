@@ -17,7 +17,7 @@ from pairrank.data.frames import from_records
 from pairrank.data.predictions import read_predictions
 from pairrank.data.probabilities import margin_and_tie, softmax
 from pairrank.features.evidence import Evidence
-from pairrank.report.charts import BLUE, GREEN, GREY, OUTCOMES, RED, Chart, new_axes, styled
+from pairrank.report.charts import BLUE, GREEN, GREY, OUTCOMES, RED, YELLOW, Chart, new_axes, styled
 
 ROOT = Path(__file__).parents[1]
 SAMPLE, PICTURES = ROOT / "Dataset" / "sample", ROOT / "docs" / "pictures"
@@ -166,10 +166,10 @@ def _identical() -> Battles:
 @styled
 def floor() -> Chart:
     """Draw the learning curves on simulated battles that only the content decides, with prior and floor."""
-    file = ROOT / "docs" / "curves" / "content-1" / "learning-curves.json"
+    file = ROOT / "docs" / "curves" / "content-1-to-20000" / "learning-curves.json"
     found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     figure, [axes] = new_axes(2.8)
-    shown = {"structure": (GREY, "s"), "siamese-reads": (BLUE, "o")}
+    shown = {"structure": (GREY, "s"), "baseline-reads": (YELLOW, "^"), "siamese-reads": (BLUE, "o")}
     for curve in found["curves"]:
         if curve["label"] in shown:
             colour, marker = shown[curve["label"]]
@@ -179,16 +179,16 @@ def floor() -> Chart:
     axes.axhline(found["prior"], color=RED, linestyle=":", linewidth=1, label="prior")
     axes.axhline(found["floor"], color=GREEN, linestyle="--", linewidth=1, label="floor")
     axes.set(xscale="log", xlabel="training battles (log scale)", ylabel="log loss (nats)", ylim=(0.6, 1.15))
-    axes.set_xticks([400, 800, 1600, 3200], ["400", "800", "1,600", "3,200"])
+    axes.set_xticks([400, 1600, 6400, 19_844], ["400", "1,600", "6,400", "19,844"])
     axes.minorticks_off()
-    figure.legend(loc="outside upper center", ncols=4)
+    figure.legend(loc="outside upper center", ncols=3)
     return Chart(
         "floor",
         figure,
         "Simulated battles that only the content of the answers decides.",
         f"The prior has a log loss of {found['prior']:.3f} and the floor {found['floor']:.3f}. Counted "
-        "features stay near the prior at every size. An encoder that reads the answers comes closer to the floor "
-        "with more battles.",
+        "features and an encoder that reads prompt, A and B as one text stay near the prior at every size. An "
+        "encoder that reads each answer apart comes close to the floor.",
     )
 
 
