@@ -12,7 +12,8 @@ from pairrank.data.folds import assign_folds
 from pairrank.data.predictions import read_predictions
 from pairrank.data.reading import read_battles
 from pairrank.data.writing import write_battles
-from pairrank.features.evidence import PSEUDO_BATTLES
+from pairrank.features.evidence import PSEUDO_BATTLES, count_evidence
+from pairrank.models import corrected
 from pairrank.runs.cross_validation import cross_validate
 from pairrank.runs.experiment_files import load_experiment
 from pairrank.runs.fold_models import load_fold_models
@@ -59,6 +60,26 @@ def test_a_battle_is_corrected_by_the_votes_of_the_other_folds(data: DataFolder,
         ties = (others == 2).sum()
         expected = (ties + PSEUDO_BATTLES * plain[row, 2]) / (len(others) + PSEUDO_BATTLES)
         assert corrected[row, 2] == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("is_leaky", [False, True])
+def test_scored_winners_that_the_evidence_counts_would_be_found_out(
+    data: DataFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_leaky: bool
+) -> None:
+    """Planted: the evidence of a fold counts all battles, so that predictions depend on the scored winners."""
+    found = []
+    folds = assign_folds(data.train, 5)
+    fold = int(folds[0])  # of the first battle with identical answers
+    for winner in (0, 2):
+        battles = replace(data.train, winner=np.where(folds == fold, winner, data.train.labels))
+        write_battles(battles, tmp_path / str(winner) / "train.csv")
+        source = DataFolder(tmp_path / str(winner))
+        if is_leaky:
+            monkeypatch.setattr(corrected, "count_evidence", lambda train, all_=battles: count_evidence(all_))
+        run = resolve_run(load_experiment("lengths"), source, tmp_path / f"runs-{winner}")
+        cross_validate(run, [fold])
+        found.append(read_predictions(run.folder / "oof.csv").proba)
+    assert (found[0].tobytes() == found[1].tobytes()) is not is_leaky
 
 
 def test_new_battles_are_corrected_too(data: DataFolder, runs: dict[bool, Run]) -> None:
