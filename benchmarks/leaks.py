@@ -2,16 +2,17 @@
 
     python benchmarks/leaks.py --data my-battles --out benchmarks/results/leaks.json
 
-Where the winners are shuffled, the texts say nothing about them, so that no experiment may beat the prior. A
-leak is planted by replacing a function of pairrank in this process, on the real winners. How much better than
-the honest run it makes an experiment says whether the leak would be noticed. The texts of the training battles
-are the test file as well, without winners, for experiments that learn from its texts.
+Where the winners are shuffled, the texts say nothing about them, so no experiment can beat the prior except by
+chance. A leak is planted by replacing a function of pairrank in this process, on the real winners. How much
+better than the honest run it makes an experiment says whether the leak would be noticed. The texts of the
+training battles are the test file as well, without winners, for experiments that learn from its texts.
 """
 
 import argparse
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pairrank.data.battles import Battles, object_array
-from pairrank.data.extra import ExtraUsage, add_extra
+from pairrank.data.extra import Extra, ExtraUsage, PseudoLabels, add_extra
 from pairrank.data.folder import DataFolder, find_data
 from pairrank.data.folds import prompt_keys
 from pairrank.data.predictions import read_predictions
@@ -32,6 +33,7 @@ from pairrank.runs import cross_validation, training_rows
 from pairrank.runs.cross_validation import cross_validate
 from pairrank.runs.experiment import Experiment
 from pairrank.runs.experiment_files import load_experiment
+from pairrank.runs.provenance import commit
 from pairrank.runs.resolution import resolve_run
 from pairrank.runs.run import Run, moved
 
@@ -47,8 +49,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the shuffled winners")
     parser.add_argument("--out", type=Path, help="JSON file to write")
     given = parser.parse_args()
-    battles = find_data(given.data).train
-    rows = []
+    source = find_data(given.data)
+    battles, rows = source.train, []
+    if battles.group is not None:
+        raise SystemExit(f"{source.name}: battles with groups (sessions) are not supported.")
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         shuffled = np.random.default_rng(given.seed).permutation(battles.labels)
@@ -65,7 +69,8 @@ def main() -> None:
                 planted = _losses(each, data, home / plant.__name__)
             rows.append(_row(each, f"{plant.__name__.replace('_', ' ')}, to honest", data, planted, honest))
     if given.out:
-        given.out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+        about = {"data": source.name, "fold": FOLD, "seed": given.seed, "set": given.set, "commit": commit()}
+        given.out.write_text(json.dumps(about | {"rows": rows}, indent=1) + "\n", encoding="utf-8")
 
 
 def _write(battles: Battles, winners: npt.NDArray[np.int64], folder: Path) -> DataFolder:
@@ -136,7 +141,13 @@ def _leaky_inner_run(run: Run, fold: int, template: Run) -> Run:
     return moved(template, run.data, run.folder / "inner" / f"fold{fold}", f"{run.title}, fold {fold}")
 
 
-def _add_everything(train: Any, extra: Any, _test: Any, _scored: Any, pseudo: Any) -> tuple[Any, list[ExtraUsage]]:
+def _add_everything(
+    train: Battles,
+    extra: Sequence[Extra],
+    _test: AbstractSet[str],
+    _scored: AbstractSet[str],
+    pseudo: PseudoLabels | None = None,
+) -> tuple[Battles, list[ExtraUsage]]:
     return add_extra(train, extra, frozenset(), frozenset(), pseudo)
 
 

@@ -188,7 +188,7 @@ def floor() -> Chart:
         "Simulated battles that only the content of the answers decides.",
         f"The prior has a log loss of {found['prior']:.3f} and the floor {found['floor']:.3f}. Counted "
         "features and an encoder that reads prompt, A and B as one text stay near the prior at every size. An "
-        "encoder that reads each answer apart comes close to the floor.",
+        "encoder that reads each answer separately comes close to the floor.",
     )
 
 

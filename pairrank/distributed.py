@@ -67,7 +67,8 @@ def _number(name: str, default: int) -> int:
 def connected() -> Iterator[None]:
     """Mark a block in which this process is connected to the others, if there are any.
 
-    After an error the connection stays open, because closing it waits for processes that still use it.
+    After an error the connection stays open, because closing it may wait for processes that still use it; the
+    interpreter may then abort at its end.
     """
     if world_size() == 1:
         yield  # before torch is imported, because most experiments do not need it

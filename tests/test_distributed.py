@@ -5,9 +5,11 @@ import os
 import socket
 import subprocess
 import sys
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
+import torch.distributed
 
 from pairrank import distributed
 from pairrank.cli import app, console
@@ -67,6 +69,26 @@ def test_a_single_process_does_all_the_work_and_waits_for_no_other():
         rows = distributed.gather_rows(np.array([[1.0], [2.0]]), np.array([1, 0]), 2)
         distributed.stop_helpers()
     assert rows.tolist() == [[2.0], [1.0]]
+
+
+@pytest.mark.usefixtures("second")
+@pytest.mark.parametrize(("ends", "expected"), [("return", ["open", "closed"]), ("error", ["open"])])
+def test_the_connection_is_closed_after_a_return_but_not_after_an_error(
+    monkeypatch: pytest.MonkeyPatch, ends: str, expected: list[str]
+):
+    seen = []
+    monkeypatch.setattr(torch.distributed, "init_process_group", lambda *_, **__: seen.append("open"))
+    monkeypatch.setattr(torch.distributed, "destroy_process_group", lambda: seen.append("closed"))
+
+    def work() -> None:
+        with distributed.connected():
+            if ends == "error":
+                raise KeyboardInterrupt
+            return
+
+    with pytest.raises(KeyboardInterrupt) if ends == "error" else nullcontext():
+        work()
+    assert seen == expected
 
 
 @pytest.mark.usefixtures("second")

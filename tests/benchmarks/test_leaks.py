@@ -17,7 +17,7 @@ def test_a_planted_leak_is_told_from_honest_runs(tmp_path: Path, monkeypatch: py
     arguments = ["leaks", "--data", str(tmp_path / "data"), "--out", str(tmp_path / "found.json")]
     monkeypatch.setattr("sys.argv", arguments)
     leaks.main()
-    shuffled, planted = json.loads((tmp_path / "found.json").read_text())
+    shuffled, planted = json.loads((tmp_path / "found.json").read_text())["rows"]
     assert shuffled["battles"] == planted["battles"] >= 50
     assert shuffled["high"] > 0
     assert planted["high"] < 0
