@@ -125,8 +125,8 @@ def scored_battles_in_training() -> Iterator[None]:
 def scored_texts_with_leaky_labels() -> Iterator[None]:
     """Plant: the texts of the scored battles are learned, with labels of teachers that have seen their winners."""
     with (
-        patch.object(cross_validation, "inner_run", _leaky_inner_run),
-        patch.object(training_rows, "add_extra", _add_everything),
+        patch.object(cross_validation, "inner_run", leaky_inner_run),
+        patch.object(training_rows, "add_extra", add_everything),
     ):
         yield
 
@@ -137,17 +137,19 @@ PLANTED = (
 )
 
 
-def _leaky_inner_run(run: Run, fold: int, template: Run) -> Run:
+def leaky_inner_run(run: Run, fold: int, template: Run) -> Run:
+    """Return `template` on all battles, those of the scored fold included, in place of `inner_run`."""
     return moved(template, run.data, run.folder / "inner" / f"fold{fold}", f"{run.title}, fold {fold}")
 
 
-def _add_everything(
+def add_everything(
     train: Battles,
     extra: Sequence[Extra],
     _test: AbstractSet[str],
     _scored: AbstractSet[str],
     pseudo: PseudoLabels | None = None,
 ) -> tuple[Battles, list[ExtraUsage]]:
+    """Add all extra battles, those with prompts of the scored fold included, in place of `add_extra`."""
     return add_extra(train, extra, frozenset(), frozenset(), pseudo)
 
 

@@ -9,16 +9,17 @@ import pytest
 from scipy.optimize import minimize_scalar
 from sklearn.metrics import log_loss as sklearn_log_loss
 
+from benchmarks import leaks
 from pairrank.data.battles import Battles, concatenate, object_array
 from pairrank.data.folder import DataFolder
 from pairrank.data.predictions import Predictions, read_predictions
 from pairrank.data.writing import write_battles
 from pairrank.models.base import build
-from pairrank.runs import cross_validation
+from pairrank.runs import cross_validation, training_rows
 from pairrank.runs.cross_validation import cross_validate
 from pairrank.runs.fold_models import load_fold_models
 from pairrank.runs.resolution import resolve_run
-from pairrank.runs.run import Run, is_reusable, moved
+from pairrank.runs.run import Run, is_reusable
 from pairrank.runs.teaching import Teacher, Teaching, fit_teaching
 from pairrank.runs.training_rows import attach_predictions
 from tests.support.battles import tiny_battles
@@ -146,16 +147,11 @@ def with_other_winners(folder: Path, fold: int) -> Path:
     return other
 
 
-def leaky(run: Run, fold: int, template: Run) -> Run:
-    """`inner_run` with all battles, those of the scored fold included."""
-    return moved(template, run.data, run.folder / "inner" / f"fold{fold}", f"{run.title}, fold {fold}")
-
-
 @pytest.mark.parametrize("is_leaky", [False, True])
 def test_targets_do_not_depend_on_scored_winners(taught, monkeypatch, is_leaky):
     """Planted: teachers that are trained on all battles, whose targets then do depend on them."""
     if is_leaky:
-        monkeypatch.setattr(cross_validation, "inner_run", leaky)
+        monkeypatch.setattr(cross_validation, "inner_run", leaks.leaky_inner_run)
     other = with_other_winners(taught, 1)
     first = load_run(taught, "taught")
     second = resolve_run(first.experiment, DataFolder(other), taught / "again")
@@ -265,13 +261,6 @@ def test_only_the_test_file_itself_may_have_prompts_of_the_test_file(workspace):
     assert [(each["in_test"], each["in_fold"], each["used"]) for each in usage] == [(0, 0, 6), (4, 0, 2)]
 
 
-def everything(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Plant: no extra battle is left out."""
-    add = cross_validation.training_rows.__globals__["add_extra"]
-    kept = lambda train, extra, _test, _scored, pseudo: add(train, extra, frozenset(), frozenset(), pseudo)  # noqa: E731
-    monkeypatch.setitem(cross_validation.training_rows.__globals__, "add_extra", kept)
-
-
 @pytest.mark.parametrize("source", ["test", "copy.csv"])
 @pytest.mark.parametrize(
     ("knows_winners", "keeps_scored", "expected"),
@@ -291,9 +280,9 @@ def test_scored_battles_in_a_source_without_winners_do_not_change_the_score(
     )
     write_experiment(workspace, "pseudo", TAUGHT.format(PSEUDO.format("memory", source)))
     if knows_winners:
-        monkeypatch.setattr(cross_validation, "inner_run", leaky)
+        monkeypatch.setattr(cross_validation, "inner_run", leaks.leaky_inner_run)
     if keeps_scored:
-        everything(monkeypatch)
+        monkeypatch.setattr(training_rows, "add_extra", leaks.add_everything)
     found = cross_validate(load_run(workspace, "pseudo")).log_loss
     if expected is None:
         assert abs(found - np.log(3)) > 0.1
